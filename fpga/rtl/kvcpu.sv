@@ -1,0 +1,311 @@
+// kvcpu - KV-CPU: directory of KV-cache blocks, eviction and prefetch controller, DMA. Top level, vendor-neutral.
+//
+//   s_axil_*   AXI4-Lite slave: BAR0 at 0x000000, BAR2 at 0x400000 (docs/registers.html)
+//   m_axi_*    AXI4 master to the tiers' memory: two ids, INCR bursts
+//   lookup_*   hardware lookup ports beside the host's (CAP_LOOKUP_PORTS counts that one too): valid/ready, one request a cycle in all,
+//              answer eight cycles behind the handshake at the latest, no back-pressure; tie lookup_valid low where unused
+//   irq        level: enabled by IRQ_ENABLE          idle   nothing is queued, running, in flight or unanswered
+// One clock, synchronous reset, active high. After reset the key index clears itself; commands wait for it.
+`default_nettype none
+module kvcpu
+    import kvcpu_pkg::*;
+#(
+    parameter int unsigned ENTRIES = 65536,      // directory entries: a power of two, 256 to 65,536
+    parameter int unsigned LANES = 8,            // entries per cycle of a pass: a power of two, 1 to 16
+    parameter int unsigned DATA_BITS = 512,      // width of m_axi data
+    parameter int unsigned BLOCK_TOKENS = 32,
+    parameter int unsigned HEAD_DIM = 128,
+    parameter logic [63:0] BUILD_ID = 64'd0,     // hash of sources and parameters, set by the build
+    localparam int unsigned PORTS = 2            // hardware lookup ports
+) (
+    input  wire logic                   clk,
+    input  wire logic                   rst,
+
+    input  wire logic [22:0]            s_axil_awaddr,
+    input  wire logic [2:0]             s_axil_awprot,
+    input  wire logic                   s_axil_awvalid,
+    output logic                        s_axil_awready,
+    input  wire logic [31:0]            s_axil_wdata,
+    input  wire logic [3:0]             s_axil_wstrb,
+    input  wire logic                   s_axil_wvalid,
+    output logic                        s_axil_wready,
+    output logic [1:0]                  s_axil_bresp,
+    output logic                        s_axil_bvalid,
+    input  wire logic                   s_axil_bready,
+    input  wire logic [22:0]            s_axil_araddr,
+    input  wire logic [2:0]             s_axil_arprot,
+    input  wire logic                   s_axil_arvalid,
+    output logic                        s_axil_arready,
+    output logic [31:0]                 s_axil_rdata,
+    output logic [1:0]                  s_axil_rresp,
+    output logic                        s_axil_rvalid,
+    input  wire logic                   s_axil_rready,
+
+    output logic [0:0]                  m_axi_awid,
+    output logic [63:0]                 m_axi_awaddr,
+    output logic [7:0]                  m_axi_awlen,
+    output logic [2:0]                  m_axi_awsize,
+    output logic [1:0]                  m_axi_awburst,
+    output logic [3:0]                  m_axi_awcache,
+    output logic [2:0]                  m_axi_awprot,
+    output logic                        m_axi_awvalid,
+    input  wire logic                   m_axi_awready,
+    output logic [DATA_BITS-1:0]        m_axi_wdata,
+    output logic [DATA_BITS/8-1:0]      m_axi_wstrb,
+    output logic                        m_axi_wlast,
+    output logic                        m_axi_wvalid,
+    input  wire logic                   m_axi_wready,
+    input  wire logic [0:0]             m_axi_bid,
+    input  wire logic [1:0]             m_axi_bresp,
+    input  wire logic                   m_axi_bvalid,
+    output logic                        m_axi_bready,
+    output logic [0:0]                  m_axi_arid,
+    output logic [63:0]                 m_axi_araddr,
+    output logic [7:0]                  m_axi_arlen,
+    output logic [2:0]                  m_axi_arsize,
+    output logic [1:0]                  m_axi_arburst,
+    output logic [3:0]                  m_axi_arcache,
+    output logic [2:0]                  m_axi_arprot,
+    output logic                        m_axi_arvalid,
+    input  wire logic                   m_axi_arready,
+    input  wire logic [0:0]             m_axi_rid,
+    input  wire logic [DATA_BITS-1:0]   m_axi_rdata,
+    input  wire logic [1:0]             m_axi_rresp,
+    input  wire logic                   m_axi_rlast,
+    input  wire logic                   m_axi_rvalid,
+    output logic                        m_axi_rready,
+
+    input  wire logic [PORTS-1:0]       lookup_valid,
+    output logic [PORTS-1:0]            lookup_ready,
+    input  wire logic [PORTS-1:0][63:0] lookup_key,         // {token position, layer, head, request}
+    output logic [PORTS-1:0]            lookup_done,
+    output logic [PORTS-1:0]            lookup_hit,
+    output logic [PORTS-1:0]            lookup_unresolved,  // ask again by a LOOKUP command
+    output logic [PORTS-1:0][15:0]      lookup_index,
+    output logic [PORTS-1:0][1:0]       lookup_tier,
+
+    output logic                        irq,
+    output logic                        idle
+);
+    localparam int unsigned BLOCK_BYTES = 2 * BLOCK_TOKENS * HEAD_DIM * 2;
+    localparam int unsigned TOKEN_BITS = $clog2(BLOCK_TOKENS);
+    localparam int unsigned FIFO_DEPTH = 16;
+    localparam int unsigned RW = $clog2(ENTRIES / LANES);
+    localparam int unsigned IW = $clog2(ENTRIES);
+
+    if (ENTRIES < 256 || ENTRIES > 65536 || (ENTRIES & (ENTRIES - 1)) != 0) begin : g_check
+        $error("%m: ENTRIES must be a power of two from 256 to 65536");
+    end
+    if (LANES < 1 || LANES > 16 || (LANES & (LANES - 1)) != 0) begin : g_check2
+        $error("%m: LANES must be a power of two from 1 to 16");
+    end
+    if (BLOCK_TOKENS < 2 || (BLOCK_TOKENS & (BLOCK_TOKENS - 1)) != 0 || (HEAD_DIM & (HEAD_DIM - 1)) != 0) begin : g_check3
+        $error("%m: BLOCK_TOKENS and HEAD_DIM must be powers of two");
+    end
+    if (BLOCK_BYTES < 4096 || BLOCK_BYTES > 65536) begin : g_check4
+        $error("%m: a block (4 * BLOCK_TOKENS * HEAD_DIM bytes) must hold 4 KiB to 64 KiB");
+    end
+
+    wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains
+
+    // ---- reset -----------------------------------------------------------------------------------------------------------
+    logic soft_reset, draining, stop_core, block, reset_all, rst_regs, rst_core, rst_dma;
+    logic dma_idle, bus_quiet, clearing;
+    kvcpu_reset u_reset (
+        .clk, .rst, .request(soft_reset), .dma_idle, .bus_quiet, .draining, .stop_core, .block, .reset_all
+    );
+    assign rst_regs = rst || reset_all;
+    assign rst_core = rst || stop_core;
+    assign rst_dma = rst || reset_all;
+
+    logic [31:0] now;
+    always_ff @(posedge clk) now <= rst ? 32'd0 : now + 32'd1;
+
+    // ---- bus and registers -------------------------------------------------------------------------------------------------
+    logic        fifo_full, fifo_empty, write_accepted, reg_req, reg_is_write, reg_rerr, reg_werr;
+    logic [15:0] reg_addr;
+    logic [31:0] reg_wdata, reg_rdata, dir_data;
+    logic        dir_req, dir_ack, dir_err, error_valid;
+    logic [22:0] dir_addr, error_offset;
+    logic [3:0]  error_code;
+    logic [4:0]  fifo_level;
+
+    kvcpu_axil u_axil (
+        .clk, .rst, .block, .quiet(bus_quiet), .fifo_full, .resetting(draining), .write_accepted,
+        .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
+        .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
+        .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
+        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
+        .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
+    );
+
+    logic        cmd_push, cmd_pending, cmd_take, busy, engine_idle;
+    command_t    cmd_in, cmd_out, running;
+    settings_t   set;
+    counters_t   counters;
+    logic [31:0] t;
+    logic [16:0] t1_used, valid_entries, rows_used;
+    logic [63:0] digest;
+    logic        oldest_valid, result_pop, stored_valid, completion_pop;
+    result_t     oldest;
+    completion_t stored, completion;
+    logic [IW+1:0] stored_level;
+    logic        completion_valid;
+
+    kvcpu_csr #(
+        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),
+        .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .BUILD_ID(BUILD_ID)
+    ) u_csr (
+        .clk, .rst(rst_regs), .now, .write_accepted,
+        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
+        .cmd_push, .cmd(cmd_in), .cmd_pending, .soft_reset,
+        .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
+        .busy, .dma_busy(!dma_idle), .resetting(draining || clearing), .fifo_level,
+        .set, .n(counters), .t, .t1_used, .valid_entries, .digest,
+        .result_valid(oldest_valid), .result(oldest), .result_pop,
+        .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level)), .completion_pop
+    );
+
+    kvcpu_fifo #(.WIDTH($bits(command_t)), .DEPTH(FIFO_DEPTH)) u_commands (
+        .clk, .rst(rst_core), .push(cmd_push), .wdata(cmd_in), .pop(cmd_take), .rdata(cmd_out),
+        .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
+    );
+    assign busy = !fifo_empty || !engine_idle;
+
+    // ---- engine ------------------------------------------------------------------------------------------------------------
+    logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
+    result_t      result;
+    logic [1:0]   lookup_tier_1;
+    logic [7:0]   set_code;
+    logic         pass_start, pass_done, found, found_shared, digest_clear, digest_busy;
+    logic [16:0]  first_row, end_row, matched, freed;
+    logic [15:0]  found_index, found_shared_index;
+    logic [1:0]   found_tier, found_shared_tier;
+    pass_t        pass;
+    logic         key_valid, key_ready, key_done, key_hit, key_shared, key_unresolved, index_overflow;
+    logic [1:0]   key_op, key_tier;
+    logic [63:0]  key;
+    logic [IW-1:0] key_index, key_hit_index;
+    logic         free_valid, free_ready, map_ready, any_free, map_take, rebuild_start, rebuild_end;
+    entry_key_t   free_key;
+    logic [IW-1:0] free_index;
+
+    kvcpu_engine #(
+        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES)
+    ) u_engine (
+        .clk, .rst(rst_core), .hold(clearing), .idle(engine_idle),
+        .cmd_valid(!fifo_empty), .cmd(cmd_out), .cmd_take, .dma_idle,
+        .result_valid, .result, .accepted, .running, .t, .clear_counters,
+        .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .valid_entries,
+        .set_change, .set_code, .set,
+        .pass_start, .pass_first_row(first_row), .pass_end_row(end_row), .pass, .pass_done, .pass_matched(matched),
+        .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
+        .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
+        .pass_freed(freed), .rows_used, .t1_used, .digest_clear, .digest_busy,
+        .key_valid, .key_ready, .key_op, .key, .key_index, .key_done, .key_hit, .key_shared, .key_unresolved,
+        .key_hit_index, .key_tier, .free_valid, .free_key, .free_ready,
+        .map_ready, .map_any_free(any_free), .map_free_index(free_index), .map_take,
+        .map_rebuild_start(rebuild_start), .map_rebuild_end(rebuild_end)
+    );
+
+    kvcpu_settings #(.ENTRIES(ENTRIES), .BLOCK_BYTES(BLOCK_BYTES)) u_settings (
+        .clk, .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
+        .empty(valid_entries == '0), .code(set_code), .set
+    );
+
+    // ---- directory and pass ------------------------------------------------------------------------------------------------
+    logic                     row_read, steal, write_res, row_valid;
+    logic [RW-1:0]            row, write_row, row_index, map_row;
+    entry_key_t   [LANES-1:0] q_key;
+    entry_state_t [LANES-1:0] q_state, state_wdata;
+    entry_res_t   [LANES-1:0] q_res;
+    logic [LANES-1:0][63:0]   q_va;
+    logic [LANES-1:0]         write_state, write_static, map_used;
+    logic [IW-1:0]            res_index, tier_index;
+    entry_res_t               res_wdata;
+    logic [1:0]               tier;
+    pass_events_t             events;
+    logic                     trigger_valid, trigger_channel, map_valid;
+    logic [1:0]               trigger_ready;
+    trigger_t                 trigger;
+
+    kvcpu_directory #(
+        .ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)
+    ) u_directory (
+        .clk, .rst, .tier_base(set.tier_base), .rows_used,
+        .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
+        .write_row, .write_state, .state_wdata, .write_static, .key_wdata(pass.load_key), .va_wdata(pass.load_va),
+        .write_res, .res_index, .res_wdata, .tier_index, .tier,
+        .host_req(dir_req), .host_addr(dir_addr), .host_ack(dir_ack), .host_err(dir_err), .host_data(dir_data)
+    );
+
+    kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
+        .clk, .rst(rst_core), .start(pass_start), .start_row(first_row), .end_row, .pass, .set, .done(pass_done),
+        .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
+        .rows_used, .t1_used, .events,
+        .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
+        .write_row, .write_state, .state_wdata, .write_static, .write_res, .res_index, .res_wdata,
+        .row_valid, .row_index,
+        .trigger_valid, .trigger_channel, .trigger, .trigger_ready, .completion_valid, .completion,
+        .free_valid, .free_key, .free_ready, .map_valid, .map_row, .map_used
+    );
+
+    kvcpu_digest #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_digest (
+        .clk, .rst(rst_core), .clear(digest_clear), .take(row_valid && running.op == kvcpu_map_pkg::OP_DIGEST),
+        .base_index(32'(row_index) * 32'(LANES)), .first(pass.first), .last(pass.last), .tier_base(set.tier_base),
+        .key(q_key), .state(q_state), .res(q_res), .va(q_va), .busy(digest_busy), .digest
+    );
+
+    kvcpu_free_map #(.ENTRIES(ENTRIES), .LANES(LANES)) u_free_map (
+        .clk, .rst(rst_core), .ready(map_ready), .any_free, .free_index, .take(map_take),
+        .rebuild_start, .rebuild_valid(map_valid), .rebuild_row(map_row), .rebuild_used(map_used), .rebuild_end
+    );
+
+    // ---- lookups -----------------------------------------------------------------------------------------------------------
+    logic       port_counts, port_hit;
+    logic [1:0] port_tier;
+    kvcpu_lookup #(.ENTRIES(ENTRIES), .TOKEN_BITS(TOKEN_BITS), .PORTS(PORTS)) u_lookup (
+        .clk, .rst(rst_core), .clearing,
+        .eng_valid(key_valid), .eng_ready(key_ready), .eng_op(key_op), .eng_key(key), .eng_index(key_index),
+        .eng_done(key_done), .eng_hit(key_hit), .eng_shared(key_shared), .eng_unresolved(key_unresolved),
+        .eng_hit_index(key_hit_index), .eng_tier(key_tier), .overflow(index_overflow),
+        .port_valid(lookup_valid), .port_ready(lookup_ready), .port_key(lookup_key), .port_done(lookup_done),
+        .port_hit(lookup_hit), .port_unresolved(lookup_unresolved), .port_index(lookup_index), .port_tier(lookup_tier),
+        .port_counts, .port_hit_any(port_hit), .port_hit_tier(port_tier), .tier_index, .tier
+    );
+
+    // ---- DMA, results, telemetry --------------------------------------------------------------------------------------------
+    logic dma_completion;
+    kvcpu_dma #(.DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_dma (
+        .clk, .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
+        .contend_fixed(set.contend_fixed), .idle(dma_idle),
+        .trigger_valid, .trigger_channel, .trigger, .trigger_ready, .completion_valid(dma_completion), .completion,
+        .m_axi_awid, .m_axi_awaddr, .m_axi_awlen, .m_axi_awsize, .m_axi_awburst, .m_axi_awcache, .m_axi_awprot,
+        .m_axi_awvalid, .m_axi_awready, .m_axi_wdata, .m_axi_wstrb, .m_axi_wlast, .m_axi_wvalid, .m_axi_wready,
+        .m_axi_bid, .m_axi_bresp, .m_axi_bvalid, .m_axi_bready,
+        .m_axi_arid, .m_axi_araddr, .m_axi_arlen, .m_axi_arsize, .m_axi_arburst, .m_axi_arcache, .m_axi_arprot,
+        .m_axi_arvalid, .m_axi_arready, .m_axi_rid, .m_axi_rdata, .m_axi_rresp, .m_axi_rlast, .m_axi_rvalid, .m_axi_rready
+    );
+    assign completion_valid = dma_completion && !stop_core;
+
+    logic result_lost, stored_full;
+    kvcpu_result_queue u_results (
+        .clk, .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
+        .lost(result_lost)
+    );
+    // Room for one record of every entry: a host that empties it after each command loses none (R16).
+    kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
+        .clk, .rst(rst_core), .push(completion_valid), .wdata(completion), .full(stored_full), .pop(completion_pop),
+        .rdata(stored), .valid(stored_valid), .level(stored_level)
+    );
+
+    kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
+        .clk, .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
+        .command(running), .busy, .events, .completion_valid, .completion,
+        .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
+        .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full), .n(counters)
+    );
+
+    assign idle = bus_quiet && !cmd_pending && !busy && dma_idle && !draining && !clearing;
+endmodule
+`default_nettype wire

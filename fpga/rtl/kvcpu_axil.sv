@@ -1,0 +1,186 @@
+// kvcpu_axil - AXI4-Lite front end: turns bus accesses into accesses of the register block and of the directory window.
+//
+// Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
+// write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
+// Reads are pipelined, one per cycle into BAR0, answers in order; writes take three cycles each. A write has precedence over
+// a read for the register block. `block` stops new accesses; `quiet` says that none is under way.
+`default_nettype none
+module kvcpu_axil
+    import kvcpu_map_pkg::*;
+(
+    input  wire logic        clk,
+    input  wire logic        rst,
+    input  wire logic        block,
+    output logic             quiet,
+    input  wire logic        fifo_full,
+    input  wire logic        resetting,     // doorbells are refused
+    output logic             write_accepted, // pulse: W handshake, for the time stamp of a command
+
+    input  wire logic [22:0] s_axil_awaddr,
+    input  wire logic        s_axil_awvalid,
+    output logic             s_axil_awready,
+    input  wire logic [31:0] s_axil_wdata,
+    input  wire logic [3:0]  s_axil_wstrb,
+    input  wire logic        s_axil_wvalid,
+    output logic             s_axil_wready,
+    output logic [1:0]       s_axil_bresp,
+    output logic             s_axil_bvalid,
+    input  wire logic        s_axil_bready,
+    input  wire logic [22:0] s_axil_araddr,
+    input  wire logic        s_axil_arvalid,
+    output logic             s_axil_arready,
+    output logic [31:0]      s_axil_rdata,
+    output logic [1:0]       s_axil_rresp,
+    output logic             s_axil_rvalid,
+    input  wire logic        s_axil_rready,
+
+    // register block, pass-through: answers in the same cycle
+    output logic             reg_req,
+    output logic             reg_is_write,
+    output logic [15:0]      reg_addr,
+    output logic [31:0]      reg_wdata,
+    input  wire logic [31:0] reg_rdata,
+    input  wire logic        reg_rerr,
+    input  wire logic        reg_werr,
+
+    // directory window
+    output logic             dir_req,
+    output logic [22:0]      dir_addr,
+    input  wire logic        dir_ack,
+    input  wire logic        dir_err,
+    input  wire logic [31:0] dir_data,
+
+    output logic             error_valid,   // pulse
+    output logic [3:0]       error_code,
+    output logic [22:0]      error_offset
+);
+    localparam logic [1:0] OKAY = 2'b00;
+    localparam logic [1:0] SLVERR = 2'b10;
+
+    // ---- writes: take address and data together, issue, answer -----------------------------------------------------------
+    typedef enum logic [1:0] {W_IDLE, W_ISSUE, W_ANSWER} write_e;
+    write_e      wstate;
+    logic [22:0] waddr;
+    logic [31:0] wdata;
+    logic [3:0]  wstrb;
+    logic [3:0]  wrefusal, wcode;
+    logic        wissue;
+    logic        wrefused;
+    logic        wqueues;   // this write would queue a command; a soft reset never waits for room
+
+    assign s_axil_awready = (wstate == W_IDLE) && s_axil_awvalid && s_axil_wvalid && !block;
+    assign s_axil_wready = s_axil_awready;
+    assign write_accepted = s_axil_awready;
+    assign wissue = (wstate == W_ISSUE);
+
+    assign wqueues = is_doorbell(waddr[15:2]) && !(waddr[15:0] == CTRL_OFFSET && wdata[0]);
+
+    always_comb begin
+        wrefusal = BUSERR_NONE;
+        if (waddr[1:0] != 2'b00) wrefusal = BUSERR_MISALIGNED;
+        else if (waddr[22:16] != '0) wrefusal = BUSERR_UNMAPPED;
+        else if (wstrb != 4'hF) wrefusal = BUSERR_STROBE;
+        else if (wqueues && resetting) wrefusal = BUSERR_RESETTING;
+        else if (wqueues && fifo_full) wrefusal = BUSERR_FIFO_FULL;
+    end
+    assign wrefused = (wrefusal != BUSERR_NONE);
+    assign wcode = (!wrefused && reg_werr) ? BUSERR_UNMAPPED : wrefusal;
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            wstate <= W_IDLE;
+            s_axil_bvalid <= 1'b0;
+        end else begin
+            case (wstate)
+                W_IDLE: if (s_axil_awready) wstate <= W_ISSUE;
+                W_ISSUE: begin
+                    wstate <= W_ANSWER;
+                    s_axil_bvalid <= 1'b1;
+                end
+                default: if (s_axil_bready) begin
+                    wstate <= W_IDLE;
+                    s_axil_bvalid <= 1'b0;
+                end
+            endcase
+        end
+        if (s_axil_awready) begin
+            waddr <= s_axil_awaddr;
+            wdata <= s_axil_wdata;
+            wstrb <= s_axil_wstrb;
+        end
+        if (wissue) s_axil_bresp <= (wcode == BUSERR_NONE) ? OKAY : SLVERR;
+    end
+
+    // ---- reads: one waits at the register block or the directory, answers queue up ----------------------------------------
+    logic        rwaiting;
+    logic [22:0] raddr;
+    logic [3:0]  rcode;
+    logic        in_bar0, in_bar2, rissue, rdone;
+    logic        queue_empty, queue_full;
+    logic [33:0] queue_head, answer;
+
+    assign in_bar0 = (raddr[22:16] == '0);
+    assign in_bar2 = (raddr >= BAR2_ENTRIES) && raddr[1:0] == 2'b00;
+    assign s_axil_arready = (!rwaiting || rdone) && !block;
+
+    // One error is recorded a cycle: a read that fails beside a write that fails waits for the next.
+    assign rissue = rwaiting && !queue_full && in_bar0 && raddr[1:0] == 2'b00 && !wissue;
+    always_comb begin
+        rcode = BUSERR_NONE;
+        rdone = 1'b0;
+        if (rwaiting && !queue_full) begin
+            if (raddr[1:0] != 2'b00) begin
+                rcode = BUSERR_MISALIGNED;
+                rdone = !wissue;
+            end else if (in_bar0) begin
+                if (reg_rerr) rcode = BUSERR_UNMAPPED;
+                rdone = !wissue;
+            end else if (in_bar2) begin
+                if (dir_err) rcode = BUSERR_UNMAPPED;
+                rdone = dir_ack;
+            end else begin
+                rcode = BUSERR_UNMAPPED;
+                rdone = !wissue;
+            end
+        end
+    end
+    assign answer = (rcode != BUSERR_NONE) ? {SLVERR, 32'd0} : {OKAY, in_bar0 ? reg_rdata : dir_data};
+    assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
+    assign dir_addr = raddr;
+
+    always_ff @(posedge clk) begin
+        if (rst) rwaiting <= 1'b0;
+        else if (s_axil_arready) rwaiting <= s_axil_arvalid;
+        else if (rdone) rwaiting <= 1'b0;
+        if (s_axil_arready && s_axil_arvalid) raddr <= s_axil_araddr;
+    end
+
+    kvcpu_fifo #(.WIDTH(34), .DEPTH(4)) u_answers (
+        .clk, .rst, .push(rdone), .wdata(answer), .pop(s_axil_rready), .rdata(queue_head),
+        .empty(queue_empty), .full(queue_full), .level()
+    );
+    assign s_axil_rvalid = !queue_empty;
+    assign {s_axil_rresp, s_axil_rdata} = queue_head;
+
+    // ---- register block ------------------------------------------------------------------------------------------------------
+    assign reg_req = (wissue && !wrefused) || rissue;
+    assign reg_is_write = wissue;
+    assign reg_addr = wissue ? waddr[15:0] : raddr[15:0];
+    assign reg_wdata = wdata;
+
+    always_comb begin
+        error_valid = 1'b0;
+        error_code = rcode;
+        error_offset = raddr;
+        if (wissue && wcode != BUSERR_NONE) begin
+            error_valid = 1'b1;
+            error_code = wcode;
+            error_offset = waddr;
+        end else if (rdone && rcode != BUSERR_NONE) begin
+            error_valid = 1'b1;
+        end
+    end
+
+    assign quiet = (wstate == W_IDLE) && !rwaiting && queue_empty;
+endmodule
+`default_nettype wire

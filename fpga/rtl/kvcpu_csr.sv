@@ -1,0 +1,467 @@
+// kvcpu_csr - the register block with the KV-CPU behind it: doorbells become commands, live state becomes readable.
+//
+// A doorbell's write strobe comes in the cycle of the write (one later for 64-bit registers, which commit with their high
+// word, R1); the operands are stable in the next, and then the command is formed. Settings are commands too; their registers
+// read back what is in force, because the hardware writes that value into them in every cycle that software does not.
+`default_nettype none
+module kvcpu_csr
+    import kvcpu_pkg::*;
+    import kvcpu_map_pkg::*;
+#(
+    parameter int unsigned ENTRIES = 65536,
+    parameter int unsigned LANES = 8,
+    parameter int unsigned BLOCK_TOKENS = 32,
+    parameter int unsigned HEAD_DIM = 128,
+    parameter int unsigned BLOCK_BYTES = 16384,
+    parameter int unsigned DATA_BITS = 512,
+    parameter int unsigned LOOKUP_PORTS = 3,
+    parameter int unsigned FIFO_DEPTH = 16,
+    parameter logic [63:0] BUILD_ID = 64'd0
+) (
+    input  wire logic        clk,
+    input  wire logic        rst,
+    input  wire logic [31:0] now,
+    input  wire logic        write_accepted,
+
+    input  wire logic        reg_req,
+    input  wire logic        reg_is_write,
+    input  wire logic [15:0] reg_addr,
+    input  wire logic [31:0] reg_wdata,
+    output logic [31:0]      reg_rdata,
+    output logic             reg_rerr,
+    output logic             reg_werr,
+
+    output logic             cmd_push,
+    output command_t         cmd,
+    output logic             cmd_pending,     // a doorbell has been rung whose command is not in the FIFO yet
+    output logic             soft_reset,      // pulse
+
+    input  wire logic        error_valid,
+    input  wire logic [3:0]  error_code,
+    input  wire logic [22:0] error_offset,
+    input  wire logic        dma_error,       // pulse
+    output logic             irq,
+
+    input  wire logic        busy,
+    input  wire logic        dma_busy,
+    input  wire logic        resetting,
+    input  wire logic [4:0]  fifo_level,
+    input  wire settings_t   set,
+    input  wire counters_t   n,
+    input  wire logic [31:0] t,
+    input  wire logic [16:0] t1_used,
+    input  wire logic [16:0] valid_entries,
+    input  wire logic [63:0] digest,
+
+    input  wire logic        result_valid,
+    input  wire result_t     result,
+    output logic             result_pop,
+    input  wire logic        completion_valid,
+    input  wire completion_t completion,
+    input  wire logic [31:0] completion_level,
+    output logic             completion_pop
+);
+    kvcpu_regs_pkg::BAR0__in_t  hw;
+    kvcpu_regs_pkg::BAR0__out_t sw;
+    logic stall_wr, stall_rd, rd_ack, wr_ack, rd_err, wr_err;
+
+    kvcpu_regs u_regs (
+        .clk, .rst,
+        .s_cpuif_req(reg_req), .s_cpuif_req_is_wr(reg_is_write), .s_cpuif_addr(reg_addr),
+        .s_cpuif_wr_data(reg_wdata), .s_cpuif_wr_biten('1),
+        .s_cpuif_req_stall_wr(stall_wr), .s_cpuif_req_stall_rd(stall_rd),
+        .s_cpuif_rd_ack(rd_ack), .s_cpuif_rd_err(rd_err), .s_cpuif_rd_data(reg_rdata),
+        .s_cpuif_wr_ack(wr_ack), .s_cpuif_wr_err(wr_err),
+        .hwif_in(hw), .hwif_out(sw)
+    );
+    assign reg_rerr = rd_err;
+    assign reg_werr = wr_err;
+    wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, 1'b0};  // the block answers at once, always
+
+    // ---- doorbells -------------------------------------------------------------------------------------------------------
+    // Which one rang, for one cycle; then its operands are read from the registers.
+    typedef struct packed {
+        logic step_fast;
+        logic step;
+        logic hot;
+        logic evict;
+        logic prefetch;
+        logic share;
+        logic release_range;
+        logic unload;
+        logic unload_id;
+        logic load;
+        logic lookup;
+        logic touch;
+        logic share_index;
+        logic release_index;
+        logic digest;
+        logic ctrl;
+        logic set_window;
+        logic set_contend_policy;
+        logic set_weight_r;
+        logic set_weight_f;
+        logic set_weight_s;
+        logic set_weight_d;
+        logic set_evict_thresh;
+        logic set_prefetch_thresh;
+        logic set_t1_capacity;
+        logic set_evict_tier;
+        logic set_tier_base0;
+        logic set_tier_base1;
+        logic set_tier_base2;
+        logic set_tier_base3;
+    } doorbell_t;
+    doorbell_t ring, rang;
+
+    always_comb begin
+        ring.step_fast = sw.STEP_FAST.value.swmod;
+        ring.step = sw.STEP_ADVANCE.value.swmod;
+        ring.hot = sw.BOOST_LEN.value.swmod;
+        ring.evict = sw.IMEVICT_LEN.value.swmod;
+        ring.prefetch = sw.PREFETCH_STEP.value.swmod;
+        ring.share = sw.SHARE_LEN.value.swmod;
+        ring.release_range = sw.RELEASE_LEN.value.swmod;
+        ring.unload = sw.UNLOAD_LEN.value.swmod;
+        ring.unload_id = sw.UNLOAD_ID.value.swmod;
+        ring.load = sw.LOAD_TIER.value.swmod;
+        ring.lookup = sw.LOOKUP_POS.value.swmod;
+        ring.touch = sw.TOUCH_POS.value.swmod;
+        ring.share_index = sw.RTBD_SHARE.value.swmod;
+        ring.release_index = sw.RTBD_RELEASE.value.swmod;
+        ring.digest = sw.DIGEST_END.value.swmod;
+        ring.ctrl = sw.CTRL.strict.swmod;
+        ring.set_window = sw.WINDOW.value.swmod;
+        ring.set_contend_policy = sw.CONTEND_POLICY.value.swmod;
+        ring.set_weight_r = sw.WEIGHT_R.value.swmod;
+        ring.set_weight_f = sw.WEIGHT_F.value.swmod;
+        ring.set_weight_s = sw.WEIGHT_S.value.swmod;
+        ring.set_weight_d = sw.WEIGHT_D.value.swmod;
+        ring.set_evict_thresh = sw.EVICT_THRESH.value.swmod;
+        ring.set_prefetch_thresh = sw.PREFETCH_THRESH.value.swmod;
+        ring.set_t1_capacity = sw.T1_CAPACITY.value.swmod;
+        ring.set_evict_tier = sw.EVICT_TIER.value.swmod;
+        ring.set_tier_base0 = sw.TIER_BASE0.value.swmod;
+        ring.set_tier_base1 = sw.TIER_BASE1.value.swmod;
+        ring.set_tier_base2 = sw.TIER_BASE2.value.swmod;
+        ring.set_tier_base3 = sw.TIER_BASE3.value.swmod;
+    end
+
+    logic [31:0] stamp;
+    logic        soft_reset_written;
+    always_ff @(posedge clk) begin
+        if (rst) rang <= '0;
+        else rang <= ring;
+        if (write_accepted) stamp <= now;
+    end
+    assign soft_reset_written = rang.ctrl && sw_soft_reset;
+
+    // CTRL bits as written, kept for the cycle in which the hardware already shows the values in force again.
+    logic sw_soft_reset, sw_clear, sw_strict;
+    always_ff @(posedge clk) begin
+        if (ring.ctrl) {sw_strict, sw_clear, sw_soft_reset} <= reg_wdata[2:0];
+    end
+
+    logic [31:0] load_id, lookup_id;
+    assign load_id = {sw.LOAD_ID.layer.value, sw.LOAD_ID.head.value, sw.LOAD_ID.request_id.value};
+    assign lookup_id = {sw.LOOKUP_ID.layer.value, sw.LOOKUP_ID.head.value, sw.LOOKUP_ID.request_id.value};
+
+    always_comb begin
+        cmd = '0;
+        cmd.stamp = stamp;
+        if (rang.step_fast) begin
+            cmd.op = OP_STEP;
+            cmd.a = 64'(sw.STEP_FAST.value.value);
+        end
+        if (rang.step) begin
+            cmd.op = OP_STEP;
+            cmd.a = sw.STEP_ADVANCE.value.value;
+        end
+        if (rang.hot) begin
+            cmd.op = OP_HOT;
+            cmd.a = sw.BOOST_ADDR.value.value;
+            cmd.b = sw.BOOST_LEN.value.value;
+        end
+        if (rang.evict) begin
+            cmd.op = OP_EVICT;
+            cmd.a = sw.IMEVICT_ADDR.value.value;
+            cmd.b = sw.IMEVICT_LEN.value.value;
+        end
+        if (rang.share) begin
+            cmd.op = OP_SHARE;
+            cmd.a = sw.SHARE_ADDR.value.value;
+            cmd.b = sw.SHARE_LEN.value.value;
+        end
+        if (rang.release_range) begin
+            cmd.op = OP_RELEASE;
+            cmd.a = sw.RELEASE_ADDR.value.value;
+            cmd.b = sw.RELEASE_LEN.value.value;
+        end
+        if (rang.unload) begin
+            cmd.op = OP_UNLOAD;
+            cmd.a = sw.UNLOAD_ADDR.value.value;
+            cmd.b = sw.UNLOAD_LEN.value.value;
+        end
+        if (rang.prefetch) begin
+            cmd.op = OP_PREFETCH;
+            cmd.a = sw.PREFETCH_ADDR.value.value;
+            cmd.b = sw.PREFETCH_LEN.value.value;
+            cmd.c = sw.PREFETCH_STEP.value.value;
+        end
+        if (rang.load) begin
+            cmd.op = OP_LOAD;
+            cmd.a = sw.LOAD_VA.value.value;
+            cmd.b = {sw.LOAD_TOKEN_END.value.value, sw.LOAD_TOKEN_START.value.value};
+            cmd.c = {sw.LOAD_TIER.value.value, load_id};
+        end
+        if (rang.lookup) begin
+            cmd.op = OP_LOOKUP;
+            cmd.a = {sw.LOOKUP_POS.value.value, lookup_id};
+        end
+        if (rang.touch) begin
+            cmd.op = OP_TOUCH;
+            cmd.a = {sw.TOUCH_POS.value.value, lookup_id};
+        end
+        if (rang.digest) begin
+            cmd.op = OP_DIGEST;
+            cmd.a = {sw.DIGEST_END.value.value, sw.DIGEST_FIRST.value.value};
+        end
+        if (rang.unload_id) begin
+            cmd.op = OP_UNLOAD_REQUEST;
+            cmd.a = 64'(sw.UNLOAD_ID.value.value);
+        end
+        if (rang.share_index) begin
+            cmd.op = OP_SHARE_INDEX;
+            cmd.a = 64'(sw.RTBD_SHARE.value.value);
+        end
+        if (rang.release_index) begin
+            cmd.op = OP_RELEASE_INDEX;
+            cmd.a = 64'(sw.RTBD_RELEASE.value.value);
+        end
+        if (rang.ctrl) begin
+            cmd.op = OP_SET;
+            cmd.a = {61'd0, sw_strict, sw_clear, 1'b0};
+            cmd.b = 64'(SET_CTRL);
+        end
+        if (rang.set_window) begin
+            cmd.op = OP_SET;
+            cmd.a = 64'(sw.WINDOW.value.value);
+            cmd.b = 64'(SET_WINDOW);
+        end
+        if (rang.set_contend_policy) begin
+            cmd.op = OP_SET;
+            cmd.a = 64'(sw.CONTEND_POLICY.value.value);
+            cmd.b = 64'(SET_CONTEND_POLICY);
+        end
+        if (rang.set_weight_r) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.WEIGHT_R.value.value;
+            cmd.b = 64'(SET_WEIGHT_R);
+        end
+        if (rang.set_weight_f) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.WEIGHT_F.value.value;
+            cmd.b = 64'(SET_WEIGHT_F);
+        end
+        if (rang.set_weight_s) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.WEIGHT_S.value.value;
+            cmd.b = 64'(SET_WEIGHT_S);
+        end
+        if (rang.set_weight_d) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.WEIGHT_D.value.value;
+            cmd.b = 64'(SET_WEIGHT_D);
+        end
+        if (rang.set_evict_thresh) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.EVICT_THRESH.value.value;
+            cmd.b = 64'(SET_EVICT_THRESH);
+        end
+        if (rang.set_prefetch_thresh) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.PREFETCH_THRESH.value.value;
+            cmd.b = 64'(SET_PREFETCH_THRESH);
+        end
+        if (rang.set_t1_capacity) begin
+            cmd.op = OP_SET;
+            cmd.a = 64'(sw.T1_CAPACITY.value.value);
+            cmd.b = 64'(SET_T1_CAPACITY);
+        end
+        if (rang.set_evict_tier) begin
+            cmd.op = OP_SET;
+            cmd.a = 64'(sw.EVICT_TIER.value.value);
+            cmd.b = 64'(SET_EVICT_TIER);
+        end
+        if (rang.set_tier_base0) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.TIER_BASE0.value.value;
+            cmd.b = 64'(SET_TIER_BASE0);
+        end
+        if (rang.set_tier_base1) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.TIER_BASE1.value.value;
+            cmd.b = 64'(SET_TIER_BASE1);
+        end
+        if (rang.set_tier_base2) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.TIER_BASE2.value.value;
+            cmd.b = 64'(SET_TIER_BASE2);
+        end
+        if (rang.set_tier_base3) begin
+            cmd.op = OP_SET;
+            cmd.a = sw.TIER_BASE3.value.value;
+            cmd.b = 64'(SET_TIER_BASE3);
+        end
+    end
+    assign cmd_push = (rang != '0) && !soft_reset_written;
+    assign soft_reset = soft_reset_written;
+
+    // A 64-bit doorbell commits one cycle behind its write, so "pending" reaches back three cycles from the push.
+    logic [2:0] recent;
+    always_ff @(posedge clk) begin
+        if (rst) recent <= '0;
+        else recent <= {recent[1:0], reg_req && reg_is_write};
+    end
+    assign cmd_pending = recent != '0 || (reg_req && reg_is_write) || rang != '0;
+
+
+    // ---- identity, status, errors, interrupt --------------------------------------------------------------------------------
+    logic       any_error;
+    logic [3:0] first_code;
+    logic [31:0] first_offset;
+    assign any_error = sw.ERROR.bus.value || sw.ERROR.dma.value;
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            first_code <= BUSERR_NONE;
+            first_offset <= '0;
+        end else if (!any_error) begin
+            first_code <= error_valid ? error_code : dma_error ? BUSERR_DMA : BUSERR_NONE;
+            first_offset <= error_valid ? 32'(error_offset) : '0;
+        end
+    end
+
+    assign irq = (sw.IRQ_ENABLE.result.value && result_valid) || (sw.IRQ_ENABLE.completion.value && completion_valid)
+                 || (sw.IRQ_ENABLE.error.value && any_error);
+
+
+    // ---- results, completions -----------------------------------------------------------------------------------------------
+    assign result_pop = sw.RESULT_CYCLES.value.swacc;
+    assign completion_pop = sw.COMPLETION.index.swacc;
+
+    // ---- what registers show -----------------------------------------------------------------------------------------------
+    // Settings are written by hardware in every cycle; a software write has precedence for one, long enough to take it.
+    always_comb begin
+        hw.WINDOW.value.next = 32'(set.window);
+        hw.WINDOW.value.we = 1'b1;
+        hw.CONTEND_POLICY.value.next = 32'(set.contend_fixed);
+        hw.CONTEND_POLICY.value.we = 1'b1;
+        hw.WEIGHT_R.value.next = 64'(set.w_r);
+        hw.WEIGHT_R.value.we = 1'b1;
+        hw.WEIGHT_F.value.next = 64'(set.w_f);
+        hw.WEIGHT_F.value.we = 1'b1;
+        hw.WEIGHT_S.value.next = 64'(set.w_s);
+        hw.WEIGHT_S.value.we = 1'b1;
+        hw.WEIGHT_D.value.next = 64'(set.w_d);
+        hw.WEIGHT_D.value.we = 1'b1;
+        hw.EVICT_THRESH.value.next = 64'(set.evict_thresh);
+        hw.EVICT_THRESH.value.we = 1'b1;
+        hw.PREFETCH_THRESH.value.next = 64'(set.prefetch_thresh);
+        hw.PREFETCH_THRESH.value.we = 1'b1;
+        hw.T1_CAPACITY.value.next = 32'(set.t1_capacity);
+        hw.T1_CAPACITY.value.we = 1'b1;
+        hw.EVICT_TIER.value.next = 32'(set.evict_tier);
+        hw.EVICT_TIER.value.we = 1'b1;
+        hw.TIER_BASE0.value.next = set.tier_base[0];
+        hw.TIER_BASE0.value.we = 1'b1;
+        hw.TIER_BASE1.value.next = set.tier_base[1];
+        hw.TIER_BASE1.value.we = 1'b1;
+        hw.TIER_BASE2.value.next = set.tier_base[2];
+        hw.TIER_BASE2.value.we = 1'b1;
+        hw.TIER_BASE3.value.next = set.tier_base[3];
+        hw.TIER_BASE3.value.we = 1'b1;
+        hw.CTRL.soft_reset.next = 1'b0;
+        hw.CTRL.soft_reset.we = 1'b1;
+        hw.CTRL.clear_counters.next = 1'b0;
+        hw.CTRL.clear_counters.we = 1'b1;
+        hw.CTRL.strict.next = set.strict;
+        hw.CTRL.strict.we = 1'b1;
+        hw.BUILD_ID.value.next = BUILD_ID;
+        hw.REGMAP_HASH.value.next = REGMAP_HASH;
+        hw.STATUS.busy.next = busy;
+        hw.STATUS.dma_busy.next = dma_busy;
+        hw.STATUS.resetting.next = resetting;
+        hw.STATUS.error.next = any_error;
+        hw.STATUS.irq.next = irq;
+        hw.STATUS.result_ready.next = result_valid;
+        hw.STATUS.completion_ready.next = completion_valid;
+        hw.STATUS.fifo_level.next = fifo_level;
+        hw.ERROR.bus.hwset = error_valid;
+        hw.ERROR.dma.hwset = dma_error;
+        hw.ERROR.code.next = first_code;
+        hw.ERROR_OFFSET.value.next = first_offset;
+        hw.CAP_ENTRIES.value.next = 32'(ENTRIES);
+        hw.CAP_LANES.value.next = 32'(LANES);
+        hw.CAP_BLOCK_TOKENS.value.next = 32'(BLOCK_TOKENS);
+        hw.CAP_HEAD_DIM.value.next = 32'(HEAD_DIM);
+        hw.CAP_BLOCK_BYTES.value.next = 32'(BLOCK_BYTES);
+        hw.CAP_DATA_BITS.value.next = 32'(DATA_BITS);
+        hw.CAP_LOOKUP_PORTS.value.next = 32'(LOOKUP_PORTS);
+        hw.CAP_FIFO_DEPTH.value.next = 32'(FIFO_DEPTH);
+        hw.RESULT_STATUS.code.next = result.code;
+        hw.RESULT_STATUS.opcode.next = result.op;
+        hw.RESULT_STATUS.has_index.next = result.has_index;
+        hw.RESULT_STATUS.tier.next = result.tier;
+        hw.RESULT_STATUS.valid.next = result_valid;
+        hw.RESULT_MATCHED.value.next = 32'(result.matched);
+        hw.RESULT_PHYS.value.next = result.phys;
+        hw.RESULT_INDEX.value.next = 32'(result.index);
+        hw.RESULT_CYCLES.value.next = result.cycles;
+        hw.COMPLETION.index.next = completion.index;
+        hw.COMPLETION.channel.next = completion.channel;
+        hw.COMPLETION.from_tier.next = completion.from;
+        hw.COMPLETION.to_tier.next = completion.to;
+        hw.COMPLETION.error.next = completion.error;
+        hw.COMPLETION.valid.next = completion_valid;
+        hw.COMPLETION.step.next = completion.step;
+        hw.COMPLETION_LEVEL.value.next = completion_level;
+        hw.DIGEST.value.next = digest;
+        hw.RTBD_HIT_COUNT.value.next = n.hit_total;
+        hw.RTBD_MISS_COUNT.value.next = n.misses;
+        hw.T_CURRENT_STEP.value.next = 64'(t);
+        hw.T_STEP_COUNT.value.next = n.step_count;
+        hw.T_HOT_COUNT.value.next = n.hot_count;
+        hw.T_EVICT_COUNT.value.next = n.evict_count;
+        hw.T_PREFETCH_COUNT.value.next = n.prefetch_count;
+        hw.T_SHARE_COUNT.value.next = n.share_count;
+        hw.T_LAST_VA.value.next = n.last_va;
+        hw.T_LAST_LEN.value.next = n.last_len;
+        hw.T_LAST_TARGET_STEP.value.next = n.last_target_step;
+        hw.T_EVICT_TRIGGERS.value.next = n.triggers[0];
+        hw.T_PREFETCH_TRIGGERS.value.next = n.triggers[1];
+        hw.T_EVICT_COMPLETIONS.value.next = n.completions[0];
+        hw.T_PREFETCH_COMPLETIONS.value.next = n.completions[1];
+        hw.T_EVICT_BYTES.value.next = n.bytes[0];
+        hw.T_PREFETCH_BYTES.value.next = n.bytes[1];
+        hw.T_GUARDS.value.next = n.guards;
+        hw.T_DENIALS.value.next = n.denials;
+        hw.T_SATURATIONS.value.next = n.saturations;
+        hw.T_RELEASE_REFUSALS.value.next = n.release_refusals;
+        hw.T_HITS_T0.value.next = n.hits[0];
+        hw.T_HITS_T1.value.next = n.hits[1];
+        hw.T_HITS_T2.value.next = n.hits[2];
+        hw.T_HITS_T3.value.next = n.hits[3];
+        hw.T_MISSES.value.next = n.misses;
+        hw.T_T1_USED.value.next = 64'(t1_used);
+        hw.T_VALID_ENTRIES.value.next = 64'(valid_entries);
+        hw.T_BUSY_CYCLES.value.next = n.busy_cycles;
+        hw.T_LAST_COMMAND_CYCLES.value.next = n.last_command_cycles;
+        hw.T_STEP_TO_TRIGGER_CYCLES.value.next = n.step_to_trigger_cycles;
+        hw.T_INDEX_OVERFLOWS.value.next = n.index_overflows;
+        hw.T_RESULTS_LOST.value.next = n.results_lost;
+        hw.T_COMPLETIONS_LOST.value.next = n.completions_lost;
+        hw.T_DMA_ERRORS.value.next = n.dma_errors;
+    end
+endmodule
+`default_nettype wire

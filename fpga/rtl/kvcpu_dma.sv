@@ -1,0 +1,189 @@
+// kvcpu_dma - two independent DMA channels (0 evict, 1 prefetch) on one AXI4 master.
+//
+// The channels contend burst by burst for the address channels: round-robin, or evict first (CONTEND_POLICY). Write data
+// follow the order of the granted write addresses, as AXI4 demands. AXI id = channel, so each channel's answers come in
+// order and find their way by id. Bursts are INCR, aligned to their own size, never longer than 4 KiB or 256 beats.
+// Completions of both channels come out one a cycle.
+`default_nettype none
+module kvcpu_dma
+    import kvcpu_pkg::*;
+#(
+    parameter int unsigned DATA_BITS = 512,
+    parameter int unsigned BLOCK_BYTES = 16384
+) (
+    input  wire logic                   clk,
+    input  wire logic                   rst,
+    input  wire logic                   flush,
+    input  wire logic                   drain,
+    input  wire logic [3:0][63:0]       tier_base,
+    input  wire logic [1:0]             evict_tier,
+    input  wire logic                   contend_fixed,
+    output logic                        idle,
+
+    input  wire logic                   trigger_valid,
+    input  wire logic                   trigger_channel,
+    input  wire trigger_t               trigger,
+    output logic [1:0]                  trigger_ready,
+
+    output logic                        completion_valid,  // pulse
+    output completion_t                 completion,
+
+    output logic [0:0]                  m_axi_awid,
+    output logic [63:0]                 m_axi_awaddr,
+    output logic [7:0]                  m_axi_awlen,
+    output logic [2:0]                  m_axi_awsize,
+    output logic [1:0]                  m_axi_awburst,
+    output logic [3:0]                  m_axi_awcache,
+    output logic [2:0]                  m_axi_awprot,
+    output logic                        m_axi_awvalid,
+    input  wire logic                   m_axi_awready,
+    output logic [DATA_BITS-1:0]        m_axi_wdata,
+    output logic [DATA_BITS/8-1:0]      m_axi_wstrb,
+    output logic                        m_axi_wlast,
+    output logic                        m_axi_wvalid,
+    input  wire logic                   m_axi_wready,
+    input  wire logic [0:0]             m_axi_bid,
+    input  wire logic [1:0]             m_axi_bresp,
+    input  wire logic                   m_axi_bvalid,
+    output logic                        m_axi_bready,
+    output logic [0:0]                  m_axi_arid,
+    output logic [63:0]                 m_axi_araddr,
+    output logic [7:0]                  m_axi_arlen,
+    output logic [2:0]                  m_axi_arsize,
+    output logic [1:0]                  m_axi_arburst,
+    output logic [3:0]                  m_axi_arcache,
+    output logic [2:0]                  m_axi_arprot,
+    output logic                        m_axi_arvalid,
+    input  wire logic                   m_axi_arready,
+    input  wire logic [0:0]             m_axi_rid,
+    input  wire logic [DATA_BITS-1:0]   m_axi_rdata,
+    input  wire logic [1:0]             m_axi_rresp,
+    input  wire logic                   m_axi_rlast,
+    input  wire logic                   m_axi_rvalid,
+    output logic                        m_axi_rready
+);
+    localparam int unsigned BEAT_BYTES = DATA_BITS / 8;
+    localparam int unsigned BURST_4K = 4096 / BEAT_BYTES;
+    localparam int unsigned BURST_256 = (BURST_4K > 256) ? 256 : BURST_4K;
+    localparam int unsigned BURST = (BURST_256 * BEAT_BYTES > BLOCK_BYTES) ? BLOCK_BYTES / BEAT_BYTES : BURST_256;
+
+    if ((DATA_BITS & (DATA_BITS - 1)) != 0 || DATA_BITS < 32 || DATA_BITS > 1024) begin : g_check
+        $error("%m: DATA_BITS must be a power of two from 32 to 1024");
+    end
+
+    logic [1:0]                ch_idle, ar_valid, ar_ready, aw_valid, aw_ready, w_valid, w_ready, done_valid, done_ready;
+    logic [1:0][63:0]          ar_addr, aw_addr;
+    logic [1:0][DATA_BITS-1:0] w_data;
+    completion_t [1:0]         done;
+
+    for (genvar ch = 0; ch < 2; ch++) begin : g_channel
+        kvcpu_dma_channel #(
+            .CHANNEL(1'(ch)), .DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES), .BURST(BURST)
+        ) u_channel (
+            .clk, .rst, .flush, .drain, .tier_base, .evict_tier, .idle(ch_idle[ch]),
+            .trigger_valid(trigger_valid && trigger_channel == 1'(ch)), .trigger_ready(trigger_ready[ch]), .trigger,
+            .ar_valid(ar_valid[ch]), .ar_addr(ar_addr[ch]), .ar_ready(ar_ready[ch]),
+            .r_valid(m_axi_rvalid && m_axi_rid[0] == 1'(ch)), .r_data(m_axi_rdata), .r_error(m_axi_rresp[1]),
+            .aw_valid(aw_valid[ch]), .aw_addr(aw_addr[ch]), .aw_ready(aw_ready[ch]),
+            .w_valid(w_valid[ch]), .w_data(w_data[ch]), .w_ready(w_ready[ch]),
+            .b_valid(m_axi_bvalid && m_axi_bid[0] == 1'(ch)), .b_error(m_axi_bresp[1]),
+            .completion_valid(done_valid[ch]), .completion(done[ch]), .completion_ready(done_ready[ch])
+        );
+    end
+    assign idle = (ch_idle == '1);
+    wire unused_rlast = &{1'b0, m_axi_rlast, m_axi_rresp[0], m_axi_bresp[0], 1'b0};  // bursts are counted by their beats
+
+    // ---- read addresses ----------------------------------------------------------------------------------------------------
+    logic ar_last, ar_pick;   // channel granted last; channel to grant
+    assign ar_pick = (ar_valid == 2'b11) ? (contend_fixed ? 1'b0 : !ar_last) : ar_valid[1];
+    always_comb begin
+        ar_ready = '0;
+        ar_ready[ar_pick] = ar_valid[ar_pick] && (!m_axi_arvalid || m_axi_arready);
+    end
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            m_axi_arvalid <= 1'b0;
+            ar_last <= 1'b1;
+        end else if (ar_ready != '0) begin
+            m_axi_arvalid <= 1'b1;
+            ar_last <= ar_pick;
+        end else if (m_axi_arready) begin
+            m_axi_arvalid <= 1'b0;
+        end
+        if (ar_ready != '0) begin
+            m_axi_arid <= ar_pick;
+            m_axi_araddr <= ar_addr[ar_pick];
+        end
+    end
+
+    // ---- write addresses, and the order in which their data must follow ------------------------------------------------------
+    logic aw_last, aw_pick, order_empty, order_full, order_channel, order_pop;
+    assign aw_pick = (aw_valid == 2'b11) ? (contend_fixed ? 1'b0 : !aw_last) : aw_valid[1];
+    always_comb begin
+        aw_ready = '0;
+        aw_ready[aw_pick] = aw_valid[aw_pick] && !order_full && (!m_axi_awvalid || m_axi_awready);
+    end
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            m_axi_awvalid <= 1'b0;
+            aw_last <= 1'b1;
+        end else if (aw_ready != '0) begin
+            m_axi_awvalid <= 1'b1;
+            aw_last <= aw_pick;
+        end else if (m_axi_awready) begin
+            m_axi_awvalid <= 1'b0;
+        end
+        if (aw_ready != '0) begin
+            m_axi_awid <= aw_pick;
+            m_axi_awaddr <= aw_addr[aw_pick];
+        end
+    end
+    kvcpu_fifo #(.WIDTH(1), .DEPTH(4)) u_order (
+        .clk, .rst, .push(aw_ready != '0), .wdata(aw_pick), .pop(order_pop), .rdata(order_channel),
+        .empty(order_empty), .full(order_full), .level()
+    );
+
+    // ---- write data ------------------------------------------------------------------------------------------------------------
+    logic [8:0] beat;
+    assign m_axi_wvalid = !order_empty && w_valid[order_channel];
+    assign m_axi_wdata = w_data[order_channel];
+    assign m_axi_wlast = (beat == 9'(BURST - 1));
+    always_comb begin
+        w_ready = '0;
+        w_ready[order_channel] = !order_empty && m_axi_wready;
+    end
+    assign order_pop = m_axi_wvalid && m_axi_wready && m_axi_wlast;
+    always_ff @(posedge clk) begin
+        if (rst || order_pop) beat <= '0;
+        else if (m_axi_wvalid && m_axi_wready) beat <= beat + 9'd1;
+    end
+
+    assign m_axi_wstrb = '1;
+    assign m_axi_awlen = 8'(BURST - 1);
+    assign m_axi_arlen = 8'(BURST - 1);
+    assign m_axi_awsize = 3'($clog2(BEAT_BYTES));
+    assign m_axi_arsize = 3'($clog2(BEAT_BYTES));
+    assign m_axi_awburst = 2'b01;
+    assign m_axi_arburst = 2'b01;
+    assign m_axi_awcache = 4'b0011;  // normal, bufferable, not cached
+    assign m_axi_arcache = 4'b0011;
+    assign m_axi_awprot = 3'b000;
+    assign m_axi_arprot = 3'b000;
+    assign m_axi_rready = 1'b1;      // room was reserved before the burst was asked for
+    assign m_axi_bready = 1'b1;
+
+    // ---- completions -------------------------------------------------------------------------------------------------------------
+    logic done_last, done_pick;
+    assign done_pick = (done_valid == 2'b11) ? !done_last : done_valid[1];
+    assign completion_valid = (done_valid != '0);
+    assign completion = done[done_pick];
+    always_comb begin
+        done_ready = '0;
+        done_ready[done_pick] = done_valid[done_pick];
+    end
+    always_ff @(posedge clk) begin
+        if (rst) done_last <= 1'b1;
+        else if (completion_valid) done_last <= done_pick;
+    end
+endmodule
+`default_nettype wire

@@ -1,0 +1,211 @@
+// kvcpu_dma_channel - one DMA channel: moves whole blocks in the order of its trigger queue (R16).
+//
+// Three stages work on different blocks at once, so that a run of blocks keeps both AXI data channels full:
+//   read    one INCR burst after another, as long as the buffer has room reserved for the whole burst
+//   write   a burst is announced when all its data are in the buffer, so W never waits for R
+//   finish  a block is complete when all its write responses are in
+// A block without bytes to move (clean eviction) takes the same way without bursts and so keeps its place in the order. An
+// error response on either side is reported with the completion; the burst still runs to its end.
+// With `drain` the channel takes no further trigger and finishes what it has begun. Reset only while idle.
+`default_nettype none
+module kvcpu_dma_channel
+    import kvcpu_pkg::*;
+#(
+    parameter logic        CHANNEL = 1'b0,
+    parameter int unsigned DATA_BITS = 512,
+    parameter int unsigned BLOCK_BYTES = 16384,
+    parameter int unsigned BURST = 64          // beats
+) (
+    input  wire logic                 clk,
+    input  wire logic                 rst,
+    input  wire logic                 flush,     // empty the queue
+    input  wire logic                 drain,
+    input  wire logic [3:0][63:0]     tier_base,
+    input  wire logic [1:0]           evict_tier,
+    output logic                      idle,
+
+    input  wire logic                 trigger_valid,
+    output logic                      trigger_ready,
+    input  wire trigger_t             trigger,
+
+    // requests to the shared master; addresses of whole bursts
+    output logic                      ar_valid,
+    output logic [63:0]               ar_addr,
+    input  wire logic                 ar_ready,
+    input  wire logic                 r_valid,   // always taken: room was reserved
+    input  wire logic [DATA_BITS-1:0] r_data,
+    input  wire logic                 r_error,
+    output logic                      aw_valid,
+    output logic [63:0]               aw_addr,
+    input  wire logic                 aw_ready,
+    output logic                      w_valid,
+    output logic [DATA_BITS-1:0]      w_data,
+    input  wire logic                 w_ready,
+    input  wire logic                 b_valid,
+    input  wire logic                 b_error,
+
+    output logic                      completion_valid,
+    output completion_t               completion,
+    input  wire logic                 completion_ready
+);
+    localparam int unsigned BEAT_BYTES = DATA_BITS / 8;
+    localparam int unsigned BEATS = BLOCK_BYTES / BEAT_BYTES;
+    localparam int unsigned BURSTS = BEATS / BURST;
+    localparam int unsigned BURST_BYTES = BURST * BEAT_BYTES;
+    localparam int unsigned BUFFER = 4 * BURST;
+    localparam int unsigned CW = $clog2(BUFFER) + 2;
+    localparam int unsigned NW = $clog2(BURSTS + 1);
+    localparam int unsigned TW = $bits(trigger_t);
+
+    function automatic logic [63:0] address(input logic [3:0][63:0] base, input logic [1:0] tier, input logic [15:0] index);
+        address = base[tier] + 64'(index) * 64'(BLOCK_BYTES);
+    endfunction
+
+    // ---- trigger queue ---------------------------------------------------------------------------------------------------
+    logic     queue_empty, queue_full, queue_pop;
+    trigger_t next;
+    kvcpu_fifo #(.WIDTH(TW), .DEPTH(16)) u_queue (
+        .clk, .rst(rst || flush), .push(trigger_valid), .wdata(trigger), .pop(queue_pop), .rdata(next),
+        .empty(queue_empty), .full(queue_full), .level()
+    );
+    assign trigger_ready = !queue_full;
+
+    // ---- read ------------------------------------------------------------------------------------------------------------
+    logic          reading;
+    logic [63:0]   read_addr;
+    logic [NW-1:0] reads_left;
+    logic [CW-1:0] reserved;     // beats of buffer promised to bursts or holding data
+    logic          write_full, write_empty, write_pop;
+    trigger_t      writing_next;
+
+    assign queue_pop = !queue_empty && !reading && !write_full && !drain;
+    assign ar_valid = reading && (reserved <= CW'(BUFFER - BURST));
+    assign ar_addr = read_addr;
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            reading <= 1'b0;
+            reserved <= '0;
+        end else begin
+            if (queue_pop) begin
+                reading <= next.copy;
+                reads_left <= NW'(BURSTS);
+                read_addr <= address(tier_base, next.from, next.index);
+            end else if (ar_valid && ar_ready) begin
+                read_addr <= read_addr + 64'(BURST_BYTES);
+                reads_left <= reads_left - 1'b1;
+                if (reads_left == NW'(1)) reading <= 1'b0;
+            end
+            reserved <= reserved + ((ar_valid && ar_ready) ? CW'(BURST) : '0) - CW'(w_valid && w_ready);
+        end
+    end
+
+    // ---- buffer ----------------------------------------------------------------------------------------------------------
+    logic w_error, buffer_full;
+    kvcpu_ram_fifo #(.WIDTH(DATA_BITS + 1), .DEPTH(BUFFER)) u_buffer (
+        .clk, .rst, .push(r_valid), .wdata({r_error, r_data}), .full(buffer_full), .pop(w_valid && w_ready),
+        .rdata({w_error, w_data}), .valid(w_valid), .level()
+    );
+    wire unused_buffer = &{1'b0, buffer_full, 1'b0};  // cannot fill: room is reserved before a burst is asked for
+
+    // ---- write -----------------------------------------------------------------------------------------------------------
+    // Blocks handed on by the reader wait here for their turn to be announced.
+    kvcpu_fifo #(.WIDTH(TW), .DEPTH(4)) u_write_queue (
+        .clk, .rst, .push(queue_pop), .wdata(next), .pop(write_pop), .rdata(writing_next),
+        .empty(write_empty), .full(write_full), .level()
+    );
+
+    logic          announcing;
+    logic [63:0]   write_addr;
+    logic [NW-1:0] writes_left;
+    logic [CW-1:0] unannounced;  // beats in the buffer that no write burst covers yet
+    logic          finish_full, finish_empty, finish_pop;
+    trigger_t      finishing;
+
+    assign write_pop = !write_empty && !announcing && !finish_full;
+    assign aw_valid = announcing && (unannounced >= CW'(BURST));
+    assign aw_addr = write_addr;
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            announcing <= 1'b0;
+            unannounced <= '0;
+        end else begin
+            if (write_pop) begin
+                announcing <= writing_next.copy;
+                writes_left <= NW'(BURSTS);
+                write_addr <= address(tier_base, writing_next.to, writing_next.index);
+            end else if (aw_valid && aw_ready) begin
+                write_addr <= write_addr + 64'(BURST_BYTES);
+                writes_left <= writes_left - 1'b1;
+                if (writes_left == NW'(1)) announcing <= 1'b0;
+            end
+            unannounced <= unannounced + CW'(r_valid) - ((aw_valid && aw_ready) ? CW'(BURST) : '0);
+        end
+    end
+
+    // ---- finish ----------------------------------------------------------------------------------------------------------
+    kvcpu_fifo #(.WIDTH(TW), .DEPTH(4)) u_finish_queue (
+        .clk, .rst, .push(write_pop), .wdata(writing_next), .pop(finish_pop), .rdata(finishing),
+        .empty(finish_empty), .full(finish_full), .level()
+    );
+
+    logic          failed;         // something of the oldest block answered with an error
+    logic          block_written;
+    logic [$clog2(BEATS):0] beats_out;
+    logic          read_failed;    // of the block whose data are on W
+    logic          failures_empty, failures_full, read_failure, read_failure_last;
+
+    // Read errors travel with the data; one bit a block, in order, when its last beat leaves.
+    assign read_failure_last = w_valid && w_ready && beats_out == ($clog2(BEATS)+1)'(BEATS - 1);
+    kvcpu_fifo #(.WIDTH(1), .DEPTH(8)) u_failures (
+        .clk, .rst, .push(read_failure_last), .wdata(read_failed || w_error), .pop(finish_pop && finishing.copy),
+        .rdata(read_failure), .empty(failures_empty), .full(failures_full), .level()
+    );
+    wire unused_failures = &{1'b0, failures_full, 1'b0};  // at most 4 blocks finish and 1 writes
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            beats_out <= '0;
+            read_failed <= 1'b0;
+        end else if (w_valid && w_ready) begin
+            beats_out <= read_failure_last ? '0 : beats_out + 1'b1;
+            read_failed <= !read_failure_last && (read_failed || w_error);
+        end
+    end
+
+    // Write responses of one id come in order, so the first BURSTS of them belong to the oldest block.
+    logic [NW-1:0] block_responses;
+    logic          write_failed;
+    assign block_written = (block_responses == NW'(BURSTS));
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            block_responses <= '0;
+            write_failed <= 1'b0;
+        end else if (finish_pop && finishing.copy) begin
+            block_responses <= NW'(b_valid);
+            write_failed <= b_valid && b_error;
+        end else if (b_valid) begin
+            block_responses <= block_responses + 1'b1;
+            write_failed <= write_failed || b_error;
+        end
+    end
+
+    assign failed = finishing.copy && (read_failure || write_failed);
+    assign completion_valid = !finish_empty && (!finishing.copy || (block_written && !failures_empty));
+    assign finish_pop = completion_valid && completion_ready;
+    always_comb begin
+        completion.index = finishing.index;
+        completion.channel = CHANNEL;
+        completion.from = finishing.from;
+        completion.to = finishing.to;
+        // After a prefetch the copy below is as good as before only if evictions go there (R16).
+        completion.dirty = failed ? finishing.dirty : CHANNEL ? (finishing.from != evict_tier) : 1'b0;
+        completion.copy = finishing.copy;
+        completion.error = failed;
+        completion.step = finishing.step;
+    end
+
+    assign idle = queue_empty && !reading && write_empty && !announcing && finish_empty;
+endmodule
+`default_nettype wire

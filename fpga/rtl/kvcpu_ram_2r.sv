@@ -1,0 +1,30 @@
+// kvcpu_ram_2r - true dual-port memory, one clock: port A writes or reads, port B reads.
+//
+// Reads take one cycle. Port A's output keeps its value in a cycle that writes. Contents after reset are undefined.
+`default_nettype none
+module kvcpu_ram_2r #(
+    parameter int unsigned WIDTH = 32,
+    parameter int unsigned DEPTH = 256,
+    localparam int unsigned AW = (DEPTH > 1) ? $clog2(DEPTH) : 1
+) (
+    input  wire logic             clk,
+    input  wire logic             a_we,
+    input  wire logic             a_en,
+    input  wire logic [AW-1:0]    a_addr,
+    input  wire logic [WIDTH-1:0] a_wdata,
+    output logic      [WIDTH-1:0] a_rdata,
+    input  wire logic             b_en,
+    input  wire logic [AW-1:0]    b_addr,
+    output logic      [WIDTH-1:0] b_rdata
+);
+    logic [WIDTH-1:0] mem [DEPTH];
+
+    always_ff @(posedge clk) begin
+        if (a_we) mem[a_addr] <= a_wdata;
+        else if (a_en) a_rdata <= mem[a_addr];
+    end
+    always_ff @(posedge clk) begin
+        if (b_en) b_rdata <= mem[b_addr];
+    end
+endmodule
+`default_nettype wire

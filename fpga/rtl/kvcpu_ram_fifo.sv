@@ -1,0 +1,51 @@
+// kvcpu_ram_fifo - first-in first-out queue in block RAM, one word per cycle in and out.
+//
+// The oldest word is on `rdata` while `valid`; `pop` takes it. A word needs two cycles from push to `valid`. A push while
+// `full` is ignored. `level` counts all words held, the one on the output included. Holds DEPTH words in RAM and one more
+// on the output.
+`default_nettype none
+module kvcpu_ram_fifo #(
+    parameter int unsigned WIDTH = 64,
+    parameter int unsigned DEPTH = 256,
+    localparam int unsigned AW = $clog2(DEPTH)
+) (
+    input  wire logic             clk,
+    input  wire logic             rst,
+    input  wire logic             push,
+    input  wire logic [WIDTH-1:0] wdata,
+    output logic                  full,
+    input  wire logic             pop,
+    output logic      [WIDTH-1:0] rdata,
+    output logic                  valid,
+    output logic      [AW+1:0]    level
+);
+    if (DEPTH < 2 || (DEPTH & (DEPTH - 1)) != 0) begin : g_check
+        $error("%m: DEPTH must be a power of two, 2 or more");
+    end
+
+    logic [AW:0] head, tail, stored;
+    logic        ren;
+
+    assign stored = tail - head;
+    assign full   = stored[AW];
+    assign ren    = (stored != '0) && (!valid || pop);
+    assign level  = (AW+2)'(stored) + (AW+2)'(valid);
+
+    kvcpu_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_ram (
+        .clk, .we(push && !full), .waddr(tail[AW-1:0]), .wdata, .ren, .raddr(head[AW-1:0]), .rdata
+    );
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            head  <= '0;
+            tail  <= '0;
+            valid <= 1'b0;
+        end else begin
+            if (push && !full) tail <= tail + 1'b1;
+            if (ren) head <= head + 1'b1;
+            if (ren) valid <= 1'b1;
+            else if (pop) valid <= 1'b0;
+        end
+    end
+endmodule
+`default_nettype wire

@@ -1,0 +1,34 @@
+// kvcpu_result_queue - the results of the last 32 commands (R5), oldest first.
+//
+// A host that never reads results (the Linux driver of contract section 7) must not stop the device, so a full queue drops its
+// oldest result and says so on `lost`; the counter of it is in the telemetry.
+`default_nettype none
+module kvcpu_result_queue
+    import kvcpu_pkg::*;
+(
+    input  wire logic    clk,
+    input  wire logic    rst,
+    input  wire logic    push,
+    input  wire result_t pushed,
+    input  wire logic    pop,
+    output logic         valid,
+    output result_t      oldest,
+    output logic         lost
+);
+    logic empty, full;
+    assign valid = !empty;
+    assign lost = push && full && !pop;
+
+    // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.
+    logic    held_valid;
+    result_t held;
+    kvcpu_fifo #(.WIDTH($bits(result_t)), .DEPTH(32)) u_fifo (
+        .clk, .rst, .push(held_valid), .wdata(held), .pop(pop || lost), .rdata(oldest), .empty, .full, .level()
+    );
+    always_ff @(posedge clk) begin
+        if (rst) held_valid <= 1'b0;
+        else held_valid <= push;
+        if (push) held <= pushed;
+    end
+endmodule
+`default_nettype wire

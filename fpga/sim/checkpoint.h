@@ -1,0 +1,20 @@
+// checkpoint.h - the whole simulation in one file: device, memory pages that are not zero, random numbers, bus state.
+//
+// Layout: 8 bytes of magic, the 64 characters that identify the build (Verilator's own header does not), the file's size; then
+// cycles, memory state, pages (number and 4,096 bytes each), and the Verilated model as --savable writes it. Same state, same
+// bytes. restore() looks at magic, build and size before it touches the model. Written in place and not synced to disk:
+// whoever needs atomicity writes to another name and renames.
+#pragma once
+
+#include <string>
+
+#include "harness.h"
+
+namespace kvsim {
+
+enum class FileError { kNone, kCannotOpen, kDamaged, kForeign, kWrite };
+
+FileError checkpoint_save(Harness& harness, const char* path, const char* build);
+FileError checkpoint_restore(Harness& harness, const char* path, const char* build);
+
+}  // namespace kvsim

@@ -1,0 +1,225 @@
+"""The flight recorder of lockstep: a state to start from and what was done since, until something goes wrong.
+
+While all is well it keeps a list, and makes a new start now and then so that the list stays short. On a difference it
+writes a failure folder:
+
+    report.txt, report.json    what differs, device beside expected
+    commands.kvfpga            all commands since the start, the failing one last
+    failing.kvfpga             the failing one alone
+    sim/                       the device just before it: the folder is a session, see session.py
+    mmio.jsonl                 every access to the device during the failing command (`mmio.replay_recording`)
+    waveform.fst               the design during the failing command
+
+Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for
+cycle, so nothing need be recorded while it is fast, and it shows that the difference can be had again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import script
+from .commands import Command
+from .device import Device
+from .errors import KvfpgaError
+from .history import History, MemoryWrite, RegisterWrite, trace
+from .session import DEVICE, current_state, read_state, write_generation, write_state
+
+if TYPE_CHECKING:
+    from .lockstep import Lockstep
+    from .report import Report
+    from .targets import Target
+
+EVERY = 30.0
+"""Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
+LOG_BYTES = 64 << 20
+"""Bytes of memory writes after which a new start is made."""
+AT_REST = "verify"
+"""The command of a report that no command led to: the state itself differs."""
+
+
+class BlackBox:
+    """`folder` gets a subfolder for each failure. `history`: what the device has been through since its reset, for
+    waveforms (None: no waveforms)."""
+
+    def __init__(self, target: Target, folder: Path, history: History | None = None):
+        self.target = target
+        self.folder = folder
+        self.history = history
+        self.log: list[tuple[Command, ...] | MemoryWrite] = []
+        self._start: Path | None = None
+        self._own: tempfile.TemporaryDirectory | None = None
+        self._since = 0.0
+        self._bytes = 0
+
+    # ---- while all is well -----------------------------------------------------------------------------------------
+    def start_from(self, state: Path) -> None:
+        """`state` (a generation's folder) is what the device and the model hold now."""
+        self._start, self._since, self._bytes = state, time.monotonic(), 0
+        self.log.clear()
+
+    def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
+        """These are about to run."""
+        self._refresh(lockstep)
+        self.log.append(tuple(commands))
+        if self.history:
+            self.history.new += commands
+
+    def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
+        """This is about to be written."""
+        self._refresh(lockstep)
+        self.log.append(MemoryWrite(addr, data))
+        self._bytes += len(data)
+        if self.history:
+            self.history.new.append(MemoryWrite(addr, data))
+
+    def register_written(self, offset: int, value: int, width: int) -> None:
+        """A register was written that is no command: the next command makes a new start."""
+        self.forget()
+        if self.history:
+            self.history.new.append(RegisterWrite(offset, value, width))
+
+    def was_reset(self) -> None:
+        """Device and model were reset."""
+        self.forget()
+        if self.history:
+            self.history.clear()
+
+    def forget(self) -> None:
+        """The start is no good any more: the next command makes a new one."""
+        self._start = None
+        self.log.clear()
+
+    def close(self) -> None:
+        if self._own:
+            self._own.cleanup()
+            self._own = None
+
+    def _refresh(self, lockstep: Lockstep) -> None:
+        if self._start and self._bytes <= LOG_BYTES and time.monotonic() - self._since <= EVERY:
+            return
+        own = tempfile.TemporaryDirectory(prefix="kvfpga-")
+        write_state(Path(own.name), lockstep, self.target)
+        self.close()
+        self._own = own
+        self.start_from(Path(own.name))
+
+    # ---- when it is not --------------------------------------------------------------------------------------------
+    def write(self, report: Report) -> None:
+        """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{report.command.split()[0]}-"
+            report.folder = Path(tempfile.mkdtemp(prefix=name, dir=self.folder)).resolve()
+            print(f"kvfpga: a difference; running the last commands again for {report.folder}", file=sys.stderr)
+            self._rerun(report)
+        except (OSError, KvfpgaError) as error:
+            report.notes.append(f"the failure folder is incomplete: {error}")
+        if report.folder:
+            (report.folder / "report.txt").write_text(report.text() + "\n")
+            (report.folder / "report.json").write_text(report.json())
+
+    def _rerun(self, report: Report) -> None:
+        folder, at_rest = report.folder, report.command == AT_REST
+        if self._start is None:
+            report.notes.append("nothing was recorded before it")
+            return
+        (folder / "commands.kvfpga").write_text(self._script(folder, at_rest))
+        with tempfile.TemporaryDirectory(prefix="kvfpga-") as scratch:
+            place = self._find(Path(scratch), at_rest)
+            if place is None:
+                report.notes.append(
+                    "it did not show again when the recorded commands ran on a second simulation: "
+                    "something besides these commands changed one side"
+                )
+                return
+            batch = () if at_rest else self.log[-1]
+            failing = list(batch[place : place + 1])
+            line = script.line(failing[0]) if failing else AT_REST
+            if line != report.command:
+                report.notes.append(f"the failing command of the batch is `{line}`")
+            (folder / "failing.kvfpga").write_text(line + "\n")
+            history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
+        report.reproduce = self._command(folder)
+        self._record(folder, failing)
+        if history:
+            trace(self.target, history.old(), failing, folder / "waveform.fst")
+
+    def _find(self, scratch: Path, at_rest: bool) -> int | None:
+        """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
+        is then in `scratch`. `at_rest`: not a command fails, but `verify` after all of them."""
+        passed, last = (self.log, ()) if at_rest else (self.log[:-1], self.log[-1])
+        with self._second(self._start) as pair:
+            for step in passed:
+                if isinstance(step, MemoryWrite):
+                    pair.memory_write(*step)
+                else:
+                    pair.execute_many(step)
+            write_state(scratch, pair, self.target)
+            pair.check = True
+            place = 0
+            try:
+                for place, command in enumerate(last):
+                    pair.execute(command)
+                if at_rest:
+                    pair.verify()
+            except KvfpgaError:
+                return place
+        return None
+
+    def _keep(self, scratch: Path, home: Path, batch: Sequence[Command], place: int) -> History | None:
+        """Make a session of the state just before the failing command, which is `place` commands after `scratch`."""
+        history = None
+        if self.history:
+            history = History(home)
+            history.new = [*self.history.old(), *self.history.new]
+            del history.new[len(history.new) - len(batch) + place :]
+        with self._second(scratch) as pair:
+            pair.execute_many(batch[:place])
+            write_generation(home, pair, self.target, history=history)
+        return history
+
+    def _record(self, folder: Path, failing: list[Command]) -> None:
+        """mmio.jsonl."""
+        from .recording import RecordingMmio
+
+        state = current_state(folder / self.target.kind)
+        with self.target.open_mmio(restore=state / DEVICE) as mmio:
+            device = Device(RecordingMmio(mmio, folder / "mmio.jsonl"))
+            with suppress(KvfpgaError):  # a device that hangs is recorded up to there
+                if failing:
+                    device.execute_checked(failing[0])
+                else:
+                    device.read_entries()
+
+    def _second(self, state: Path) -> Lockstep:
+        """Another device and model, in this state."""
+        pair = self.target.open(check=False, restore=state / DEVICE)
+        read_state(state, pair)
+        return pair
+
+    def _command(self, folder: Path) -> str:
+        """The one that shows the failure again."""
+        rtl = os.environ.get("KVFPGA_RTL")
+        words = [f"KVFPGA_RTL={shlex.quote(rtl)}"] if rtl else []
+        words += ["kvfpga", self.target.options, "--session", shlex.quote(str(folder))]
+        words += ["--trace", shlex.quote(str(folder / "again.fst")), "run", shlex.quote(str(folder / "failing.kvfpga"))]
+        return " ".join(words)
+
+    def _script(self, folder: Path, at_rest: bool) -> str:
+        lines = []
+        for number, step in enumerate(self.log):
+            if isinstance(step, MemoryWrite):
+                (folder / f"bytes-{number}.bin").write_bytes(step.data)
+                lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")
+            else:
+                lines += [script.line(command) for command in step]
+        return "".join(line + "\n" for line in (*lines, *([AT_REST] if at_rest else [])))

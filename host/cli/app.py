@@ -1,0 +1,117 @@
+"""What the commands of one `kvfpga` process share: the options before the command, the open session, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ..commands import Command, Result
+from ..errors import UsageError
+from ..session import Session
+from ..targets import Target
+from . import output
+
+
+@dataclass
+class App:
+    """Options, then state. `code` becomes the exit code: 1 once a command was refused, 0 until then."""
+
+    target: Target
+    folder: Path | None
+    json: bool
+    check: bool
+    trace: Path | None
+    code: int = 0
+    session: Session | None = None
+    _device: object = None
+    changed: bool = False
+
+    # ---- the device ------------------------------------------------------------------------------------------------
+    def device(self, changes: bool = True, for_reset: bool = False):
+        """The session's device (`Lockstep` or `Reference`), opened once. `changes`: its state must be stored at the end."""
+        if self._device is None:
+            if self.trace and self.target.kind == "model":
+                raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
+            self.session = Session(self.target, self.folder, note).__enter__()
+            self._device = self.session.open(self.check, for_reset)
+            changes |= self.session.is_new  # worth keeping, whatever the command
+        self.changed |= changes
+        return self._device
+
+    def finish(self) -> None:
+        """Record the waveform that was asked for, and store the state if a command changed it."""
+        try:
+            self.record()
+        finally:
+            if self.changed:
+                self.changed = False
+                self.session.save()
+
+    def record(self) -> None:
+        """The waveform of this process's commands (--trace)."""
+        if self.trace and self.session:
+            self.session.trace(self.trace)
+            note(f"waveform in {self.trace}")
+
+    def close(self) -> None:
+        """Let go of device and lock; what `finish` did not store is forgotten."""
+        if self.session:
+            self.session.__exit__()
+            self.session = self._device = None
+
+    # ---- running and showing ---------------------------------------------------------------------------------------
+    def execute(self, command: Command) -> Result:
+        """Run one command and show its result."""
+        result = self.device().execute(command)
+        self.show(command.name, result)
+        return result
+
+    def execute_all(self, commands: Sequence[Command]) -> Result:
+        """Run commands up to the first that is refused; one result for all of them, not shown yet."""
+        done = []
+        for command in commands:
+            done.append(self.device().execute(command))
+            if done[-1].code != "OK":
+                break
+        return Result(done[-1].code, cycles=sum(result.cycles for result in done))
+
+    def show(self, name: str, result: Result, /, **more) -> None:
+        """The outcome of a command: one JSON object, or lines for people. `more` are further keys of the object."""
+        device = self.device()
+        if result.code != "OK":
+            self.code = max(self.code, 1)
+        if self.json:
+            output.print_json(output.result_object(name, result, device.checked) | more)
+        else:
+            output.print_result(name, result, device.checked)
+
+    def present(self, found: dict, people) -> None:
+        """Something that was asked for: `found` as JSON, or whatever `people()` prints."""
+        if self.json:
+            output.print_json(found)
+        else:
+            people()
+
+    @contextmanager
+    def progress(self, what: str):
+        """A progress bar on stderr, where somebody watches: yields `update(done, total, text="")`."""
+        if not sys.stderr.isatty():
+            yield lambda done, total, text="": None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total, text="": bar.update(task, completed=done, total=total, description=text)
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(f"kvfpga: {text}", err=True)

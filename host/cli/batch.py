@@ -1,0 +1,114 @@
+"""Commands that run many others: run, replay, demo. And completion, for the shell."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from ..errors import KvfpgaError, UsageError
+from . import output
+from .app import App, note
+from .values import EXISTING, Number
+
+
+@click.command()
+@click.argument("file", type=click.File("r"))
+@click.pass_context
+def run(ctx, file):
+    """Run a script: one kvfpga command a line, # comments. `-` reads it from standard input.
+
+    It goes on past a line that the device refuses or that cannot be understood, and stops where the target fails or where
+    hardware and reference differ. The exit code is the worst of its lines. The session is stored once, at the end.
+    """
+    app: App = ctx.obj
+    commands = ctx.parent.command
+    try:
+        lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file.name}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            words = shlex.split(line, comments=True)
+            if words:
+                _run_line(ctx.parent, commands, words)
+        except (click.UsageError, UsageError, ValueError) as error:
+            text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+            note(f"{file.name}, line {number}: {text}")
+            app.code = max(app.code, UsageError.exit_code)
+        except KvfpgaError:
+            note(f"{file.name}, line {number}: {line.strip()}")
+            raise
+
+
+def _run_line(parent: click.Context, commands: click.Group, words: list[str]) -> None:
+    name, command, rest = commands.resolve_command(parent, words)
+    if command is run:
+        raise click.UsageError("a script cannot run another one.")
+    try:
+        with command.make_context(name, rest, parent=parent) as ctx:
+            command.invoke(ctx)
+    except click.exceptions.Exit:
+        pass  # --help in a script
+
+
+@click.command()
+@click.argument("trace", type=EXISTING)
+@click.option("--limit", type=Number(32), help="Only the first so many requests.")
+@click.option("--t1-capacity", type=Number(32), default=4096, show_default=True, help="Blocks that fit into T1.")
+@click.option("--step-ms", type=float, default=100.0, show_default=True, help="Trace milliseconds a decode step.")
+@click.option("--sample", type=Number(32), default=1000, show_default=True, help="Blocks whose bytes are followed.")
+@click.option("--check-every", type=Number(32), default=1, show_default=True,
+              help="Commands between two checks; 0: one check a request.")  # fmt: skip
+@click.pass_obj
+def replay(app: App, trace, limit, t1_capacity, step_ms, sample, check_every):
+    """Replay a trace of LLM requests (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
+    from .. import replay as replays
+
+    options = replays.ReplayOptions(
+        limit=limit, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample, check_every=check_every
+    )
+    with app.progress("replaying") as update:
+        summary = replays.run(app.device(), trace, options, update)
+    app.present(summary.to_json(), lambda: _print_summary(summary))
+
+
+def _print_summary(summary) -> None:
+    output.print_pairs(f"replay of {summary.trace}", summary.to_json())
+
+
+@click.command()
+@click.pass_obj
+def demo(app: App):
+    """A short guided run: several chats that share a system prompt, what moves where, and why.
+
+    It has a device of its own; the session stays as it is.
+    """
+    from .. import demo as demos
+
+    from rich.console import Console
+
+    with app.target.filled().open(app.check, app.trace) as device:
+        summary = demos.run(device, Console(), app.json)
+    if app.json:
+        output.print_json(summary.to_json())
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell):
+    """Print the completion script for a shell.
+
+    \b
+    bash:  eval "$(kvfpga completion bash)"         in ~/.bashrc
+    zsh:   eval "$(kvfpga completion zsh)"          in ~/.zshrc
+    fish:  kvfpga completion fish | source          in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from .main import cli
+
+    click.echo(get_completion_class(shell)(cli, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
+
+
+COMMANDS = (run, replay, demo, completion)

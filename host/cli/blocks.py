@@ -1,0 +1,152 @@
+"""Commands about blocks: load, unload, lookup, and the hints step, hot, evict, prefetch, share, release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import commands as cmd
+from ..commands import Result
+from . import output
+from .app import App, note
+from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TokenRange
+
+CHUNK = 256
+"""Rows of a file that are loaded in one batch."""
+
+
+@click.command()
+@click.argument("file", required=False, type=EXISTING)
+@click.option("--request", type=REQUEST, help="Request id, 16 bits; 0 is the shared prefix.")
+@click.option("--layer", type=BYTE, help="0-255")
+@click.option("--head", type=BYTE, help="0-255")
+@click.option("--tokens", type=TokenRange(), help="Token positions, END inclusive.")
+@click.option("--va", type=NUMBER, help="Host virtual address of the block, in bytes.")
+@click.option("--tier", type=click.IntRange(0, 3), metavar="0-3", help="Where the block is; default 1.")
+@click.option("--data", type=EXISTING, metavar="FILE.npy", help="Bytes of the block, written to where it lands.")
+@click.pass_obj
+def load(app: App, file, data, **options):
+    """Load one block into the directory, or every block of FILE (YAML, JSON lines or CSV with the same names).
+
+    \b
+    kvfpga load --request 0xA001 --layer 12 --head 0 --tokens 0:31 --va 0x7f001000
+    kvfpga load blocks.csv
+
+    With --json a file gives one object: {"command": "load", "code": the first refusal or "OK", "matched": blocks loaded,
+    "index": null, "cycles", "triggers", "checked", "loaded": [{"row", "code", "index"}…]}.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if file:
+        if given or data:
+            raise click.UsageError("Give FILE or the options of one block, not both.")
+        _load_file(app, Path(file))
+        return
+    required = ("request", "layer", "head", "tokens", "va")
+    if missing := [f"--{name}" for name in required if name not in given]:
+        raise click.UsageError(f"Missing option {', '.join(missing)} (or a FILE of blocks).")
+    from ..block_files import read_data
+
+    device = app.device()
+    content = read_data(Path(data), device.block_bytes) if data else None
+    start, end = given.pop("tokens")
+    result = device.execute(cmd.Load(token_start=start, token_end=end, **given))
+    _write_content(device, result, content)
+    app.show("load", result)
+
+
+def _load_file(app: App, file: Path) -> None:
+    from ..block_files import read_blocks
+
+    device = app.device()
+    rows = read_blocks(file, device.block_bytes)
+    loaded, cycles, code = [], 0, "OK"
+    with app.progress("loading") as update:
+        for first in range(0, len(rows), CHUNK):
+            chunk = rows[first : first + CHUNK]
+            results = device.execute_many([row.load for row in chunk])
+            for row, result in zip(chunk, results):
+                _write_content(device, result, row.data)
+                loaded.append({"row": row.number, "code": result.code, "index": result.index})
+                cycles += result.cycles
+                if result.code != "OK":
+                    code = result.code if code == "OK" else code
+                    note(f"{file.name}, row {row.number}: refused, {result.code}: {output.MEANING[result.code]}")
+            update(first + len(chunk), len(rows))
+    count = sum(row["code"] == "OK" for row in loaded)
+    if not app.json:
+        click.echo(f"{count} of {len(rows)} blocks of {file.name} loaded")
+    app.show("load", Result(code, matched=count, cycles=cycles), loaded=loaded)
+
+
+def _write_content(device, result: Result, content: bytes | None) -> None:
+    """The bytes of a block that was just loaded go to where it landed: where T1 was full that is not the tier asked for."""
+    if content is not None and result.code == "OK":
+        device.memory_write(device.entry(result.index)["phys_addr"], content)
+
+
+@click.command()
+@click.argument("n", type=NUMBER)
+@click.pass_obj
+def step(app: App, n):
+    """Advance the decode step to N: all blocks age, cold ones leave T1, armed ones come back."""
+    app.execute(cmd.Step(n))
+
+
+def _range_command(kind, text: str):
+    @click.command(kind.name, help=text)
+    @click.argument("va", type=NUMBER)
+    @click.argument("length", metavar="LEN", type=NUMBER)
+    @click.pass_obj
+    def command(app: App, va, length):
+        app.execute(kind(va, length))
+
+    return command
+
+
+hot = _range_command(cmd.Hot, "Pin the blocks that overlap LEN bytes at VA: they are wanted now.")
+evict = _range_command(cmd.Evict, "Send the blocks that overlap LEN bytes at VA out of T1.")
+share = _range_command(cmd.Share, "One more user of the blocks that overlap LEN bytes at VA: they become shared prefix.")
+release = _range_command(cmd.Release, "One user less of the blocks that overlap LEN bytes at VA.")
+
+
+@click.command()
+@click.argument("va", type=NUMBER)
+@click.argument("length", metavar="LEN", type=NUMBER)
+@click.argument("target", metavar="STEP", type=NUMBER)
+@click.pass_obj
+def prefetch(app: App, va, length, target):
+    """The blocks that overlap LEN bytes at VA will be wanted at decode step STEP."""
+    app.execute(cmd.Prefetch(va, length, target))
+
+
+@click.command()
+@click.argument("va", required=False, type=NUMBER)
+@click.argument("length", metavar="[LEN]", required=False, type=NUMBER)
+@click.option("--request", type=NUMBER, help="All blocks of this request instead of a range.")
+@click.pass_obj
+def unload(app: App, va, length, request):
+    """Take blocks out of the directory: those that overlap LEN bytes at VA, or all of one request."""
+    if request is not None:
+        if va is not None:
+            raise click.UsageError("Give VA LEN or --request, not both.")
+        app.execute(cmd.UnloadRequest(request))
+    elif length is None:
+        raise click.UsageError("Give VA and LEN, or --request.")
+    else:
+        app.execute(cmd.Unload(va, length))
+
+
+@click.command()
+@click.argument("request", metavar="R", type=REQUEST)
+@click.argument("layer", metavar="L", type=BYTE)
+@click.argument("head", metavar="H", type=BYTE)
+@click.argument("position", metavar="POS", type=POSITION)
+@click.option("--touch", is_flag=True, help="Count it as an access: the block ages anew, and comes back from T2 or T3.")
+@click.pass_obj
+def lookup(app: App, request, layer, head, position, touch):
+    """Find the block of request R, layer L, head H that holds token POS; the shared prefix is tried as well."""
+    app.execute((cmd.Touch if touch else cmd.Lookup)(request, layer, head, position))
+
+
+COMMANDS = (load, step, hot, evict, prefetch, share, release, unload, lookup)

@@ -1,0 +1,108 @@
+"""Commands that look: telemetry, dump, info, verify, sync."""
+
+from __future__ import annotations
+
+import click
+
+from ..commands import Result
+from . import output
+from .app import App, note
+
+
+@click.command()
+@click.pass_obj
+def telemetry(app: App):
+    """All counters of the device (contract R23)."""
+    found = app.device(changes=False).telemetry()
+    app.present(found, lambda: output.print_pairs("telemetry", found))
+
+
+@click.command()
+@click.pass_obj
+def dump(app: App):
+    """All valid directory entries, read back from the device."""
+    entries = app.device(changes=False).dump()
+
+    def people():
+        header = [
+            "block", "request", "layer", "head", "tokens", "tier", "va", "priority", "step", "refs", "R", "F", "flags",
+        ]  # fmt: skip
+        rows = [
+            (
+                e["index"], f"{e['request_id']:#06x}", e["layer"], e["head"], f"{e['token_start']}:{e['token_end']}",
+                output.tier(e["tier"]), f"{e['va']:#x}", e["priority"], e["access_step"], e["ref_count"], e["R"], e["F"],
+                " ".join(flag for flag in ("prefix", "dirty", "pinned", "inflight", "armed") if e[flag]),
+            )
+            for e in entries
+        ]  # fmt: skip
+        right = ("block", "layer", "head", "priority", "step", "refs", "R", "F")
+        output.print_table(f"{len(entries)} blocks", header, rows, right)
+
+    app.present({"entries": entries}, people)
+
+
+@click.command()
+@click.pass_obj
+def info(app: App):
+    """What answers: target, size, build, session."""
+    device = app.device(changes=False)
+    found = {
+        "command": "info",
+        "code": "OK",
+        "target": app.session.target.kind,
+        "entries": device.entries,
+        "lanes": app.session.target.lanes,
+        "block_bytes": device.block_bytes,
+    }
+    if app.session.target.kind != "model":
+        identity = device.device.identity
+        found |= {
+            "block_tokens": identity.block_tokens,
+            "head_dim": identity.head_dim,
+            "data_bits": identity.data_bits,
+            "lookup_ports": identity.lookup_ports,
+            "fifo_depth": identity.fifo_depth,
+            "version": identity.version,
+            "build_id": identity.build_id,
+        }
+    found |= {"session": str(app.session.folder), "commands": app.session.commands_before}
+    shown = {name: value for name, value in found.items() if name not in ("command", "code")}
+    if "build_id" in shown:
+        shown["build_id"] = f"{shown['build_id']:#018x}"
+    app.present(found, lambda: output.print_pairs("device", shown))
+
+
+@click.command()
+@click.pass_obj
+def verify(app: App):
+    """Read the whole device back and compare it with the reference: entries, settings, counters, bytes of all blocks."""
+    device = app.device(changes=False)
+    with app.progress("verifying") as update:
+        found = device.verify(update)
+    has_hardware = app.session.target.kind != "model"
+    if not has_hardware:
+        note("nothing to compare: --target model has no hardware")
+    elif not app.json:
+        size = found.blocks * found.block_bytes
+        click.echo(f"{found.entries:,} entries and {found.blocks:,} blocks ({size:,} bytes) agree with the reference")
+    if app.json:
+        output.print_json(
+            {
+                "command": "verify", "code": "OK", "matched": device.telemetry()["valid_entries"], "checked": has_hardware,
+                "entries": found.entries, "blocks": found.blocks, "bytes": found.blocks * found.block_bytes, "differences": 0,
+            }
+        )  # fmt: skip
+
+
+@click.command()
+@click.pass_obj
+def sync(app: App):
+    """Take the device's state as the reference's. For a device that something else has driven, or after --no-check."""
+    with app.progress("reading back") as update:
+        count = app.device().sync(update)
+    app.show("sync", Result("OK", matched=count))
+    if not app.json:
+        click.echo(f"the reference now holds the device's {count:,} blocks, settings and counters")
+
+
+COMMANDS = (telemetry, dump, info, verify, sync)

@@ -1,0 +1,120 @@
+"""`kvfpga`: the options before the command, and how everything ends (contract section 8).
+
+Exit codes: 0 done · 1 the device refused (ERR_…) · 2 usage · 3 target unreachable or bus error · 4 hardware and reference
+model differ. Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import BusError, DifferenceError, KvfpgaError
+from ..targets import ENTRIES, LANES, parse
+from . import batch, blocks, inspect, registers, settings
+from .app import App, note
+from .values import Number
+
+
+WAVES = (".fst", ".vcd")
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Cli(click.Group):
+    """Ends every command the same way: store the state, say what went wrong, exit code."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            super().invoke(ctx)
+            code = self._finish(ctx.obj)
+        except KvfpgaError as error:
+            code = self._fail(ctx.obj, error)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            note("interrupted; the session stays as it was before this command")
+        finally:
+            if ctx.obj:
+                ctx.obj.close()
+        ctx.exit(code)
+
+    def _fail(self, app: App | None, error: KvfpgaError) -> int:
+        complain(error)
+        if app is None:
+            return error.exit_code
+        if isinstance(error, BusError):  # the device's sticky ERROR register remembers it, so the session must
+            self._finish(app)
+        elif app.changed:
+            note("the session stays as it was before this command")
+            if isinstance(error, DifferenceError):
+                app.record()
+        return max(error.exit_code, app.code)
+
+    @staticmethod
+    def _finish(app: App | None) -> int:
+        if app is None:
+            return 0
+        app.finish()
+        return app.code
+
+    def list_commands(self, ctx):
+        """In the order of the modules, which is the order that a newcomer meets them in."""
+        return list(self.commands)
+
+
+def complain(error: KvfpgaError) -> None:
+    report = getattr(error, "report", None)
+    if report:
+        report.print(sys.stderr)
+        return
+    click.echo(f"kvfpga: {error}", err=True)
+    if error.remedy:
+        click.echo(f"  {error.remedy}", err=True)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--target", default="sim", show_default=True, metavar="sim|model|…",
+              help="The simulated RTL in lockstep with the reference model, or the model alone.")  # fmt: skip
+@click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {ENTRIES}]")
+@click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {LANES}]")
+@click.option("--session", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Where the state between commands lives.  [default: per user, target and size]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per command on stdout, nothing else there.")
+@click.option("--no-check", is_flag=True, help="Do not compare with the reference model.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Record a waveform (.fst or .vcd).")  # fmt: skip
+@click.version_option(package_name="kvfpga")
+@click.pass_context
+def cli(ctx, target, entries, lanes, session, as_json, no_check, trace):
+    """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between memory
+    tiers by itself. Every command is checked against a reference model.
+
+    The device lives on between commands:
+
+    \b
+    kvfpga reset
+    kvfpga load --request 1 --layer 0 --head 0 --tokens 0:31 --va 0x7f001000
+    kvfpga step 120
+    kvfpga dump
+
+    Numbers are decimal or 0x. `kvfpga demo` shows it all at work.
+    """
+    if trace and (trace.suffix not in WAVES or not trace.parent.is_dir()):
+        raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
+    ctx.obj = App(parse(target, entries, lanes), session, as_json, not no_check, trace)
+
+
+for module in (blocks, settings, inspect, batch, registers):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the `kvfpga` script."""
+    cli(prog_name="kvfpga")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""How results look: one JSON object a line for scripts (contract section 8, to the letter), lines and tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from ..commands import EVICT, Result
+
+TIERS = ("HBM", "T1", "DRAM", "NVMe")
+TRIGGERS_SHOWN = 16
+MEANING = {
+    "ERR_LEN": "the length is 0, or the range ends past 2^64",
+    "ERR_NOT_FOUND": "there is no such block",
+    "ERR_EXISTS": "a block with this key is already loaded",
+    "ERR_FULL": "all entries are in use",
+    "ERR_RANGE": "a value is out of range",
+    "ERR_STEP_ORDER": "steps cannot go back",
+    "ERR_NOT_RESIDENT": "the block is not in tier 1",
+    "ERR_NOT_EMPTY": "only while the directory is empty",
+}
+
+
+def print_json(found: dict) -> None:
+    click.echo(json.dumps(found))
+
+
+def result_object(name: str, result: Result, checked: bool) -> dict:
+    """The command result of section 8; a lookup has three keys more."""
+    found = {
+        "command": name,
+        "code": result.code,
+        "matched": result.matched,
+        "index": result.index,
+        "cycles": result.cycles,
+        "triggers": [trigger_object(trigger) for trigger in result.triggers],
+        "checked": checked,
+    }
+    if name == "lookup":
+        found |= {"hit": result.index is not None, "tier": result.tier, "phys_addr": result.phys_addr}
+    return found
+
+
+def trigger_object(trigger) -> dict:
+    return {
+        "index": trigger.index, "channel": trigger.channel, "from": trigger.from_tier, "to": trigger.to_tier
+    }  # fmt: skip
+
+
+def print_result(name: str, result: Result, checked: bool) -> None:
+    if result.code != "OK":
+        click.echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
+        return
+    parts = [f"{name}: OK"]
+    if name == "lookup":
+        parts.append(
+            f"block {result.index} in {tier(result.tier)} at {result.phys_addr:#x}" if result.index is not None else "miss"
+        )
+    elif name == "load":
+        parts.append(f"block {result.index}")
+    elif name in ("step", "hot", "evict", "prefetch", "share", "release", "unload"):
+        parts.append(f"{result.matched} block{'s' * (result.matched != 1)}")
+    if result.triggers:
+        evicted = sum(trigger.channel == EVICT for trigger in result.triggers)
+        parts.append(f"{evicted} evicted, {len(result.triggers) - evicted} prefetched")
+    if result.cycles:
+        parts.append(f"{result.cycles:,} cycles")
+    parts.append("checked" if checked else "not checked")
+    click.echo(" · ".join(parts))
+    for trigger in result.triggers[:TRIGGERS_SHOWN]:
+        click.echo(f"  block {trigger.index}: {trigger.channel}, {tier(trigger.from_tier)} → {tier(trigger.to_tier)}")
+    if len(result.triggers) > TRIGGERS_SHOWN:
+        click.echo(f"  … and {len(result.triggers) - TRIGGERS_SHOWN} more")
+
+
+def tier(number: int | None) -> str:
+    return "" if number is None else f"T{number} {TIERS[number]}" if number != 1 else "T1"
+
+
+def print_pairs(title: str, pairs: dict) -> None:
+    """Two columns."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in pairs.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    print_rich(table)
+
+
+def print_table(title: str, header: list[str], rows, right: tuple[str, ...] = ()) -> None:
+    """`right`: columns of numbers."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, justify="right" if name in right else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    print_rich(table)
+
+
+def print_rich(renderable) -> None:
+    from rich.console import Console
+
+    # into a pipe there is no width to fit into, and cutting columns would lose them
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    console.print(renderable)

@@ -1,0 +1,160 @@
+"""Commands below the directory: reg and mem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import registers
+from ..errors import UsageError
+from ..regmap import REGISTERS
+from . import output
+from .app import App
+from .values import EXISTING, NUMBER, Number
+
+LARGEST_READ = 1 << 30
+"""Bytes that `mem read` takes at once."""
+
+
+@click.group()
+def reg():
+    """Registers by NAME, or by ADDR in bytes (a 32-bit word, or the whole register that begins there).
+
+    A write that is a command or a setting runs as that command, so that the reference follows.
+    """
+
+
+@reg.command("read")
+@click.argument("place", metavar="NAME|ADDR")
+@click.pass_obj
+def read_register(app: App, place):
+    """Read one register."""
+    where = registers.find(place)
+    value = registers.read(app.device(), where)
+    found = {"command": "reg", "code": "OK"} | _described(where, value)
+    if where.register:
+        found["fields"] = registers.fields(where.register, value)
+
+    def people():
+        click.echo(f"{found['name'] or 'word'} at {where.address:#x}: {value:#x} ({value})")
+        for name, part in found.get("fields", {}).items():
+            click.echo(f"  {name}: {part}")
+
+    app.present(found, people)
+
+
+@reg.command("write")
+@click.argument("place", metavar="NAME|ADDR")
+@click.argument("value", type=NUMBER)
+@click.pass_obj
+def write_register(app: App, place, value):
+    """Write one register."""
+    where = registers.find(place)
+    result = registers.write(app.device(), where, value)
+    if result:
+        app.show("reg", result, **_described(where, value))
+    else:
+        name = where.register.name if where.register else f"word at {where.address:#x}"
+        found = {"command": "reg", "code": "OK"} | _described(where, value)
+        app.present(found, lambda: click.echo(f"{name} written: {value:#x}"))
+
+
+@reg.command("list")
+@click.pass_obj
+def list_registers(app: App):
+    """All registers (no device is asked)."""
+    rows = [
+        (r.name, f"{r.offset:#06x}", r.width, r.access, r.doorbell or r.config or r.telemetry or "", r.title)
+        for r in REGISTERS.values()
+    ]
+    found = [{"name": r.name, "address": r.offset, "width": r.width, "access": r.access} for r in REGISTERS.values()]
+    header = ["name", "address", "bits", "access", "command, setting or counter", "what"]
+    app.present(
+        {"command": "reg", "code": "OK", "registers": found},
+        lambda: output.print_table(f"{len(rows)} registers", header, rows, ("bits",)),
+    )
+
+
+def _described(where: registers.Place, value: int) -> dict:
+    return {"name": where.register and where.register.name, "address": where.address, "value": value}
+
+
+@click.group()
+def mem():
+    """Bytes of the memory behind the device: tier k is at register TIER_BASEk."""
+
+
+@mem.command("read")
+@click.argument("address", type=NUMBER)
+@click.argument("size", type=Number(64))
+@click.option("--out", type=click.Path(dir_okay=False), help="Write the bytes to this file instead of showing them.")
+@click.pass_obj
+def read_memory(app: App, address, size, out):
+    """Read SIZE bytes at ADDRESS."""
+    if size > LARGEST_READ:
+        raise UsageError(f"{size} bytes are more than the {LARGEST_READ} that one read gives", "read it in pieces")
+    _inside(address, size)
+    data = app.device(changes=False).memory_read(address, size)
+    found = {"command": "mem", "code": "OK", "address": address, "size": size}
+    if out:
+        _write_file(Path(out), data)
+        app.present(found | {"file": out}, lambda: click.echo(f"{size} bytes at {address:#x} written to {out}"))
+    else:
+        app.present(found | {"data": data.hex()}, lambda: _hex_dump(address, data))
+
+
+@mem.command("write")
+@click.argument("address", type=NUMBER)
+@click.argument("hex_bytes", metavar="[HEX]", required=False)
+@click.option("--data", type=EXISTING, help="A file with the bytes: .npy, or taken as it is.")
+@click.pass_obj
+def write_memory(app: App, address, hex_bytes, data):
+    """Write bytes at ADDRESS: HEX digits, two for a byte, or the contents of a file."""
+    if (hex_bytes is None) == (data is None):
+        raise click.UsageError("Give HEX or --data FILE.")
+    content = _from_hex(hex_bytes) if data is None else _read_file(Path(data))
+    _inside(address, len(content))
+    app.device().memory_write(address, content)
+    found = {"command": "mem", "code": "OK", "address": address, "size": len(content)}
+    app.present(found, lambda: click.echo(f"{len(content)} bytes written at {address:#x}"))
+
+
+def _from_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise click.UsageError(f"{text!r} is not a row of hex bytes.") from None
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.suffix != ".npy":
+            return path.read_bytes()
+        import numpy as np
+
+        return np.load(path, allow_pickle=False).tobytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error}") from error
+
+
+def _inside(address: int, size: int) -> None:
+    if address + size > 1 << 64:
+        raise UsageError(f"{size} bytes at {address:#x} end past 2^64")
+
+
+def _hex_dump(address: int, data: bytes) -> None:
+    for offset in range(0, len(data), 16):
+        row = data[offset : offset + 16]
+        text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
+        click.echo(f"{address + offset:016x}  {row.hex(' '):47}  {text}")
+
+
+COMMANDS = (reg, mem)

@@ -1,0 +1,182 @@
+"""The vocabulary that device, reference model and lockstep share: commands in, results out (contract sections 4 and 8).
+
+A command is a frozen dataclass of plain integers. It carries no behaviour and no hardware knowledge: `device.Device`
+turns it into register writes, `hepc_ref.ReferenceModel` into array operations, and both answer with a `Result`.
+
+Values are not clipped here. A field wider than its register is `errors.UsageError` in the CLI; what the contract says
+that the *device* refuses (a wide weight, a misaligned token_start…) passes through and comes back as an ERR_ code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Union
+
+EVICT, PREFETCH = "evict", "prefetch"
+"""The two DMA channels, as they are named in triggers."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """R11. `token_end` is inclusive, `tier` 0..3."""
+
+    request: int
+    layer: int
+    head: int
+    token_start: int
+    token_end: int
+    va: int
+    tier: int = 1
+    name = "load"
+
+
+@dataclass(frozen=True)
+class Step:
+    """R15."""
+
+    step: int
+    name = "step"
+
+
+@dataclass(frozen=True)
+class Hot:
+    """R17. A byte range [addr, addr+length) of host virtual addresses."""
+
+    addr: int
+    length: int
+    name = "hot"
+
+
+@dataclass(frozen=True)
+class Evict:
+    """R18."""
+
+    addr: int
+    length: int
+    name = "evict"
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """R19. `target` is the decode step at which the blocks are wanted."""
+
+    addr: int
+    length: int
+    target: int
+    name = "prefetch"
+
+
+@dataclass(frozen=True)
+class Share:
+    """R20, by range."""
+
+    addr: int
+    length: int
+    name = "share"
+
+
+@dataclass(frozen=True)
+class Release:
+    """R20, by range."""
+
+    addr: int
+    length: int
+    name = "release"
+
+
+@dataclass(frozen=True)
+class ShareIndex:
+    """R20, by entry index."""
+
+    index: int
+    name = "share"
+
+
+@dataclass(frozen=True)
+class ReleaseIndex:
+    """R20, by entry index."""
+
+    index: int
+    name = "release"
+
+
+@dataclass(frozen=True)
+class Unload:
+    """R21, by range."""
+
+    addr: int
+    length: int
+    name = "unload"
+
+
+@dataclass(frozen=True)
+class UnloadRequest:
+    """R21, all blocks of one request."""
+
+    request: int
+    name = "unload"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """R12."""
+
+    request: int
+    layer: int
+    head: int
+    token_pos: int
+    name = "lookup"
+
+
+@dataclass(frozen=True)
+class Touch:
+    """R13: a lookup that is an access."""
+
+    request: int
+    layer: int
+    head: int
+    token_pos: int
+    name = "lookup"
+
+
+@dataclass(frozen=True)
+class Set:
+    """Put one setting in force (R3, R6, R16, R22). `setting` is one of regmap.Setting's names:
+    WINDOW, CONTEND_POLICY, WEIGHT_R/F/S/D, EVICT_THRESH, PREFETCH_THRESH, T1_CAPACITY, EVICT_TIER, TIER_BASE0..3, STRICT,
+    CLEAR_COUNTERS (value ignored)."""
+
+    setting: str
+    value: int
+    name = "set"
+
+
+Command = Union[
+    Load, Step, Hot, Evict, Prefetch, Share, Release, ShareIndex, ReleaseIndex, Unload, UnloadRequest, Lookup, Touch, Set
+]
+
+
+class Trigger(NamedTuple):
+    """One block set in motion (R16). `channel` is EVICT or PREFETCH."""
+
+    index: int
+    channel: str
+    from_tier: int
+    to_tier: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind (R5).
+
+    `matched`: blocks that the command selected (STEP: valid entries; load and lookup: 1 or 0), refused ones included.
+    `index`, `tier`, `phys_addr`: of the entry found or loaded, else None (`tier`/`phys_addr` only for lookups).
+    `triggers`: in the order queued. `cycles`: device clock cycles; 0 from the reference model, which has no clock.
+    """
+
+    code: str
+    matched: int = 0
+    index: int | None = None
+    triggers: tuple[Trigger, ...] = ()
+    tier: int | None = None
+    phys_addr: int | None = None
+    cycles: int = field(default=0, compare=False)

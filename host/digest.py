@@ -1,0 +1,35 @@
+"""The hash behind DIGEST (contract R24; its arithmetic is fixed in docs/decisions).
+
+One 64-bit hash per valid entry over (index, entry, va); DIGEST is the sum of the hashes of a range, mod 2^64. A sum, so
+that the hardware can add in any order and that a model may keep the hashes of the entries that did not change; the
+index is hashed in, so that swapped entries, or two entries changed alike, do not cancel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SEED = 0x9E3779B97F4A7C15
+ABSORB = ((23, 29), (18, 31), (27, 33), (9, 28), (35, 25))
+"""(left, right) shifts of the rounds that take one word in: the entry's four 64-bit words, then va."""
+FINISH = ((21, 37), (13, 32), (30, 27), (11, 36))
+"""Shifts of the rounds after the last word."""
+
+
+def entry_hashes(index: np.ndarray, words: tuple[np.ndarray, ...]) -> np.ndarray:
+    """uint64[n] hashes of n entries: `index` uint64[n], `words` five uint64[n] (entry bits 63:0 first, va last)."""
+    h = (index << 32) ^ SEED
+    shifted = np.empty_like(h)
+
+    def mix(left: int, right: int) -> None:
+        np.left_shift(h, left, out=shifted)
+        np.add(h, shifted, out=h)
+        np.right_shift(h, right, out=shifted)
+        np.bitwise_xor(h, shifted, out=h)
+
+    for word, shifts in zip(words, ABSORB):
+        np.bitwise_xor(h, word, out=h)
+        mix(*shifts)
+    for shifts in FINISH:
+        mix(*shifts)
+    return h

@@ -1,0 +1,204 @@
+"""The reference model's directory (RTBD, contract section 3): a column of numpy per field, no rules.
+
+It answers the questions that the rules ask (which index is free, which entry has this key, which overlap this range),
+packs entries into the 256-bit form that the device shows in BAR2, and keeps the digest (R24) cheap: hashes of entries
+are kept, and only those that were reported `touched` are computed again.
+
+Not kept, because they follow from the rest: phys_addr (TIER_BASE[tier] + index * BLOCK_BYTES), and inflight, which is 0
+whenever the device is idle, and the model only shows states between commands.
+
+`rows` is always a slice or an array of indices. An entry that is not valid is zero in every column.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .digest import entry_hashes
+
+COLUMNS = {
+    "valid": bool, "key": np.uint64, "token_end": np.uint32, "tier": np.uint8, "priority": np.uint16,
+    "access_step": np.uint32, "ref_count": np.uint8, "prefix": bool, "dirty": bool, "R": np.uint8, "F": np.uint8,
+    "pinned": bool, "armed": bool, "va": np.uint64,
+}  # fmt: skip
+HASH_CHUNK = 8192
+"""Entries hashed at a time: the temporaries of one chunk stay in the processor's cache."""
+NO_ROWS = np.empty(0, np.intp)
+
+
+def pack_key(request: int, layer: int, head: int, token_start: int) -> int:
+    """Bits 63:0 of an entry. They are its key, so the directory uses them as such."""
+    return request | head << 16 | layer << 24 | token_start << 32
+
+
+class Directory:
+    """`tier_base` is a uint64[4] that the owner may rewrite while the directory is empty."""
+
+    def __init__(self, entries: int, block_bytes: int, tier_base: np.ndarray):
+        self.entries = entries
+        self.block_bytes = block_bytes
+        self.tier_base = tier_base
+        self.clear()
+
+    def clear(self) -> None:
+        for name, dtype in COLUMNS.items():
+            setattr(self, name, np.zeros(self.entries, dtype))
+        self.count = 0
+        """Valid entries."""
+        self.limit = 0
+        """1 + the highest valid index. Passes look at rows below it only, as the device's do."""
+        self._index_of: dict[int, int] = {}
+        self._hash = np.zeros(self.entries, np.uint64)
+        self._stale = np.zeros(self.entries, bool)
+        self._hash_sum = 0
+
+    # ---- finding ---------------------------------------------------------------------------------------------------
+    def find(self, key: int) -> int | None:
+        return self._index_of.get(key)
+
+    def lowest_free(self) -> int:
+        """Only meaningful while count < entries."""
+        return self.limit if self.count == self.limit else int(self.valid[: self.limit].argmin())
+
+    def in_range(self, addr: int, length: int) -> np.ndarray:
+        """Indices of the blocks whose [va, va+BLOCK_BYTES) overlaps [addr, addr+length), ascending. Both ends are
+        exact integers: neither a block nor a range wraps around at 2^64."""
+        va = self.va[: self.limit]
+        match = self.valid[: self.limit] & (va <= addr + length - 1)
+        if addr >= self.block_bytes:
+            match &= va > addr - self.block_bytes
+        return np.flatnonzero(match)
+
+    def of_request(self, request: int) -> np.ndarray:
+        rows = slice(0, self.limit)
+        return np.flatnonzero(self.valid[rows] & ((self.key[rows] & 0xFFFF) == request))
+
+    # ---- changing --------------------------------------------------------------------------------------------------
+    def insert(self, index: int, **values: int) -> None:
+        """Fill a free row. Columns that are not named stay zero."""
+        for name, value in values.items():
+            getattr(self, name)[index] = value
+        self.valid[index] = True
+        self._index_of[values["key"]] = index
+        self.count += 1
+        self.limit = max(self.limit, index + 1)
+        self._stale[index] = True
+
+    def remove(self, rows: np.ndarray) -> None:
+        """Free valid rows, an array without repeats."""
+        for key in self.key[rows].tolist():
+            del self._index_of[key]
+        for name in COLUMNS:
+            getattr(self, name)[rows] = 0
+        self._hash_sum = (self._hash_sum - int(self._hash[rows].sum())) % (1 << 64)
+        self._hash[rows] = 0
+        self._stale[rows] = False
+        self.count -= rows.size
+        if not self.count:
+            self.limit = 0
+        elif not self.valid[self.limit - 1]:
+            self.limit -= int(self.valid[self.limit - 1 :: -1].argmax())
+
+    def touched(self, rows) -> None:
+        """These rows were written: their hashes are out of date."""
+        self._stale[rows] = True
+
+    # ---- showing ---------------------------------------------------------------------------------------------------
+    def physical(self, rows) -> np.ndarray:
+        """uint64 addresses of the blocks where they are now, for valid rows."""
+        return self.tier_address(rows, self.tier[rows])
+
+    def tier_address(self, rows, tier) -> np.ndarray:
+        """uint64 addresses of the blocks' slots in `tier`, mod 2^64 as on the bus."""
+        return self.tier_base[tier] + self._indices(rows) * np.uint64(self.block_bytes)
+
+    def fields(self, rows) -> dict[str, np.ndarray]:
+        """The fields of contract section 3 by name, and va; one array each."""
+        key, valid = self.key[rows], self.valid[rows]
+        return {
+            "request_id": key & 0xFFFF,
+            "head": key >> 16 & 0xFF,
+            "layer": key >> 24 & 0xFF,
+            "token_start": key >> 32,
+            "token_end": self.token_end[rows],
+            "tier": self.tier[rows],
+            "phys_addr": self.physical(rows) * valid,
+            "priority": self.priority[rows],
+            "access_step": self.access_step[rows],
+            "ref_count": self.ref_count[rows],
+            "prefix": self.prefix[rows],
+            "dirty": self.dirty[rows],
+            "R": self.R[rows],
+            "F": self.F[rows],
+            "valid": valid,
+            "pinned": self.pinned[rows],
+            "inflight": np.zeros_like(valid),
+            "armed": self.armed[rows],
+            "va": self.va[rows],
+        }
+
+    def words(self, rows) -> tuple[np.ndarray, ...]:
+        """The entries as four uint64 words each, low first, and va as the fifth. For invalid rows meaningless."""
+
+        def wide(name: str) -> np.ndarray:
+            return getattr(self, name)[rows].astype(np.uint64)
+
+        physical, access = self.physical(rows), wide("access_step")
+        word1 = wide("token_end") | wide("tier") << 32 | physical << 34
+        word2 = physical >> 30 | wide("priority") << 34 | access << 50
+        word3 = access >> 14 | wide("ref_count") << 18 | wide("prefix") << 26 | wide("dirty") << 27 | wide("R") << 28
+        word3 |= wide("F") << 36 | wide("valid") << 44 | wide("pinned") << 45 | wide("armed") << 47
+        return self.key[rows], word1, word2, word3, self.va[rows]
+
+    def raw(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """(uint32[hi-lo, 8], uint64[hi-lo]): the entries and vas as BAR2 shows them."""
+        rows = slice(lo, hi)
+        words = np.stack(self.words(rows)[:4], axis=1) * self.valid[rows, None]
+        return words.astype("<u8").view("<u4").astype(np.uint32), self.va[rows].copy()
+
+    def set_raw(self, entries: np.ndarray, vas: np.ndarray) -> None:
+        """Replace everything by what `raw` (or BAR2) gave for entries 0..n-1; the others become invalid."""
+        self.clear()
+        rows = slice(0, len(vas))
+        words = np.ascontiguousarray(entries, "<u4").reshape(-1, 8).view("<u8").astype(np.uint64)
+        word0, word1, word2, word3 = words.T
+        self.key[rows], self.va[rows] = word0, vas
+        self.token_end[rows] = word1 & 0xFFFFFFFF
+        self.tier[rows] = word1 >> 32 & 3
+        self.priority[rows] = word2 >> 34 & 0xFFFF
+        self.access_step[rows] = word2 >> 50 | (word3 & 0x3FFFF) << 14
+        self.ref_count[rows] = word3 >> 18 & 0xFF
+        self.R[rows] = word3 >> 28 & 0xFF
+        self.F[rows] = word3 >> 36 & 0xFF
+        for name, bit in (("prefix", 26), ("dirty", 27), ("valid", 44), ("pinned", 45), ("armed", 47)):
+            getattr(self, name)[rows] = word3 >> bit & 1
+        used = np.flatnonzero(self.valid)
+        self._index_of = dict(zip(self.key[used].tolist(), used.tolist()))
+        self.count = used.size
+        self.limit = int(used[-1]) + 1 if used.size else 0
+        self.touched(used)
+
+    # ---- digest (R24) ----------------------------------------------------------------------------------------------
+    def digest(self, lo: int, hi: int) -> int:
+        self._refresh_hashes()
+        if lo == 0 and hi >= self.limit:
+            return self._hash_sum
+        return int(self._hash[lo:hi].sum())
+
+    def _refresh_hashes(self) -> None:
+        stale = np.flatnonzero(self._stale[: self.limit])
+        if 2 * stale.size > self.limit:  # a slice is read several times faster than the same rows by index
+            parts = [slice(i, min(i + HASH_CHUNK, self.limit)) for i in range(0, self.limit, HASH_CHUNK)]
+        else:
+            parts = [stale[i : i + HASH_CHUNK] for i in range(0, stale.size, HASH_CHUNK)]
+        for rows in parts:
+            fresh = entry_hashes(self._indices(rows), self.words(rows)) * self.valid[rows]
+            self._hash_sum = (self._hash_sum + int(fresh.sum()) - int(self._hash[rows].sum())) % (1 << 64)
+            self._hash[rows] = fresh
+            self._stale[rows] = False
+
+    @staticmethod
+    def _indices(rows) -> np.ndarray:
+        if isinstance(rows, slice):
+            return np.arange(rows.start, rows.stop, dtype=np.uint64)
+        return rows.astype(np.uint64)

@@ -1,0 +1,75 @@
+"""The one exception hierarchy of kvfpga, and the exit code that each branch ends a command with (contract section 8).
+
+Every message says what is wrong; `remedy` says what to do about it and is printed on a line of its own.
+"""
+
+from __future__ import annotations
+
+
+class KvfpgaError(Exception):
+    """Root of everything that kvfpga raises on purpose."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, remedy: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(KvfpgaError):
+    """The caller asked for something that cannot be meant: an option, a file or a value that no device is asked about."""
+
+    exit_code = 2
+
+
+class DeviceRefused(KvfpgaError):
+    """The device answered a command with an ERR_ code (contract R10); `code` is its name."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, remedy: str | None = None):
+        super().__init__(message, remedy)
+        self.code = code
+
+
+class TargetError(KvfpgaError):
+    """The target cannot be reached, built, or trusted."""
+
+    exit_code = 3
+
+
+class BuildError(TargetError):
+    """The Verilated model could not be built: a tool is missing, or it failed."""
+
+
+class BusError(TargetError):
+    """The device answered an access with SLVERR or DECERR (contract R2).
+
+    `offset` is the bus address, `is_write` the direction, `position` the place of the access in its batch (0-based);
+    the accesses before it took effect, those behind it were not made.
+    """
+
+    def __init__(self, offset: int, is_write: bool, position: int = 0, detail: str = ""):
+        direction = "write to" if is_write else "read of"
+        super().__init__(
+            f"bus error on {direction} offset {offset:#x}" + (f": {detail}" if detail else ""),
+            "look the offset up with `kvfpga reg list`; `kvfpga reg read ERROR` shows the first error's code",
+        )
+        self.offset = offset
+        self.is_write = is_write
+        self.position = position
+
+
+class IdleTimeout(TargetError):
+    """The device was still busy when the budget (cycles in simulation, seconds on a board) ran out."""
+
+
+class SessionError(TargetError):
+    """The saved state between commands cannot be used: damaged, locked too long, or made by another build."""
+
+
+class DifferenceError(KvfpgaError):
+    """Hardware and reference model disagree."""
+
+    exit_code = 4

@@ -1,0 +1,48 @@
+"""The two computations of HEPC that are more than a line: the score (contract R14), and who gets a place in T1 (R16).
+
+Both work on whole passes at once, without a loop over entries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def score(R, F, access_step, prefix, pinned, step: int, settings: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """R14 for n entries: (P, S), both uint16[n]. `step` is t; `settings` gives the weights and WINDOW.
+
+    All sums are uint16, so they are mod 2^16 by themselves."""
+    now, window = np.uint32(step), settings["WINDOW"]
+    distance = np.maximum(access_step, now) - np.minimum(access_step, now)
+    S = (window - np.minimum(distance, window)).astype(np.uint16)
+    P = S * settings["WEIGHT_S"]
+    P += R.astype(np.uint16) * settings["WEIGHT_R"]
+    P += F.astype(np.uint16) * settings["WEIGHT_F"]
+    P += prefix.astype(np.uint16) * (255 * settings["WEIGHT_D"])
+    P[pinned] = 0xFFFF
+    return P, S
+
+
+def prefetch_grants(evict: np.ndarray, prefetch: np.ndarray, free: int) -> np.ndarray:
+    """bool per candidate in `prefetch`: is there a place in tier 1 when its turn comes (R16, D7)?
+
+    `evict` and `prefetch` are disjoint ascending indices, `free` the places left before the pass. In index order, an
+    eviction adds a place, and a candidate takes one if there is one. With free >= 0 that is a walk of +1 and -1 that
+    may not go below 0: a candidate is denied exactly where the unbounded walk sinks to a new lowest value below 0.
+    With free < 0 (the capacity was lowered below t1_used, D4) the first -free evictions only pay the debt, and no
+    candidate before the last of them gets a place.
+    """
+    if free >= prefetch.size:
+        return np.ones(prefetch.size, bool)
+    if free < 0:
+        debt = -free
+        if evict.size <= debt:
+            return np.zeros(prefetch.size, bool)
+        early = int(np.searchsorted(prefetch, evict[debt - 1]))
+        return np.concatenate((np.zeros(early, bool), prefetch_grants(evict[debt:], prefetch[early:], 0)))
+    order = np.argsort(np.concatenate((evict, prefetch)), kind="stable")
+    takes = order >= evict.size
+    walk = free + np.cumsum(np.where(takes, -1, 1))
+    lowest = np.minimum.accumulate(np.minimum(walk, 0))
+    sinks = np.diff(lowest, prepend=0) < 0
+    return ~sinks[takes]

@@ -1,0 +1,39 @@
+"""Commands as lines of a `.kvfpga` script, so that what a program did can be run again with `kvfpga run` (section 8)."""
+
+from __future__ import annotations
+
+from . import commands as cmd
+from .commands import Command
+
+
+def line(command: Command) -> str:
+    """The command line, without `kvfpga`, that does the same."""
+    match command:
+        case cmd.Load(request, layer, head, token_start, token_end, va, tier):
+            return (
+                f"load --request {request:#x} --layer {layer} --head {head} --tokens {token_start}:{token_end}"
+                f" --va {va:#x} --tier {tier}"
+            )
+        case cmd.Step(step):
+            return f"step {step}"
+        case cmd.Prefetch(addr, length, target):
+            return f"prefetch {addr:#x} {length:#x} {target}"
+        case cmd.Hot() | cmd.Evict() | cmd.Share() | cmd.Release() | cmd.Unload():
+            return f"{command.name} {command.addr:#x} {command.length:#x}"
+        case cmd.UnloadRequest(request):
+            return f"unload --request {request:#x}"
+        case cmd.Lookup(request, layer, head, token_pos):
+            return f"lookup {request:#x} {layer} {head} {token_pos}"
+        case cmd.Touch(request, layer, head, token_pos):
+            return f"lookup {request:#x} {layer} {head} {token_pos} --touch"
+        case cmd.ShareIndex(index):
+            return f"reg write RTBD_SHARE {index}"
+        case cmd.ReleaseIndex(index):
+            return f"reg write RTBD_RELEASE {index}"
+        case cmd.Set("STRICT", value):
+            return f"config --strict {value}"
+        case cmd.Set("CLEAR_COUNTERS"):
+            return "config --clear-counters"
+        case cmd.Set(setting, value):
+            return f"reg write {setting} {value:#x}"
+    raise TypeError(f"not a command: {command!r}")

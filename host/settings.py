@@ -1,0 +1,41 @@
+"""The device's settings: their reset values (contract R6) and which values are refused (R6, R16, section 2).
+
+Names are those of `commands.Set`. A setting is judged here, and put in force by whoever holds it.
+"""
+
+from __future__ import annotations
+
+from .errors import UsageError
+
+LIMITS = {
+    "WEIGHT_R": 0xFF, "WEIGHT_F": 0xFF, "WEIGHT_S": 0xFF, "WEIGHT_D": 0xFF, "WINDOW": 0xFF,
+    "EVICT_THRESH": 0xFFFF, "PREFETCH_THRESH": 0xFFFF, "CONTEND_POLICY": 1, "STRICT": 1,
+}  # fmt: skip
+"""Largest value of each setting that has no other rule."""
+TIER_BASES = ("TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3")
+
+
+def reset_values(entries: int, block_bytes: int) -> dict[str, int]:
+    """Every setting by name, as after a reset."""
+    return {
+        "WEIGHT_R": 1, "WEIGHT_F": 1, "WEIGHT_S": 2, "WEIGHT_D": 200, "EVICT_THRESH": 0x1000, "PREFETCH_THRESH": 0xE000,
+        "WINDOW": 255, "T1_CAPACITY": entries, "EVICT_TIER": 2, "CONTEND_POLICY": 0, "STRICT": 1,
+        **{name: tier * entries * block_bytes for tier, name in enumerate(TIER_BASES)},
+    }  # fmt: skip
+
+
+def judge(name: str, value: int, entries: int, block_bytes: int, empty: bool) -> str:
+    """The code with which the device answers: the value is judged first, then whether the directory is `empty` (D5)."""
+    if name in TIER_BASES:
+        allowed = value % block_bytes == 0
+    elif name == "EVICT_TIER":
+        allowed = value in (2, 3)
+    elif name == "T1_CAPACITY":
+        allowed = value <= entries
+    elif name in LIMITS:
+        allowed = value <= LIMITS[name]
+    else:
+        raise UsageError(f"{name} is not a setting", "settings: " + ", ".join(reset_values(entries, block_bytes)))
+    if not allowed:
+        return "ERR_RANGE"
+    return "ERR_NOT_EMPTY" if not empty and (name in TIER_BASES or name == "EVICT_TIER") else "OK"

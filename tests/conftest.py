@@ -1,0 +1,44 @@
+"""Fixtures for all tests. `dut` is what the rule tests run on: the reference model, and the Verilated RTL in lockstep."""
+
+from __future__ import annotations
+
+import pytest
+
+ENTRIES, LANES, DATA_BITS = 256, 4, 128
+"""A small device: its model builds and runs fastest, and every rule is the same."""
+
+
+@pytest.fixture(scope="session")
+def small_sim(tmp_path_factory):
+    """One simulation of the small device for the whole run, and a checkpoint of it just after reset."""
+    from kvfpga.targets import rtl_sources
+    from kvfpga.verilator_sim import VerilatorSim
+
+    with VerilatorSim(ENTRIES, LANES, DATA_BITS, sources=rtl_sources()) as sim:
+        fresh = tmp_path_factory.mktemp("sim") / "fresh.ckpt"
+        sim.save(fresh)
+        yield sim, fresh
+
+
+@pytest.fixture
+def lockstep(small_sim):
+    """The small device with its reset values and empty memory, in lockstep with the reference model."""
+    from kvfpga.device import Device
+    from kvfpga.hepc_ref import ReferenceModel
+    from kvfpga.lockstep import Lockstep
+
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    return Lockstep(Device(sim), ReferenceModel(ENTRIES))
+
+
+@pytest.fixture(params=["model", "sim"])
+def dut(request):
+    """A freshly reset device of 256 entries: execute, telemetry, dump, digest, memory_read, memory_write, block_bytes,
+    entries, whichever it is."""
+    if request.param == "sim":
+        return request.getfixturevalue("lockstep")
+    from kvfpga.hepc_ref import ReferenceModel
+    from kvfpga.lockstep import Reference
+
+    return Reference(ReferenceModel(ENTRIES))

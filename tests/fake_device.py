@@ -1,0 +1,181 @@
+"""A device made of a second reference model behind a register file, for tests of what lies above the seam.
+
+It speaks the register protocol (doorbells, result queue, completion queue, telemetry, DIGEST, BAR2), so `Device` and
+`Lockstep` can be tested without a compiler, and be given a device that is wrong: `fake.model.execute(…)` behind
+lockstep's back leaves it with another state, `fake.spoil_result` changes what it answers. `drain` may reorder.
+"""
+
+from __future__ import annotations
+
+from kvfpga import commands as cmd
+from kvfpga.errors import BusError
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.mmio import Mmio
+from kvfpga.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
+
+BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word in range(r.width // 32)}
+CONSTANTS = {
+    "DEVICE_ID": 0x4B564350, "VERSION": 0x00010001, "BUILD_ID": 0x1122334455667788, "REGMAP_HASH": REGMAP_HASH,
+    "CAP_LANES": 8, "CAP_BLOCK_TOKENS": 32, "CAP_HEAD_DIM": 128, "CAP_DATA_BITS": 128, "CAP_LOOKUP_PORTS": 3,
+    "CAP_FIFO_DEPTH": 16,
+}  # fmt: skip
+RANGES = {
+    "HOT": (cmd.Hot, "BOOST"), "EVICT": (cmd.Evict, "IMEVICT"), "SHARE": (cmd.Share, "SHARE"),
+    "RELEASE": (cmd.Release, "RELEASE"), "UNLOAD": (cmd.Unload, "UNLOAD"),
+}  # fmt: skip
+NUMBERS = {
+    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex, "UNLOAD_REQUEST": cmd.UnloadRequest,
+}  # fmt: skip
+
+
+class FakeDevice(Mmio):
+    name = "fake"
+
+    def __init__(self, entries: int = 256, **constants: int):
+        self.model = ReferenceModel(entries)
+        self.constants = CONSTANTS | {"CAP_ENTRIES": entries, "CAP_BLOCK_BYTES": self.model.block_bytes} | constants
+        self.stored: dict[str, int] = {}
+        self.low = 0
+        self.latched = 0
+        self.results: list[tuple] = []
+        self.completions: list[int] = []
+        self.digest = 0
+        self.spoil_result = lambda result: result
+        self.writes: list[tuple[str, int]] = []
+        self.memory = self.model
+
+    # ---- registers -----------------------------------------------------------------------------------------------
+    def read32(self, offset: int) -> int:
+        if offset >= BAR2_ENTRIES:
+            return self._directory_word(offset)
+        register, word = self._register(offset, "r")
+        if register.name == "COMPLETION":
+            if word == 0:
+                self.latched = self.completions.pop(0) if self.completions else 0
+            return self.latched >> 32 * word & 0xFFFFFFFF
+        return self._value(register) >> 32 * word & 0xFFFFFFFF
+
+    def write32(self, offset: int, value: int) -> None:
+        if offset >= BAR2_ENTRIES:
+            raise BusError(offset, True)
+        register, word = self._register(offset, "w")
+        if register.width == 64:
+            if word == 0:
+                self.low = value
+                return
+            value = value << 32 | self.low
+        self.writes.append((register.name, value))
+        self._commit(register, value)
+
+    def _register(self, offset: int, access: str):
+        if offset not in BY_OFFSET or access not in BY_OFFSET[offset][0].access:
+            raise BusError(offset, access == "w")
+        return BY_OFFSET[offset]
+
+    def _value(self, register) -> int:
+        settings = self.model.settings()
+        match register.name:
+            case name if name in self.constants:
+                return self.constants[name]
+            case name if name in settings:
+                return settings[name]
+            case "CTRL":
+                return settings["STRICT"] << 2
+            case "DIGEST":
+                return self.digest
+            case "COMPLETION_LEVEL":
+                return len(self.completions)
+            case "RESULT_CYCLES":
+                return self.results.pop(0)[4] if self.results else 0
+            case "RESULT_STATUS" | "RESULT_MATCHED" | "RESULT_PHYS" | "RESULT_INDEX" as name:
+                order = ("RESULT_STATUS", "RESULT_MATCHED", "RESULT_PHYS", "RESULT_INDEX")
+                return self.results[0][order.index(name)] if self.results else 0
+        if register.telemetry:
+            return (dict.fromkeys(TELEMETRY, 0) | self.model.telemetry())[register.telemetry]
+        return self.stored.get(register.name, 0)
+
+    def _directory_word(self, offset: int) -> int:
+        if offset >= BAR2_VAS:
+            index, byte = divmod(offset - BAR2_VAS, 8)
+            return int(self.model.read_entries(index, index + 1)[1][0]) >> 8 * byte & 0xFFFFFFFF
+        index, byte = divmod(offset - BAR2_ENTRIES, 32)
+        return int(self.model.read_entries(index, index + 1)[0][0, byte // 4])
+
+    # ---- commands --------------------------------------------------------------------------------------------------
+    def _commit(self, register, value: int) -> None:
+        self.stored[register.name] = value
+        operand = self.stored.get
+        match register.doorbell:
+            case None:
+                pass
+            case name if name in RANGES:
+                kind, prefix = RANGES[name]
+                return self._run(name, kind(operand(f"{prefix}_ADDR", 0), value))
+            case name if name in NUMBERS:
+                return self._run(name, NUMBERS[name](value))
+            case "PREFETCH":
+                return self._run("PREFETCH", cmd.Prefetch(operand("PREFETCH_ADDR"), operand("PREFETCH_LEN"), value))
+            case "LOAD":
+                start, end, va = (operand(f"LOAD_{n}") for n in ("TOKEN_START", "TOKEN_END", "VA"))
+                return self._run("LOAD", cmd.Load(*self._key("LOAD_ID"), start, end, va, value))
+            case "LOOKUP" | "TOUCH" as name:
+                return self._run(name, {"LOOKUP": cmd.Lookup, "TOUCH": cmd.Touch}[name](*self._key("LOOKUP_ID"), value))
+            case "DIGEST":
+                first = operand("DIGEST_FIRST")
+                fits = first <= value <= self.model.entries
+                if fits:
+                    self.digest = self.model.digest(first, value)
+                self.results.append((1 << 31 | Opcode.DIGEST << 8 | (0 if fits else Code.ERR_RANGE), 0, 0, 0, 7))
+                return None
+        if register.name == "CTRL":
+            if value & 1:
+                self.model.reset()
+                self.stored.clear()
+                self.results.clear()
+                self.completions.clear()
+                return None
+            if value & 2:
+                self.model.execute(cmd.Set("CLEAR_COUNTERS", 0))
+            return self._run("SET", cmd.Set("STRICT", value >> 2 & 1))
+        if register.config:
+            return self._run("SET", cmd.Set(register.config, value))
+        return None
+
+    def _key(self, name: str) -> tuple[int, int, int]:
+        word = self.stored[name]
+        return word & 0xFFFF, word >> 24, word >> 16 & 0xFF
+
+    def _run(self, opcode: str, command) -> None:
+        result = self.spoil_result(self.model.execute(command))
+        found = result.index is not None
+        status = 1 << 31 | found << 16 | (result.tier or 0) << 17 | Opcode[opcode] << 8 | Code[result.code]
+        self.results.append((status, result.matched, result.phys_addr or 0, result.index or 0, 42))
+        step = self.model.telemetry()["current_step"]
+        for trigger in reversed(result.triggers):  # the memory may finish them in any order
+            low = 1 << 31 | trigger.index | (trigger.channel == "prefetch") << 16
+            self.completions.append(step << 32 | low | trigger.from_tier << 17 | trigger.to_tier << 19)
+
+    # ---- memory and the rest ---------------------------------------------------------------------------------------
+    def memory_read(self, addr: int, size: int) -> bytes:
+        return self.memory.memory_read(addr, size)
+
+    def memory_write(self, addr: int, data: bytes) -> None:
+        self.memory.memory_write(addr, data)
+
+    def wait_idle(self, budget: float | None = None) -> int:
+        return 0
+
+    def save(self, path) -> None:
+        """A checkpoint, as `VerilatorSim` has them."""
+        self.model.save(path)
+
+    def restore(self, path) -> None:
+        self.model.load(path)
+
+    def trace_start(self, path) -> None:
+        path.write_text("waveform\n")
+
+    def close(self) -> None:
+        pass
+
+

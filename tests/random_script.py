@@ -1,0 +1,140 @@
+"""Random `.kvfpga` scripts over all commands of contract section 8: what a device must agree about with its reference.
+
+Keys and addresses come from small pools, so that blocks are found, overlap, collide and fill the tiers; now and then a
+value is one that must be refused. The same seed gives the same script.
+"""
+
+from __future__ import annotations
+
+import random
+
+BLOCK = 16384
+BASE = 0x7F00_0000_0000
+BORDERS = (0, 1, 255, 256, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, (1 << 64) - 1)
+
+
+class Script:
+    """`blocks`: how many keys there are to load; above ENTRIES the directory can get full."""
+
+    def __init__(self, seed: int, blocks: int = 400):
+        self.random = random.Random(seed)
+        self.blocks = blocks
+        self.step = 0
+        self.loaded = 0
+
+    def lines(self, count: int) -> list[str]:
+        """`count` commands, most blocks at the beginning."""
+        kinds = {
+            self.load: 30, self.advance: 12, self.hint: 16, self.prefetch: 6, self.sharing: 8, self.unload: 3, self.lookup: 12,
+            self.weights: 3, self.config: 2, self.registers: 3, self.memory: 2, self.look: 3, self.reset: 0.15,
+        }  # fmt: skip
+        lines = [self.load() for _ in range(count // 8)]
+        while len(lines) < count:
+            lines.append(self.random.choices(list(kinds), list(kinds.values()))[0]())
+        return lines
+
+    # ---- parts -----------------------------------------------------------------------------------------------------
+    def rarely(self, odds: float = 0.03) -> bool:
+        return self.random.random() < odds
+
+    def border(self) -> int:
+        return self.random.choice(BORDERS)
+
+    def key(self, n: int) -> tuple[int, int, int, int]:
+        """request (0 is the shared prefix), layer, head, token_start of block n."""
+        return n % 5, n // 5 % 3, n // 15 % 2, n // 30 * 32
+
+    def va(self, n: int) -> int:
+        return BASE + n * BLOCK + (n % 7 == 0) * 100
+
+    def range(self) -> str:
+        """A few blocks, or part of one; rarely all, none, or past the end."""
+        if self.rarely():
+            return f"{self.border()} {self.border()}"
+        first = self.random.randrange(self.blocks)
+        size = self.random.choice((1, 4096, BLOCK, BLOCK + 1, self.random.randrange(1, 12) * BLOCK))
+        if self.rarely():
+            first, size = 0, self.blocks * BLOCK
+        return f"{self.va(first):#x} {size}"
+
+    # ---- commands --------------------------------------------------------------------------------------------------
+    def load(self) -> str:
+        n = self.random.randrange(self.blocks)
+        request, layer, head, start = self.key(n)
+        end = start + self.random.randrange(32)
+        if self.rarely():
+            start += self.random.randrange(1, 32)
+        if self.rarely():
+            end += 32
+        tier = f" --tier {self.random.randrange(4)}" if self.rarely(0.3) else ""
+        return f"load --request {request} --layer {layer} --head {head} --tokens {start}:{end} --va {self.va(n):#x}{tier}"
+
+    def advance(self) -> str:
+        if self.rarely():
+            return f"step {self.border()}" if self.rarely(0.1) else f"step {self.random.randrange(self.step + 1)}"
+        self.step += self.random.choice((0, 1, 1, 1, 2, 5, 40, 130, 300))
+        return f"step {self.step}"
+
+    def hint(self) -> str:
+        return f"{self.random.choice(('hot', 'evict'))} {self.range()}"
+
+    def prefetch(self) -> str:
+        target = self.border() if self.rarely() else self.step + self.random.choice((0, 1, 10, 254, 255, 256, 600))
+        return f"prefetch {self.range()} {target}"
+
+    def sharing(self) -> str:
+        return f"{self.random.choice(('share', 'share', 'release'))} {self.range()}"
+
+    def unload(self) -> str:
+        if self.rarely(0.2):
+            return f"unload --request {self.random.choice((0, 1, 2, 3, 4, 9, 65536))}"
+        return f"unload {self.range()}"
+
+    def lookup(self) -> str:
+        request, layer, head, start = self.key(self.random.randrange(self.blocks + 20))
+        request = request if self.rarely(0.8) else self.random.randrange(7)
+        return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{' --touch' if self.rarely(0.6) else ''}"
+
+    def weights(self) -> str:
+        if self.rarely(0.4):
+            return f"weights preset {self.random.choice(('seed', 'balanced', 'balanced'))}"
+        values = {
+            "w-r": 64, "w-f": 64, "w-s": 130, "w-d": 200, "evict": 40000, "prefetch": 65536, "window": 256,
+        }  # fmt: skip
+        chosen = self.random.sample(sorted(values), 2)
+        return "weights set " + " ".join(
+            f"--{n} {self.border() if self.rarely() else self.random.randrange(values[n])}" for n in chosen
+        )
+
+    def config(self) -> str:
+        return "config " + self.random.choice(
+            (
+                f"--t1-capacity {self.random.choice((0, 5, 40, 100, 256, 65536, 65537))}",
+                f"--evict-tier {self.random.choice((2, 3))}",
+                f"--strict {self.random.randrange(2)}",
+                f"--contend-policy {self.random.randrange(2)}",
+                "--clear-counters",
+                "",
+            )
+        )
+
+    def registers(self) -> str:
+        index = self.random.randrange(self.blocks)
+        return "reg " + self.random.choice(
+            (
+                f"write RTBD_SHARE {index}", f"write RTBD_RELEASE {index}", f"write STEP_ADVANCE {self.step}",
+                f"write SCRATCH {index}", "read SCRATCH", "read STATUS", "read WEIGHT_S", "read 0x120",
+                f"write TIER_BASE2 {self.border()}",
+            )
+        )  # fmt: skip
+
+    def memory(self) -> str:
+        where = self.random.randrange(4 * 256) * BLOCK + self.random.randrange(BLOCK)
+        return self.random.choice((f"mem write {where:#x} {self.random.randbytes(40).hex()}", f"mem read {where:#x} 64"))
+
+    def look(self) -> str:
+        return self.random.choice(("telemetry", "dump", "weights", "config", "verify"))
+
+    def reset(self) -> str:
+        self.step = 0
+        return self.random.choice(("reset", "reset --raw"))
