@@ -54,23 +54,43 @@ module kvcpu_digest
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         logic [STAGES:0]       counts;
         logic [STAGES:0][63:0] h;
-        logic [4:0][63:0]      w [5];   // w[k][j]: word j as it waits before stage k
+        // Words still to come at each of the first five stages, the next one lowest.
+        logic [4:0][63:0]      words0;
+        logic [3:0][63:0]      words1;
+        logic [2:0][63:0]      words2;
+        logic [1:0][63:0]      words3;
+        logic [63:0]           words4;
 
         always_ff @(posedge clk) begin
             if (take) begin : words
                 automatic logic [31:0] index;
-                automatic logic [255:0] bits;
                 index = base_index + 32'(l);
-                bits = entry_bits(key[l], state[l], res[l], tier_base[res[l].tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS);
                 counts[0] <= state[l].valid && index >= first && index < last;
                 h[0] <= {index, 32'd0} ^ 64'h9E3779B97F4A7C15;
-                w[0] <= {va[l], bits};
+                words0 <= {va[l], entry_bits(key[l], state[l], res[l],
+                                             tier_base[res[l].tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS)};
             end
+            if (pending[0]) begin
+                h[1] <= mix(h[0] ^ words0[0], 0);
+                words1 <= words0[4:1];
+            end
+            if (pending[1]) begin
+                h[2] <= mix(h[1] ^ words1[0], 1);
+                words2 <= words1[3:1];
+            end
+            if (pending[2]) begin
+                h[3] <= mix(h[2] ^ words2[0], 2);
+                words3 <= words2[2:1];
+            end
+            if (pending[3]) begin
+                h[4] <= mix(h[3] ^ words3[0], 3);
+                words4 <= words3[1];
+            end
+            if (pending[4]) h[5] <= mix(h[4] ^ words4, 4);
             for (int unsigned k = 0; k < STAGES; k++) begin
                 if (pending[k]) begin
                     counts[k+1] <= counts[k];
-                    h[k+1] <= mix((k < 5) ? h[k] ^ w[k][k] : h[k], k);
-                    if (k < 4) w[k+1] <= w[k];
+                    if (k > 4) h[k+1] <= mix(h[k], k);
                 end
             end
         end

@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Mutation test of the lockstep: breaks the RTL in one place at a time, and demands that the check of some command notices.
+
+    scripts/mutate.py                       all of scripts/mutations.py, as a table; exit 1 when one survives
+    scripts/mutate.py --only dma-no-copy    one of them (may be repeated); --list names them
+
+Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits, and run through the scenarios
+of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and reference differ or the device
+fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of them first. A process of its own
+runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import click
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from mutation_scenarios import ENTRIES, Scenario, scenarios  # noqa: E402
+from mutations import MUTATIONS, Mutation  # noqa: E402
+
+LANES, DATA_BITS = 4, 128
+ROOT = Path(__file__).resolve().parent.parent
+ORIGINAL = "original"
+"""Name of the run without a mutation."""
+TIME_LIMIT = 1800
+"""Seconds that one mutation may take before its process is ended, which counts as caught."""
+
+
+class Unfit(Exception):
+    """A mutation that does not fit the RTL (any more)."""
+
+
+# ---- one mutation ----------------------------------------------------------------------------------------------------------
+def mutated(mutation: Mutation, rtl: Path) -> str:
+    """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
+    path = rtl / mutation.file
+    text = path.read_text() if path.is_file() else ""
+    count = text.count(mutation.old)
+    if count != 1:
+        raise Unfit(f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}")
+    if mutation.new == mutation.old:
+        raise Unfit(f"mutation {mutation.name} changes nothing")
+    return text.replace(mutation.old, mutation.new)
+
+
+def try_one(name: str, seeds: int, count: int, keep: bool, only: list[str] | None = None) -> dict:
+    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for the keys of the answer."""
+    from kvfpga import verilator_build
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
+        rtl = Path(scratch) / "rtl"
+        shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
+        if name != ORIGINAL:
+            mutation = by_name(name)
+            (rtl / mutation.file).write_text(mutated(mutation, rtl))
+            # What runs for seconds need not be compiled for speed. The flags are part of the model's key.
+            verilator_build._FAST = verilator_build._SLOW = ("-O0",)
+            if not keep:
+                os.environ["KVFPGA_CACHE"] = scratch
+        sources = verilator_build.rtl_sources(rtl)
+        with contextlib.redirect_stderr(io.StringIO()):
+            verilator_build.model(verilator_build.Parameters(ENTRIES, LANES, DATA_BITS), sources)
+        found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
+        started, lines, by_scenario = time.monotonic(), 0, {}
+        for scenario in scenarios(seeds, count):
+            if only and scenario.name not in only:
+                continue
+            done, evidence = run_scenario(scenario, sources)
+            by_scenario[scenario.name] = done
+            lines += done
+            if evidence:
+                found |= {"caught": True, "scenario": scenario.name} | evidence
+                break
+        return found | {"commands": lines, "scenarios": by_scenario, "run_seconds": round(time.monotonic() - started, 1)}
+
+
+def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
+    """(lines run, what gave the device away or None)."""
+    from kvfpga.device import Device
+    from kvfpga.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+    from kvfpga.hepc_ref import ReferenceModel
+    from kvfpga.lockstep import Lockstep
+    from kvfpga.verilator_sim import VerilatorSim
+
+    done, line = 0, "reset"
+    try:
+        sim = VerilatorSim(ENTRIES, LANES, DATA_BITS, scenario.seed, sources=sources, stall_percent=scenario.stall)
+        with Lockstep(Device(sim), ReferenceModel(ENTRIES)) as pair, command_line(pair) as run:
+            fill_memory(pair, scenario.seed)
+            for line in scenario.lines:
+                done += 1
+                with contextlib.suppress(click.UsageError, UsageError):  # not a command: `kvfpga run` goes on as well
+                    run(line)
+    except DifferenceError as error:
+        first = error.report.differences[0]
+        if first.where == "digest" and len(error.report.differences) > 1:
+            first = error.report.differences[1]  # says more
+        where, field, device, expected = first.texts()
+        return done, {"line": line, "where": where, "field": field, "device": device, "expected": expected}
+    except KvfpgaError as error:
+        if not isinstance(error, TargetError):
+            raise
+        return done, {"line": line, "where": "device", "field": type(error).__name__, "device": error.message, "expected": ""}
+    return done, None
+
+
+def fill_memory(pair, seed: int) -> None:
+    """Random bytes in all blocks of all tiers, so that a block in the wrong place shows."""
+    size = 4 * pair.entries * pair.block_bytes
+    pair.memory_write(0, np.random.default_rng(seed).bytes(size))
+
+
+@contextlib.contextmanager
+def command_line(pair) -> Iterator[Callable[[str], None]]:
+    """A function that runs one line of a `.kvfpga` script on `pair`, through the commands of `kvfpga` themselves."""
+    from kvfpga.cli.app import App
+    from kvfpga.cli.main import cli
+    from kvfpga.targets import Target
+
+    app = App(Target("sim", ENTRIES, LANES), None, json=True, check=True, trace=None, _device=pair)
+    silence = io.StringIO()
+    with click.Context(cli, info_name="kvfpga", obj=app) as parent:
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+
+            def run(line: str) -> None:
+                name, command, rest = cli.resolve_command(parent, shlex.split(line))
+                with command.make_context(name, rest, parent=parent) as ctx:
+                    command.invoke(ctx)
+                silence.seek(0)
+                silence.truncate()
+
+            yield run
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------------
+def attempt(name: str, seeds: int, count: int, keep: bool) -> dict:
+    """One mutation in a process of its own: name, caught, commands (run until then), scenario, line, where, field, device,
+    expected, build_seconds, run_seconds."""
+    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seeds), "--commands", str(count)]
+    started = time.monotonic()
+    try:
+        process = subprocess.run([*command, *["--keep"] * keep], capture_output=True, text=True, timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        return _dead(name, f"no end within {TIME_LIMIT} s", started)
+    if process.returncode < 0:
+        return _dead(name, f"the simulation died of signal {-process.returncode}", started)
+    if process.returncode:
+        raise RuntimeError(f"mutation {name} could not be tried:\n{process.stderr[-3000:]}")
+    return json.loads(process.stdout)
+
+
+def _dead(name: str, what: str, started: float) -> dict:
+    found = {"where": "process", "field": what, "device": "", "expected": "", "line": "", "scenario": "", "commands": 0}
+    return {"name": name, "caught": True, "build_seconds": 0, "run_seconds": round(time.monotonic() - started, 1)} | found
+
+
+def by_name(name: str) -> Mutation:
+    for mutation in MUTATIONS:
+        if mutation.name == name:
+            return mutation
+    raise Unfit(f"there is no mutation {name}; --list names them")
+
+
+def check_places(chosen: list[Mutation], rtl: Path) -> None:
+    """Every mutation fits the RTL and has a name of its own, else Unfit."""
+    names = [mutation.name for mutation in chosen]
+    if doubles := {name for name in names if names.count(name) > 1}:
+        raise Unfit(f"more than one mutation is called {', '.join(sorted(doubles))}")
+    for mutation in chosen:
+        mutated(mutation, rtl)
+
+
+def run_all(names: list[str], jobs: int, seeds: int, count: int, keep: bool, progress: Callable[[dict], None]) -> list[dict]:
+    """Results in the order of `names`; `progress` gets each as it comes."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(attempt, name, seeds, count, keep): name for name in names}
+        found = {}
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
+            progress(found[futures[future]])
+    return [found[name] for name in names]
+
+
+def table(results: list[dict]):
+    """For people (rich)."""
+    from rich.table import Table
+
+    shown = Table(title=f"{sum(r['caught'] for r in results)} of {len(results)} mutations caught", title_justify="left")
+    for name, style in (("mutation", "bold"), ("module", None), ("rule", None), ("caught by", "green"), ("difference", None)):
+        shown.add_column(name, style=style, overflow="fold")
+    shown.add_column("commands", justify="right")
+    for result in results:
+        mutation = by_name(result["name"])
+        row = [result["name"], Path(mutation.file).stem.removeprefix("kvcpu_"), mutation.rule]
+        if result["caught"]:
+            row += [f"{result['scenario']}: {result['line']}", difference(result)]
+        else:
+            row += ["[bold red]SURVIVED[/]", mutation.why]
+        shown.add_row(*row, str(result["commands"]))
+    return shown
+
+
+def difference(result: dict) -> str:
+    if result["expected"] == "":
+        return f"{result['field']} {result['device']}".strip()[:160]
+    return f"{result['where']} {result['field']}: {result['device']} instead of {result['expected']}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
+    parser.add_argument("--seeds", type=int, default=6, help="random scripts at the end of the stock (%(default)s)")
+    parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s); a build alone uses two cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
+    parser.add_argument("--list", action="store_true", help="name the mutations and end")
+    parser.add_argument("--keep", action="store_true", help="keep the models in the cache, so that the next run need not build them")
+    parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        answer = try_one(options.worker, options.seeds, options.commands, options.keep, options.scenario)
+        print(json.dumps(answer))
+        return 0
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    try:
+        chosen = [by_name(name) for name in options.only] if options.only else list(MUTATIONS)
+        check_places(chosen, ROOT / "fpga" / "rtl")
+    except Unfit as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        return 2
+    if options.list:
+        for mutation in chosen:
+            print(f"{mutation.name:28} {mutation.file:26} {mutation.rule:12} {mutation.why}")
+        return 0
+
+    def said(result: dict) -> None:
+        what = difference(result) if result["caught"] else "nothing differs"
+        line = f"{result['name']}: {what} after {result['commands']} commands"
+        console.print(f"{line} ({result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run)", markup=False, highlight=False)
+
+    original = attempt(ORIGINAL, options.seeds, options.commands, True)
+    said(original)
+    if original["caught"]:
+        console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
+        return 1
+    results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, options.keep, said)
+    survivors = [result["name"] for result in results if not result["caught"]]
+    if options.json:
+        described = [result | by_name(result["name"])._asdict() for result in results]
+        print(json.dumps({"original": original, "mutations": described, "survivors": survivors}, indent=2))
+    else:
+        Console(width=max(120, Console().width)).print(table(results))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+MUTATIONS=()
+class Mutation: pass
