@@ -8,7 +8,7 @@ writes a failure folder:
     failing.kvfpga             the failing one alone
     sim/                       the device just before it: the folder is a session, see session.py
     mmio.jsonl                 every access to the device during the failing command (`mmio.replay_recording`)
-    waveform.fst               the design during the failing command
+    waveform.fst (or .vcd)     the design during the failing command
 
 Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for
 cycle, so nothing need be recorded while it is fast, and it shows that the difference can be had again.
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from . import script
 from .commands import Command
 from .device import Device
-from .errors import KvfpgaError
+from .errors import BuildError, KvfpgaError
 from .history import History, MemoryWrite, RegisterWrite, trace
 from .session import DEVICE, current_state, read_state, write_generation, write_state
 
@@ -42,15 +42,17 @@ EVERY = 30.0
 """Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
 LOG_BYTES = 64 << 20
 """Bytes of memory writes after which a new start is made."""
+WAVES = (".fst", ".vcd")
+"""Kinds of waveform, the better first: .fst needs zlib's headers to be built."""
 AT_REST = "verify"
 """The command of a report that no command led to: the state itself differs."""
 
 
 class BlackBox:
-    """`folder` gets a subfolder for each failure. `history`: what the device has been through since its reset, for
-    waveforms (None: no waveforms)."""
+    """`folder` gets a subfolder for each failure (None: it only keeps the history). `history`: what the device has been
+    through since its reset, for waveforms (None: no waveforms)."""
 
-    def __init__(self, target: Target, folder: Path, history: History | None = None):
+    def __init__(self, target: Target, folder: Path | None, history: History | None = None):
         self.target = target
         self.folder = folder
         self.history = history
@@ -68,16 +70,18 @@ class BlackBox:
 
     def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
         """These are about to run."""
-        self._refresh(lockstep)
-        self.log.append(tuple(commands))
+        if self.folder:
+            self._refresh(lockstep)
+            self.log.append(tuple(commands))
         if self.history:
             self.history.new += commands
 
     def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
         """This is about to be written."""
-        self._refresh(lockstep)
-        self.log.append(MemoryWrite(addr, data))
-        self._bytes += len(data)
+        if self.folder:
+            self._refresh(lockstep)
+            self.log.append(MemoryWrite(addr, data))
+            self._bytes += len(data)
         if self.history:
             self.history.new.append(MemoryWrite(addr, data))
 
@@ -115,6 +119,8 @@ class BlackBox:
     # ---- when it is not --------------------------------------------------------------------------------------------
     def write(self, report: Report) -> None:
         """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
+        if self.folder is None:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"{time.strftime('%Y%m%d-%H%M%S')}-{report.command.split()[0]}-"
@@ -148,10 +154,20 @@ class BlackBox:
                 report.notes.append(f"the failing command of the batch is `{line}`")
             (folder / "failing.kvfpga").write_text(line + "\n")
             history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
-        report.reproduce = self._command(folder)
+        report.reproduce = self._command(folder, WAVES[0])
         self._record(folder, failing)
         if history:
-            trace(self.target, history.old(), failing, folder / "waveform.fst")
+            report.reproduce = self._command(folder, self._waveform(folder, history, failing))
+
+    def _waveform(self, folder: Path, history: History, failing: list[Command]) -> str:
+        """waveform.fst, or .vcd where the former cannot be built. Which it is."""
+        for kind in WAVES:
+            try:
+                trace(self.target, history.old(), failing, folder / f"waveform{kind}")
+                return kind
+            except BuildError as error:
+                reason = error
+        raise reason
 
     def _find(self, scratch: Path, at_rest: bool) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
@@ -206,12 +222,12 @@ class BlackBox:
         read_state(state, pair)
         return pair
 
-    def _command(self, folder: Path) -> str:
+    def _command(self, folder: Path, wave: str) -> str:
         """The one that shows the failure again."""
         rtl = os.environ.get("KVFPGA_RTL")
         words = [f"KVFPGA_RTL={shlex.quote(rtl)}"] if rtl else []
         words += ["kvfpga", self.target.options, "--session", shlex.quote(str(folder))]
-        words += ["--trace", shlex.quote(str(folder / "again.fst")), "run", shlex.quote(str(folder / "failing.kvfpga"))]
+        words += ["--trace", shlex.quote(str(folder / f"again{wave}")), "run", shlex.quote(str(folder / "failing.kvfpga"))]
         return " ".join(words)
 
     def _script(self, folder: Path, at_rest: bool) -> str:

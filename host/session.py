@@ -132,7 +132,9 @@ class Session:
             from .blackbox import BlackBox
 
             self._history = History(self.home, meta.get("history"))
-            device.blackbox = BlackBox(target, self.folder / "failures", self._history)
+            # a failure folder is there to show its failure again, not to collect the same one
+            is_failure = (self.folder / "report.json").exists()
+            device.blackbox = BlackBox(target, None if is_failure else self.folder / "failures", self._history)
             if state:
                 device.blackbox.start_from(state)
 

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -135,7 +136,9 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
     from kvfpga.cli.main import cli
     from kvfpga.targets import Target
 
-    app = App(Target("sim", ENTRIES, LANES), None, json=True, check=True, trace=None, _device=pair)
+    target = Target("sim", ENTRIES, LANES)
+    session = SimpleNamespace(target=target)  # all that these commands ask a session for
+    app = App(target, None, json=True, check=True, trace=None, session=session, _device=pair)
     silence = io.StringIO()
     with click.Context(cli, info_name="kvfpga", obj=app) as parent:
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

@@ -160,7 +160,7 @@ def full_directory() -> Iterator[str]:
 def overflowing_index() -> Iterator[str]:
     """More keys in one bucket of every way than it holds: the index overflows and passes must find them (R11, R12)."""
     private, shared, foreign = colliding(11, 0x2345), colliding(11, 0), colliding(2, 0x777)
-    yield from (QUIET, "config --t1-capacity 9")
+    yield from (QUIET, "config --t1-capacity 16")
     for n, key in enumerate([*private, *shared[:10]]):
         yield load_key(n, key)
     for key in [*private, *shared, *foreign]:

@@ -14,7 +14,7 @@ from kvfpga import blackbox as blackboxes
 from kvfpga import commands as cmd
 from kvfpga.blackbox import BlackBox
 from kvfpga.commands import Step
-from kvfpga.errors import DifferenceError, IdleTimeout, TargetError
+from kvfpga.errors import BuildError, DifferenceError, IdleTimeout, TargetError
 from kvfpga.history import History, MemoryWrite, trace
 from kvfpga.session import Session
 from kvfpga.targets import Target
@@ -102,6 +102,7 @@ def test_the_one_command_that_reproduces_it(pair):
         assert fail(device, Step(3)).differences == report.differences
         again.trace(report.folder / "again.fst")
     assert report.folder.joinpath("again.fst").exists()
+    assert not report.folder.joinpath("failures").exists()
 
 
 def test_in_a_batch_the_failing_command_is_found(pair):
@@ -156,6 +157,20 @@ def test_trouble_with_the_folder_does_not_hide_the_difference(pair, monkeypatch,
     pair.execute_many([block(0), block(1)])
     report = fail(pair, Step(3))
     assert any("incomplete" in note for note in report.notes)
+
+
+def test_without_zlib_the_waveform_is_a_vcd_file(pair, monkeypatch):
+    def build(target, wave=None, restore=None):
+        if wave == "fst":
+            raise BuildError("zlib.h is missing")
+        return plain(target, wave, restore)
+
+    plain = FakeTarget.open_mmio
+    monkeypatch.setattr(FakeTarget, "open_mmio", build)
+    pair.execute_many([block(0), block(1)])
+    report = fail(pair, Step(3))
+    assert (report.folder / "waveform.vcd").exists()
+    assert "again.vcd" in report.reproduce
 
 
 def test_starts_are_made_anew_when_the_list_gets_long(pair, monkeypatch):

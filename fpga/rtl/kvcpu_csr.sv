@@ -154,13 +154,13 @@ module kvcpu_csr
         else rang <= ring;
         if (write_accepted) stamp <= now;
     end
-    assign soft_reset_written = rang.ctrl && sw_soft_reset;
 
     // CTRL bits as written, kept for the cycle in which the hardware already shows the values in force again.
     logic sw_soft_reset, sw_clear, sw_strict;
     always_ff @(posedge clk) begin
         if (ring.ctrl) {sw_strict, sw_clear, sw_soft_reset} <= reg_wdata[2:0];
     end
+    assign soft_reset_written = rang.ctrl && sw_soft_reset;
 
     logic [31:0] load_id, lookup_id;
     assign load_id = {sw.LOAD_ID.layer.value, sw.LOAD_ID.head.value, sw.LOAD_ID.request_id.value};

@@ -84,7 +84,7 @@ module kvcpu_pass
     logic        advance, active;
     logic [16:0] next_row, stop_row;
     logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
-    logic [RW-1:0] stage_row [6];
+    logic [5:0][RW-1:0] stage_row;
     logic        issue;
     logic [16:0] issue_row;
     logic        more;

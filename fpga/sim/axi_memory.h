@@ -45,12 +45,13 @@ public:
     static constexpr size_t kEarlyWrites = 2;  // whole bursts of data taken before their address
     static_assert(kBeatBytes >= 4 && kBeatBytes <= 64 && !(kBeatBytes & (kBeatBytes - 1)), "DATA_BITS: 32, 64 … 512");
 
-    enum Response : uint8_t { kOkay = 0, kSlvErr = 2, kDecErr = 3 };
+    enum Response : uint32_t { kOkay = 0, kSlvErr = 2, kDecErr = 3 };
 
     struct Settings {
         uint32_t latency_min = 0, latency_max = 0;  // extra cycles from address (read) or last beat (write) to the response
         uint32_t stall_percent = 0;
-        uint32_t fault_reads = 0, fault_writes = 0;  // bursts that touch [fault_first, fault_last] get SLVERR
+        uint8_t fault_reads = 0, fault_writes = 0;  // bursts that touch [fault_first, fault_last] get SLVERR
+        uint8_t unused[2] = {};
         uint64_t fault_first = 1, fault_last = 0;
         uint64_t last_address = ~0ull;  // DECERR beyond
     };
@@ -85,7 +86,7 @@ public:
         ++flow_.now;
         const Address ar{top.m_axi_araddr, top.m_axi_arlen + 1u, top.m_axi_arid};
         if (accept("AR", flow_.ar, ar, top.m_axi_arvalid, top.m_axi_arready, top.m_axi_arsize, top.m_axi_arburst)) {
-            reads_[ar.id].push_back({ar.addr, ar.beats, 0, response_to(ar, settings.fault_reads), due()});
+            reads_[ar.id].push_back({ar.addr, due(), ar.beats, 0, response_to(ar, settings.fault_reads), 0});
             ++counters.read_bursts;
         }
         const Address aw{top.m_axi_awaddr, top.m_axi_awlen + 1u, top.m_axi_awid};
@@ -133,13 +134,11 @@ private:
         bool operator==(const Address& o) const { return addr == o.addr && beats == o.beats && id == o.id; }
     };
     struct Read {
-        uint64_t addr;
-        uint32_t beats, done;
-        Response response;
-        uint64_t due;
+        uint64_t addr, due;
+        uint32_t beats, done, response, unused;
     };
     struct WriteData {
-        uint32_t beats;
+        uint64_t beats;
         uint64_t strobes[kMaxBeats];
         uint8_t bytes[kMaxBeats * kBeatBytes];
     };
@@ -149,17 +148,16 @@ private:
         WriteData data;
     };
     struct Held {  // an address that waits for READY, to see that it does not change
-        bool waiting;
+        uint64_t waiting;
         Address address;
     };
     struct Flow {  // everything small that changes from cycle to cycle
-        bool active, read_taken, response_taken, w_waiting, w_last;
-        int32_t read_id = -1;      // whose beat is on the R channel
-        int32_t response_id = -1;  // whose response is on the B channel
-        uint64_t now;              // counts active cycles
+        uint8_t active, read_taken, response_taken, w_waiting;
+        int32_t read_id = -1;  // whose burst is on the R channel
+        uint64_t now;          // counts active cycles
         Held ar, aw;
-        uint64_t w_strobe;
-        uint8_t w_bytes[kBeatBytes];
+        uint64_t w_strobe, w_last;
+        uint8_t w_bytes[(kBeatBytes + 7) / 8 * 8];
     };
 
     bool stall() { return settings.stall_percent && random.below(100) < settings.stall_percent; }
@@ -299,8 +297,8 @@ private:
         const WriteData& data = write.data;
         uint8_t* page = memory.touch(write.address.addr / SparseMemory::kPageBytes).data();
         uint8_t* out = page + write.address.addr % SparseMemory::kPageBytes;
-        for (uint32_t beat = 0; beat < data.beats; ++beat) {
-            const uint32_t at = beat * kBeatBytes;
+        for (uint64_t beat = 0; beat < data.beats; ++beat) {
+            const uint64_t at = beat * kBeatBytes;
             if (data.strobes[beat] == all) {
                 std::memcpy(out + at, data.bytes + at, kBeatBytes);
                 continue;

@@ -36,7 +36,7 @@ public:
     }
     template <class T>
     void pod(const T& value) {
-        static_assert(std::is_trivially_copyable<T>::value);
+        static_assert(std::has_unique_object_representations_v<T>, "padding would make equal states differ");
         write(&value, sizeof value);
     }
     template <class T>
@@ -84,7 +84,7 @@ public:
     }
     template <class T>
     void pod(T& value) {
-        static_assert(std::is_trivially_copyable<T>::value);
+        static_assert(std::has_unique_object_representations_v<T>, "padding would make equal states differ");
         read(&value, sizeof value);
     }
     template <class T>

@@ -1,0 +1,56 @@
+"""Contract section 8 as a check: is this JSON object what `kvfpga --json` must print for that command?"""
+
+from __future__ import annotations
+
+RESULT = {"command": str, "code": str, "matched": int, "index": (int, type(None)), "cycles": int, "triggers": list, "checked": bool}
+TRIGGER = {"index": int, "channel": str, "from": int, "to": int}
+LOOKUP = RESULT | {"hit": bool, "tier": (int, type(None)), "phys_addr": (int, type(None))}
+ENTRY = {
+    "index": int, "request_id": int, "layer": int, "head": int, "token_start": int, "token_end": int, "tier": int,
+    "phys_addr": int, "va": int, "priority": int, "access_step": int, "ref_count": int, "prefix": bool, "dirty": bool, "R": int,
+    "F": int, "pinned": bool, "inflight": bool, "armed": bool,
+}  # fmt: skip
+TELEMETRY = [
+    "current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
+    "last_target_step",
+]  # fmt: skip
+EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup")
+CODES = (
+    "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT", "ERR_NOT_EMPTY"
+)  # fmt: skip
+
+
+def has(found: dict, shape: dict, exact: bool = True) -> None:
+    """The keys of `shape`, in its order, with values of its types; nothing else, where `exact`."""
+    names = list(found) if exact else list(found)[: len(shape)]
+    assert names == list(shape), f"keys {names}, not {list(shape)}"
+    for name, kind in shape.items():
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        assert type(found[name]) in kinds, f"{name} is {found[name]!r}"
+
+
+def check(line: str, found: dict) -> None:
+    """`found` is what the command `line` printed."""
+    command = line.split()[0]
+    if command == "telemetry":
+        assert list(found)[: len(TELEMETRY)] == TELEMETRY
+        assert {type(value) for value in found.values()} == {int}
+        return
+    if command == "dump":
+        has(found, {"entries": list})
+        for entry in found["entries"]:
+            has(entry, ENTRY)
+        assert [e["index"] for e in found["entries"]] == sorted({e["index"] for e in found["entries"]})
+        return
+    assert found["command"] == command
+    assert found["code"] in CODES
+    if command not in EXACT:
+        return
+    has(found, LOOKUP if command == "lookup" else RESULT)
+    for trigger in found["triggers"]:
+        has(trigger, TRIGGER)
+        assert trigger["channel"] in ("evict", "prefetch")
+    if found["code"] != "OK":
+        assert (found["matched"], found["index"], found["triggers"]) == (0, None, [])
+    if command in ("load", "lookup"):
+        assert found["matched"] == (found["index"] is not None)
