@@ -181,15 +181,18 @@ class BlackBox:
                     pair.execute_many(step)
             write_state(scratch, pair, self.target)
             pair.check = True
-            place = 0
-            try:
-                for place, command in enumerate(last):
-                    pair.execute(command)
-                if at_rest:
-                    pair.verify()
-            except KvfpgaError:
-                return place
-        return None
+            for place, command in enumerate(last):
+                if self._fails(pair.execute, command):
+                    return place
+            return 0 if at_rest and self._fails(pair.verify) else None
+
+    @staticmethod
+    def _fails(run, *arguments) -> bool:
+        try:
+            run(*arguments)
+        except KvfpgaError:
+            return True
+        return False
 
     def _keep(self, scratch: Path, home: Path, batch: Sequence[Command], place: int) -> History | None:
         """Make a session of the state just before the failing command, which is `place` commands after `scratch`."""
@@ -208,8 +211,8 @@ class BlackBox:
         from .recording import RecordingMmio
 
         state = current_state(folder / self.target.kind)
-        with self.target.open_mmio(restore=state / DEVICE) as mmio:
-            device = Device(RecordingMmio(mmio, folder / "mmio.jsonl"))
+        with RecordingMmio(self.target.open_mmio(restore=state / DEVICE), folder / "mmio.jsonl") as mmio:
+            device = Device(mmio)
             with suppress(KvfpgaError):  # a device that hangs is recorded up to there
                 if failing:
                     device.execute_checked(failing[0])
@@ -227,7 +230,12 @@ class BlackBox:
         rtl = os.environ.get("KVFPGA_RTL")
         words = [f"KVFPGA_RTL={shlex.quote(rtl)}"] if rtl else []
         words += ["kvfpga", self.target.options, "--session", shlex.quote(str(folder))]
-        words += ["--trace", shlex.quote(str(folder / f"again{wave}")), "run", shlex.quote(str(folder / "failing.kvfpga"))]
+        words += [
+            "--trace",
+            shlex.quote(str(folder / f"again{wave}")),
+            "run",
+            shlex.quote(str(folder / "failing.kvfpga")),
+        ]
         return " ".join(words)
 
     def _script(self, folder: Path, at_rest: bool) -> str:

@@ -162,10 +162,14 @@ class Device:
         try:
             words = self.mmio.read_burst(REGISTERS["DEVICE_ID"].offset, 5).tolist()
         except BusError as error:
-            raise TargetError(f"no KV-CPU answers at {self.mmio.name}: {error}", "is the right bitstream loaded?") from error
+            raise TargetError(
+                f"no KV-CPU answers at {self.mmio.name}: {error}", "is the right bitstream loaded?"
+            ) from error
         device_id, version, build_low, build_high, regmap_hash = words
         if device_id == 0xFFFFFFFF:
-            raise TargetError(f"{self.mmio.name} reads as all ones: a dead link", "is the board powered and its link up?")
+            raise TargetError(
+                f"{self.mmio.name} reads as all ones: a dead link", "is the board powered and its link up?"
+            )
         if device_id != DEVICE_ID:
             raise TargetError(
                 f"{self.mmio.name} answers as device {device_id:#010x}, not as a KV-CPU ({DEVICE_ID:#010x})",
@@ -181,7 +185,7 @@ class Device:
 
     # ---- commands --------------------------------------------------------------------------------------------------
     def execute(self, command: Command) -> Result:
-        """Run one command and wait until the device is idle. A refusal is a Result with an ERR_ code, not an exception."""
+        """Run one command and wait until the device is idle. A refusal is a Result with an ERR_ code, no exception."""
         return self.execute_many([command])[0]
 
     def execute_many(self, commands: Sequence[Command]) -> list[Result]:
@@ -298,7 +302,7 @@ class Device:
         return found
 
     def read_entries(self, lo: int = 0, hi: int | None = None, progress=None) -> tuple[np.ndarray, np.ndarray]:
-        """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2. `progress(n)` after each n entries."""
+        """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2. `progress(n)` after n entries."""
         hi = self.entries if hi is None else hi
         raw, vas = np.empty((hi - lo, 8), np.uint32), np.empty(hi - lo, np.uint64)
         for first in range(lo, hi, BURST_ENTRIES):
@@ -337,7 +341,7 @@ class Device:
 
     # ---- reset -----------------------------------------------------------------------------------------------------
     def soft_reset(self) -> None:
-        """CTRL.soft_reset: the DMA channels drain, then everything has its reset value; memory keeps its bytes (R4, D12)."""
+        """CTRL.soft_reset (R4): the DMA channels drain, everything gets its reset value; memory keeps its bytes."""
         batch = Batch()
         batch.write(REGISTERS["CTRL"].offset, RESET_BIT | STRICT_BIT)
         batch.wait_idle()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import commands as cmd
 from .commands import Command
@@ -49,15 +49,17 @@ class RegisterWrite(NamedTuple):
     width: int
 
 
-Item = Union[Command, MemoryWrite, RegisterWrite]
+Item = Command | MemoryWrite | RegisterWrite
 
 
 class History:
-    """`home`: the folder of the files. `state`: what `commit` gave for the generation that counts; None for a new one."""
+    """`home`: the folder of the files. `state`: what `commit` gave for the generation that counts, None for none."""
 
     def __init__(self, home: Path, state: dict | None = None):
         self.home = home
-        self._number, self._lines, self._bytes = (state["number"], state["lines"], state["bytes"]) if state else (0, 0, 0)
+        self._number, self._lines, self._bytes = (
+            (state["number"], state["lines"], state["bytes"]) if state else (0, 0, 0)
+        )
         self.new: list[Item] = []
         """What happened since the last commit."""
 
@@ -98,7 +100,7 @@ class History:
 
 
 def trace(target: Target, before: Iterator[Item], traced: list[Item], path: Path) -> None:
-    """Do it all again on a model that can trace, and record a waveform of the `traced` part in `path` (.fst or .vcd)."""
+    """Do it all again on a model that can trace, and record a waveform of the `traced` part in `path` (.fst, .vcd)."""
     from .device import Device
 
     with target.open_mmio(wave=path.suffix[1:]) as mmio:

@@ -55,7 +55,12 @@ class Lockstep:
     `blackbox` keeps what a failure folder needs (None: a difference is raised and nothing written)."""
 
     def __init__(
-        self, device: Device, model: ReferenceModel, check: bool = True, blackbox: BlackBox | None = None, blocks: bool = True
+        self,
+        device: Device,
+        model: ReferenceModel,
+        check: bool = True,
+        blackbox: BlackBox | None = None,
+        blocks: bool = True,
     ):
         if (device.entries, device.block_bytes) != (model.entries, model.block_bytes):
             raise UsageError(
@@ -181,8 +186,10 @@ class Lockstep:
                 piece = slice(offset, offset + 8)
                 found.append(
                     Difference(
-                        f"bytes of block {index} in tier {tier}", f"{count} differ, from byte {offset:#x}",
-                        device[row, piece].tobytes().hex(" "), self.model.block_content(tier, index)[piece].hex(" "),
+                        f"bytes of block {index} in tier {tier}",
+                        f"{count} differ, from byte {offset:#x}",
+                        device[row, piece].tobytes().hex(" "),
+                        self.model.block_content(tier, index)[piece].hex(" "),
                     )  # fmt: skip
                 )
             if progress:

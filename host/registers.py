@@ -26,7 +26,8 @@ RANGES = {
     "RELEASE": (cmd.Release, "RELEASE_ADDR"), "UNLOAD": (cmd.Unload, "UNLOAD_ADDR"),
 }  # fmt: skip
 SINGLE = {
-    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex, "UNLOAD_REQUEST": cmd.UnloadRequest,
+    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex,
+    "UNLOAD_REQUEST": cmd.UnloadRequest,
 }  # fmt: skip
 LOOKUPS = {"LOOKUP": cmd.Lookup, "TOUCH": cmd.Touch}
 
@@ -88,7 +89,7 @@ def write(target, place: Place, value: int) -> Result | None:
 
 
 def equivalent(register: Register, value: int, operand) -> list[Command] | None:
-    """The commands that writing `value` amounts to; `operand(name)` reads an operand register. None: it is no command."""
+    """The commands that writing `value` amounts to; `operand(name)` reads an operand register. None: no command."""
     match register.doorbell:
         case None:
             pass

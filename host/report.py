@@ -19,7 +19,7 @@ HEX = {"phys_addr", "va", "last_va", "digest", "TIER_BASE0", "TIER_BASE1", "TIER
 
 
 class Difference(NamedTuple):
-    """One value that differs. `where`: result, telemetry, settings, digest, "entry 17", "bytes of block 17 in tier 2"."""
+    """One value that differs. `where`: result, telemetry, settings, digest, entry 17, bytes of block 17 in tier 2."""
 
     where: str
     field: str
@@ -100,7 +100,9 @@ def compare(where: str, device: dict, expected: dict) -> list[Difference]:
     if device == expected:
         return []
     return [
-        Difference(where, name, device.get(name), value) for name, value in expected.items() if device.get(name) != value
+        Difference(where, name, device.get(name), value)
+        for name, value in expected.items()
+        if device.get(name) != value
     ]
 
 

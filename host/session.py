@@ -5,7 +5,8 @@ A session folder holds, for each kind of target,
     sim/current              the name of the generation that counts, replaced in one rename
     sim/state-00000007/      meta.json, device.ckpt (checkpoint of the simulation), model.npz (reference model)
     sim/history-1.jsonl      what was done since the last reset (history.py)
-    failures/NAME/           what lockstep left of a difference; itself a session folder, just before the failing command
+    failures/NAME/           what lockstep left of a difference; a session folder itself,
+        just before the failing command
     lock                     held by the process that uses the session
 
 Device and reference are stored together: a new generation is written and synced beside the old one, then `current` is
@@ -68,7 +69,9 @@ class Session:
             self.home.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / "lock", "a+")
         except OSError as error:
-            raise SessionError(f"cannot use the session folder: {error}", "choose another one with --session DIR") from error
+            raise SessionError(
+                f"cannot use the session folder: {error}", "choose another one with --session DIR"
+            ) from error
         deadline, told = time.monotonic() + LOCK_TIMEOUT, False
         while True:
             try:
@@ -95,7 +98,7 @@ class Session:
     def open(self, check: bool = True, for_reset: bool = False) -> Lockstep | Reference:
         """The device as the last command left it. Where there is none yet, a new one with the default preset.
 
-        `for_reset`: the state is going to be reset, so one that cannot be used does no harm, and a new one gets no preset.
+        `for_reset`: it is going to be reset, so a state that cannot be used does no harm, and a new one gets no preset.
         """
         try:
             self._open(current_state(self.home), check)
@@ -159,7 +162,7 @@ class Session:
         trace(self.target, self._history.old(), self._history.new, path)
 
 
-# ---- generations ----------------------------------------------------------------------------------------------------
+# ---- generations ---------------------------------------------------------------------------------------------------
 
 
 def current_state(home: Path) -> Path | None:

@@ -79,7 +79,7 @@ class Target:
 
 
 def parse(text: str, entries: int | None = None, lanes: int | None = None) -> Target:
-    """The target that `--target TEXT` means. UsageError where it means none, TargetError where it is not supported yet."""
+    """The target that `--target TEXT` means. UsageError where it means none, TargetError where none is supported."""
     if text in KINDS:
         return Target(text, entries, lanes)
     for prefix, what in LATER.items():
@@ -88,7 +88,9 @@ def parse(text: str, entries: int | None = None, lanes: int | None = None) -> Ta
                 f"--target {text}: {what} is not supported by this version",
                 "use --target sim (the Verilated RTL) or --target model (the reference model alone)",
             )
-    raise UsageError(f"--target {text}: no such target", "sim, model, uart:PORT[@BAUD], xdma:DIR, unix:PATH, tcp://HOST:PORT")
+    raise UsageError(
+        f"--target {text}: no such target", "sim, model, uart:PORT[@BAUD], xdma:DIR, unix:PATH, tcp://HOST:PORT"
+    )
 
 
 def rtl_sources() -> list[Path] | None:

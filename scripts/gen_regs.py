@@ -52,7 +52,8 @@ class Map:
     def __init__(self, space: AddrmapNode):
         self.space = space
         self.bar0 = space.get_child_by_name("BAR0")
-        self.registers = [n for n in self.bar0.children() if isinstance(n, RegNode)]
+        self.registers = [n for n in self.bar0.descendants() if isinstance(n, RegNode)]
+        self.telemetry = [r for r in self.registers if r.get_property("telemetry", default=None)]
         self.mems = [n for n in space.children() if isinstance(n, MemNode)]
         self.entry = self.mems[0].get_child_by_name("entry")
         self.settings = [r.get_property("config") for r in self.registers if r.get_property("config", default=None)]
@@ -105,6 +106,9 @@ package kvcpu_map_pkg;
     // settings: operand of OP_SET
 {constants("SET", 5, [(n, i) for i, n in enumerate(m.settings)])}
 
+    // telemetry counters, by their place in the window
+{constants("TELE", 6, [(r.get_property("telemetry").upper(), i) for i, r in enumerate(m.telemetry)])}
+
     // ERROR.code (R4)
 {constants("BUSERR", 4, m.bus_errors.items())}
 
@@ -133,7 +137,7 @@ def python_map(m: Map) -> str:
             f"    {r.inst_name!r}: Register({r.inst_name!r}, {r.absolute_address:#06x}, {r.get_property('regwidth')}, "
             f"{m.access(r)!r}, {{{fields}}}, {prop['doorbell']!r}, {prop['config']!r}, {prop['telemetry']!r}, {title!r}),"
         )
-    telemetry = ",\n    ".join(repr(r.get_property("telemetry")) for r in m.registers if r.get_property("telemetry", default=None))
+    telemetry = ",\n    ".join(repr(r.get_property("telemetry")) for r in m.telemetry)
     entry = "\n".join(f'    "{f.inst_name}": Field({f.lsb}, {f.width}),' for f in m.entry.fields())
     return f'''# {BANNER}
 """The register map of the KV-CPU for hosts: offsets, fields, opcodes and codes (contract sections 2 and 3)."""
@@ -207,6 +211,28 @@ def html_page(space: AddrmapNode) -> str:
     return f"<!doctype html>\n<!-- {BANNER} -->\n<html><head>{head}</head><body>\n{body}\n</body></html>\n"
 
 
+def adapt(text: str) -> str:
+    """Two changes to PeakRDL's output, both for Verilator.
+
+    Packed structs, because its --savable (checkpoints) cannot store others. And address decoder and read multiplexer
+    under one condition each: without a request their outputs are zero or unused anyway, and evaluating them in every cycle is
+    a third of an idle model's time.
+    """
+    text = re.sub(r"\bstruct \{", "struct packed {", text)
+    if "readback_data_var = '0;" not in text:
+        return text
+    for old, new in (
+        ("        is_valid_rw = '0;\n", "        is_valid_rw = '0;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n"),
+        ("        decoded_err = (~is_valid", "        end\n        decoded_err = (~is_valid"),
+        ("        readback_data_var = '0;\n", "        readback_data_var = '0;\n        if (decoded_req) begin\n"),
+        ("        readback_data = readback_data_var;\n", "        end\n        readback_data = readback_data_var;\n"),
+    ):
+        if text.count(old) != 1:
+            raise SystemExit(f"gen_regs: PeakRDL-regblock's output has changed, {old.strip()!r} is not there once")
+        text = text.replace(old, new)
+    return text
+
+
 def generate(out: Path) -> None:
     """Write all outputs below `out`, at the places that they have in the tree."""
     space = compile_rdl()
@@ -220,8 +246,8 @@ def generate(out: Path) -> None:
         m.bar0, str(rtl), cpuif_cls=PassthroughCpuif, module_name="kvcpu_regs", package_name="kvcpu_regs_pkg",
         address_width=16, err_if_bad_addr=True, err_if_bad_rw=True,
     )  # fmt: skip
-    for generated in rtl.glob("kvcpu_regs*.sv"):  # Verilator's --savable (checkpoints) cannot store unpacked structs
-        generated.write_text(re.sub(r"\bstruct \{", "struct packed {", generated.read_text()))
+    for generated in rtl.glob("kvcpu_regs*.sv"):
+        generated.write_text(adapt(generated.read_text()))
     (rtl / "kvcpu_map_pkg.sv").write_text(systemverilog_map(m))
     (out / "host/regmap.py").write_text(python_map(m))
     CHeaderExporter().export(space, str(out / "fpga/regs/kvcpu_regs.h"))

@@ -4,10 +4,10 @@
     scripts/mutate.py                       all of scripts/mutations.py, as a table; exit 1 when one survives
     scripts/mutate.py --only dma-no-copy    one of them (may be repeated); --list names them
 
-Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits, and run through the scenarios
-of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and reference differ or the device
-fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of them first. A process of its own
-runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
+Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (scripts/quick_build.py), and run
+through the scenarios of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and reference
+differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of them first. A
+process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -31,13 +30,15 @@ from types import SimpleNamespace
 import click
 import numpy as np
 
+from kvfpga import verilator_build
+from kvfpga.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from mutation_scenarios import ENTRIES, Scenario, scenarios  # noqa: E402
 from mutations import MUTATIONS, Mutation  # noqa: E402
 
 LANES, DATA_BITS = 4, 128
-ROOT = Path(__file__).resolve().parent.parent
 ORIGINAL = "original"
 """Name of the run without a mutation."""
 TIME_LIMIT = 1800
@@ -61,9 +62,9 @@ def mutated(mutation: Mutation, rtl: Path) -> str:
     return text.replace(mutation.old, mutation.new)
 
 
-def try_one(name: str, seeds: int, count: int, keep: bool, only: list[str] | None = None) -> dict:
+def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | None = None) -> dict:
     """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for the keys of the answer."""
-    from kvfpga import verilator_build
+    import quick_build
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
@@ -72,13 +73,9 @@ def try_one(name: str, seeds: int, count: int, keep: bool, only: list[str] | Non
         if name != ORIGINAL:
             mutation = by_name(name)
             (rtl / mutation.file).write_text(mutated(mutation, rtl))
-            # What runs for seconds need not be compiled for speed. The flags are part of the model's key.
-            verilator_build._FAST = verilator_build._SLOW = ("-O0",)
-            if not keep:
-                os.environ["KVFPGA_CACHE"] = scratch
         sources = verilator_build.rtl_sources(rtl)
         with contextlib.redirect_stderr(io.StringIO()):
-            verilator_build.model(verilator_build.Parameters(ENTRIES, LANES, DATA_BITS), sources)
+            quick_build.model(verilator_build.Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects")
         found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count):
@@ -96,7 +93,6 @@ def try_one(name: str, seeds: int, count: int, keep: bool, only: list[str] | Non
 def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
     """(lines run, what gave the device away or None)."""
     from kvfpga.device import Device
-    from kvfpga.errors import DifferenceError, KvfpgaError, TargetError, UsageError
     from kvfpga.hepc_ref import ReferenceModel
     from kvfpga.lockstep import Lockstep
     from kvfpga.verilator_sim import VerilatorSim
@@ -154,13 +150,13 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------------
-def attempt(name: str, seeds: int, count: int, keep: bool) -> dict:
+def attempt(name: str, seeds: int, count: int, work: Path) -> dict:
     """One mutation in a process of its own: name, caught, commands (run until then), scenario, line, where, field, device,
     expected, build_seconds, run_seconds."""
-    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seeds), "--commands", str(count)]
+    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seeds), "--commands", str(count), "--work", str(work)]
     started = time.monotonic()
     try:
-        process = subprocess.run([*command, *["--keep"] * keep], capture_output=True, text=True, timeout=TIME_LIMIT)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:
         return _dead(name, f"no end within {TIME_LIMIT} s", started)
     if process.returncode < 0:
@@ -191,10 +187,10 @@ def check_places(chosen: list[Mutation], rtl: Path) -> None:
         mutated(mutation, rtl)
 
 
-def run_all(names: list[str], jobs: int, seeds: int, count: int, keep: bool, progress: Callable[[dict], None]) -> list[dict]:
+def run_all(names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(attempt, name, seeds, count, keep): name for name in names}
+        futures = {pool.submit(attempt, name, seeds, count, work): name for name in names}
         found = {}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
@@ -230,17 +226,17 @@ def difference(result: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
-    parser.add_argument("--seeds", type=int, default=6, help="random scripts at the end of the stock (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=12, help="random scripts at the end of the stock (%(default)s)")
     parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s); a build alone uses two cores")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
     parser.add_argument("--list", action="store_true", help="name the mutations and end")
-    parser.add_argument("--keep", action="store_true", help="keep the models in the cache, so that the next run need not build them")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, so that another run need not build it")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        answer = try_one(options.worker, options.seeds, options.commands, options.keep, options.scenario)
+        answer = try_one(options.worker, options.seeds, options.commands, options.work, options.scenario)
         print(json.dumps(answer))
         return 0
     from rich.console import Console
@@ -248,7 +244,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         chosen = [by_name(name) for name in options.only] if options.only else list(MUTATIONS)
-        check_places(chosen, ROOT / "fpga" / "rtl")
+        check_places(chosen, verilator_build.rtl_root() / "rtl")
     except Unfit as error:
         console.print(f"[red]{error}[/]", highlight=False)
         return 2
@@ -262,12 +258,14 @@ def main() -> int:
         line = f"{result['name']}: {what} after {result['commands']} commands"
         console.print(f"{line} ({result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run)", markup=False, highlight=False)
 
-    original = attempt(ORIGINAL, options.seeds, options.commands, True)
-    said(original)
-    if original["caught"]:
-        console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
-        return 1
-    results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, options.keep, said)
+    with contextlib.ExitStack() as stack:
+        work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))
+        original = attempt(ORIGINAL, options.seeds, options.commands, work)
+        said(original)
+        if original["caught"]:
+            console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
+            return 1
+        results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, work, said)
     survivors = [result["name"] for result in results if not result["caught"]]
     if options.json:
         described = [result | by_name(result["name"])._asdict() for result in results]

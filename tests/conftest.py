@@ -1,4 +1,4 @@
-"""Fixtures for all tests. `dut` is what the rule tests run on: the reference model, and the Verilated RTL in lockstep."""
+"""Fixtures for all tests. `dut` is what the rule tests run on: the reference model, and the RTL in lockstep."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ RANGES = {
     "RELEASE": (cmd.Release, "RELEASE"), "UNLOAD": (cmd.Unload, "UNLOAD"),
 }  # fmt: skip
 NUMBERS = {
-    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex, "UNLOAD_REQUEST": cmd.UnloadRequest,
+    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex,
+    "UNLOAD_REQUEST": cmd.UnloadRequest,
 }  # fmt: skip
 
 
@@ -177,5 +178,3 @@ class FakeDevice(Mmio):
 
     def close(self) -> None:
         pass
-
-

@@ -25,7 +25,8 @@ class Script:
     def lines(self, count: int) -> list[str]:
         """`count` commands, most blocks at the beginning."""
         kinds = {
-            self.load: 30, self.advance: 12, self.hint: 16, self.prefetch: 6, self.sharing: 8, self.unload: 3, self.lookup: 12,
+            self.load: 30, self.advance: 12, self.hint: 16, self.prefetch: 6, self.sharing: 8, self.unload: 3,
+            self.lookup: 12,
             self.weights: 3, self.config: 2, self.registers: 3, self.memory: 2, self.look: 3, self.reset: 0.15,
         }  # fmt: skip
         lines = [self.load() for _ in range(count // 8)]
@@ -67,7 +68,9 @@ class Script:
         if self.rarely():
             end += 32
         tier = f" --tier {self.random.randrange(4)}" if self.rarely(0.3) else ""
-        return f"load --request {request} --layer {layer} --head {head} --tokens {start}:{end} --va {self.va(n):#x}{tier}"
+        return (
+            f"load --request {request} --layer {layer} --head {head} --tokens {start}:{end} --va {self.va(n):#x}{tier}"
+        )
 
     def advance(self) -> str:
         if self.rarely():
@@ -93,7 +96,8 @@ class Script:
     def lookup(self) -> str:
         request, layer, head, start = self.key(self.random.randrange(self.blocks + 20))
         request = request if self.rarely(0.8) else self.random.randrange(7)
-        return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{' --touch' if self.rarely(0.6) else ''}"
+        touch = " --touch" if self.rarely(0.6) else ""
+        return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{touch}"
 
     def weights(self) -> str:
         if self.rarely(0.4):
@@ -130,7 +134,9 @@ class Script:
 
     def memory(self) -> str:
         where = self.random.randrange(4 * 256) * BLOCK + self.random.randrange(BLOCK)
-        return self.random.choice((f"mem write {where:#x} {self.random.randbytes(40).hex()}", f"mem read {where:#x} 64"))
+        return self.random.choice(
+            (f"mem write {where:#x} {self.random.randbytes(40).hex()}", f"mem read {where:#x} 64")
+        )
 
     def look(self) -> str:
         return self.random.choice(("telemetry", "dump", "weights", "config", "verify"))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-RESULT = {"command": str, "code": str, "matched": int, "index": (int, type(None)), "cycles": int, "triggers": list, "checked": bool}
+RESULT = {
+    "command": str,
+    "code": str,
+    "matched": int,
+    "index": (int, type(None)),
+    "cycles": int,
+    "triggers": list,
+    "checked": bool,
+}
 TRIGGER = {"index": int, "channel": str, "from": int, "to": int}
 LOOKUP = RESULT | {"hit": bool, "tier": (int, type(None)), "phys_addr": (int, type(None))}
 ENTRY = {
     "index": int, "request_id": int, "layer": int, "head": int, "token_start": int, "token_end": int, "tier": int,
-    "phys_addr": int, "va": int, "priority": int, "access_step": int, "ref_count": int, "prefix": bool, "dirty": bool, "R": int,
+    "phys_addr": int, "va": int, "priority": int, "access_step": int, "ref_count": int, "prefix": bool,
+    "dirty": bool, "R": int,
     "F": int, "pinned": bool, "inflight": bool, "armed": bool,
 }  # fmt: skip
 TELEMETRY = [
@@ -16,7 +25,8 @@ TELEMETRY = [
 ]  # fmt: skip
 EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup")
 CODES = (
-    "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT", "ERR_NOT_EMPTY"
+    "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT",
+    "ERR_NOT_EMPTY"
 )  # fmt: skip
 
 

@@ -78,11 +78,16 @@ def test_a_failure_folder_has_it_all(pair, tmp_path):
     folder = report.folder
     assert folder.parent == tmp_path / "failures"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "bytes-2.bin", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim", "waveform.fst"
+        "bytes-2.bin", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim",
+        "waveform.fst"
     ]  # fmt: skip
     assert (folder / "failing.kvfpga").read_text() == "step 3\n"
     lines = (folder / "commands.kvfpga").read_text().splitlines()
-    assert lines[-1] == "step 3" and lines[-2].startswith("mem write 0x400000 --data") and "load --request 0x1" in lines[-4]
+    assert (
+        lines[-1] == "step 3"
+        and lines[-2].startswith("mem write 0x400000 --data")
+        and "load --request 0x1" in lines[-4]
+    )
     assert "matched  3" in (folder / "report.txt").read_text()
     assert json.loads((folder / "report.json").read_text())["reproduce"] == report.reproduce
     calls = [json.loads(line) for line in (folder / "mmio.jsonl").read_text().splitlines()]

@@ -21,14 +21,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 BLOCK = 16384
 RESULT = ["command", "code", "matched", "index", "cycles", "triggers", "checked"]
 ENTRY = [
-    "index", "request_id", "layer", "head", "token_start", "token_end", "tier", "phys_addr", "va", "priority", "access_step",
+    "index", "request_id", "layer", "head", "token_start", "token_end", "tier", "phys_addr", "va", "priority",
+    "access_step",
     "ref_count", "prefix", "dirty", "R", "F", "pinned", "inflight", "armed",
 ]  # fmt: skip
 LOAD = ["load", "--request", "1", "--layer", "2", "--head", "3", "--tokens", "0:31", "--va", "0x7f000000"]
 
 
 class Kvfpga:
-    """`kvfpga` on one session. Calling it gives the JSON objects; `text` what people see; `code` is the last exit code."""
+    """`kvfpga` on one session. Calling it gives the JSON objects, `text` what people see."""
 
     def __init__(self, folder: Path, *options: str):
         self.options = ["--target", "model", "--entries", "256", "--session", str(folder), *options]
@@ -60,13 +61,13 @@ def kv(tmp_path):
     return kv
 
 
-# ---- results, to the letter --------------------------------------------------------------------------------------------
+# ---- results, to the letter ----------------------------------------------------------------------------------------
 def test_a_result_has_the_keys_of_section_8_in_order(kv):
     assert kv(*LOAD) == {
         "command": "load", "code": "OK", "matched": 1, "index": 0, "cycles": 0, "triggers": [], "checked": False
     }  # fmt: skip
-    for words in (["step", 1], ["hot", 0, 1], ["evict", 0, 1], ["prefetch", 0, 1, 5], ["share", 0, 1], ["release", 0, 1],
-                  ["unload", 0, 1], ["unload", "--request", 7]):  # fmt: skip
+    hints = [[name, 0, 1] for name in ("hot", "evict", "share", "release", "unload")]
+    for words in (["step", 1], *hints, ["prefetch", 0, 1, 5], ["unload", "--request", 7]):
         found = kv(*words)
         assert list(found) == RESULT
         assert found["command"] == words[0]
@@ -91,7 +92,8 @@ def test_a_lookup_has_hit_tier_and_phys_addr(kv):
 def test_a_refusal_is_printed_and_exits_1(kv):
     kv(*LOAD)
     assert kv(*LOAD, code=1) == {
-        "command": "load", "code": "ERR_EXISTS", "matched": 0, "index": None, "cycles": 0, "triggers": [], "checked": False
+        "command": "load", "code": "ERR_EXISTS", "matched": 0, "index": None, "cycles": 0, "triggers": [],
+        "checked": False
     }  # fmt: skip
     assert kv("hot", 0, 0, code=1)["code"] == "ERR_LEN"
     assert kv("hot", (1 << 64) - 1, 2, code=1)["code"] == "ERR_LEN"
@@ -115,7 +117,8 @@ def test_telemetry(kv):
     kv(*LOAD)
     kv("step", 3)
     found = kv("telemetry")
-    r23 = ["current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
+    r23 = ["current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va",
+        "last_len",
            "last_target_step"]  # fmt: skip
     assert list(found)[:9] == r23
     assert (found["current_step"], found["step_count"], found["valid_entries"]) == (3, 1, 1)
@@ -131,7 +134,9 @@ def test_json_is_alone_on_stdout(tmp_path):
 def test_section_8_tour(kv):
     """The script and results that came with the contract."""
     if not SHARED.exists():
-        pytest.skip("the contract's examples are not beside this checkout; test_a_tour_of_our_own covers the same rules")
+        pytest.skip(
+            "the contract's examples are not beside this checkout; test_a_tour_of_our_own covers the same rules"
+        )
     lines = kv("run", SHARED / "examples" / "tour.kvfpga", code=1)
     shown = [line for line in lines if line.get("command") not in ("reset", "config", "weights")]
     expected = [json.loads(line) for line in (SHARED / "examples" / "tour.expected.jsonl").read_text().splitlines()]
@@ -161,7 +166,9 @@ unload 0x10000 1
 def test_a_tour_of_our_own(kv, tmp_path):
     (tmp_path / "tour.kvfpga").write_text(TOUR)
     lines = kv("run", tmp_path / "tour.kvfpga")
-    short = [(line["command"], line["matched"], line["index"], [t["index"] for t in line["triggers"]]) for line in lines[3:]]
+    short = [
+        (line["command"], line["matched"], line["index"], [t["index"] for t in line["triggers"]]) for line in lines[3:]
+    ]
     assert short == [
         ("load", 1, 0, []), ("load", 1, 1, []), ("load", 1, 2, []), ("share", 1, None, []), ("lookup", 1, 0, []),
         ("step", 3, None, [1]), ("prefetch", 1, None, [2]), ("unload", 1, None, []), ("release", 1, None, []),
@@ -171,13 +178,14 @@ def test_a_tour_of_our_own(kv, tmp_path):
     assert kv("telemetry")["guards"] == 1
 
 
-# ---- numbers and usage ---------------------------------------------------------------------------------------------------
+# ---- numbers and usage ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "words",
     [
         ["step"], ["step", "-1"], ["step", "1.5"], ["step", "1e3"], ["step", "0b1"], ["step", "1_000"], ["step", "0x"],
         ["step", str(1 << 64)], ["hot", "1"], ["hot", "0x1ffffffffffffffff", "1"], ["load"], [*LOAD, "--tier", "4"],
-        ["load", "--request", "65536", *LOAD[3:]], [*LOAD[:4], "256", *LOAD[5:]], [*LOAD[:-4], "--tokens", "0", *LOAD[-2:]],
+        ["load", "--request", "65536", *LOAD[3:]], [*LOAD[:4], "256", *LOAD[5:]], [*LOAD[:-4], "--tokens", "0",
+        *LOAD[-2:]],
         [*LOAD[:-4], "--tokens", "0:0x100000000", *LOAD[-2:]], ["load", "nofile.csv"], ["unload"], ["unload", "1"],
         ["unload", "1", "2", "--request", "3"], ["lookup", "1", "2", "3"], ["lookup", "1", "2", "3", str(1 << 32)],
         ["weights", "set"], ["weights", "preset", "best"], ["config", "--evict-tier", "1"], ["config", "--strict", "2"],
@@ -209,7 +217,7 @@ def test_numbers_are_decimal_or_hex(kv):
     assert kv("telemetry")["current_step"] == 17
 
 
-# ---- settings --------------------------------------------------------------------------------------------------------------
+# ---- settings ------------------------------------------------------------------------------------------------------
 def test_reset_programs_balanced_and_raw_the_reset_values(kv):
     assert {k: v for k, v in kv("weights").items() if k in PRESETS["seed"]} == PRESETS["seed"]
     kv(*LOAD)
@@ -221,7 +229,24 @@ def test_reset_programs_balanced_and_raw_the_reset_values(kv):
 
 
 def test_weights_set(kv):
-    found = kv("weights", "set", "--w-r", 1, "--w-f", "0x2", "--w-s", 3, "--w-d", 4, "--evict", 5, "--prefetch", 6, "--window", 7)
+    found = kv(
+        "weights",
+        "set",
+        "--w-r",
+        1,
+        "--w-f",
+        "0x2",
+        "--w-s",
+        3,
+        "--w-d",
+        4,
+        "--evict",
+        5,
+        "--prefetch",
+        6,
+        "--window",
+        7,
+    )
     assert list(found)[:7] == RESULT
     expected = dict(w_r=1, w_f=2, w_s=3, w_d=4, evict=5, prefetch=6, window=7)
     assert {name: kv("weights")[name] for name in expected} == expected
@@ -265,7 +290,7 @@ def test_counters_can_be_cleared(kv):
     assert (found["current_step"], found["step_count"]) == (3, 0)
 
 
-# ---- load FILE and --data ----------------------------------------------------------------------------------------------------
+# ---- load FILE and --data ------------------------------------------------------------------------------------------
 ROWS = [
     {"request": "0xA001", "layer": 1, "head": 2, "tokens": "32:40", "va": 65536},
     {"request": 7, "layer": 1, "head": 2, "tokens": "0:31", "va": "0x14000", "tier": 2},
@@ -351,7 +376,7 @@ def test_data_of_a_file_is_beside_it(kv, tmp_path):
     assert kv("mem", "read", 256 * BLOCK, 3)["data"] == "070707"
 
 
-# ---- run -----------------------------------------------------------------------------------------------------------------------
+# ---- run -----------------------------------------------------------------------------------------------------------
 def script(tmp_path, text):
     path = tmp_path / "script.kvfpga"
     path.write_text(text)
@@ -379,7 +404,9 @@ def test_run_quotes_like_a_shell(kv, tmp_path):
 
 def test_run_reads_standard_input(tmp_path):
     result = CliRunner().invoke(
-        cli, ["--target", "model", "--entries", "256", "--session", str(tmp_path), "--json", "run", "-"], input="step 3\n"
+        cli,
+        ["--target", "model", "--entries", "256", "--session", str(tmp_path), "--json", "run", "-"],
+        input="step 3\n",
     )
     assert json.loads(result.stdout)["command"] == "step"
 
@@ -389,7 +416,7 @@ def test_help_within_a_script_is_no_command(kv, tmp_path):
     assert kv.code == 0
 
 
-# ---- registers and memory --------------------------------------------------------------------------------------------------------
+# ---- registers and memory ------------------------------------------------------------------------------------------
 def test_reg_write_of_a_doorbell_is_its_command(kv):
     kv(*LOAD)
     kv("reg", "write", "IMEVICT_ADDR", "0x7f000000")
@@ -467,7 +494,7 @@ def test_mem(kv, tmp_path):
     assert "72 61 77" in kv.text("mem", "read", "0x2000", 3)
 
 
-# ---- the rest ------------------------------------------------------------------------------------------------------------------
+# ---- the rest ------------------------------------------------------------------------------------------------------
 def test_info(kv):
     found = kv("info")
     assert (found["target"], found["entries"], found["lanes"], found["block_bytes"]) == ("model", 256, 8, BLOCK)
@@ -525,22 +552,39 @@ def test_people_see_tables_and_sentences(kv):
     text = kv.text("step", 1)
     assert "1 block · 1 evicted, 0 prefetched" in text
     assert "block 0: evict, T1 → T2 DRAM" in text
-    for words, expected in (("dump", "0x7f000000"), ("telemetry", "current_step"), ("weights", "w_r"), ("info", "block_bytes"),
-                            ("config", "t1_capacity"), ("reg list", "STEP_ADVANCE"), ("reg read CTRL", "strict: 1")):  # fmt: skip
+    shown = {
+        "dump": "0x7f000000", "telemetry": "current_step", "weights": "w_r", "info": "block_bytes",
+        "config": "t1_capacity", "reg list": "STEP_ADVANCE", "reg read CTRL": "strict: 1",
+    }  # fmt: skip
+    for words, expected in shown.items():
         assert expected in kv.text(*words.split())
 
 
 def test_help_names_every_command_of_section_8():
     out = CliRunner().invoke(cli, ["--help"]).stdout
-    for name in ("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup", "weights", "telemetry", "dump",
-                 "verify", "sync", "config", "reset", "info", "reg", "mem", "run", "replay", "demo", "completion"):  # fmt: skip
+    names = (
+        "load step hot evict prefetch share release unload lookup weights telemetry dump verify sync config reset info reg "
+        "mem run replay demo completion"
+    )
+    for name in names.split():
         assert f"  {name} " in out
         assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
 
 
-# ---- as processes ----------------------------------------------------------------------------------------------------------------
+# ---- as processes --------------------------------------------------------------------------------------------------
 def kvfpga(tmp_path, *words, **environment):
-    command = [sys.executable, "-m", "kvfpga.cli.main", "--target", "model", "--entries", "256", "--session", str(tmp_path), *words]
+    command = [
+        sys.executable,
+        "-m",
+        "kvfpga.cli.main",
+        "--target",
+        "model",
+        "--entries",
+        "256",
+        "--session",
+        str(tmp_path),
+        *words,
+    ]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
 
 
@@ -553,8 +597,20 @@ def test_processes_share_one_device(tmp_path):
 
 
 def test_processes_at_once_are_serialised(tmp_path):
-    command = [sys.executable, "-m", "kvfpga.cli.main", "--target", "model", "--entries", "256", "--session", str(tmp_path)]
-    running = [subprocess.Popen([*command, "lookup", "1", "1", "1", str(n)], stdout=subprocess.DEVNULL) for n in range(6)]
+    command = [
+        sys.executable,
+        "-m",
+        "kvfpga.cli.main",
+        "--target",
+        "model",
+        "--entries",
+        "256",
+        "--session",
+        str(tmp_path),
+    ]
+    running = [
+        subprocess.Popen([*command, "lookup", "1", "1", "1", str(n)], stdout=subprocess.DEVNULL) for n in range(6)
+    ]
     assert [process.wait(60) for process in running] == [0] * 6
     assert json.loads(kvfpga(tmp_path, "--json", "telemetry").stdout)["misses"] == 6
 
@@ -563,13 +619,24 @@ def test_a_step_imports_nothing_that_it_does_not_need(tmp_path):
     """`kvfpga step` is one process for every decode step (issue 2: below 0.5 s)."""
     code = (
         "import sys; from kvfpga.cli.main import cli; "
-        f"cli(['--target', 'model', '--entries', '256', '--session', {str(tmp_path)!r}, 'step', '1'], standalone_mode=False); "
+        f"words = ['--target', 'model', '--entries', '256', '--session', {str(tmp_path)!r}, 'step', '1']; "
+        "cli(words, standalone_mode=False); "
         "print(*sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     modules = set(result.stdout.split())
     assert "kvfpga.hepc_ref" in modules
-    assert not modules & {"rich", "yaml", "csv", "filelock", "hypothesis", "pytest", "kvfpga.replay", "kvfpga.demo", "asyncio"}
+    assert not modules & {
+        "rich",
+        "yaml",
+        "csv",
+        "filelock",
+        "hypothesis",
+        "pytest",
+        "kvfpga.replay",
+        "kvfpga.demo",
+        "asyncio",
+    }
 
 
 def test_a_session_folder_that_cannot_be_used_exits_3(tmp_path):

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import section8
@@ -23,7 +22,7 @@ def kv(tmp_path):
     return kv
 
 
-# ---- the two agree, and so do the two targets ------------------------------------------------------------------------------
+# ---- the two agree, and so do the two targets ----------------------------------------------------------------------
 def test_section_8_tour_on_hardware(kv):
     if not SHARED.exists():
         pytest.skip("the contract's examples are not beside this checkout; the next test covers the same rules")
@@ -37,7 +36,9 @@ def test_section_8_tour_on_hardware(kv):
 
 
 def test_both_targets_print_the_same(kv, tmp_path):
-    (tmp_path / "tour").write_text(TOUR + "dump\nconfig\nweights\nreg read STEP_FAST\nreg read CTRL\nreg read RTBD_HIT_COUNT\n")
+    (tmp_path / "tour").write_text(
+        TOUR + "dump\nconfig\nweights\nreg read STEP_FAST\nreg read CTRL\nreg read RTBD_HIT_COUNT\n"
+    )
     answers = []
     for target in ("sim", "model"):
         lines = Kvfpga(tmp_path / "s", "--target", target)("run", tmp_path / "tour")
@@ -58,10 +59,20 @@ def test_random_scripts_show_no_difference_and_follow_section_8(kv, tmp_path, se
             assert answer["cycles"] > 0
 
 
-# ---- sessions --------------------------------------------------------------------------------------------------------------
+# ---- sessions ------------------------------------------------------------------------------------------------------
 def test_processes_share_one_simulated_device(tmp_path):
     def kvfpga(*words):
-        command = [sys.executable, "-m", "kvfpga.cli.main", "--entries", "256", "--session", str(tmp_path), "--json", *words]
+        command = [
+            sys.executable,
+            "-m",
+            "kvfpga.cli.main",
+            "--entries",
+            "256",
+            "--session",
+            str(tmp_path),
+            "--json",
+            *words,
+        ]
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     kvfpga(*LOAD)
@@ -138,7 +149,7 @@ def test_demo_on_hardware_ends_with_its_checks(kv):
     assert "hardware and reference agree" in kv.text("demo").splitlines()[-1]
 
 
-# ---- RTL that is wrong -----------------------------------------------------------------------------------------------------
+# ---- RTL that is wrong ---------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def mutant(tmp_path_factory):
     """A copy of fpga/ whose RELEASE takes two references at once."""
@@ -151,11 +162,12 @@ def mutant(tmp_path_factory):
     return fpga
 
 
+@pytest.mark.xdist_group("mutant")
 def test_a_wrong_design_is_caught_and_the_failure_can_be_had_again(mutant, tmp_path, monkeypatch):
-    right = Kvfpga(tmp_path / "right", "--target", "sim", "--lanes", "1")
+    right = Kvfpga(tmp_path / "right", "--target", "sim")
     right(*LOAD)
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
-    kv = Kvfpga(tmp_path / "wrong", "--target", "sim", "--lanes", "1")
+    kv = Kvfpga(tmp_path / "wrong", "--target", "sim")
     kv(*LOAD)
     kv("mem", "write", 0, "010203")
     kv("share", 0x7F000000, 1)
@@ -169,41 +181,48 @@ def test_a_wrong_design_is_caught_and_the_failure_can_be_had_again(mutant, tmp_p
     assert {"where": "entry 0", "field": "ref_count", "device": 0, "expected": 1} in report["differences"]
     assert (folder / "failing.kvfpga").read_text() == "release 0x7f000000 0x1\n"
     assert (folder / "waveform.fst").stat().st_size > 1000
-    assert (folder / "mmio.jsonl").stat().st_size > 1000
+    calls = [json.loads(line)["call"] for line in (folder / "mmio.jsonl").read_text().splitlines()]
+    assert calls == [
+        "open",
+        "read_burst",
+        "read_burst",
+        "run",
+    ]  # who is it, then one batch with the command and its checks
 
     # the one command, in a process of its own
     words = report["reproduce"].split(" kvfpga ", 1)[1].split()
-    again = subprocess.run([sys.executable, "-m", "kvfpga.cli.main", *words], capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [sys.executable, "-m", "kvfpga.cli.main", *words], capture_output=True, text=True, check=False
+    )
     assert again.returncode == 4, again.stderr
     assert "ref_count" in again.stderr
     assert (folder / "again.fst").stat().st_size > 1000
 
     # the session is as before the command; unchecked, then synced, it goes on
     assert kv("dump")["entries"][0]["ref_count"] == 2
-    Kvfpga(tmp_path / "wrong", "--target", "sim", "--lanes", "1", "--no-check")("release", 0x7F000000, 1)
+    Kvfpga(tmp_path / "wrong", "--target", "sim", "--no-check")("release", 0x7F000000, 1)
     kv("verify", code=4)
     kv("sync")
     kv("verify")
     assert kv("dump")["entries"][0]["ref_count"] == 0
 
     # state of another build is refused, and `reset` needs none
-    other = Kvfpga(tmp_path / "right", "--target", "sim", "--lanes", "1")
+    other = Kvfpga(tmp_path / "right", "--target", "sim")
     other("step", 1, code=3)
     assert "kvfpga reset" in other.err
     other("reset")
     assert other("dump") == {"entries": []}
 
 
+@pytest.mark.xdist_group("mutant")
 def test_a_waveform_of_one_command(mutant, tmp_path, monkeypatch):
     """With the model that the test above has built."""
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
-    kv = Kvfpga(tmp_path / "s", "--target", "sim", "--lanes", "1")
+    kv = Kvfpga(tmp_path / "s", "--target", "sim")
     kv(*LOAD)
-    traced = Kvfpga(tmp_path / "s", "--target", "sim", "--lanes", "1", "--trace", str(tmp_path / "step.fst"))
+    traced = Kvfpga(tmp_path / "s", "--target", "sim", "--trace", str(tmp_path / "step.fst"))
     assert traced("step", 1)["checked"]
     assert (tmp_path / "step.fst").stat().st_size > 1000
     assert kv("telemetry")["current_step"] == 1
     for name in ("step.txt", "missing/step.fst"):
         Kvfpga(tmp_path / "s", "--target", "sim", "--trace", str(tmp_path / name))("step", 2, code=2)
-
-

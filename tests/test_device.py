@@ -28,7 +28,7 @@ def device(fake):
     return Device(fake)
 
 
-# ---- what the register map must be for the bursts to be right --------------------------------------------------------
+# ---- what the register map must be for the bursts to be right ------------------------------------------------------
 def test_r5_the_result_registers_lie_side_by_side_and_end_with_the_one_that_pops():
     names = [r.name for r in REGISTERS.values() if r.name.startswith("RESULT_")]
     assert names == ["RESULT_STATUS", "RESULT_MATCHED", "RESULT_PHYS", "RESULT_INDEX", "RESULT_CYCLES"]
@@ -65,7 +65,8 @@ def test_r23_telemetry_is_one_burst():
         (cmd.Set("CLEAR_COUNTERS", 0), [("CTRL", 6)]),
         (
             cmd.Load(0xA001, 12, 3, 32, 63, 0x7F005000, 2),
-            [("LOAD_ID", 0x0C03A001), ("LOAD_TOKEN_START", 32), ("LOAD_VA", 0x7F005000), ("LOAD_TOKEN_END", 63), ("LOAD_TIER", 2)],
+            [("LOAD_ID", 0x0C03A001), ("LOAD_TOKEN_START", 32), ("LOAD_VA", 0x7F005000), ("LOAD_TOKEN_END", 63),
+            ("LOAD_TIER", 2)],
         ),
     ],
 )  # fmt: skip
@@ -90,8 +91,17 @@ def test_r6_a_value_wider_than_its_register_is_refused_and_never_cut(fake, devic
     assert fake.writes[-1] == (name, 0xFFFFFFFF)
 
 
-@pytest.mark.parametrize("command", [cmd.Load(1 << 16, 0, 0, 0, 31, 0), cmd.Load(0, 256, 0, 0, 31, 0), cmd.Lookup(0, 0, 256, 0),
-                                     cmd.Load(0, 0, 0, 1 << 32, (1 << 32) + 31, 0), cmd.Set("NOTHING", 1), cmd.Set("STRICT", 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        cmd.Load(1 << 16, 0, 0, 0, 31, 0),
+        cmd.Load(0, 256, 0, 0, 31, 0),
+        cmd.Lookup(0, 0, 256, 0),
+        cmd.Load(0, 0, 0, 1 << 32, (1 << 32) + 31, 0),
+        cmd.Set("NOTHING", 1),
+        cmd.Set("STRICT", 2),
+    ],
+)
 def test_what_no_register_can_hold_never_reaches_the_device(fake, device, command):
     with pytest.raises(UsageError):
         device.execute(command)
@@ -105,7 +115,7 @@ def test_clearing_the_counters_leaves_strict_as_it_is(device):
     assert device.settings()["STRICT"] == 0
 
 
-# ---- answers ---------------------------------------------------------------------------------------------------------
+# ---- answers -------------------------------------------------------------------------------------------------------
 def test_a_lookup_names_tier_and_address_a_load_only_the_index(device):
     assert device.execute(block(0)) == Result("OK", 1, 0)
     assert device.execute(cmd.Lookup(1, 2, 3, 5)) == Result("OK", 1, 0, (), 1, 256 * BLOCK)
@@ -179,7 +189,7 @@ def test_soft_reset_gives_the_reset_values(device):
     assert device.settings()["WEIGHT_R"] == 1
 
 
-# ---- devices that cannot be trusted (R4) -----------------------------------------------------------------------------
+# ---- devices that cannot be trusted (R4) ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "constants, message",
     [
@@ -197,7 +207,8 @@ def test_r4_a_stranger_is_refused_before_anything_else(constants, message):
 
 def test_r4_identity(device):
     assert device.identity._asdict() == {
-        "version": "1.1", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32, "head_dim": 128,
+        "version": "1.1", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
+        "head_dim": 128,
         "block_bytes": BLOCK, "data_bits": 128, "lookup_ports": 3, "fifo_depth": 16,
     }  # fmt: skip
 

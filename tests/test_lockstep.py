@@ -35,13 +35,16 @@ def pair(fake):
     return pair
 
 
-def differences(pair, command=cmd.Lookup(9, 9, 9, 0)) -> list[tuple]:
+A_LOOKUP = cmd.Lookup(9, 9, 9, 0)
+
+
+def differences(pair, command=A_LOOKUP) -> list[tuple]:
     with pytest.raises(DifferenceError) as error:
         pair.execute(command) if command else pair.verify()
     return [tuple(d) for d in error.value.report.differences]
 
 
-# ---- agreement -------------------------------------------------------------------------------------------------------
+# ---- agreement -----------------------------------------------------------------------------------------------------
 def test_agreement_is_counted(pair):
     assert (pair.checks, pair.differences, pair.commands, pair.checked) == (8, 0, 8, True)
     pair.execute_many([cmd.Step(1), cmd.Step(2)])
@@ -66,7 +69,7 @@ def test_entry_shows_all_fields(pair):
     assert set(pair.entry(200).values()) == {0}
 
 
-# ---- disagreement ----------------------------------------------------------------------------------------------------
+# ---- disagreement --------------------------------------------------------------------------------------------------
 def test_a_wrong_code(fake, pair):
     fake.spoil_result = lambda result: Result("ERR_FULL")
     assert ("result", "code", "ERR_FULL", "OK") in differences(pair)
@@ -135,7 +138,14 @@ def test_wrong_bytes_of_a_block_that_moved(fake, pair):
     pair.memory_write(home, bytes(range(256)) * 64)
     fake.model.memory_write(home + 300, b"\xff")
     found = differences(pair, cmd.Evict(VA + 2 * BLOCK, 1))
-    assert found == [("bytes of block 2 in tier 2", "1 differ, from byte 0x12c", "ff 2d 2e 2f 30 31 32 33", "2c 2d 2e 2f 30 31 32 33")]
+    assert found == [
+        (
+            "bytes of block 2 in tier 2",
+            "1 differ, from byte 0x12c",
+            "ff 2d 2e 2f 30 31 32 33",
+            "2c 2d 2e 2f 30 31 32 33",
+        )
+    ]
 
 
 def test_blocks_that_did_not_move_are_left_to_verify(fake, pair):
@@ -183,7 +193,7 @@ def test_a_report_is_text_table_and_json(fake, pair):
     assert {"where": "entry 7", "field": "ref_count", "device": 1, "expected": 0} in found["differences"]
 
 
-# ---- without checks --------------------------------------------------------------------------------------------------
+# ---- without checks ------------------------------------------------------------------------------------------------
 def test_without_checks_the_model_follows_and_nothing_is_compared(fake):
     pair = Lockstep(Device(fake), ReferenceModel(256), check=False)
     fake.spoil_result = lambda result: Result("ERR_FULL")
@@ -191,7 +201,7 @@ def test_without_checks_the_model_follows_and_nothing_is_compared(fake):
     assert (pair.checked, pair.checks, pair.model.telemetry()["valid_entries"]) == (False, 0, 1)
 
 
-# ---- taking the device's word ------------------------------------------------------------------------------------------
+# ---- taking the device's word --------------------------------------------------------------------------------------
 def test_sync_takes_entries_settings_counters_and_bytes(fake, pair):
     fake.model.memory_write(256 * BLOCK + BLOCK, b"some bytes")
     for command in (cmd.Hot(VA, 1), cmd.Evict(VA + BLOCK, 1), cmd.Set("WEIGHT_D", 7), cmd.Step(9)):
@@ -216,15 +226,17 @@ def test_a_reset_that_leaves_something_behind_is_a_difference(fake, pair, monkey
         pair.reset()
 
 
-# ---- the reference alone -----------------------------------------------------------------------------------------------
+# ---- the reference alone -------------------------------------------------------------------------------------------
 def test_the_reference_alone_has_the_same_surface():
     alone = Reference(ReferenceModel(256))
     assert alone.execute(block(0)) == Result("OK", 1, 0)
     assert alone.checked is False
     assert list(alone.telemetry()) == list(Device(FakeDevice()).telemetry())
     assert alone.settings().keys() == Device(FakeDevice()).settings().keys()
-    for name in ("execute", "execute_many", "telemetry", "settings", "digest", "dump", "entry", "memory_read", "memory_write",
-                 "reset", "verify", "sync", "read_register", "write_register", "read_word", "write_word", "close"):  # fmt: skip
+    for name in ("execute", "execute_many", "telemetry", "settings", "digest", "dump", "entry", "memory_read",
+        "memory_write",
+                 "reset", "verify", "sync", "read_register", "write_register", "read_word", "write_word",
+                 "close"):  # fmt: skip
         assert callable(getattr(alone, name)) and callable(getattr(Lockstep, name))
     for name in ("entries", "block_bytes", "checks", "differences", "commands", "blackbox"):
         assert hasattr(alone, name)

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from kvfpga.commands import Load
+from kvfpga.device import Device
 from kvfpga.errors import BusError, IdleTimeout, TargetError, UsageError
 from kvfpga.mmio import SPACE_BYTES, Batch, Mmio, Op, OpKind
 from kvfpga.recording import RecordingMmio, replay_recording
@@ -235,6 +237,42 @@ def test_reads_are_pipelined(sim):
     assert sim.clock_cycles - before < 8 * 256 * single, f"{words} words took as long as one by one"
 
 
+def evict_three_blocks(sim) -> np.ndarray:
+    """The completion records of an EVICT over three tier-1 blocks, taken by one drain; a second drain takes none."""
+    device = Device(sim)
+    size = device.block_bytes
+    for n in range(3):
+        assert device.execute(Load(1, 0, 0, 32 * n, 32 * n + 31, va=n * size)).code == "OK"
+    batch = Batch()
+    batch.write64(REGISTERS["IMEVICT_ADDR"].offset, 0)
+    batch.write64(REGISTERS["IMEVICT_LEN"].offset, 3 * size)
+    batch.wait_idle()
+    batch.drain(COMPLETION)
+    batch.drain(COMPLETION)
+    return sim.run(batch).records
+
+
+def test_drain_takes_every_record(sim):
+    records = evict_three_blocks(sim)
+    assert (records & 0xFFFF).tolist() == [0, 1, 2]
+    assert sim.read32(REGISTERS["COMPLETION_LEVEL"].offset) == 0
+
+
+def test_memory_error_reaches_the_host(sim):
+    """The block whose memory answers SLVERR stays where it was; its record and ERROR say so, the others move."""
+    bad = sim.read64(REGISTERS["TIER_BASE1"].offset) + sim.read32(REGISTERS["CAP_BLOCK_BYTES"].offset)
+    sim.memory_fault(bad, bad)
+    try:
+        records = evict_three_blocks(sim)
+    finally:
+        sim.memory_fault(0, 0, reads=False, writes=False)
+    failed = records >> REGISTERS["COMPLETION"].fields["error"].low & 1
+    assert failed.tolist() == [0, 1, 0]
+    assert sim.read32(ERROR) >> REGISTERS["ERROR"].fields["dma"].low & 1
+    tiers = sim.read_burst(BAR2_ENTRIES, 24).reshape(3, 8)[:, 3] & 3
+    assert tiers.tolist() == [2, 1, 2]
+
+
 def test_wait_has_a_budget(sim):
     sim.reset(wait=False)
     with pytest.raises(IdleTimeout, match="still busy after 5 cycles"):
@@ -329,10 +367,10 @@ def exercise(mmio: Mmio) -> None:
     batch.read(UNMAPPED)
     with pytest.raises(BusError):
         mmio.run(batch)
-    mmio.memory_write(64, b"bytes")
-    mmio.memory_read(64, 5)
-    mmio.memory_read(0, 8192)
-    mmio.memory_read_blocks(np.array([64, 66], np.uint64), 2)
+    mmio.memory_write(0xC040, b"bytes")
+    mmio.memory_read(0xC040, 5)
+    mmio.memory_read(0xC000, 8192)
+    mmio.memory_read_blocks(np.array([0xC040, 0xC042], np.uint64), 2)
     mmio.wait_idle()
 
 

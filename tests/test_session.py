@@ -32,7 +32,7 @@ def do(folder, *commands, target=MODEL, save=True, say=lambda text: None, for_re
         return results, device.dump(), device.telemetry()
 
 
-# ---- state -----------------------------------------------------------------------------------------------------------
+# ---- state ---------------------------------------------------------------------------------------------------------
 def test_a_new_session_has_the_balanced_preset_and_says_so(tmp_path):
     said = []
     with Session(MODEL, tmp_path / "s", said.append) as session:
@@ -80,7 +80,7 @@ def test_memory_and_operand_registers_are_kept(tmp_path):
         assert device.read_register("BOOST_ADDR") == 77
 
 
-# ---- crashes -----------------------------------------------------------------------------------------------------------
+# ---- crashes -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("where", ["write_state", "_sync", "os.replace"])
 def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch, where):
     do(tmp_path, block(0))
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_used(tmp_path):
         pass
 
 
-# ---- sizes and folders ---------------------------------------------------------------------------------------------------
+# ---- sizes and folders ---------------------------------------------------------------------------------------------
 def test_sizes_are_the_sessions_where_none_are_asked_for(tmp_path):
     do(tmp_path, block(0))
     assert len(do(tmp_path, target=Target("model"))[1]) == 1
@@ -149,7 +149,7 @@ def test_a_folder_per_user_target_and_size(monkeypatch, tmp_path):
     assert Session(Target("model")).home == tmp_path / "mine" / "model"
 
 
-# ---- the lock ------------------------------------------------------------------------------------------------------------
+# ---- the lock ------------------------------------------------------------------------------------------------------
 def _hold(folder, held, seconds):
     with Session(MODEL, folder) as session:
         session.open()
@@ -175,8 +175,15 @@ def test_waiting_has_an_end(tmp_path, monkeypatch):
         pass
 
 
-# ---- history -----------------------------------------------------------------------------------------------------------
-ITEMS = [block(0), cmd.Step(3), MemoryWrite(77, b"abc"), RegisterWrite(0x54, 5, 32), cmd.Set("STRICT", 0), MemoryWrite(1, b"z")]
+# ---- history -------------------------------------------------------------------------------------------------------
+ITEMS = [
+    block(0),
+    cmd.Step(3),
+    MemoryWrite(77, b"abc"),
+    RegisterWrite(0x54, 5, 32),
+    cmd.Set("STRICT", 0),
+    MemoryWrite(1, b"z"),
+]
 
 
 def test_a_history_comes_back_as_it_was(tmp_path):
@@ -212,7 +219,7 @@ def test_a_reset_starts_a_new_history(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-# ---- targets -----------------------------------------------------------------------------------------------------------
+# ---- targets -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("text", ["uart:/dev/ttyUSB0@921600", "xdma:/dev", "unix:/run/kv", "tcp://host:1"])
 def test_targets_of_later_versions_say_so(text):
     with pytest.raises(TargetError, match="not supported by this version"):
@@ -225,7 +232,9 @@ def test_no_such_target(text):
         parse(text)
 
 
-@pytest.mark.parametrize("sizes", [{"entries": 128}, {"entries": 131072}, {"entries": 1000}, {"lanes": 3}, {"lanes": 32}])
+@pytest.mark.parametrize(
+    "sizes", [{"entries": 128}, {"entries": 131072}, {"entries": 1000}, {"lanes": 3}, {"lanes": 32}]
+)
 def test_sizes_that_no_device_has(sizes):
     with pytest.raises(UsageError, match="power of two"):
         parse("model", **sizes)

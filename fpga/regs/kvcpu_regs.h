@@ -368,203 +368,207 @@ extern "C" {
 #define KVCPU__RESULT_CYCLES__VALUE_bw 32
 #define KVCPU__RESULT_CYCLES__VALUE_reset 0x0
 
-// reg - ro64_t_telemetry_1fba93c6
-#define RO64_T_TELEMETRY_1FBA93C6__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_1FBA93C6__VALUE_bp 0
-#define RO64_T_TELEMETRY_1FBA93C6__VALUE_bw 64
-#define RO64_T_TELEMETRY_1FBA93C6__VALUE_reset 0x0
+// reg - tele64_t_telemetry_1fba93c6
+#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bp 0
+#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bw 64
 
-// reg - ro64_t_telemetry_a9a286cb
-#define RO64_T_TELEMETRY_A9A286CB__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_A9A286CB__VALUE_bp 0
-#define RO64_T_TELEMETRY_A9A286CB__VALUE_bw 64
-#define RO64_T_TELEMETRY_A9A286CB__VALUE_reset 0x0
+// reg - tele64_t_telemetry_a9a286cb
+#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bp 0
+#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bw 64
 
-// reg - ro64_t_telemetry_81541ec3
-#define RO64_T_TELEMETRY_81541EC3__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_81541EC3__VALUE_bp 0
-#define RO64_T_TELEMETRY_81541EC3__VALUE_bw 64
-#define RO64_T_TELEMETRY_81541EC3__VALUE_reset 0x0
+// reg - tele64_t_telemetry_81541ec3
+#define TELE64_T_TELEMETRY_81541EC3__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_81541EC3__VALUE_bp 0
+#define TELE64_T_TELEMETRY_81541EC3__VALUE_bw 64
 
-// reg - ro64_t_telemetry_37062b10
-#define RO64_T_TELEMETRY_37062B10__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_37062B10__VALUE_bp 0
-#define RO64_T_TELEMETRY_37062B10__VALUE_bw 64
-#define RO64_T_TELEMETRY_37062B10__VALUE_reset 0x0
+// reg - tele64_t_telemetry_37062b10
+#define TELE64_T_TELEMETRY_37062B10__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_37062B10__VALUE_bp 0
+#define TELE64_T_TELEMETRY_37062B10__VALUE_bw 64
 
-// reg - ro64_t_telemetry_8aefb965
-#define RO64_T_TELEMETRY_8AEFB965__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_8AEFB965__VALUE_bp 0
-#define RO64_T_TELEMETRY_8AEFB965__VALUE_bw 64
-#define RO64_T_TELEMETRY_8AEFB965__VALUE_reset 0x0
+// reg - tele64_t_telemetry_8aefb965
+#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bp 0
+#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bw 64
 
-// reg - ro64_t_telemetry_2ad111fe
-#define RO64_T_TELEMETRY_2AD111FE__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_2AD111FE__VALUE_bp 0
-#define RO64_T_TELEMETRY_2AD111FE__VALUE_bw 64
-#define RO64_T_TELEMETRY_2AD111FE__VALUE_reset 0x0
+// reg - tele64_t_telemetry_2ad111fe
+#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bp 0
+#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bw 64
 
-// reg - ro64_t_telemetry_f73a0977
-#define RO64_T_TELEMETRY_F73A0977__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_F73A0977__VALUE_bp 0
-#define RO64_T_TELEMETRY_F73A0977__VALUE_bw 64
-#define RO64_T_TELEMETRY_F73A0977__VALUE_reset 0x0
+// reg - tele64_t_telemetry_f73a0977
+#define TELE64_T_TELEMETRY_F73A0977__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_F73A0977__VALUE_bp 0
+#define TELE64_T_TELEMETRY_F73A0977__VALUE_bw 64
 
-// reg - ro64_t_telemetry_c5e7b9e8
-#define RO64_T_TELEMETRY_C5E7B9E8__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_C5E7B9E8__VALUE_bp 0
-#define RO64_T_TELEMETRY_C5E7B9E8__VALUE_bw 64
-#define RO64_T_TELEMETRY_C5E7B9E8__VALUE_reset 0x0
+// reg - tele64_t_telemetry_c5e7b9e8
+#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bp 0
+#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bw 64
 
-// reg - ro64_t_telemetry_7147f1af
-#define RO64_T_TELEMETRY_7147F1AF__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_7147F1AF__VALUE_bp 0
-#define RO64_T_TELEMETRY_7147F1AF__VALUE_bw 64
-#define RO64_T_TELEMETRY_7147F1AF__VALUE_reset 0x0
+// reg - tele64_t_telemetry_7147f1af
+#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bp 0
+#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bw 64
 
-// reg - ro64_t_telemetry_dcdfe3c7
-#define RO64_T_TELEMETRY_DCDFE3C7__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_DCDFE3C7__VALUE_bp 0
-#define RO64_T_TELEMETRY_DCDFE3C7__VALUE_bw 64
-#define RO64_T_TELEMETRY_DCDFE3C7__VALUE_reset 0x0
+// reg - tele64_t_telemetry_dcdfe3c7
+#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bp 0
+#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bw 64
 
-// reg - ro64_t_telemetry_08575732
-#define RO64_T_TELEMETRY_08575732__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_08575732__VALUE_bp 0
-#define RO64_T_TELEMETRY_08575732__VALUE_bw 64
-#define RO64_T_TELEMETRY_08575732__VALUE_reset 0x0
+// reg - tele64_t_telemetry_08575732
+#define TELE64_T_TELEMETRY_08575732__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_08575732__VALUE_bp 0
+#define TELE64_T_TELEMETRY_08575732__VALUE_bw 64
 
-// reg - ro64_t_telemetry_b18e78de
-#define RO64_T_TELEMETRY_B18E78DE__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_B18E78DE__VALUE_bp 0
-#define RO64_T_TELEMETRY_B18E78DE__VALUE_bw 64
-#define RO64_T_TELEMETRY_B18E78DE__VALUE_reset 0x0
+// reg - tele64_t_telemetry_b18e78de
+#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bp 0
+#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bw 64
 
-// reg - ro64_t_telemetry_9bfca44c
-#define RO64_T_TELEMETRY_9BFCA44C__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_9BFCA44C__VALUE_bp 0
-#define RO64_T_TELEMETRY_9BFCA44C__VALUE_bw 64
-#define RO64_T_TELEMETRY_9BFCA44C__VALUE_reset 0x0
+// reg - tele64_t_telemetry_9bfca44c
+#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bp 0
+#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bw 64
 
-// reg - ro64_t_telemetry_3a182b56
-#define RO64_T_TELEMETRY_3A182B56__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_3A182B56__VALUE_bp 0
-#define RO64_T_TELEMETRY_3A182B56__VALUE_bw 64
-#define RO64_T_TELEMETRY_3A182B56__VALUE_reset 0x0
+// reg - tele64_t_telemetry_3a182b56
+#define TELE64_T_TELEMETRY_3A182B56__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_3A182B56__VALUE_bp 0
+#define TELE64_T_TELEMETRY_3A182B56__VALUE_bw 64
 
-// reg - ro64_t_telemetry_62aa727a
-#define RO64_T_TELEMETRY_62AA727A__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_62AA727A__VALUE_bp 0
-#define RO64_T_TELEMETRY_62AA727A__VALUE_bw 64
-#define RO64_T_TELEMETRY_62AA727A__VALUE_reset 0x0
+// reg - tele64_t_telemetry_62aa727a
+#define TELE64_T_TELEMETRY_62AA727A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_62AA727A__VALUE_bp 0
+#define TELE64_T_TELEMETRY_62AA727A__VALUE_bw 64
 
-// reg - ro64_t_telemetry_ae72b1c4
-#define RO64_T_TELEMETRY_AE72B1C4__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_AE72B1C4__VALUE_bp 0
-#define RO64_T_TELEMETRY_AE72B1C4__VALUE_bw 64
-#define RO64_T_TELEMETRY_AE72B1C4__VALUE_reset 0x0
+// reg - tele64_t_telemetry_ae72b1c4
+#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bp 0
+#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bw 64
 
-// reg - ro64_t_telemetry_52d2d072
-#define RO64_T_TELEMETRY_52D2D072__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_52D2D072__VALUE_bp 0
-#define RO64_T_TELEMETRY_52D2D072__VALUE_bw 64
-#define RO64_T_TELEMETRY_52D2D072__VALUE_reset 0x0
+// reg - tele64_t_telemetry_52d2d072
+#define TELE64_T_TELEMETRY_52D2D072__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_52D2D072__VALUE_bp 0
+#define TELE64_T_TELEMETRY_52D2D072__VALUE_bw 64
 
-// reg - ro64_t_telemetry_d6a6e14f
-#define RO64_T_TELEMETRY_D6A6E14F__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_D6A6E14F__VALUE_bp 0
-#define RO64_T_TELEMETRY_D6A6E14F__VALUE_bw 64
-#define RO64_T_TELEMETRY_D6A6E14F__VALUE_reset 0x0
+// reg - tele64_t_telemetry_d6a6e14f
+#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bp 0
+#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bw 64
 
-// reg - ro64_t_telemetry_77e719d9
-#define RO64_T_TELEMETRY_77E719D9__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_77E719D9__VALUE_bp 0
-#define RO64_T_TELEMETRY_77E719D9__VALUE_bw 64
-#define RO64_T_TELEMETRY_77E719D9__VALUE_reset 0x0
+// reg - tele64_t_telemetry_77e719d9
+#define TELE64_T_TELEMETRY_77E719D9__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_77E719D9__VALUE_bp 0
+#define TELE64_T_TELEMETRY_77E719D9__VALUE_bw 64
 
-// reg - ro64_t_telemetry_cadeb390
-#define RO64_T_TELEMETRY_CADEB390__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_CADEB390__VALUE_bp 0
-#define RO64_T_TELEMETRY_CADEB390__VALUE_bw 64
-#define RO64_T_TELEMETRY_CADEB390__VALUE_reset 0x0
+// reg - tele64_t_telemetry_cadeb390
+#define TELE64_T_TELEMETRY_CADEB390__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_CADEB390__VALUE_bp 0
+#define TELE64_T_TELEMETRY_CADEB390__VALUE_bw 64
 
-// reg - ro64_t_telemetry_b18ccacd
-#define RO64_T_TELEMETRY_B18CCACD__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_B18CCACD__VALUE_bp 0
-#define RO64_T_TELEMETRY_B18CCACD__VALUE_bw 64
-#define RO64_T_TELEMETRY_B18CCACD__VALUE_reset 0x0
+// reg - tele64_t_telemetry_b18ccacd
+#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bp 0
+#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bw 64
 
-// reg - ro64_t_telemetry_82ccd0a4
-#define RO64_T_TELEMETRY_82CCD0A4__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_82CCD0A4__VALUE_bp 0
-#define RO64_T_TELEMETRY_82CCD0A4__VALUE_bw 64
-#define RO64_T_TELEMETRY_82CCD0A4__VALUE_reset 0x0
+// reg - tele64_t_telemetry_82ccd0a4
+#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bp 0
+#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bw 64
 
-// reg - ro64_t_telemetry_e8887701
-#define RO64_T_TELEMETRY_E8887701__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_E8887701__VALUE_bp 0
-#define RO64_T_TELEMETRY_E8887701__VALUE_bw 64
-#define RO64_T_TELEMETRY_E8887701__VALUE_reset 0x0
+// reg - tele64_t_telemetry_e8887701
+#define TELE64_T_TELEMETRY_E8887701__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_E8887701__VALUE_bp 0
+#define TELE64_T_TELEMETRY_E8887701__VALUE_bw 64
 
-// reg - ro64_t_telemetry_4e903ad0
-#define RO64_T_TELEMETRY_4E903AD0__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_4E903AD0__VALUE_bp 0
-#define RO64_T_TELEMETRY_4E903AD0__VALUE_bw 64
-#define RO64_T_TELEMETRY_4E903AD0__VALUE_reset 0x0
+// reg - tele64_t_telemetry_4e903ad0
+#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bp 0
+#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bw 64
 
-// reg - ro64_t_telemetry_a5318e28
-#define RO64_T_TELEMETRY_A5318E28__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_A5318E28__VALUE_bp 0
-#define RO64_T_TELEMETRY_A5318E28__VALUE_bw 64
-#define RO64_T_TELEMETRY_A5318E28__VALUE_reset 0x0
+// reg - tele64_t_telemetry_a5318e28
+#define TELE64_T_TELEMETRY_A5318E28__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_A5318E28__VALUE_bp 0
+#define TELE64_T_TELEMETRY_A5318E28__VALUE_bw 64
 
-// reg - ro64_t_telemetry_a6ae8e80
-#define RO64_T_TELEMETRY_A6AE8E80__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_A6AE8E80__VALUE_bp 0
-#define RO64_T_TELEMETRY_A6AE8E80__VALUE_bw 64
-#define RO64_T_TELEMETRY_A6AE8E80__VALUE_reset 0x0
+// reg - tele64_t_telemetry_a6ae8e80
+#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bp 0
+#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bw 64
 
-// reg - ro64_t_telemetry_7cd6a072
-#define RO64_T_TELEMETRY_7CD6A072__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_7CD6A072__VALUE_bp 0
-#define RO64_T_TELEMETRY_7CD6A072__VALUE_bw 64
-#define RO64_T_TELEMETRY_7CD6A072__VALUE_reset 0x0
+// reg - tele64_t_telemetry_7cd6a072
+#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bp 0
+#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bw 64
 
-// reg - ro64_t_telemetry_fa287c88
-#define RO64_T_TELEMETRY_FA287C88__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_FA287C88__VALUE_bp 0
-#define RO64_T_TELEMETRY_FA287C88__VALUE_bw 64
-#define RO64_T_TELEMETRY_FA287C88__VALUE_reset 0x0
+// reg - tele64_t_telemetry_fa287c88
+#define TELE64_T_TELEMETRY_FA287C88__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_FA287C88__VALUE_bp 0
+#define TELE64_T_TELEMETRY_FA287C88__VALUE_bw 64
 
-// reg - ro64_t_telemetry_4bbf1e95
-#define RO64_T_TELEMETRY_4BBF1E95__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_4BBF1E95__VALUE_bp 0
-#define RO64_T_TELEMETRY_4BBF1E95__VALUE_bw 64
-#define RO64_T_TELEMETRY_4BBF1E95__VALUE_reset 0x0
+// reg - tele64_t_telemetry_4bbf1e95
+#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bp 0
+#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bw 64
 
-// reg - ro64_t_telemetry_d248f7e4
-#define RO64_T_TELEMETRY_D248F7E4__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_D248F7E4__VALUE_bp 0
-#define RO64_T_TELEMETRY_D248F7E4__VALUE_bw 64
-#define RO64_T_TELEMETRY_D248F7E4__VALUE_reset 0x0
+// reg - tele64_t_telemetry_d248f7e4
+#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bp 0
+#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bw 64
 
-// reg - ro64_t_telemetry_33e7533d
-#define RO64_T_TELEMETRY_33E7533D__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_33E7533D__VALUE_bp 0
-#define RO64_T_TELEMETRY_33E7533D__VALUE_bw 64
-#define RO64_T_TELEMETRY_33E7533D__VALUE_reset 0x0
+// reg - tele64_t_telemetry_33e7533d
+#define TELE64_T_TELEMETRY_33E7533D__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_33E7533D__VALUE_bp 0
+#define TELE64_T_TELEMETRY_33E7533D__VALUE_bw 64
 
-// reg - ro64_t_telemetry_64e3b78e
-#define RO64_T_TELEMETRY_64E3B78E__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_64E3B78E__VALUE_bp 0
-#define RO64_T_TELEMETRY_64E3B78E__VALUE_bw 64
-#define RO64_T_TELEMETRY_64E3B78E__VALUE_reset 0x0
+// reg - tele64_t_telemetry_64e3b78e
+#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bp 0
+#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bw 64
 
-// reg - ro64_t_telemetry_1db02694
-#define RO64_T_TELEMETRY_1DB02694__VALUE_bm 0xffffffffffffffff
-#define RO64_T_TELEMETRY_1DB02694__VALUE_bp 0
-#define RO64_T_TELEMETRY_1DB02694__VALUE_bw 64
-#define RO64_T_TELEMETRY_1DB02694__VALUE_reset 0x0
+// reg - tele64_t_telemetry_1db02694
+#define TELE64_T_TELEMETRY_1DB02694__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_1DB02694__VALUE_bp 0
+#define TELE64_T_TELEMETRY_1DB02694__VALUE_bw 64
+
+// regfile - kvcpu::TELEMETRY
+typedef struct __attribute__ ((__packed__)) {
+    uint64_t T_CURRENT_STEP;
+    uint64_t T_STEP_COUNT;
+    uint64_t T_HOT_COUNT;
+    uint64_t T_EVICT_COUNT;
+    uint64_t T_PREFETCH_COUNT;
+    uint64_t T_SHARE_COUNT;
+    uint64_t T_LAST_VA;
+    uint64_t T_LAST_LEN;
+    uint64_t T_LAST_TARGET_STEP;
+    uint64_t T_EVICT_TRIGGERS;
+    uint64_t T_PREFETCH_TRIGGERS;
+    uint64_t T_EVICT_COMPLETIONS;
+    uint64_t T_PREFETCH_COMPLETIONS;
+    uint64_t T_EVICT_BYTES;
+    uint64_t T_PREFETCH_BYTES;
+    uint64_t T_GUARDS;
+    uint64_t T_DENIALS;
+    uint64_t T_SATURATIONS;
+    uint64_t T_RELEASE_REFUSALS;
+    uint64_t T_HITS_T0;
+    uint64_t T_HITS_T1;
+    uint64_t T_HITS_T2;
+    uint64_t T_HITS_T3;
+    uint64_t T_MISSES;
+    uint64_t T_T1_USED;
+    uint64_t T_VALID_ENTRIES;
+    uint64_t T_BUSY_CYCLES;
+    uint64_t T_LAST_COMMAND_CYCLES;
+    uint64_t T_STEP_TO_TRIGGER_CYCLES;
+    uint64_t T_INDEX_OVERFLOWS;
+    uint64_t T_RESULTS_LOST;
+    uint64_t T_COMPLETIONS_LOST;
+    uint64_t T_DMA_ERRORS;
+} kvcpu__TELEMETRY_t;
 
 // reg - cfg64_t_config_f518c425_name_3d2af78a
 #define CFG64_T_CONFIG_F518C425_NAME_3D2AF78A__VALUE_bm 0xffffffffffffffff
@@ -708,39 +712,7 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t RESULT_INDEX;
     uint32_t RESULT_CYCLES;
     uint8_t RESERVED_678_7ff[0x188];
-    uint64_t T_CURRENT_STEP;
-    uint64_t T_STEP_COUNT;
-    uint64_t T_HOT_COUNT;
-    uint64_t T_EVICT_COUNT;
-    uint64_t T_PREFETCH_COUNT;
-    uint64_t T_SHARE_COUNT;
-    uint64_t T_LAST_VA;
-    uint64_t T_LAST_LEN;
-    uint64_t T_LAST_TARGET_STEP;
-    uint64_t T_EVICT_TRIGGERS;
-    uint64_t T_PREFETCH_TRIGGERS;
-    uint64_t T_EVICT_COMPLETIONS;
-    uint64_t T_PREFETCH_COMPLETIONS;
-    uint64_t T_EVICT_BYTES;
-    uint64_t T_PREFETCH_BYTES;
-    uint64_t T_GUARDS;
-    uint64_t T_DENIALS;
-    uint64_t T_SATURATIONS;
-    uint64_t T_RELEASE_REFUSALS;
-    uint64_t T_HITS_T0;
-    uint64_t T_HITS_T1;
-    uint64_t T_HITS_T2;
-    uint64_t T_HITS_T3;
-    uint64_t T_MISSES;
-    uint64_t T_T1_USED;
-    uint64_t T_VALID_ENTRIES;
-    uint64_t T_BUSY_CYCLES;
-    uint64_t T_LAST_COMMAND_CYCLES;
-    uint64_t T_STEP_TO_TRIGGER_CYCLES;
-    uint64_t T_INDEX_OVERFLOWS;
-    uint64_t T_RESULTS_LOST;
-    uint64_t T_COMPLETIONS_LOST;
-    uint64_t T_DMA_ERRORS;
+    kvcpu__TELEMETRY_t TELEMETRY;
     uint8_t RESERVED_908_fff[0x6f8];
     uint64_t TIER_BASE0;
     uint64_t TIER_BASE1;

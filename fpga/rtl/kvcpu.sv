@@ -142,7 +142,10 @@ module kvcpu
     logic        cmd_push, cmd_pending, cmd_take, busy, engine_idle;
     command_t    cmd_in, cmd_out, running;
     settings_t   set;
-    counters_t   counters;
+    logic [63:0] hit_total, misses;
+    logic        telemetry_read;
+    logic [8:2]  telemetry_addr;
+    logic [31:0] telemetry_data;
     logic [31:0] t;
     logic [16:0] t1_used, valid_entries, rows_used;
     logic [63:0] digest;
@@ -161,7 +164,7 @@ module kvcpu
         .cmd_push, .cmd(cmd_in), .cmd_pending, .soft_reset,
         .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
         .busy, .dma_busy(!dma_idle), .resetting(draining || clearing), .fifo_level,
-        .set, .n(counters), .t, .t1_used, .valid_entries, .digest,
+        .set, .hit_total, .misses, .telemetry_read, .telemetry_addr, .telemetry_data, .digest,
         .result_valid(oldest_valid), .result(oldest), .result_pop,
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level)), .completion_pop
     );
@@ -303,7 +306,9 @@ module kvcpu
         .clk, .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
-        .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full), .n(counters)
+        .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),
+        .current_step(t), .t1_used, .valid_entries, .hit_total, .misses,
+        .read(telemetry_read), .read_addr(telemetry_addr), .read_data(telemetry_data)
     );
 
     assign idle = bus_quiet && !cmd_pending && !busy && dma_idle && !draining && !clearing;

@@ -47,10 +47,11 @@ module kvcpu_csr
     input  wire logic        resetting,
     input  wire logic [4:0]  fifo_level,
     input  wire settings_t   set,
-    input  wire counters_t   n,
-    input  wire logic [31:0] t,
-    input  wire logic [16:0] t1_used,
-    input  wire logic [16:0] valid_entries,
+    input  wire logic [63:0] hit_total,
+    input  wire logic [63:0] misses,
+    output logic             telemetry_read,
+    output logic [8:2]       telemetry_addr,
+    input  wire logic [31:0] telemetry_data,
     input  wire logic [63:0] digest,
 
     input  wire logic        result_valid,
@@ -75,7 +76,9 @@ module kvcpu_csr
         .hwif_in(hw), .hwif_out(sw)
     );
     assign reg_rerr = rd_err;
-    assign reg_werr = wr_err;
+    assign reg_werr = wr_err || (sw.TELEMETRY.req && sw.TELEMETRY.req_is_wr);  // counters are read-only (R2)
+    assign telemetry_read = sw.TELEMETRY.req && !sw.TELEMETRY.req_is_wr;
+    assign telemetry_addr = sw.TELEMETRY.addr[8:2];
     wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, 1'b0};  // the block answers at once, always
 
     // ---- doorbells -------------------------------------------------------------------------------------------------------
@@ -387,6 +390,9 @@ module kvcpu_csr
         hw.CTRL.clear_counters.we = 1'b1;
         hw.CTRL.strict.next = set.strict;
         hw.CTRL.strict.we = 1'b1;
+        hw.TELEMETRY.rd_ack = telemetry_read;
+        hw.TELEMETRY.rd_data = telemetry_data;
+        hw.TELEMETRY.wr_ack = sw.TELEMETRY.req && sw.TELEMETRY.req_is_wr;
         hw.BUILD_ID.value.next = BUILD_ID;
         hw.REGMAP_HASH.value.next = REGMAP_HASH;
         hw.STATUS.busy.next = busy;
@@ -427,41 +433,8 @@ module kvcpu_csr
         hw.COMPLETION.step.next = completion.step;
         hw.COMPLETION_LEVEL.value.next = completion_level;
         hw.DIGEST.value.next = digest;
-        hw.RTBD_HIT_COUNT.value.next = n.hit_total;
-        hw.RTBD_MISS_COUNT.value.next = n.misses;
-        hw.T_CURRENT_STEP.value.next = 64'(t);
-        hw.T_STEP_COUNT.value.next = n.step_count;
-        hw.T_HOT_COUNT.value.next = n.hot_count;
-        hw.T_EVICT_COUNT.value.next = n.evict_count;
-        hw.T_PREFETCH_COUNT.value.next = n.prefetch_count;
-        hw.T_SHARE_COUNT.value.next = n.share_count;
-        hw.T_LAST_VA.value.next = n.last_va;
-        hw.T_LAST_LEN.value.next = n.last_len;
-        hw.T_LAST_TARGET_STEP.value.next = n.last_target_step;
-        hw.T_EVICT_TRIGGERS.value.next = n.triggers[0];
-        hw.T_PREFETCH_TRIGGERS.value.next = n.triggers[1];
-        hw.T_EVICT_COMPLETIONS.value.next = n.completions[0];
-        hw.T_PREFETCH_COMPLETIONS.value.next = n.completions[1];
-        hw.T_EVICT_BYTES.value.next = n.bytes[0];
-        hw.T_PREFETCH_BYTES.value.next = n.bytes[1];
-        hw.T_GUARDS.value.next = n.guards;
-        hw.T_DENIALS.value.next = n.denials;
-        hw.T_SATURATIONS.value.next = n.saturations;
-        hw.T_RELEASE_REFUSALS.value.next = n.release_refusals;
-        hw.T_HITS_T0.value.next = n.hits[0];
-        hw.T_HITS_T1.value.next = n.hits[1];
-        hw.T_HITS_T2.value.next = n.hits[2];
-        hw.T_HITS_T3.value.next = n.hits[3];
-        hw.T_MISSES.value.next = n.misses;
-        hw.T_T1_USED.value.next = 64'(t1_used);
-        hw.T_VALID_ENTRIES.value.next = 64'(valid_entries);
-        hw.T_BUSY_CYCLES.value.next = n.busy_cycles;
-        hw.T_LAST_COMMAND_CYCLES.value.next = n.last_command_cycles;
-        hw.T_STEP_TO_TRIGGER_CYCLES.value.next = n.step_to_trigger_cycles;
-        hw.T_INDEX_OVERFLOWS.value.next = n.index_overflows;
-        hw.T_RESULTS_LOST.value.next = n.results_lost;
-        hw.T_COMPLETIONS_LOST.value.next = n.completions_lost;
-        hw.T_DMA_ERRORS.value.next = n.dma_errors;
+        hw.RTBD_HIT_COUNT.value.next = hit_total;
+        hw.RTBD_MISS_COUNT.value.next = misses;
     end
 endmodule
 `default_nettype wire

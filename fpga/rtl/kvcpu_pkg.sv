@@ -129,35 +129,6 @@ package kvcpu_pkg;
         logic       prefetch_trigger;
     } pass_events_t;
 
-    // Counters of R23; [0] evict, [1] prefetch; hits by tier.
-    typedef struct packed {
-        logic [63:0]      step_count;
-        logic [63:0]      hot_count;
-        logic [63:0]      evict_count;
-        logic [63:0]      prefetch_count;
-        logic [63:0]      share_count;
-        logic [63:0]      last_va;
-        logic [63:0]      last_len;
-        logic [63:0]      last_target_step;
-        logic [1:0][63:0] triggers;
-        logic [1:0][63:0] completions;
-        logic [1:0][63:0] bytes;
-        logic [63:0]      guards;
-        logic [63:0]      denials;
-        logic [63:0]      saturations;
-        logic [63:0]      release_refusals;
-        logic [3:0][63:0] hits;
-        logic [63:0]      hit_total;
-        logic [63:0]      misses;
-        logic [63:0]      busy_cycles;
-        logic [63:0]      last_command_cycles;
-        logic [63:0]      step_to_trigger_cycles;
-        logic [63:0]      index_overflows;
-        logic [63:0]      results_lost;
-        logic [63:0]      completions_lost;
-        logic [63:0]      dma_errors;
-    } counters_t;
-
     // The 256-bit entry as a host sees it (contract section 3).
     function automatic logic [255:0] entry_bits(
         input entry_key_t key, input entry_state_t state, input entry_res_t res, input logic [63:0] phys,

@@ -32,95 +32,171 @@ module kvcpu_telemetry
     input  wire logic         result_lost,
     input  wire logic         completion_lost,
 
-    output counters_t         n
+    // live state shown beside the counters
+    input  wire logic [31:0]  current_step,
+    input  wire logic [16:0]  t1_used,
+    input  wire logic [16:0]  valid_entries,
+
+    output logic [63:0]       hit_total,
+    output logic [63:0]       misses,
+
+    // the window of the register map: answers in the same cycle
+    input  wire logic         read,
+    input  wire logic [8:2]   read_addr,
+    output logic [31:0]       read_data
 );
+    logic [63:0] step_count, hot_count, evict_count, prefetch_count, share_count, last_va, last_len, last_target_step;
+    logic [1:0][63:0] triggers, completions, moved_bytes;  // [0] evict, [1] prefetch
+    logic [63:0] guards, denials, saturations, release_refusals;
+    logic [3:0][63:0] hits;                                // by tier
+    logic [63:0] busy_cycles, last_command_cycles, step_to_trigger_cycles;
+    logic [63:0] index_overflows, results_lost, completions_lost, dma_errors;
+
     logic        first_trigger;  // of this command is still to come
     logic        any_trigger;
     assign any_trigger = events.evict_trigger || events.prefetch_trigger;
 
     always_ff @(posedge clk) begin
         if (rst || clear) begin
-            n.step_count <= '0;
-            n.hot_count <= '0;
-            n.evict_count <= '0;
-            n.prefetch_count <= '0;
-            n.share_count <= '0;
-            n.last_va <= '0;
-            n.last_len <= '0;
-            n.last_target_step <= '0;
+            step_count <= '0;
+            hot_count <= '0;
+            evict_count <= '0;
+            prefetch_count <= '0;
+            share_count <= '0;
+            last_va <= '0;
+            last_len <= '0;
+            last_target_step <= '0;
         end else if (accepted) begin
             case (command.op)
                 OP_STEP: begin
-                    n.step_count <= n.step_count + 64'd1;
-                    n.last_target_step <= command.a;
+                    step_count <= step_count + 64'd1;
+                    last_target_step <= command.a;
                 end
-                OP_HOT:      n.hot_count <= n.hot_count + 64'd1;
-                OP_EVICT:    n.evict_count <= n.evict_count + 64'd1;
+                OP_HOT:      hot_count <= hot_count + 64'd1;
+                OP_EVICT:    evict_count <= evict_count + 64'd1;
                 OP_PREFETCH: begin
-                    n.prefetch_count <= n.prefetch_count + 64'd1;
-                    n.last_target_step <= command.c;
+                    prefetch_count <= prefetch_count + 64'd1;
+                    last_target_step <= command.c;
                 end
-                OP_SHARE, OP_SHARE_INDEX: n.share_count <= n.share_count + 64'd1;
+                OP_SHARE, OP_SHARE_INDEX: share_count <= share_count + 64'd1;
                 default: ;
             endcase
             if (command.op == OP_HOT || command.op == OP_EVICT || command.op == OP_PREFETCH || command.op == OP_SHARE) begin
-                n.last_va <= command.a;
-                n.last_len <= command.b;
+                last_va <= command.a;
+                last_len <= command.b;
             end
         end
     end
 
     always_ff @(posedge clk) begin
         if (rst || clear) begin
-            n.triggers <= '0;
-            n.completions <= '0;
-            n.bytes <= '0;
-            n.guards <= '0;
-            n.denials <= '0;
-            n.saturations <= '0;
-            n.release_refusals <= '0;
-            n.hits <= '0;
-            n.hit_total <= '0;
-            n.misses <= '0;
-            n.index_overflows <= '0;
-            n.results_lost <= '0;
-            n.completions_lost <= '0;
-            n.dma_errors <= '0;
+            triggers <= '0;
+            completions <= '0;
+            moved_bytes <= '0;
+            guards <= '0;
+            denials <= '0;
+            saturations <= '0;
+            release_refusals <= '0;
+            hits <= '0;
+            hit_total <= '0;
+            misses <= '0;
+            index_overflows <= '0;
+            results_lost <= '0;
+            completions_lost <= '0;
+            dma_errors <= '0;
         end else begin
-            if (events.evict_trigger) n.triggers[0] <= n.triggers[0] + 64'd1;
-            if (events.prefetch_trigger) n.triggers[1] <= n.triggers[1] + 64'd1;
+            if (events.evict_trigger) triggers[0] <= triggers[0] + 64'd1;
+            if (events.prefetch_trigger) triggers[1] <= triggers[1] + 64'd1;
             if (completion_valid) begin
-                n.completions[completion.channel] <= n.completions[completion.channel] + 64'd1;
-                if (completion.error) n.dma_errors <= n.dma_errors + 64'd1;
-                else if (completion.copy) n.bytes[completion.channel] <= n.bytes[completion.channel] + 64'(BLOCK_BYTES);
+                completions[completion.channel] <= completions[completion.channel] + 64'd1;
+                if (completion.error) dma_errors <= dma_errors + 64'd1;
+                else if (completion.copy) moved_bytes[completion.channel] <= moved_bytes[completion.channel] + 64'(BLOCK_BYTES);
             end
-            n.guards <= n.guards + 64'(events.guards);
-            n.denials <= n.denials + 64'(events.denials);
-            n.saturations <= n.saturations + 64'(events.saturations);
-            n.release_refusals <= n.release_refusals + 64'(events.release_refusals);
+            guards <= guards + 64'(events.guards);
+            denials <= denials + 64'(events.denials);
+            saturations <= saturations + 64'(events.saturations);
+            release_refusals <= release_refusals + 64'(events.release_refusals);
             for (int k = 0; k < 4; k++)
-                n.hits[k] <= n.hits[k] + 64'(lookup_counts && lookup_hit && lookup_tier == 2'(k))
+                hits[k] <= hits[k] + 64'(lookup_counts && lookup_hit && lookup_tier == 2'(k))
                                    + 64'(port_counts && port_hit && port_tier == 2'(k));
-            n.hit_total <= n.hit_total + 64'(lookup_counts && lookup_hit) + 64'(port_counts && port_hit);
-            n.misses <= n.misses + 64'(lookup_counts && !lookup_hit) + 64'(port_counts && !port_hit);
-            if (index_overflow) n.index_overflows <= n.index_overflows + 64'd1;
-            if (result_lost) n.results_lost <= n.results_lost + 64'd1;
-            if (completion_lost) n.completions_lost <= n.completions_lost + 64'd1;
+            hit_total <= hit_total + 64'(lookup_counts && lookup_hit) + 64'(port_counts && port_hit);
+            misses <= misses + 64'(lookup_counts && !lookup_hit) + 64'(port_counts && !port_hit);
+            if (index_overflow) index_overflows <= index_overflows + 64'd1;
+            if (result_lost) results_lost <= results_lost + 64'd1;
+            if (completion_lost) completions_lost <= completions_lost + 64'd1;
         end
     end
 
     always_ff @(posedge clk) begin
         if (rst || clear) begin
-            n.busy_cycles <= '0;
-            n.last_command_cycles <= '0;
-            n.step_to_trigger_cycles <= '0;
+            busy_cycles <= '0;
+            last_command_cycles <= '0;
+            step_to_trigger_cycles <= '0;
             first_trigger <= 1'b1;
         end else begin
-            if (busy) n.busy_cycles <= n.busy_cycles + 64'd1;
-            if (ended && command.op != OP_DIGEST) n.last_command_cycles <= 64'(command_cycles);
+            if (busy) busy_cycles <= busy_cycles + 64'd1;
+            if (ended && command.op != OP_DIGEST) last_command_cycles <= 64'(command_cycles);
             if (ended) first_trigger <= 1'b1;
             else if (any_trigger) first_trigger <= 1'b0;
-            if (any_trigger && first_trigger && command.op == OP_STEP) n.step_to_trigger_cycles <= 64'(now - command.stamp);
+            if (any_trigger && first_trigger && command.op == OP_STEP) step_to_trigger_cycles <= 64'(now - command.stamp);
+        end
+    end
+
+    // ---- read window: the low word latches the high word (R1) ----------------------------------------------------------------
+    logic [63:0] value;
+    logic [31:0] latched;
+    logic [5:0]  latched_index;
+
+    always_comb begin
+        value = '0;
+        if (read) begin
+            case (read_addr[8:3])
+                TELE_CURRENT_STEP:             value = 64'(current_step);
+                TELE_STEP_COUNT:               value = step_count;
+                TELE_HOT_COUNT:                value = hot_count;
+                TELE_EVICT_COUNT:              value = evict_count;
+                TELE_PREFETCH_COUNT:           value = prefetch_count;
+                TELE_SHARE_COUNT:              value = share_count;
+                TELE_LAST_VA:                  value = last_va;
+                TELE_LAST_LEN:                 value = last_len;
+                TELE_LAST_TARGET_STEP:         value = last_target_step;
+                TELE_EVICT_TRIGGERS:           value = triggers[0];
+                TELE_PREFETCH_TRIGGERS:        value = triggers[1];
+                TELE_EVICT_COMPLETIONS:        value = completions[0];
+                TELE_PREFETCH_COMPLETIONS:     value = completions[1];
+                TELE_EVICT_BYTES:              value = moved_bytes[0];
+                TELE_PREFETCH_BYTES:           value = moved_bytes[1];
+                TELE_GUARDS:                   value = guards;
+                TELE_DENIALS:                  value = denials;
+                TELE_SATURATIONS:              value = saturations;
+                TELE_RELEASE_REFUSALS:         value = release_refusals;
+                TELE_HITS_T0:                  value = hits[0];
+                TELE_HITS_T1:                  value = hits[1];
+                TELE_HITS_T2:                  value = hits[2];
+                TELE_HITS_T3:                  value = hits[3];
+                TELE_MISSES:                   value = misses;
+                TELE_T1_USED:                  value = 64'(t1_used);
+                TELE_VALID_ENTRIES:            value = 64'(valid_entries);
+                TELE_BUSY_CYCLES:              value = busy_cycles;
+                TELE_LAST_COMMAND_CYCLES:      value = last_command_cycles;
+                TELE_STEP_TO_TRIGGER_CYCLES:   value = step_to_trigger_cycles;
+                TELE_INDEX_OVERFLOWS:          value = index_overflows;
+                TELE_RESULTS_LOST:             value = results_lost;
+                TELE_COMPLETIONS_LOST:         value = completions_lost;
+                TELE_DMA_ERRORS:               value = dma_errors;
+                default: ;
+            endcase
+        end
+        read_data = !read_addr[2] ? value[31:0] : (read_addr[8:3] == latched_index) ? latched : value[63:32];
+    end
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            latched <= '0;
+            latched_index <= '1;
+        end else if (read && !read_addr[2]) begin
+            latched <= value[63:32];
+            latched_index <= read_addr[8:3];
         end
     end
 endmodule

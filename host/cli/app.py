@@ -33,7 +33,7 @@ class App:
 
     # ---- the device ------------------------------------------------------------------------------------------------
     def device(self, changes: bool = True, for_reset: bool = False):
-        """The session's device (`Lockstep` or `Reference`), opened once. `changes`: its state must be stored at the end."""
+        """The session's device (`Lockstep` or `Reference`), opened once. `changes`: its state has to be stored."""
         if self._device is None:
             if self.trace and self.target.kind == "model":
                 raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
@@ -106,7 +106,13 @@ class App:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
             yield lambda done, total, text="": bar.update(task, completed=done, total=total, description=text)

@@ -18,8 +18,9 @@ from .values import EXISTING, Number
 def run(ctx, file):
     """Run a script: one kvfpga command a line, # comments. `-` reads it from standard input.
 
-    It goes on past a line that the device refuses or that cannot be understood, and stops where the target fails or where
-    hardware and reference differ. The exit code is the worst of its lines. The session is stored once, at the end.
+    It goes on past a line that the device refuses or that cannot be understood, and stops where the target fails or
+    where hardware and reference differ. The exit code is the worst of its lines. The session is stored once, at the
+    end.
     """
     app: App = ctx.obj
     commands = ctx.parent.command

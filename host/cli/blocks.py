@@ -33,8 +33,8 @@ def load(app: App, file, data, **options):
     kvfpga load --request 0xA001 --layer 12 --head 0 --tokens 0:31 --va 0x7f001000
     kvfpga load blocks.csv
 
-    With --json a file gives one object: {"command": "load", "code": the first refusal or "OK", "matched": blocks loaded,
-    "index": null, "cycles", "triggers", "checked", "loaded": [{"row", "code", "index"}…]}.
+    With --json a file gives one object: {"command": "load", "code": the first refusal or "OK", "matched": blocks
+    loaded, "index": null, "cycles", "triggers", "checked", "loaded": [{"row", "code", "index"}…]}.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if file:
@@ -80,7 +80,7 @@ def _load_file(app: App, file: Path) -> None:
 
 
 def _write_content(device, result: Result, content: bytes | None) -> None:
-    """The bytes of a block that was just loaded go to where it landed: where T1 was full that is not the tier asked for."""
+    """The bytes of a block that was just loaded go to where it landed, which is not always the tier asked for."""
     if content is not None and result.code == "OK":
         device.memory_write(device.entry(result.index)["phys_addr"], content)
 
@@ -106,7 +106,9 @@ def _range_command(kind, text: str):
 
 hot = _range_command(cmd.Hot, "Pin the blocks that overlap LEN bytes at VA: they are wanted now.")
 evict = _range_command(cmd.Evict, "Send the blocks that overlap LEN bytes at VA out of T1.")
-share = _range_command(cmd.Share, "One more user of the blocks that overlap LEN bytes at VA: they become shared prefix.")
+share = _range_command(
+    cmd.Share, "One more user of the blocks that overlap LEN bytes at VA: they become shared prefix."
+)
 release = _range_command(cmd.Release, "One user less of the blocks that overlap LEN bytes at VA.")
 
 

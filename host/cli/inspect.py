@@ -30,7 +30,8 @@ def dump(app: App):
         rows = [
             (
                 e["index"], f"{e['request_id']:#06x}", e["layer"], e["head"], f"{e['token_start']}:{e['token_end']}",
-                output.tier(e["tier"]), f"{e['va']:#x}", e["priority"], e["access_step"], e["ref_count"], e["R"], e["F"],
+                output.tier(e["tier"]), f"{e['va']:#x}", e["priority"], e["access_step"], e["ref_count"],
+                e["R"], e["F"],
                 " ".join(flag for flag in ("prefix", "dirty", "pinned", "inflight", "armed") if e[flag]),
             )
             for e in entries
@@ -75,7 +76,7 @@ def info(app: App):
 @click.command()
 @click.pass_obj
 def verify(app: App):
-    """Read the whole device back and compare it with the reference: entries, settings, counters, bytes of all blocks."""
+    """Read the whole device back and compare it with the reference: entries, settings, counters, bytes of blocks."""
     device = app.device(changes=False)
     with app.progress("verifying") as update:
         found = device.verify(update)
@@ -88,8 +89,9 @@ def verify(app: App):
     if app.json:
         output.print_json(
             {
-                "command": "verify", "code": "OK", "matched": device.telemetry()["valid_entries"], "checked": has_hardware,
-                "entries": found.entries, "blocks": found.blocks, "bytes": found.blocks * found.block_bytes, "differences": 0,
+                "command": "verify", "code": "OK", "matched": device.telemetry()["valid_entries"],
+                "checked": has_hardware, "entries": found.entries, "blocks": found.blocks,
+                "bytes": found.blocks * found.block_bytes, "differences": 0,
             }
         )  # fmt: skip
 

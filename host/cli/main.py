@@ -1,7 +1,7 @@
 """`kvfpga`: the options before the command, and how everything ends (contract section 8).
 
-Exit codes: 0 done · 1 the device refused (ERR_…) · 2 usage · 3 target unreachable or bus error · 4 hardware and reference
-model differ. Results go to stdout, everything else to stderr.
+Exit codes: 0 done · 1 the device refused (ERR_…) · 2 usage · 3 target unreachable or bus error · 4 hardware and
+reference model differ. Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def complain(error: KvfpgaError) -> None:
 @click.version_option(package_name="kvfpga")
 @click.pass_context
 def cli(ctx, target, entries, lanes, session, as_json, no_check, trace):
-    """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between memory
-    tiers by itself. Every command is checked against a reference model.
+    """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between
+    memory tiers by itself. Every command is checked against a reference model.
 
     The device lives on between commands:
 

@@ -1,4 +1,4 @@
-"""How results look: one JSON object a line for scripts (contract section 8, to the letter), lines and tables for people."""
+"""How results look: JSON objects for scripts (contract section 8, to the letter), lines and tables for people."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def print_result(name: str, result: Result, checked: bool) -> None:
     parts = [f"{name}: OK"]
     if name == "lookup":
         parts.append(
-            f"block {result.index} in {tier(result.tier)} at {result.phys_addr:#x}" if result.index is not None else "miss"
+            f"block {result.index} in {tier(result.tier)} at {result.phys_addr:#x}"
+            if result.index is not None
+            else "miss"
         )
     elif name == "load":
         parts.append(f"block {result.index}")

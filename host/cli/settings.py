@@ -56,7 +56,9 @@ def _program(app: App, values: dict[str, int]) -> None:
 
 @click.command()
 @click.option("--t1-capacity", type=NUMBER, help="Blocks that fit into T1, 0-ENTRIES.")
-@click.option("--evict-tier", type=click.Choice(["2", "3"]), help="Where evicted blocks go; only while no block is loaded.")
+@click.option(
+    "--evict-tier", type=click.Choice(["2", "3"]), help="Where evicted blocks go; only while no block is loaded."
+)
 @click.option("--strict", type=click.Choice(["0", "1"]), help="1: a command waits for the DMA of the one before.")
 @click.option("--contend-policy", type=click.Choice(["0", "1"]), help="DMA channels: 0 take turns, 1 evictions first.")
 @click.option("--clear-counters", is_flag=True, help="Set all counters of the telemetry to zero.")

@@ -60,16 +60,17 @@ async def a_64_bit_doorbell_on_a_full_fifo(dut):
 
 @cocotb.test()
 async def no_command_is_lost(dut):
-    """R5: 400 random doorbells as fast as they go, results read at the same time: one result for each accepted, in order."""
-    bench = await filled(dut, seed=3, blocks=100, tier=0, pause=0.15)
+    """R5: 600 random doorbells as fast as they go, results read in between: one result for each accepted, in order."""
+    bench = await filled(dut, seed=3, blocks=150, tier=0)
+    bench.pause(0.1)
     while await bench.result():
         pass
     accepted, refused, results = [], 0, []
     step = 0
-    for _ in range(400):
+    for _ in range(600):
         step += 1
         command, code, opcode = bench.random.choice([
-            (Step(step), Code.OK, Opcode.STEP), (ShareIndex(7), Code.OK, Opcode.SHARE_INDEX),
+            *[(Step(step), Code.OK, Opcode.STEP)] * 8, (ShareIndex(7), Code.OK, Opcode.SHARE_INDEX),
             (ReleaseIndex(250), Code.ERR_NOT_FOUND, Opcode.RELEASE_INDEX), (Set("WINDOW", 256), Code.ERR_RANGE, Opcode.SET),
             (UnloadRequest(1 << 16), Code.ERR_RANGE, Opcode.UNLOAD_REQUEST), (Lookup(1, 0, 0, 64), Code.OK, Opcode.LOOKUP),
         ])  # fmt: skip
@@ -84,7 +85,7 @@ async def no_command_is_lost(dut):
     while found := await bench.result():
         results.append(found[:2])
     assert results == accepted
-    assert refused > 20 and len(accepted) > 200, "the FIFO was never full"
+    assert refused > 20 and len(accepted) > 150, (refused, len(accepted))
     assert await bench.get("T_RESULTS_LOST") == 0
     await bench.finish()
 
@@ -143,6 +144,7 @@ async def the_interrupt(dut):
     assert not dut.irq.value
     await bench.ring(Step(5))
     await bench.idle()
+    await bench.clocks(2)  # on its way into the queue
     assert dut.irq.value
     await bench.finish()
 
@@ -165,10 +167,11 @@ async def soft_reset_while_blocks_move(dut):
     bench.pause(0.25)
     await bench.ring(Evict(VA, 6 * BLOCK))
     await bench.ring(Prefetch(VA + 6 * BLOCK, 3 * BLOCK, 0))
-    for n in range(20):
-        await bench.ring(Step(n)) if n < 8 else await bench.clocks(40)
-    assert not bench.memory.quiet(), "nothing is under way"
-    assert bench.memory.both, "only one channel is"
+    for n in range(8):
+        await bench.ring(Step(n))
+    while bench.memory.both < 1500:
+        await bench.clocks(1)
+    assert not bench.memory.quiet()
     await bench.write32(CTRL, 5)
     draining = 0
     while await bench.get("STATUS") >> 2 & 1:
@@ -180,8 +183,9 @@ async def soft_reset_while_blocks_move(dut):
     assert draining >= 3, "it did not wait for the DMA"
     await bench.idle()
     assert bench.memory.quiet()
-    for name in ("SCRATCH", "LOAD_VA", "IRQ_ENABLE", "ERROR", "RESULT_STATUS", "COMPLETION_LEVEL", "LOAD_ID"):
+    for name in ("SCRATCH", "LOAD_VA", "IRQ_ENABLE", "ERROR", "COMPLETION_LEVEL", "LOAD_ID"):
         assert await bench.get(name) == 0, name
+    assert await bench.result() is None and await bench.completions() == []
     assert (await bench.get("WEIGHT_R"), await bench.get("EVICT_THRESH"), await bench.get("CTRL")) == (1, 0x1000, 4)
     for name in TELEMETRY:
         assert name == "busy_cycles" or await bench.get(f"T_{name.upper()}") == 0, name

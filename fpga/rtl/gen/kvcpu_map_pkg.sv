@@ -53,6 +53,41 @@ package kvcpu_map_pkg;
     localparam logic [4:0] SET_TIER_BASE2 = 5'd13;
     localparam logic [4:0] SET_TIER_BASE3 = 5'd14;
 
+    // telemetry counters, by their place in the window
+    localparam logic [5:0] TELE_CURRENT_STEP = 6'd0;
+    localparam logic [5:0] TELE_STEP_COUNT = 6'd1;
+    localparam logic [5:0] TELE_HOT_COUNT = 6'd2;
+    localparam logic [5:0] TELE_EVICT_COUNT = 6'd3;
+    localparam logic [5:0] TELE_PREFETCH_COUNT = 6'd4;
+    localparam logic [5:0] TELE_SHARE_COUNT = 6'd5;
+    localparam logic [5:0] TELE_LAST_VA = 6'd6;
+    localparam logic [5:0] TELE_LAST_LEN = 6'd7;
+    localparam logic [5:0] TELE_LAST_TARGET_STEP = 6'd8;
+    localparam logic [5:0] TELE_EVICT_TRIGGERS = 6'd9;
+    localparam logic [5:0] TELE_PREFETCH_TRIGGERS = 6'd10;
+    localparam logic [5:0] TELE_EVICT_COMPLETIONS = 6'd11;
+    localparam logic [5:0] TELE_PREFETCH_COMPLETIONS = 6'd12;
+    localparam logic [5:0] TELE_EVICT_BYTES = 6'd13;
+    localparam logic [5:0] TELE_PREFETCH_BYTES = 6'd14;
+    localparam logic [5:0] TELE_GUARDS = 6'd15;
+    localparam logic [5:0] TELE_DENIALS = 6'd16;
+    localparam logic [5:0] TELE_SATURATIONS = 6'd17;
+    localparam logic [5:0] TELE_RELEASE_REFUSALS = 6'd18;
+    localparam logic [5:0] TELE_HITS_T0 = 6'd19;
+    localparam logic [5:0] TELE_HITS_T1 = 6'd20;
+    localparam logic [5:0] TELE_HITS_T2 = 6'd21;
+    localparam logic [5:0] TELE_HITS_T3 = 6'd22;
+    localparam logic [5:0] TELE_MISSES = 6'd23;
+    localparam logic [5:0] TELE_T1_USED = 6'd24;
+    localparam logic [5:0] TELE_VALID_ENTRIES = 6'd25;
+    localparam logic [5:0] TELE_BUSY_CYCLES = 6'd26;
+    localparam logic [5:0] TELE_LAST_COMMAND_CYCLES = 6'd27;
+    localparam logic [5:0] TELE_STEP_TO_TRIGGER_CYCLES = 6'd28;
+    localparam logic [5:0] TELE_INDEX_OVERFLOWS = 6'd29;
+    localparam logic [5:0] TELE_RESULTS_LOST = 6'd30;
+    localparam logic [5:0] TELE_COMPLETIONS_LOST = 6'd31;
+    localparam logic [5:0] TELE_DMA_ERRORS = 6'd32;
+
     // ERROR.code (R4)
     localparam logic [3:0] BUSERR_NONE = 4'd0;
     localparam logic [3:0] BUSERR_UNMAPPED = 4'd1;

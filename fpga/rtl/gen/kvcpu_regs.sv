@@ -54,10 +54,12 @@ module kvcpu_regs (
     assign s_cpuif_wr_err = cpuif_wr_err;
 
     logic cpuif_req_masked;
+    logic external_pending;
 
     // Read & write latencies are balanced. Stalls not required
-    assign cpuif_req_stall_rd = '0;
-    assign cpuif_req_stall_wr = '0;
+    // except if external
+    assign cpuif_req_stall_rd = external_pending;
+    assign cpuif_req_stall_wr = external_pending;
     assign cpuif_req_masked = cpuif_req
                             & !(!cpuif_req_is_wr & cpuif_req_stall_rd)
                             & !(cpuif_req_is_wr & cpuif_req_stall_wr);
@@ -130,39 +132,7 @@ module kvcpu_regs (
         logic [1:0] RESULT_PHYS;
         logic RESULT_INDEX;
         logic RESULT_CYCLES;
-        logic [1:0] T_CURRENT_STEP;
-        logic [1:0] T_STEP_COUNT;
-        logic [1:0] T_HOT_COUNT;
-        logic [1:0] T_EVICT_COUNT;
-        logic [1:0] T_PREFETCH_COUNT;
-        logic [1:0] T_SHARE_COUNT;
-        logic [1:0] T_LAST_VA;
-        logic [1:0] T_LAST_LEN;
-        logic [1:0] T_LAST_TARGET_STEP;
-        logic [1:0] T_EVICT_TRIGGERS;
-        logic [1:0] T_PREFETCH_TRIGGERS;
-        logic [1:0] T_EVICT_COMPLETIONS;
-        logic [1:0] T_PREFETCH_COMPLETIONS;
-        logic [1:0] T_EVICT_BYTES;
-        logic [1:0] T_PREFETCH_BYTES;
-        logic [1:0] T_GUARDS;
-        logic [1:0] T_DENIALS;
-        logic [1:0] T_SATURATIONS;
-        logic [1:0] T_RELEASE_REFUSALS;
-        logic [1:0] T_HITS_T0;
-        logic [1:0] T_HITS_T1;
-        logic [1:0] T_HITS_T2;
-        logic [1:0] T_HITS_T3;
-        logic [1:0] T_MISSES;
-        logic [1:0] T_T1_USED;
-        logic [1:0] T_VALID_ENTRIES;
-        logic [1:0] T_BUSY_CYCLES;
-        logic [1:0] T_LAST_COMMAND_CYCLES;
-        logic [1:0] T_STEP_TO_TRIGGER_CYCLES;
-        logic [1:0] T_INDEX_OVERFLOWS;
-        logic [1:0] T_RESULTS_LOST;
-        logic [1:0] T_COMPLETIONS_LOST;
-        logic [1:0] T_DMA_ERRORS;
+        logic TELEMETRY;
         logic [1:0] TIER_BASE0;
         logic [1:0] TIER_BASE1;
         logic [1:0] TIER_BASE2;
@@ -172,6 +142,8 @@ module kvcpu_regs (
     } decoded_reg_strb_t;
     decoded_reg_strb_t decoded_reg_strb;
     logic decoded_err;
+    logic decoded_req_is_external;
+
     logic [15:0] decoded_addr;
     logic decoded_req;
     logic decoded_req_is_wr;
@@ -181,8 +153,12 @@ module kvcpu_regs (
     always_comb begin
         automatic logic is_valid_addr;
         automatic logic is_valid_rw;
+        automatic logic is_external;
+        is_external = '0;
         is_valid_addr = '0;
         is_valid_rw = '0;
+        decoded_reg_strb = '0;
+        if (cpuif_req_masked) begin
         decoded_reg_strb.STEP_FAST = cpuif_req_masked & (cpuif_addr == 16'h0);
         is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h0);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h0);
@@ -453,204 +429,10 @@ module kvcpu_regs (
         decoded_reg_strb.RESULT_CYCLES = cpuif_req_masked & (cpuif_addr == 16'h674) & !cpuif_req_is_wr;
         is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h674);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h674) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_CURRENT_STEP[0] = cpuif_req_masked & (cpuif_addr == 16'h800) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h800);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h800) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_CURRENT_STEP[1] = cpuif_req_masked & (cpuif_addr == 16'h804) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h804);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h804) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_STEP_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h808) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h808);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h808) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_STEP_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h80c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h80c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h80c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HOT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h810) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h810);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h810) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HOT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h814) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h814);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h814) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h818) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h818);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h818) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h81c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h81c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h81c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h820) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h820);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h820) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h824) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h824);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h824) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_SHARE_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h828) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h828);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h828) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_SHARE_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h82c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h82c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h82c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_VA[0] = cpuif_req_masked & (cpuif_addr == 16'h830) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h830);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h830) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_VA[1] = cpuif_req_masked & (cpuif_addr == 16'h834) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h834);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h834) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_LEN[0] = cpuif_req_masked & (cpuif_addr == 16'h838) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h838);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h838) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_LEN[1] = cpuif_req_masked & (cpuif_addr == 16'h83c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h83c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h83c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_TARGET_STEP[0] = cpuif_req_masked & (cpuif_addr == 16'h840) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h840);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h840) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_TARGET_STEP[1] = cpuif_req_masked & (cpuif_addr == 16'h844) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h844);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h844) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_TRIGGERS[0] = cpuif_req_masked & (cpuif_addr == 16'h848) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h848);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h848) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_TRIGGERS[1] = cpuif_req_masked & (cpuif_addr == 16'h84c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h84c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h84c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_TRIGGERS[0] = cpuif_req_masked & (cpuif_addr == 16'h850) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h850);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h850) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_TRIGGERS[1] = cpuif_req_masked & (cpuif_addr == 16'h854) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h854);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h854) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_COMPLETIONS[0] = cpuif_req_masked & (cpuif_addr == 16'h858) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h858);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h858) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_COMPLETIONS[1] = cpuif_req_masked & (cpuif_addr == 16'h85c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h85c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h85c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_COMPLETIONS[0] = cpuif_req_masked & (cpuif_addr == 16'h860) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h860);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h860) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_COMPLETIONS[1] = cpuif_req_masked & (cpuif_addr == 16'h864) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h864);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h864) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_BYTES[0] = cpuif_req_masked & (cpuif_addr == 16'h868) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h868);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h868) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_EVICT_BYTES[1] = cpuif_req_masked & (cpuif_addr == 16'h86c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h86c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h86c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_BYTES[0] = cpuif_req_masked & (cpuif_addr == 16'h870) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h870);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h870) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_PREFETCH_BYTES[1] = cpuif_req_masked & (cpuif_addr == 16'h874) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h874);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h874) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_GUARDS[0] = cpuif_req_masked & (cpuif_addr == 16'h878) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h878);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h878) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_GUARDS[1] = cpuif_req_masked & (cpuif_addr == 16'h87c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h87c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h87c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_DENIALS[0] = cpuif_req_masked & (cpuif_addr == 16'h880) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h880);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h880) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_DENIALS[1] = cpuif_req_masked & (cpuif_addr == 16'h884) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h884);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h884) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_SATURATIONS[0] = cpuif_req_masked & (cpuif_addr == 16'h888) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h888);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h888) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_SATURATIONS[1] = cpuif_req_masked & (cpuif_addr == 16'h88c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h88c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h88c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_RELEASE_REFUSALS[0] = cpuif_req_masked & (cpuif_addr == 16'h890) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h890);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h890) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_RELEASE_REFUSALS[1] = cpuif_req_masked & (cpuif_addr == 16'h894) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h894);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h894) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T0[0] = cpuif_req_masked & (cpuif_addr == 16'h898) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h898);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h898) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T0[1] = cpuif_req_masked & (cpuif_addr == 16'h89c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h89c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h89c) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T1[0] = cpuif_req_masked & (cpuif_addr == 16'h8a0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8a0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8a0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T1[1] = cpuif_req_masked & (cpuif_addr == 16'h8a4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8a4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8a4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T2[0] = cpuif_req_masked & (cpuif_addr == 16'h8a8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8a8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8a8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T2[1] = cpuif_req_masked & (cpuif_addr == 16'h8ac) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8ac);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8ac) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T3[0] = cpuif_req_masked & (cpuif_addr == 16'h8b0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8b0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8b0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_HITS_T3[1] = cpuif_req_masked & (cpuif_addr == 16'h8b4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8b4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8b4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_MISSES[0] = cpuif_req_masked & (cpuif_addr == 16'h8b8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8b8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8b8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_MISSES[1] = cpuif_req_masked & (cpuif_addr == 16'h8bc) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8bc);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8bc) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_T1_USED[0] = cpuif_req_masked & (cpuif_addr == 16'h8c0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8c0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8c0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_T1_USED[1] = cpuif_req_masked & (cpuif_addr == 16'h8c4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8c4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8c4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_VALID_ENTRIES[0] = cpuif_req_masked & (cpuif_addr == 16'h8c8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8c8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8c8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_VALID_ENTRIES[1] = cpuif_req_masked & (cpuif_addr == 16'h8cc) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8cc);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8cc) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_BUSY_CYCLES[0] = cpuif_req_masked & (cpuif_addr == 16'h8d0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8d0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8d0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_BUSY_CYCLES[1] = cpuif_req_masked & (cpuif_addr == 16'h8d4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8d4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8d4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_COMMAND_CYCLES[0] = cpuif_req_masked & (cpuif_addr == 16'h8d8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8d8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8d8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_LAST_COMMAND_CYCLES[1] = cpuif_req_masked & (cpuif_addr == 16'h8dc) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8dc);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8dc) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_STEP_TO_TRIGGER_CYCLES[0] = cpuif_req_masked & (cpuif_addr == 16'h8e0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8e0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8e0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_STEP_TO_TRIGGER_CYCLES[1] = cpuif_req_masked & (cpuif_addr == 16'h8e4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8e4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8e4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_INDEX_OVERFLOWS[0] = cpuif_req_masked & (cpuif_addr == 16'h8e8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8e8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8e8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_INDEX_OVERFLOWS[1] = cpuif_req_masked & (cpuif_addr == 16'h8ec) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8ec);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8ec) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_RESULTS_LOST[0] = cpuif_req_masked & (cpuif_addr == 16'h8f0) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8f0);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8f0) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_RESULTS_LOST[1] = cpuif_req_masked & (cpuif_addr == 16'h8f4) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8f4);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8f4) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_COMPLETIONS_LOST[0] = cpuif_req_masked & (cpuif_addr == 16'h8f8) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8f8);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8f8) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_COMPLETIONS_LOST[1] = cpuif_req_masked & (cpuif_addr == 16'h8fc) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8fc);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8fc) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_DMA_ERRORS[0] = cpuif_req_masked & (cpuif_addr == 16'h900) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h900);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h900) & !cpuif_req_is_wr;
-        decoded_reg_strb.T_DMA_ERRORS[1] = cpuif_req_masked & (cpuif_addr == 16'h904) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h904);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h904) & !cpuif_req_is_wr;
+        decoded_reg_strb.TELEMETRY = cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
+        is_valid_addr |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
         decoded_reg_strb.TIER_BASE0[0] = cpuif_req_masked & (cpuif_addr == 16'h1000);
         is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h1000);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h1000);
@@ -684,7 +466,25 @@ module kvcpu_regs (
         decoded_reg_strb.COMPLETION_LEVEL = cpuif_req_masked & (cpuif_addr == 16'h1028) & !cpuif_req_is_wr;
         is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h1028);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h1028) & !cpuif_req_is_wr;
+        end
         decoded_err = (~is_valid_addr | (is_valid_addr & ~is_valid_rw)) & decoded_req;
+        decoded_req_is_external = is_external;
+    end
+    logic external_wr_ack;
+    logic external_rd_ack;
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            external_pending <= '0;
+        end else begin
+            if(decoded_req_is_external & ~external_wr_ack & ~external_rd_ack) external_pending <= '1;
+            else if(external_wr_ack | external_rd_ack) external_pending <= '0;
+            `ifndef SYNTHESIS
+                assert_bad_ext_wr_ack: assert(!external_wr_ack || (external_pending | decoded_req_is_external))
+                    else $error("An external wr_ack strobe was asserted when no external request was active");
+                assert_bad_ext_rd_ack: assert(!external_rd_ack || (external_pending | decoded_req_is_external))
+                    else $error("An external rd_ack strobe was asserted when no external request was active");
+            `endif
+        end
     end
 
     // Pass down signals to next stage
@@ -3314,6 +3114,12 @@ module kvcpu_regs (
     assign hwif_out.DIGEST_END.value.value = field_storage.DIGEST_END.value.value;
     assign hwif_out.DIGEST_END.value.swmod = decoded_reg_strb.DIGEST_END && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     assign hwif_out.RESULT_CYCLES.value.swacc = decoded_reg_strb.RESULT_CYCLES;
+    // External region: kvcpu_space.BAR0.TELEMETRY
+    assign hwif_out.TELEMETRY.req = decoded_reg_strb.TELEMETRY;
+    assign hwif_out.TELEMETRY.addr = decoded_addr[8:0];
+    assign hwif_out.TELEMETRY.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.TELEMETRY.wr_data = decoded_wr_data;
+    assign hwif_out.TELEMETRY.wr_biten = decoded_wr_biten;
     // Field: kvcpu_space.BAR0.TIER_BASE0.value
     always_comb begin
         automatic logic [63:0] next_c;
@@ -3508,105 +3314,6 @@ module kvcpu_regs (
         } RESULT_PHYS;
         struct packed {
             logic [63:0] data;
-        } T_CURRENT_STEP;
-        struct packed {
-            logic [63:0] data;
-        } T_STEP_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } T_HOT_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } T_EVICT_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } T_PREFETCH_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } T_SHARE_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } T_LAST_VA;
-        struct packed {
-            logic [63:0] data;
-        } T_LAST_LEN;
-        struct packed {
-            logic [63:0] data;
-        } T_LAST_TARGET_STEP;
-        struct packed {
-            logic [63:0] data;
-        } T_EVICT_TRIGGERS;
-        struct packed {
-            logic [63:0] data;
-        } T_PREFETCH_TRIGGERS;
-        struct packed {
-            logic [63:0] data;
-        } T_EVICT_COMPLETIONS;
-        struct packed {
-            logic [63:0] data;
-        } T_PREFETCH_COMPLETIONS;
-        struct packed {
-            logic [63:0] data;
-        } T_EVICT_BYTES;
-        struct packed {
-            logic [63:0] data;
-        } T_PREFETCH_BYTES;
-        struct packed {
-            logic [63:0] data;
-        } T_GUARDS;
-        struct packed {
-            logic [63:0] data;
-        } T_DENIALS;
-        struct packed {
-            logic [63:0] data;
-        } T_SATURATIONS;
-        struct packed {
-            logic [63:0] data;
-        } T_RELEASE_REFUSALS;
-        struct packed {
-            logic [63:0] data;
-        } T_HITS_T0;
-        struct packed {
-            logic [63:0] data;
-        } T_HITS_T1;
-        struct packed {
-            logic [63:0] data;
-        } T_HITS_T2;
-        struct packed {
-            logic [63:0] data;
-        } T_HITS_T3;
-        struct packed {
-            logic [63:0] data;
-        } T_MISSES;
-        struct packed {
-            logic [63:0] data;
-        } T_T1_USED;
-        struct packed {
-            logic [63:0] data;
-        } T_VALID_ENTRIES;
-        struct packed {
-            logic [63:0] data;
-        } T_BUSY_CYCLES;
-        struct packed {
-            logic [63:0] data;
-        } T_LAST_COMMAND_CYCLES;
-        struct packed {
-            logic [63:0] data;
-        } T_STEP_TO_TRIGGER_CYCLES;
-        struct packed {
-            logic [63:0] data;
-        } T_INDEX_OVERFLOWS;
-        struct packed {
-            logic [63:0] data;
-        } T_RESULTS_LOST;
-        struct packed {
-            logic [63:0] data;
-        } T_COMPLETIONS_LOST;
-        struct packed {
-            logic [63:0] data;
-        } T_DMA_ERRORS;
-        struct packed {
-            logic [63:0] data;
         } TIER_BASE0;
         struct packed {
             logic [63:0] data;
@@ -3754,171 +3461,6 @@ module kvcpu_regs (
         end
     end
     always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_CURRENT_STEP[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_CURRENT_STEP.data[63:0] <= hwif_in.T_CURRENT_STEP.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_STEP_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_STEP_COUNT.data[63:0] <= hwif_in.T_STEP_COUNT.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_HOT_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_HOT_COUNT.data[63:0] <= hwif_in.T_HOT_COUNT.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_EVICT_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_EVICT_COUNT.data[63:0] <= hwif_in.T_EVICT_COUNT.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_PREFETCH_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_PREFETCH_COUNT.data[63:0] <= hwif_in.T_PREFETCH_COUNT.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_SHARE_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_SHARE_COUNT.data[63:0] <= hwif_in.T_SHARE_COUNT.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_LAST_VA[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_LAST_VA.data[63:0] <= hwif_in.T_LAST_VA.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_LAST_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_LAST_LEN.data[63:0] <= hwif_in.T_LAST_LEN.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_LAST_TARGET_STEP[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_LAST_TARGET_STEP.data[63:0] <= hwif_in.T_LAST_TARGET_STEP.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_EVICT_TRIGGERS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_EVICT_TRIGGERS.data[63:0] <= hwif_in.T_EVICT_TRIGGERS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_PREFETCH_TRIGGERS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_PREFETCH_TRIGGERS.data[63:0] <= hwif_in.T_PREFETCH_TRIGGERS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_EVICT_COMPLETIONS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_EVICT_COMPLETIONS.data[63:0] <= hwif_in.T_EVICT_COMPLETIONS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_PREFETCH_COMPLETIONS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_PREFETCH_COMPLETIONS.data[63:0] <= hwif_in.T_PREFETCH_COMPLETIONS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_EVICT_BYTES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_EVICT_BYTES.data[63:0] <= hwif_in.T_EVICT_BYTES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_PREFETCH_BYTES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_PREFETCH_BYTES.data[63:0] <= hwif_in.T_PREFETCH_BYTES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_GUARDS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_GUARDS.data[63:0] <= hwif_in.T_GUARDS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_DENIALS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_DENIALS.data[63:0] <= hwif_in.T_DENIALS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_SATURATIONS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_SATURATIONS.data[63:0] <= hwif_in.T_SATURATIONS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_RELEASE_REFUSALS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_RELEASE_REFUSALS.data[63:0] <= hwif_in.T_RELEASE_REFUSALS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_HITS_T0[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_HITS_T0.data[63:0] <= hwif_in.T_HITS_T0.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_HITS_T1[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_HITS_T1.data[63:0] <= hwif_in.T_HITS_T1.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_HITS_T2[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_HITS_T2.data[63:0] <= hwif_in.T_HITS_T2.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_HITS_T3[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_HITS_T3.data[63:0] <= hwif_in.T_HITS_T3.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_MISSES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_MISSES.data[63:0] <= hwif_in.T_MISSES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_T1_USED[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_T1_USED.data[63:0] <= hwif_in.T_T1_USED.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_VALID_ENTRIES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_VALID_ENTRIES.data[63:0] <= hwif_in.T_VALID_ENTRIES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_BUSY_CYCLES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_BUSY_CYCLES.data[63:0] <= hwif_in.T_BUSY_CYCLES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_LAST_COMMAND_CYCLES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_LAST_COMMAND_CYCLES.data[63:0] <= hwif_in.T_LAST_COMMAND_CYCLES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_STEP_TO_TRIGGER_CYCLES[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_STEP_TO_TRIGGER_CYCLES.data[63:0] <= hwif_in.T_STEP_TO_TRIGGER_CYCLES.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_INDEX_OVERFLOWS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_INDEX_OVERFLOWS.data[63:0] <= hwif_in.T_INDEX_OVERFLOWS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_RESULTS_LOST[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_RESULTS_LOST.data[63:0] <= hwif_in.T_RESULTS_LOST.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_COMPLETIONS_LOST[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_COMPLETIONS_LOST.data[63:0] <= hwif_in.T_COMPLETIONS_LOST.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if(decoded_reg_strb.T_DMA_ERRORS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.T_DMA_ERRORS.data[63:0] <= hwif_in.T_DMA_ERRORS.value.next;
-        end
-    end
-    always_ff @(posedge clk) begin
         if(decoded_reg_strb.TIER_BASE0[0] && !decoded_req_is_wr) begin
             rbuf_storage.TIER_BASE0.data[63:0] <= field_storage.TIER_BASE0.value.value;
         end
@@ -3954,16 +3496,42 @@ module kvcpu_regs (
     //--------------------------------------------------------------------------
     // Write response
     //--------------------------------------------------------------------------
-    assign cpuif_wr_ack = decoded_req & decoded_req_is_wr;
+    always_comb begin
+        automatic logic wr_ack;
+        wr_ack = '0;
+        wr_ack |= hwif_in.TELEMETRY.wr_ack;
+        external_wr_ack = wr_ack;
+    end
+    assign cpuif_wr_ack = external_wr_ack | (decoded_req & decoded_req_is_wr & ~decoded_req_is_external);
     // Writes are always granted with no error response
     assign cpuif_wr_err = decoded_err;
 
     //--------------------------------------------------------------------------
     // Readback
     //--------------------------------------------------------------------------
+    logic readback_external_rd_ack_c;
+    always_comb begin
+        automatic logic rd_ack;
+        rd_ack = '0;
+        rd_ack |= hwif_in.TELEMETRY.rd_ack;
+        readback_external_rd_ack_c = rd_ack;
+    end
+
+    logic readback_external_rd_ack;
+
+    assign readback_external_rd_ack = readback_external_rd_ack_c;
 
     logic [15:0] rd_mux_addr;
-    assign rd_mux_addr = decoded_addr;
+    logic [15:0] pending_rd_addr;
+    // Hold read mux address to guarantee it is stable throughout any external accesses
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            pending_rd_addr <= '0;
+        end else begin
+            if(decoded_req) pending_rd_addr <= decoded_addr;
+        end
+    end
+    assign rd_mux_addr = decoded_req ? decoded_addr : pending_rd_addr;
 
     logic readback_err;
     logic readback_done;
@@ -3971,6 +3539,7 @@ module kvcpu_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
+        if (decoded_req) begin
         if(rd_mux_addr == 16'h0) begin
             readback_data_var[31:0] = field_storage.STEP_FAST.value.value;
         end
@@ -4263,203 +3832,8 @@ module kvcpu_regs (
         if(rd_mux_addr == 16'h674) begin
             readback_data_var[31:0] = hwif_in.RESULT_CYCLES.value.next;
         end
-        if(rd_mux_addr == 16'h800) begin
-            readback_data_var[31:0] = hwif_in.T_CURRENT_STEP.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h804) begin
-            readback_data_var = rbuf_storage.T_CURRENT_STEP.data[63:32];
-        end
-        if(rd_mux_addr == 16'h808) begin
-            readback_data_var[31:0] = hwif_in.T_STEP_COUNT.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h80c) begin
-            readback_data_var = rbuf_storage.T_STEP_COUNT.data[63:32];
-        end
-        if(rd_mux_addr == 16'h810) begin
-            readback_data_var[31:0] = hwif_in.T_HOT_COUNT.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h814) begin
-            readback_data_var = rbuf_storage.T_HOT_COUNT.data[63:32];
-        end
-        if(rd_mux_addr == 16'h818) begin
-            readback_data_var[31:0] = hwif_in.T_EVICT_COUNT.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h81c) begin
-            readback_data_var = rbuf_storage.T_EVICT_COUNT.data[63:32];
-        end
-        if(rd_mux_addr == 16'h820) begin
-            readback_data_var[31:0] = hwif_in.T_PREFETCH_COUNT.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h824) begin
-            readback_data_var = rbuf_storage.T_PREFETCH_COUNT.data[63:32];
-        end
-        if(rd_mux_addr == 16'h828) begin
-            readback_data_var[31:0] = hwif_in.T_SHARE_COUNT.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h82c) begin
-            readback_data_var = rbuf_storage.T_SHARE_COUNT.data[63:32];
-        end
-        if(rd_mux_addr == 16'h830) begin
-            readback_data_var[31:0] = hwif_in.T_LAST_VA.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h834) begin
-            readback_data_var = rbuf_storage.T_LAST_VA.data[63:32];
-        end
-        if(rd_mux_addr == 16'h838) begin
-            readback_data_var[31:0] = hwif_in.T_LAST_LEN.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h83c) begin
-            readback_data_var = rbuf_storage.T_LAST_LEN.data[63:32];
-        end
-        if(rd_mux_addr == 16'h840) begin
-            readback_data_var[31:0] = hwif_in.T_LAST_TARGET_STEP.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h844) begin
-            readback_data_var = rbuf_storage.T_LAST_TARGET_STEP.data[63:32];
-        end
-        if(rd_mux_addr == 16'h848) begin
-            readback_data_var[31:0] = hwif_in.T_EVICT_TRIGGERS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h84c) begin
-            readback_data_var = rbuf_storage.T_EVICT_TRIGGERS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h850) begin
-            readback_data_var[31:0] = hwif_in.T_PREFETCH_TRIGGERS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h854) begin
-            readback_data_var = rbuf_storage.T_PREFETCH_TRIGGERS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h858) begin
-            readback_data_var[31:0] = hwif_in.T_EVICT_COMPLETIONS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h85c) begin
-            readback_data_var = rbuf_storage.T_EVICT_COMPLETIONS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h860) begin
-            readback_data_var[31:0] = hwif_in.T_PREFETCH_COMPLETIONS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h864) begin
-            readback_data_var = rbuf_storage.T_PREFETCH_COMPLETIONS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h868) begin
-            readback_data_var[31:0] = hwif_in.T_EVICT_BYTES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h86c) begin
-            readback_data_var = rbuf_storage.T_EVICT_BYTES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h870) begin
-            readback_data_var[31:0] = hwif_in.T_PREFETCH_BYTES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h874) begin
-            readback_data_var = rbuf_storage.T_PREFETCH_BYTES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h878) begin
-            readback_data_var[31:0] = hwif_in.T_GUARDS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h87c) begin
-            readback_data_var = rbuf_storage.T_GUARDS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h880) begin
-            readback_data_var[31:0] = hwif_in.T_DENIALS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h884) begin
-            readback_data_var = rbuf_storage.T_DENIALS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h888) begin
-            readback_data_var[31:0] = hwif_in.T_SATURATIONS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h88c) begin
-            readback_data_var = rbuf_storage.T_SATURATIONS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h890) begin
-            readback_data_var[31:0] = hwif_in.T_RELEASE_REFUSALS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h894) begin
-            readback_data_var = rbuf_storage.T_RELEASE_REFUSALS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h898) begin
-            readback_data_var[31:0] = hwif_in.T_HITS_T0.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h89c) begin
-            readback_data_var = rbuf_storage.T_HITS_T0.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8a0) begin
-            readback_data_var[31:0] = hwif_in.T_HITS_T1.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8a4) begin
-            readback_data_var = rbuf_storage.T_HITS_T1.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8a8) begin
-            readback_data_var[31:0] = hwif_in.T_HITS_T2.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8ac) begin
-            readback_data_var = rbuf_storage.T_HITS_T2.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8b0) begin
-            readback_data_var[31:0] = hwif_in.T_HITS_T3.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8b4) begin
-            readback_data_var = rbuf_storage.T_HITS_T3.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8b8) begin
-            readback_data_var[31:0] = hwif_in.T_MISSES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8bc) begin
-            readback_data_var = rbuf_storage.T_MISSES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8c0) begin
-            readback_data_var[31:0] = hwif_in.T_T1_USED.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8c4) begin
-            readback_data_var = rbuf_storage.T_T1_USED.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8c8) begin
-            readback_data_var[31:0] = hwif_in.T_VALID_ENTRIES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8cc) begin
-            readback_data_var = rbuf_storage.T_VALID_ENTRIES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8d0) begin
-            readback_data_var[31:0] = hwif_in.T_BUSY_CYCLES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8d4) begin
-            readback_data_var = rbuf_storage.T_BUSY_CYCLES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8d8) begin
-            readback_data_var[31:0] = hwif_in.T_LAST_COMMAND_CYCLES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8dc) begin
-            readback_data_var = rbuf_storage.T_LAST_COMMAND_CYCLES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8e0) begin
-            readback_data_var[31:0] = hwif_in.T_STEP_TO_TRIGGER_CYCLES.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8e4) begin
-            readback_data_var = rbuf_storage.T_STEP_TO_TRIGGER_CYCLES.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8e8) begin
-            readback_data_var[31:0] = hwif_in.T_INDEX_OVERFLOWS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8ec) begin
-            readback_data_var = rbuf_storage.T_INDEX_OVERFLOWS.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8f0) begin
-            readback_data_var[31:0] = hwif_in.T_RESULTS_LOST.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8f4) begin
-            readback_data_var = rbuf_storage.T_RESULTS_LOST.data[63:32];
-        end
-        if(rd_mux_addr == 16'h8f8) begin
-            readback_data_var[31:0] = hwif_in.T_COMPLETIONS_LOST.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h8fc) begin
-            readback_data_var = rbuf_storage.T_COMPLETIONS_LOST.data[63:32];
-        end
-        if(rd_mux_addr == 16'h900) begin
-            readback_data_var[31:0] = hwif_in.T_DMA_ERRORS.value.next[31:0];
-        end
-        if(rd_mux_addr == 16'h904) begin
-            readback_data_var = rbuf_storage.T_DMA_ERRORS.data[63:32];
+        if((rd_mux_addr >= 16'h800) && (rd_mux_addr <= 16'h800 + 16'h107)) begin
+            readback_data_var = hwif_in.TELEMETRY.rd_data;
         end
         if(rd_mux_addr == 16'h1000) begin
             readback_data_var[31:0] = field_storage.TIER_BASE0.value.value[31:0];
@@ -4499,12 +3873,14 @@ module kvcpu_regs (
         if(rd_mux_addr == 16'h1028) begin
             readback_data_var[31:0] = hwif_in.COMPLETION_LEVEL.value.next;
         end
+        end
         readback_data = readback_data_var;
-        readback_done = decoded_req & ~decoded_req_is_wr;
+        readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;
         readback_err = decoded_err;
     end
 
-    assign cpuif_rd_ack = readback_done;
+    assign external_rd_ack = readback_external_rd_ack;
+    assign cpuif_rd_ack = readback_done | readback_external_rd_ack;
     assign cpuif_rd_data = readback_data;
     assign cpuif_rd_err = readback_err;
 endmodule

@@ -272,268 +272,10 @@ package kvcpu_regs_pkg;
     } kvcpu__RESULT_CYCLES__in_t;
 
     typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_1fba93c6__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_1fba93c6__value__in_t value;
-    } ro64_t_telemetry_1fba93c6__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_a9a286cb__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_a9a286cb__value__in_t value;
-    } ro64_t_telemetry_a9a286cb__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_81541ec3__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_81541ec3__value__in_t value;
-    } ro64_t_telemetry_81541ec3__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_37062b10__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_37062b10__value__in_t value;
-    } ro64_t_telemetry_37062b10__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_8aefb965__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_8aefb965__value__in_t value;
-    } ro64_t_telemetry_8aefb965__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_2ad111fe__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_2ad111fe__value__in_t value;
-    } ro64_t_telemetry_2ad111fe__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_f73a0977__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_f73a0977__value__in_t value;
-    } ro64_t_telemetry_f73a0977__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_c5e7b9e8__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_c5e7b9e8__value__in_t value;
-    } ro64_t_telemetry_c5e7b9e8__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_7147f1af__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_7147f1af__value__in_t value;
-    } ro64_t_telemetry_7147f1af__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_dcdfe3c7__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_dcdfe3c7__value__in_t value;
-    } ro64_t_telemetry_dcdfe3c7__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_08575732__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_08575732__value__in_t value;
-    } ro64_t_telemetry_08575732__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_b18e78de__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_b18e78de__value__in_t value;
-    } ro64_t_telemetry_b18e78de__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_9bfca44c__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_9bfca44c__value__in_t value;
-    } ro64_t_telemetry_9bfca44c__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_3a182b56__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_3a182b56__value__in_t value;
-    } ro64_t_telemetry_3a182b56__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_62aa727a__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_62aa727a__value__in_t value;
-    } ro64_t_telemetry_62aa727a__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_ae72b1c4__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_ae72b1c4__value__in_t value;
-    } ro64_t_telemetry_ae72b1c4__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_52d2d072__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_52d2d072__value__in_t value;
-    } ro64_t_telemetry_52d2d072__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_d6a6e14f__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_d6a6e14f__value__in_t value;
-    } ro64_t_telemetry_d6a6e14f__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_77e719d9__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_77e719d9__value__in_t value;
-    } ro64_t_telemetry_77e719d9__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_cadeb390__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_cadeb390__value__in_t value;
-    } ro64_t_telemetry_cadeb390__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_b18ccacd__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_b18ccacd__value__in_t value;
-    } ro64_t_telemetry_b18ccacd__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_82ccd0a4__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_82ccd0a4__value__in_t value;
-    } ro64_t_telemetry_82ccd0a4__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_e8887701__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_e8887701__value__in_t value;
-    } ro64_t_telemetry_e8887701__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_4e903ad0__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_4e903ad0__value__in_t value;
-    } ro64_t_telemetry_4e903ad0__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_a5318e28__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_a5318e28__value__in_t value;
-    } ro64_t_telemetry_a5318e28__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_a6ae8e80__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_a6ae8e80__value__in_t value;
-    } ro64_t_telemetry_a6ae8e80__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_7cd6a072__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_7cd6a072__value__in_t value;
-    } ro64_t_telemetry_7cd6a072__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_fa287c88__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_fa287c88__value__in_t value;
-    } ro64_t_telemetry_fa287c88__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_4bbf1e95__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_4bbf1e95__value__in_t value;
-    } ro64_t_telemetry_4bbf1e95__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_d248f7e4__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_d248f7e4__value__in_t value;
-    } ro64_t_telemetry_d248f7e4__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_33e7533d__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_33e7533d__value__in_t value;
-    } ro64_t_telemetry_33e7533d__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_64e3b78e__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_64e3b78e__value__in_t value;
-    } ro64_t_telemetry_64e3b78e__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-    } ro64_t_telemetry_1db02694__value__in_t;
-
-    typedef struct packed {
-        ro64_t_telemetry_1db02694__value__in_t value;
-    } ro64_t_telemetry_1db02694__in_t;
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } kvcpu__TELEMETRY__external__in_t;
 
     typedef struct packed {
         logic [63:0] next;
@@ -650,39 +392,7 @@ package kvcpu_regs_pkg;
         ro64_t__in_t RESULT_PHYS;
         ro32_t__in_t RESULT_INDEX;
         kvcpu__RESULT_CYCLES__in_t RESULT_CYCLES;
-        ro64_t_telemetry_1fba93c6__in_t T_CURRENT_STEP;
-        ro64_t_telemetry_a9a286cb__in_t T_STEP_COUNT;
-        ro64_t_telemetry_81541ec3__in_t T_HOT_COUNT;
-        ro64_t_telemetry_37062b10__in_t T_EVICT_COUNT;
-        ro64_t_telemetry_8aefb965__in_t T_PREFETCH_COUNT;
-        ro64_t_telemetry_2ad111fe__in_t T_SHARE_COUNT;
-        ro64_t_telemetry_f73a0977__in_t T_LAST_VA;
-        ro64_t_telemetry_c5e7b9e8__in_t T_LAST_LEN;
-        ro64_t_telemetry_7147f1af__in_t T_LAST_TARGET_STEP;
-        ro64_t_telemetry_dcdfe3c7__in_t T_EVICT_TRIGGERS;
-        ro64_t_telemetry_08575732__in_t T_PREFETCH_TRIGGERS;
-        ro64_t_telemetry_b18e78de__in_t T_EVICT_COMPLETIONS;
-        ro64_t_telemetry_9bfca44c__in_t T_PREFETCH_COMPLETIONS;
-        ro64_t_telemetry_3a182b56__in_t T_EVICT_BYTES;
-        ro64_t_telemetry_62aa727a__in_t T_PREFETCH_BYTES;
-        ro64_t_telemetry_ae72b1c4__in_t T_GUARDS;
-        ro64_t_telemetry_52d2d072__in_t T_DENIALS;
-        ro64_t_telemetry_d6a6e14f__in_t T_SATURATIONS;
-        ro64_t_telemetry_77e719d9__in_t T_RELEASE_REFUSALS;
-        ro64_t_telemetry_cadeb390__in_t T_HITS_T0;
-        ro64_t_telemetry_b18ccacd__in_t T_HITS_T1;
-        ro64_t_telemetry_82ccd0a4__in_t T_HITS_T2;
-        ro64_t_telemetry_e8887701__in_t T_HITS_T3;
-        ro64_t_telemetry_4e903ad0__in_t T_MISSES;
-        ro64_t_telemetry_a5318e28__in_t T_T1_USED;
-        ro64_t_telemetry_a6ae8e80__in_t T_VALID_ENTRIES;
-        ro64_t_telemetry_7cd6a072__in_t T_BUSY_CYCLES;
-        ro64_t_telemetry_fa287c88__in_t T_LAST_COMMAND_CYCLES;
-        ro64_t_telemetry_4bbf1e95__in_t T_STEP_TO_TRIGGER_CYCLES;
-        ro64_t_telemetry_d248f7e4__in_t T_INDEX_OVERFLOWS;
-        ro64_t_telemetry_33e7533d__in_t T_RESULTS_LOST;
-        ro64_t_telemetry_64e3b78e__in_t T_COMPLETIONS_LOST;
-        ro64_t_telemetry_1db02694__in_t T_DMA_ERRORS;
+        kvcpu__TELEMETRY__external__in_t TELEMETRY;
         cfg64_t_config_f518c425_name_3d2af78a__in_t TIER_BASE0;
         cfg64_t_config_b5acafa7_name_51b8f791__in_t TIER_BASE1;
         cfg64_t_config_4c51d574_name_452dc656__in_t TIER_BASE2;
@@ -1031,6 +741,14 @@ package kvcpu_regs_pkg;
     } kvcpu__RESULT_CYCLES__out_t;
 
     typedef struct packed {
+        logic req;
+        logic [8:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } kvcpu__TELEMETRY__external__out_t;
+
+    typedef struct packed {
         logic [63:0] value;
         logic swmod;
     } cfg64_t_config_f518c425_name_3d2af78a__value__out_t;
@@ -1117,6 +835,7 @@ package kvcpu_regs_pkg;
         op32_t__out_t DIGEST_FIRST;
         op32_t_doorbell_ac3cdfc2_name_d08eefe2__out_t DIGEST_END;
         kvcpu__RESULT_CYCLES__out_t RESULT_CYCLES;
+        kvcpu__TELEMETRY__external__out_t TELEMETRY;
         cfg64_t_config_f518c425_name_3d2af78a__out_t TIER_BASE0;
         cfg64_t_config_b5acafa7_name_51b8f791__out_t TIER_BASE1;
         cfg64_t_config_4c51d574_name_452dc656__out_t TIER_BASE2;
