@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,8 +23,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def open(target: str = "sim", entries: int = 65536, lanes: int = 8, check: bool = True) -> Lockstep | Reference:
-    """A new device: "sim" is the Verilated RTL in lockstep (`check` False: unchecked), "model" the reference alone."""
+def open(
+    target: str = "sim",
+    entries: int = 65536,
+    lanes: int = 8,
+    check: bool = True,
+    failures: str | os.PathLike | None = None,
+) -> Lockstep | Reference:
+    """A new device: "sim" is the Verilated RTL in lockstep (`check` False: unchecked), "model" the reference alone.
+    `failures`: a folder in which each difference leaves what reproduces it (None: it is only raised)."""
     from .targets import parse
 
-    return parse(target, entries, lanes).open(check)
+    chosen = parse(target, entries, lanes)
+    device = chosen.open(check)
+    if failures is not None:
+        from .blackbox import attach
+
+        attach(device, chosen, Path(failures))
+    return device

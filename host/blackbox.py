@@ -31,10 +31,10 @@ from .commands import Command
 from .device import Device
 from .errors import BuildError, KvfpgaError
 from .history import History, MemoryWrite, RegisterWrite, trace
+from .lockstep import Lockstep, Reference
 from .session import DEVICE, current_state, read_state, write_generation, write_state
 
 if TYPE_CHECKING:
-    from .lockstep import Lockstep
     from .report import Report
     from .targets import Target
 
@@ -46,6 +46,12 @@ WAVES = (".fst", ".vcd")
 """Kinds of waveform, the better first: .fst needs zlib's headers to be built."""
 AT_REST = "verify"
 """The command of a report that no command led to: the state itself differs."""
+
+
+def attach(device: Lockstep | Reference, target: Target, folder: Path) -> None:
+    """Give a new `device`, opened from `target`, a black box that makes its failure folders in `folder`."""
+    if isinstance(device, Lockstep):
+        device.blackbox = BlackBox(target, folder, History(folder))
 
 
 class BlackBox:

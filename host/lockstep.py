@@ -121,7 +121,9 @@ class Lockstep:
             if self.blackbox:
                 report = Report(script.line(commands[-1]), self.commands, [], [f"the device did not finish: {error}"])
                 self.blackbox.write(report)
-                error.remedy = "; ".join(filter(None, [error.remedy, *report._pointers()]))
+                error.remedy = "; ".join(filter(None, [error.remedy, *report.pointers()]))
+            if isinstance(error, BusError):  # which otherwise means a plain access that changed nothing
+                raise TargetError(f"a command met a {error.message}", error.remedy) from error
             raise
 
     def _conclude(self, command: Command | str, differences: list[Difference], notes: Iterable[str] = ()) -> None:

@@ -1,13 +1,13 @@
 """The seam: registers, bursts, bulk memory and wait-until-idle of one device, whatever it is reached through.
 
 Every target (simulator, XDMA, UART bridge) is an `Mmio`; everything above this file holds one and cannot tell which. A
-target must provide single 32-bit accesses, memory and `wait_idle`; the rest has a plain implementation here that a target
-overrides where it can do it faster.
+target must provide single 32-bit accesses, memory and `wait_idle`; the rest has a plain implementation here that a
+target overrides where it can do it faster.
 
-A `Batch` is a program of accesses that a target may carry out in one go. The order of accesses is the order of effects: a
-read behind a write is made after the write was answered, and the other way round. Reads behind each other may be in flight
-together. A bus error ends the batch with `BusError.position`: the writes behind it are not made; reads that were in flight
-already are, and their data is dropped.
+A `Batch` is a program of accesses that a target may carry out in one go. The order of accesses is the order of effects:
+a read behind a write is made after the write was answered, and the other way round. Reads behind each other may be in
+flight together. A bus error ends the batch with `BusError.position`: the writes behind it are not made; reads that were
+in flight already are, and their data is dropped.
 
     batch = Batch()
     batch.write64(0x0200, addr)
@@ -54,7 +54,8 @@ class Op(NamedTuple):
 class Batch:
     """A program of accesses, built call by call, run by `Mmio.run` as often as wanted.
 
-    Reads return where their words will be in `BatchResult.words`: `read` and `read64` the (first) index, `burst` a slice.
+    Reads return where their words will be in `BatchResult.words`: `read` and `read64` the (first) index, `burst` a
+    slice.
     """
 
     def __init__(self) -> None:
@@ -102,7 +103,8 @@ class Batch:
 
     def append(self, op: Op) -> None:
         """An operation as it comes out of another batch."""
-        self._add(op.kind, op.offset, {OpKind.WRITE: 1, OpKind.WRITE64: 2, OpKind.READ: op.value}.get(op.kind, 0), op.value, op.high)
+        words = op.value if op.kind == OpKind.READ else 1
+        self._add(op.kind, op.offset, words, op.value, op.high)
         if op.kind == OpKind.READ:
             self.words += op.value
 
@@ -124,12 +126,13 @@ class BatchResult(NamedTuple):
 
 
 class Mmio(ABC):
-    """A device's address spaces. Offsets are bytes in the register space, addresses are bytes in the AXI4 memory space."""
+    """A device's address spaces. Offsets are bytes in the register space, addresses are bytes in the AXI4 memory
+    space."""
 
     name: str
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
 
-    # ---- what a target must have ----------------------------------------------------------------------------------------
+    # ---- what a target must have -------------------------------------------------------------------------------------
     @abstractmethod
     def read32(self, offset: int) -> int:
         """One 32-bit read. BusError as contract R2 says."""
@@ -158,7 +161,7 @@ class Mmio(ABC):
     def close(self) -> None:
         """Let go of the target. Nothing may be called after it but close()."""
 
-    # ---- what follows from that -----------------------------------------------------------------------------------------
+    # ---- what follows from that --------------------------------------------------------------------------------------
     @property
     def clock_cycles(self) -> int | None:
         """Cycles since the clock started; None on boards."""

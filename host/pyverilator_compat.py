@@ -1,10 +1,10 @@
 """Importing pyverilator 0.7.0 where its own import fails, and quickly.
 
-`import pyverilator` imports `tclwrapper`, which it needs for nothing but remote-controlling GTKWave. On Python >= 3.11 that
-import raises (`_tkinter.tkapp.split` is gone), and where Python was built without Tk it raises everywhere. So the name
-`tclwrapper` is lent to an empty stand-in while pyverilator is imported; a `tclwrapper` that somebody has imported already is
-left in place. What is lost: `PyVerilator.start_gtkwave()`, which then raises AttributeError. Waveforms are files here
-(`VerilatorSim.trace_start`), and GTKWave opens them.
+`import pyverilator` imports `tclwrapper`, which it needs for nothing but remote-controlling GTKWave. On Python >= 3.11
+that import raises (`_tkinter.tkapp.split` is gone), and where Python was built without Tk it raises everywhere. So the
+name `tclwrapper` is lent to an empty stand-in while pyverilator is imported; a `tclwrapper` that somebody has imported
+already is left in place. What is lost: `PyVerilator.start_gtkwave()`, which then raises AttributeError. Waveforms are
+files here (`VerilatorSim.trace_start`), and GTKWave opens them.
 """
 
 from __future__ import annotations

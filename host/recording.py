@@ -1,9 +1,9 @@
 """Record every call through the seam as JSON lines, and replay such a file on another target.
 
-What went wrong on a board is thus replayed in simulation, with waveforms: record once, replay always. A line is one call:
-{"call": "read32", "offset": 64, "answer": 1263952720}. A batch is one line; its answer is the words read and the records drained. A
-call that failed has "error", the exception's name, in place of "answer". Memory that was read is written in hex up to 4 KiB
-and as its SHA-256 beyond; memory that was written always in hex, because a replay needs it.
+What went wrong on a board is thus replayed in simulation, with waveforms: record once, replay always. A line is one
+call: {"call": "read32", "offset": 64, "answer": 1263952720}. A batch is one line; its answer is the words read and the
+records drained. A call that failed has "error", the exception's name, in place of "answer". Memory that was read is
+written in hex up to 4 KiB and as its SHA-256 beyond; memory that was written always in hex, because a replay needs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ HEX_LIMIT = 4096
 
 
 class RecordingMmio(Mmio):
-    """Passes everything on to `inner` and writes it down. Anything beyond the seam (save, trace…) is inner's, unrecorded."""
+    """Passes everything on to `inner` and writes it down. Anything beyond the seam (save, trace…) is inner's,
+    unrecorded."""
 
     def __init__(self, inner: Mmio, path: str | Path):
         self.inner, self.name, self.path = inner, inner.name, Path(path)
@@ -49,11 +50,15 @@ class RecordingMmio(Mmio):
         self._record("write64", {"offset": offset, "value": value}, lambda: self.inner.write64(offset, value))
 
     def read_burst(self, offset: int, words: int) -> np.ndarray:
-        return self._record("read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words))
+        return self._record(
+            "read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words)
+        )
 
     def write_burst(self, offset: int, values) -> None:
         values = [int(value) for value in values]
-        self._record("write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values))
+        self._record(
+            "write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values)
+        )
 
     def run(self, batch: Batch) -> BatchResult:
         operations = [[op.kind.name, *op[1:]] for op in batch]

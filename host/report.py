@@ -53,7 +53,7 @@ class Report:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         if shown is not None and len(self.differences) > shown:
             lines.append(f"… and {len(self.differences) - shown} more")
-        return "\n".join([self.headline(), *lines, *self.notes, *self._pointers()])
+        return "\n".join([self.headline(), *lines, *self.notes, *self.pointers()])
 
     def json(self) -> str:
         found = asdict(self) | {"folder": self.folder and str(self.folder)}
@@ -77,7 +77,7 @@ class Report:
 
         console = Console(file=file, highlight=False, soft_wrap=True)
         console.print(self.table())
-        for line in [*self.notes, *self._pointers()]:
+        for line in [*self.notes, *self.pointers()]:
             console.print(line, markup=False)
 
     def error(self) -> DifferenceError:
@@ -86,7 +86,8 @@ class Report:
         error.report = self
         return error
 
-    def _pointers(self) -> list[str]:
+    def pointers(self) -> list[str]:
+        """Where to read on."""
         lines = []
         if self.folder:
             lines.append(f"everything about it is in {self.folder}")

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import presets
-from .errors import SessionError, UsageError
+from .errors import SessionError
 from .history import History, trace
 from .lockstep import Lockstep, Reference
 from .targets import ENTRIES, LANES, Target
@@ -156,9 +156,7 @@ class Session:
             device.blackbox.forget()
 
     def trace(self, path: Path) -> None:
-        """Record a waveform of what this process has done so far; to be called before `save`."""
-        if not self._history:
-            raise UsageError("the reference model has no signals to record", "use --target sim")
+        """Record a waveform of what this process has done so far; to be called before `save`, and not for a model."""
         trace(self.target, self._history.old(), self._history.new, path)
 
 

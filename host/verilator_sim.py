@@ -1,11 +1,13 @@
 """The simulator as a target: the RTL, Verilated, in this process, loaded through pyverilator.
 
-Whole accesses, batches, waits and the AXI4 memory run in C++ (fpga/sim); `sim` is the `pyverilator.PyVerilator` of the same
-model for looking at and driving single signals. Clocking through `sim` moves the bare model, without memory and bus master.
+Whole accesses, batches, waits and the AXI4 memory run in C++ (fpga/sim); `sim` is the `pyverilator.PyVerilator` of the
+same model for looking at and driving single signals. Clocking through `sim` moves the bare model, without memory and
+bus master.
 
-The memory answers with random latency, and with random pauses where `stall_percent` is above 0, all from `seed`: the same
-seed gives the same run, cycle for cycle. What the RTL does not initialise starts with random values from the same seed.
-A broken AXI rule or a failed assertion in the RTL is a `TargetError` from the call during which it happened, and ends the simulation.
+The memory answers with random latency, and with random pauses where `stall_percent` is above 0, all from `seed`: the
+same seed gives the same run, cycle for cycle. What the RTL does not initialise starts with random values from the same
+seed. A broken AXI rule or a failed assertion in the RTL is a `TargetError` from the call during which it happened, and
+ends the simulation.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ RESET_CYCLES = 8
 class VerilatorSim(Mmio):
     """One simulated device.
 
-    latency: (fewest, most) extra cycles before the memory answers. trace: waveform file from the first cycle on, .fst or .vcd.
-    wave: "fst" or "vcd" to build a model that can trace later. sources: other RTL files than the project's.
+    latency: (fewest, most) extra cycles before the memory answers. trace: waveform file from the first cycle on, .fst
+    or .vcd. wave: "fst" or "vcd" to build a model that can trace later. sources: other RTL files than the project's.
     restore: a checkpoint to start from, instead of a reset.
     """
 
@@ -83,8 +85,8 @@ class VerilatorSim(Mmio):
         if trace:
             wave = Path(trace).suffix[1:]
         self.model = model(Parameters(entries, lanes, data_bits, **parameters), sources, wave)
-        # Power-up values are random (+rand+reset+2); a checkpoint overwrites them all, so then they need not be.
-        power_up = ["+verilator+rand+reset+0"] if restore else ["+verilator+rand+reset+2", f"+verilator+seed+{seed % 0x7FFFFFFF + 1}"]
+        # 2: power-up values are random; 0: they are zero, which is quicker, and a checkpoint overwrites them all.
+        power_up = [f"+verilator+rand+reset+{0 if restore else 2}", f"+verilator+seed+{seed % 0x7FFFFFFF + 1}"]
         self.sim = load_pyverilator()(str(self.model.path), auto_eval=False, command_args=power_up)
         handle = c_void_p(self.sim.model)
         short = ctypes.PyDLL(str(self.model.path))  # keeps the GIL: worth it in calls that take a microsecond
@@ -104,7 +106,7 @@ class VerilatorSim(Mmio):
         else:
             self.reset()
 
-    # ---- registers ------------------------------------------------------------------------------------------------------
+    # ---- registers ---------------------------------------------------------------------------------------------------
     def read32(self, offset: int) -> int:
         word = self._kv_read32(self._handle, offset)
         if word < 0:
@@ -145,7 +147,7 @@ class VerilatorSim(Mmio):
             self._raise(status)
         return self._kv_waited(self._handle)
 
-    # ---- clock and reset ------------------------------------------------------------------------------------------------
+    # ---- clock and reset ---------------------------------------------------------------------------------------------
     @property
     def clock_cycles(self) -> int:
         return self._kv_cycles(self._handle)
@@ -169,7 +171,7 @@ class VerilatorSim(Mmio):
         """How long an access may stay unanswered before it counts as hung."""
         self._kv_set_watchdog(self._handle, cycles)
 
-    # ---- memory ---------------------------------------------------------------------------------------------------------
+    # ---- memory ------------------------------------------------------------------------------------------------------
     def memory_read(self, addr: int, size: int) -> bytes:
         _check_range(addr, size)
         data = ctypes.create_string_buffer(size)
@@ -202,7 +204,7 @@ class VerilatorSim(Mmio):
         self._kv_memory_counters(self._handle, values)
         return dict(zip(("read_bursts", "read_beats", "write_bursts", "write_beats", "pages"), values))
 
-    # ---- files ----------------------------------------------------------------------------------------------------------
+    # ---- files -------------------------------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:
         """Checkpoint of device and memory into one file, written in place."""
         self._file(self._kv_save, path)
@@ -231,7 +233,8 @@ class VerilatorSim(Mmio):
         self._kv_trace_stop(self._handle)
 
     def plain_reads(self, offset: int, count: int) -> int:
-        """`count` reads by a hand-written C++ loop around the same model, for benchmarks; the sum of the words mod 2^64."""
+        """`count` reads by a hand-written C++ loop around the same model, for benchmarks; the sum of the words mod
+        2^64."""
         return self._kv_plain_reads(self._handle, offset, count)
 
     def close(self) -> None:
@@ -242,7 +245,7 @@ class VerilatorSim(Mmio):
                 setattr(self, f"_{name}", _closed)
             self._handle = self.sim = None
 
-    # ---- errors ---------------------------------------------------------------------------------------------------------
+    # ---- errors ------------------------------------------------------------------------------------------------------
     def _check(self, status: int) -> None:
         if status:
             self._raise(status)
@@ -258,7 +261,8 @@ class VerilatorSim(Mmio):
             raise TargetError(f"the device does not answer a {kind} offset {offset:#x}", "reset the device")
         if status == IDLE_TIMEOUT:
             raise IdleTimeout(
-                f"the device is still busy after {self._kv_waited(self._handle)} cycles", "`kvfpga reg read STATUS` says with what"
+                f"the device is still busy after {self._kv_waited(self._handle)} cycles",
+                "`kvfpga reg read STATUS` says with what",
             )
         raise BusError(offset, bool(is_write), position, "DECERR" if status == DECERR else "SLVERR")
 

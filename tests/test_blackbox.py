@@ -12,9 +12,9 @@ import pytest
 from fake_device import FakeDevice
 from kvfpga import blackbox as blackboxes
 from kvfpga import commands as cmd
-from kvfpga.blackbox import BlackBox
+from kvfpga.blackbox import BlackBox, attach
 from kvfpga.commands import Step
-from kvfpga.errors import BuildError, DifferenceError, IdleTimeout, TargetError
+from kvfpga.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
 from kvfpga.history import History, MemoryWrite, trace
 from kvfpga.session import Session
 from kvfpga.targets import Target
@@ -219,6 +219,23 @@ def test_a_box_without_history_makes_no_waveform(tmp_path):
     pair.execute_many([block(0), block(1)])
     assert not (fail(pair, Step(3)).folder / "waveform.fst").exists()
     pair.close()
+
+
+def test_a_device_of_a_program_can_have_a_box_too(tmp_path):
+    with TARGET.open() as pair:
+        attach(pair, TARGET, tmp_path)
+        pair.execute_many([block(0), block(1)])
+        assert (fail(pair, Step(3)).folder / "waveform.fst").exists()
+
+
+def test_a_bus_error_of_a_command_is_not_taken_for_one_of_a_plain_access(pair, monkeypatch):
+    def refuse(batch):
+        raise BusError(0x100, True)
+
+    monkeypatch.setattr(pair.device.mmio, "run", refuse)
+    with pytest.raises(TargetError, match="a command met a bus error on write to offset 0x100") as error:
+        pair.execute(Step(1))
+    assert not isinstance(error.value, BusError)
 
 
 def test_a_box_of_a_long_life_keeps_its_history(tmp_path):

@@ -184,9 +184,9 @@ def test_a_tour_of_our_own(kv, tmp_path):
     [
         ["step"], ["step", "-1"], ["step", "1.5"], ["step", "1e3"], ["step", "0b1"], ["step", "1_000"], ["step", "0x"],
         ["step", str(1 << 64)], ["hot", "1"], ["hot", "0x1ffffffffffffffff", "1"], ["load"], [*LOAD, "--tier", "4"],
-        ["load", "--request", "65536", *LOAD[3:]], [*LOAD[:4], "256", *LOAD[5:]], [*LOAD[:-4], "--tokens", "0",
-        *LOAD[-2:]],
-        [*LOAD[:-4], "--tokens", "0:0x100000000", *LOAD[-2:]], ["load", "nofile.csv"], ["unload"], ["unload", "1"],
+        ["load", "--request", "65536", *LOAD[3:]], [*LOAD[:4], "256", *LOAD[5:]],
+        [*LOAD[:-4], "--tokens", "0", *LOAD[-2:]], [*LOAD[:-4], "--tokens", "0:0x100000000", *LOAD[-2:]],
+        ["load", "nofile.csv"], ["unload"], ["unload", "1"],
         ["unload", "1", "2", "--request", "3"], ["lookup", "1", "2", "3"], ["lookup", "1", "2", "3", str(1 << 32)],
         ["weights", "set"], ["weights", "preset", "best"], ["config", "--evict-tier", "1"], ["config", "--strict", "2"],
         ["nothing"], ["reg", "read", "NOTHING"], ["reg", "write", "WINDOW"], ["mem", "read", "0"], ["run", "nofile"],
@@ -594,6 +594,14 @@ def test_processes_share_one_device(tmp_path):
     found = kvfpga(tmp_path, "--json", "dump")
     assert len(json.loads(found.stdout)["entries"]) == 1
     assert found.stderr == ""
+
+
+def test_a_mistake_of_our_own_is_not_taken_for_a_refusal(tmp_path):
+    code = "import kvfpga.cli.main as m; m.App = None; m.main()"
+    words = ["--target", "model", "--session", str(tmp_path), "step", "1"]
+    found = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (70, "")
+    assert "Traceback" in found.stderr
 
 
 def test_processes_at_once_are_serialised(tmp_path):

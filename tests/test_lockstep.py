@@ -233,10 +233,11 @@ def test_the_reference_alone_has_the_same_surface():
     assert alone.checked is False
     assert list(alone.telemetry()) == list(Device(FakeDevice()).telemetry())
     assert alone.settings().keys() == Device(FakeDevice()).settings().keys()
-    for name in ("execute", "execute_many", "telemetry", "settings", "digest", "dump", "entry", "memory_read",
-        "memory_write",
-                 "reset", "verify", "sync", "read_register", "write_register", "read_word", "write_word",
-                 "close"):  # fmt: skip
+    methods = (
+        "execute execute_many telemetry settings digest dump entry memory_read memory_write reset verify sync "
+        "read_register write_register read_word write_word close"
+    )
+    for name in methods.split():
         assert callable(getattr(alone, name)) and callable(getattr(Lockstep, name))
     for name in ("entries", "block_bytes", "checks", "differences", "commands", "blackbox"):
         assert hasattr(alone, name)

@@ -1,4 +1,5 @@
-"""The seam: batches, bus errors, order of accesses, recording and replay; on a plain implementation and on the simulator."""
+"""The seam: batches, bus errors, order of accesses, recording and replay; on a plain implementation and on the
+simulator."""
 
 import json
 
@@ -212,7 +213,9 @@ def test_single_accesses(sim):
         sim.write32(SCRATCH, 1 << 32)
 
 
-@pytest.mark.parametrize("offset", [UNMAPPED, SCRATCH + 1, SCRATCH + 2, 0x0030_0000, SPACE_BYTES - 4, SPACE_BYTES, 0x7FFF_FFFC])
+@pytest.mark.parametrize(
+    "offset", [UNMAPPED, SCRATCH + 1, SCRATCH + 2, 0x0030_0000, SPACE_BYTES - 4, SPACE_BYTES, 0x7FFF_FFFC]
+)
 def test_every_bad_offset_is_a_bus_error(sim, offset):
     with pytest.raises(BusError):
         sim.read32(offset)

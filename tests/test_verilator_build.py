@@ -1,4 +1,5 @@
-"""Building models: identity, the cache, what is missing, two processes at once; checkpoints and waveforms of what was built."""
+"""Building models: identity, the cache, what is missing, two processes at once; checkpoints and waveforms of what was
+built."""
 
 import os
 import subprocess
@@ -55,7 +56,8 @@ def test_build_id_follows_contents_names_and_parameters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"entries": 128}, {"entries": 1000}, {"entries": 1 << 17}, {"lanes": 3}, {"lanes": 32}, {"data_bits": 96}]
+    "values",
+    [{"entries": 128}, {"entries": 1000}, {"entries": 1 << 17}, {"lanes": 3}, {"lanes": 32}, {"data_bits": 96}],
 )
 def test_parameters_are_refused(values):
     with pytest.raises(UsageError, match="must be"):
@@ -137,9 +139,8 @@ from kvfpga.verilator_sim import VerilatorSim
 with VerilatorSim(256, 4, 128, sources=[Path({str(PROBE)!r})]) as sim:
     print(sim.model.path, sim.read32(0x20) is not None)
 """
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     (out_a, said_a), (out_b, said_b) = (process.communicate(timeout=300) for process in both)
     assert [process.returncode for process in both] == [0, 0], said_a + said_b
     assert out_a == out_b and out_a.endswith(" True\n")
@@ -150,7 +151,7 @@ with VerilatorSim(256, 4, 128, sources=[Path({str(PROBE)!r})]) as sim:
     assert {path.name for path in model.path.parent.iterdir()} == {"kvcpu.so", "build.log", "model.json"}
     started = time.perf_counter()
     assert build.model(SMALL, [PROBE]) == model
-    assert time.perf_counter() - started < 0.05, "a built model costs nothing to find"
+    assert time.perf_counter() - started < 1, "a built model is found and not built"
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-// api.cpp - what host/verilator_sim.py calls through ctypes. The pyverilator ABI (construct, eval, get_*, set_* …) for the same
-// handle is generated next to this at build time, see host/verilator_build.py.
+// api.cpp - what host/verilator_sim.py calls through ctypes. The handle is the one that construct() of
+// pyverilator_abi.cpp returns: both interfaces drive the same model.
 //
-// Every function that clocks the model returns a Status; kv_read32 returns the word, or a negative Status. No C++ exception
-// leaves this file: a Fault marks the harness broken, and from then on every call says kBroken.
+// Every function that clocks the model returns a Status; kv_read32 returns the word, or a negative Status. No C++
+// exception leaves this file: a Fault marks the harness broken, and from then on every call says kBroken.
 #include <cstring>
 #include <exception>
 
@@ -74,7 +74,8 @@ KV_API int32_t kv_clock(Sim* sim, uint64_t cycles) {
     });
 }
 
-/// Clears a hang too: that is what a reset is for. A Fault is for good, the model stopped in the middle of an evaluation.
+/// Clears a hang too: that is what a reset is for. A Fault is for good, the model stopped in the middle of an
+/// evaluation.
 KV_API int32_t kv_reset(Sim* sim, uint64_t cycles) {
     if (sim->beyond_reset) return kvsim::kBroken;
     sim->broken.clear();
@@ -95,7 +96,8 @@ KV_API void kv_failure(Sim* sim, uint64_t* failure) {
     failure[2] = sim->failure.is_write;
 }
 
-KV_API void kv_memory_configure(Sim* sim, uint64_t seed, uint32_t latency_min, uint32_t latency_max, uint32_t stall_percent) {
+KV_API void kv_memory_configure(Sim* sim, uint64_t seed, uint32_t latency_min, uint32_t latency_max,
+                                uint32_t stall_percent) {
     sim->memory.random.state = seed;
     sim->memory.settings.latency_min = latency_min;
     sim->memory.settings.latency_max = latency_max;
@@ -118,7 +120,9 @@ KV_API void kv_memory_counters(Sim* sim, uint64_t* counters) {
     counters[4] = sim->memory.memory.page_count();
 }
 
-KV_API void kv_memory_read(Sim* sim, uint64_t addr, void* data, uint64_t size) { sim->memory.memory.read(addr, data, size); }
+KV_API void kv_memory_read(Sim* sim, uint64_t addr, void* data, uint64_t size) {
+    sim->memory.memory.read(addr, data, size);
+}
 
 KV_API void kv_memory_write(Sim* sim, uint64_t addr, const void* data, uint64_t size) {
     sim->memory.memory.write(addr, data, size);

@@ -1,13 +1,14 @@
 // axi_memory.h - the AXI4 memory behind the device's master port, with random latency and back-pressure.
 //
-// What it does: INCR bursts of whole-width beats, up to kOutstanding reads and as many writes at a time; responses in order
-// per id and in any order between ids; write data may come before its address. A write reaches the memory when its response
-// is given and not before, and a read sees the memory as of each beat: a device that does not wait for a response is caught.
-// With stall_percent 0 it moves one beat per cycle and direction; above 0, every channel pauses at random and read beats of
-// different ids interleave. The random numbers come from the seed alone, so a run repeats cycle for cycle.
+// What it does: INCR bursts of whole-width beats, up to kOutstanding reads and as many writes at a time; responses in
+// order per id and in any order between ids; write data may come before its address. A write reaches the memory when
+// its response is given and not before, and a read sees the memory as of each beat: a device that does not wait for a
+// response is caught. With stall_percent 0 it moves one beat per cycle and direction; above 0, every channel pauses at
+// random and read beats of different ids interleave. The random numbers come from the seed alone, so a run repeats
+// cycle for cycle.
 //
-// It checks the master: payload stable and VALID kept until READY, no burst across 4 KiB, burst type, size and alignment,
-// WLAST on the last beat and on no other. A violation is a Fault, which ends the simulation.
+// It checks the master: payload stable and VALID kept until READY, no burst across 4 KiB, burst type, size and
+// alignment, WLAST on the last beat and on no other. A violation is a Fault, which ends the simulation.
 //
 // What it does not do: narrow, FIXED or WRAP bursts, exclusive access, ids beyond one bit.
 #pragma once
@@ -48,7 +49,7 @@ public:
     enum Response : uint32_t { kOkay = 0, kSlvErr = 2, kDecErr = 3 };
 
     struct Settings {
-        uint32_t latency_min = 0, latency_max = 0;  // extra cycles from address (read) or last beat (write) to the response
+        uint32_t latency_min = 0, latency_max = 0;  // extra cycles from the address or the last write beat to the response
         uint32_t stall_percent = 0;
         uint8_t fault_reads = 0, fault_writes = 0;  // bursts that touch [fault_first, fault_last] get SLVERR
         uint8_t unused[2] = {};
@@ -109,8 +110,8 @@ public:
         top.m_axi_arready = reads_[0].size() + reads_[1].size() < kOutstanding && !stall();
         top.m_axi_awready = writes < kOutstanding && !stall();
         top.m_axi_wready = data_.size() < kEarlyWrites && !stall();
-        flow_.active = top.m_axi_rvalid || top.m_axi_bvalid || flow_.ar.waiting || flow_.aw.waiting || flow_.w_waiting ||
-                       !reads_[0].empty() || !reads_[1].empty() || writes || !data_.empty() || filling_.beats;
+        flow_.active = top.m_axi_rvalid || top.m_axi_bvalid || flow_.ar.waiting || flow_.aw.waiting ||
+                       flow_.w_waiting || !reads_[0].empty() || !reads_[1].empty() || writes || !data_.empty() || filling_.beats;
     }
 
     /// Write or read (by the stream's type) everything that a checkpoint must carry, the pages of `memory` apart.
@@ -180,7 +181,8 @@ private:
         throw Fault(text);
     }
 
-    bool accept(const char* channel, Held& held, const Address& a, bool valid, bool ready, unsigned size, unsigned burst) {
+    bool accept(const char* channel, Held& held, const Address& a, bool valid, bool ready, unsigned size,
+                unsigned burst) {
         if (held.waiting) {
             if (!valid) violation(channel, "VALID dropped before READY", held.address);
             if (!(a == held.address)) violation(channel, "payload changed before READY", held.address);

@@ -1,9 +1,9 @@
 // axil_master.h - the AXI4-Lite master: single accesses and programs of them.
 //
-// Reads of one run are pipelined: addresses go out back to back as the device takes them. A write is one at a time, and a
-// read behind it is issued after its response (and the other way round), so the order of a program is the order of effects.
-// A bus error ends the program: no later write is made; reads that were on the bus already complete and their data is lost.
-// No handshake for Harness::watchdog cycles is a hang, not an endless loop.
+// Reads of one run are pipelined: addresses go out back to back as the device takes them. A write is one at a time, and
+// a read behind it is issued after its response (and the other way round), so the order of a program is the order of
+// effects. A bus error ends the program: no later write is made; reads that were on the bus already complete and their
+// data is lost. No handshake for Harness::watchdog cycles is a hang, not an endless loop.
 #pragma once
 
 #include <cstdint>
@@ -118,8 +118,8 @@ public:
         return status;
     }
 
-    /// Read 64-bit records at `offset` until one comes without its valid bit. Pipelined too: pairs of reads that are on the
-    /// bus when the empty one is seen are looked at as well, so no record is lost.
+    /// Read 64-bit records at `offset` until one comes without its valid bit. Pipelined too: pairs of reads that are on
+    /// the bus when the empty one is seen are looked at as well, so no record is lost.
     Status drain(uint32_t offset, uint32_t valid_bit, uint64_t position, std::vector<uint64_t>& records) {
         uint64_t shown = 1, taken = 0;
         uint32_t low = 0;

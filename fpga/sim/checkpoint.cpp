@@ -144,7 +144,8 @@ FileError checkpoint_restore(Harness& h, const char* path, const char* build) {
     if (file.fd < 0) return FileError::kCannotOpen;
     Header header{};
     struct stat status {};
-    if (::fstat(file.fd, &status) || ::read(file.fd, &header, sizeof header) != sizeof header) return FileError::kDamaged;
+    if (::fstat(file.fd, &status)) return FileError::kCannotOpen;
+    if (::read(file.fd, &header, sizeof header) != sizeof header) return FileError::kDamaged;
     if (std::memcmp(header.magic, kMagic, sizeof kMagic)) return FileError::kDamaged;
     if (std::strncmp(header.build, build, kBuildChars)) return FileError::kForeign;
     if (header.size != static_cast<uint64_t>(status.st_size)) return FileError::kDamaged;

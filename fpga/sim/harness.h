@@ -1,11 +1,11 @@
 // harness.h - the Verilated device with a clock, its memory, and a waveform if the build has one.
 //
-// One cycle: the inputs of the cycle are set, settle() drops the clock and lets the combinational paths from inputs to outputs
-// settle, everybody looks at the outputs, edge() raises the clock. So inputs change well before the rising edge and outputs
-// are looked at before it, as synchronous hardware around the device would do; nothing races.
+// One cycle: the inputs of the cycle are set, settle() drops the clock and lets the combinational paths from inputs to
+// outputs settle, everybody looks at the outputs, edge() raises the clock. So inputs change well before the rising edge
+// and outputs are looked at before it, as synchronous hardware around the device would do; nothing races.
 //
-// An AXI4-Lite access (axil_master.h) holds bready and rready high all the time and keeps at most the reads of one run in
-// flight, so between two calls the bus is quiet.
+// An AXI4-Lite access (axil_master.h) holds bready and rready high all the time and keeps at most the reads of one run
+// in flight, so between two calls the bus is quiet.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
-// hooks.cpp - what Verilator's runtime calls when the RTL prints, stops, finishes or fails. Built with VL_USER_FINISH, VL_USER_STOP
-// and VL_USER_FATAL. The defaults end the process; here $stop, $fatal, a failed assertion or a loop that does not converge
-// becomes a Fault, with what was printed just before as its text. $finish ends nothing, it sets the flag that pyverilator shows.
+// hooks.cpp - what Verilator's runtime calls when the RTL prints, stops, finishes or fails. Built with VL_USER_FINISH,
+// VL_USER_STOP and VL_USER_FATAL. The defaults end the process; here $stop, $fatal, a failed assertion or a loop that
+// does not converge becomes a Fault, with what was printed just before as its text. $finish ends nothing, it sets the
+// flag that pyverilator shows.
 #include <cstdarg>
 #include <cstdio>
 #include <string>

@@ -1,6 +1,6 @@
-// plain_loop.cpp - the yardstick of the speed benchmark: register reads written by hand against the bare model, with no memory,
-// no watchdog, no bookkeeping. Not used by anything but scripts/ and tests. Returns the sum of the words, so that neither this
-// nor the compiler can skip a read.
+// plain_loop.cpp - the yardstick of the speed benchmark: register reads written by hand against the bare model, with no
+// memory, no watchdog, no bookkeeping. Not used by anything but scripts/ and tests. Returns the sum of the words, so
+// that neither this nor the compiler can skip a read.
 #include "harness.h"
 
 extern "C" __attribute__((visibility("default"))) uint64_t kv_plain_reads(kvsim::Harness* harness, uint32_t offset,

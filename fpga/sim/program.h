@@ -1,7 +1,7 @@
 // program.h - runs a program of operations (axil_master.h) in one call, and waits for the device to be idle.
 //
-// A wait of more than kSlice cycles returns kPaused in between, so that the caller can handle an interrupt; calling again with
-// the same program goes on where it stopped. `idle` counts when it has been high for two cycles running.
+// A wait of more than kSlice cycles returns kPaused in between, so that the caller can handle an interrupt; calling
+// again with the same program goes on where it stopped. `idle` counts when it has been high for two cycles running.
 #pragma once
 
 #include <algorithm>

@@ -1,8 +1,9 @@
 // pyverilator_abi.cpp - the C interface by which pyverilator.PyVerilator(so) drives a model signal by signal.
 //
-// ports.h is generated at build time from the ports of the Verilated top. It defines INPUTS and OUTPUTS, lists that apply X32,
-// X64 or XW, by the size of the C++ type, to (name, width) of each port. pyverilator clocks the bare model: neither the memory
-// nor the AXI4-Lite master takes part in its eval(). There are no internal signals: waveforms show those.
+// ports.h is generated at build time from the ports of the Verilated top. It defines INPUTS and OUTPUTS, lists that
+// apply X32, X64 or XW, by the size of the C++ type, to (name, width) of each port. pyverilator clocks the bare model:
+// neither the memory nor the AXI4-Lite master takes part in its eval(). There are no internal signals: waveforms show
+// those.
 #include <cstring>
 #include <memory>
 #include <string>
@@ -15,7 +16,7 @@ using kvsim::Sim;
 
 #define ABI extern "C" __attribute__((visibility("default")))
 
-// ---- tables, which pyverilator reads as data symbols of these names ------------------------------------------------------
+// ---- tables, which pyverilator reads as data symbols of these names -------------------------------------------------
 #define NAME(name, width) #name,
 #define WIDTH(name, width) width,
 
@@ -35,7 +36,7 @@ extern const uint32_t _pyverilator_num_internal_signals = 0;
 #pragma GCC visibility pop
 }
 
-// ---- life and clock ------------------------------------------------------------------------------------------------------
+// ---- life and clock -------------------------------------------------------------------------------------------------
 namespace {
 
 std::vector<std::string> arguments;  // of the next construct(): pyverilator sets them just before
@@ -79,19 +80,20 @@ ABI bool get_finished() { return Verilated::threadContextp()->gotFinish(); }
 ABI void set_finished(bool flag) { Verilated::threadContextp()->gotFinish(flag); }
 ABI void set_vl_finish_callback(void*) {}  // $finish sets the flag and nothing else
 
-// ---- signals -------------------------------------------------------------------------------------------------------------
+// ---- signals --------------------------------------------------------------------------------------------------------
 #define GET32(name, width) ABI uint32_t get_##name(Sim* sim) { return sim->top.name; }
 #define GET64(name, width) ABI uint64_t get_##name(Sim* sim) { return sim->top.name; }
 #define GETW(name, width) ABI uint32_t get_##name(Sim* sim, int word) { return sim->top.name[word]; }
 #define SET32(name, width) ABI int set_##name(Sim* sim, uint32_t value) { return sim->top.name = value, 0; }
 #define SET64(name, width) ABI int set_##name(Sim* sim, uint64_t value) { return sim->top.name = value, 0; }
-#define SETW(name, width) ABI int set_##name(Sim* sim, int word, uint64_t value) { return sim->top.name[word] = value, 0; }
+#define SETW(name, width) \
+    ABI int set_##name(Sim* sim, int word, uint64_t value) { return sim->top.name[word] = value, 0; }
 
 INPUTS(GET32, GET64, GETW)
 OUTPUTS(GET32, GET64, GETW)
 INPUTS(SET32, SET64, SETW)
 
-// ---- VCD, in a build that has it; else the handle is null and pyverilator says that no trace is active ------------------------
+// ---- VCD, in a build that has it; else the handle is null and pyverilator says that no trace is active --------------
 #if VM_TRACE_VCD
 ABI void* start_vcd_trace(Sim* sim, const char* path) {
     auto* file = new VerilatedVcdC;

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from ..commands import Command, Result
-from ..errors import UsageError
 from ..session import Session
 from ..targets import Target
 from . import output
@@ -35,8 +34,6 @@ class App:
     def device(self, changes: bool = True, for_reset: bool = False):
         """The session's device (`Lockstep` or `Reference`), opened once. `changes`: its state has to be stored."""
         if self._device is None:
-            if self.trace and self.target.kind == "model":
-                raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
             self.session = Session(self.target, self.folder, note).__enter__()
             self._device = self.session.open(self.check, for_reset)
             changes |= self.session.is_new  # worth keeping, whatever the command

@@ -85,11 +85,15 @@ def demo(app: App):
 
     It has a device of its own; the session stays as it is.
     """
-    from .. import demo as demos
-
     from rich.console import Console
 
-    with app.target.filled().open(app.check, app.trace) as device:
+    from .. import demo as demos
+    from ..blackbox import attach
+    from ..session import default_folder
+
+    target = app.target.filled()
+    with target.open(app.check, app.trace) as device:
+        attach(device, target, (app.folder or default_folder(target)) / "failures")
         summary = demos.run(device, Console(), app.json)
     if app.json:
         output.print_json(summary.to_json())

@@ -10,7 +10,7 @@ from .. import commands as cmd
 from ..commands import Result
 from . import output
 from .app import App, note
-from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TokenRange
+from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
 CHUNK = 256
 """Rows of a file that are loaded in one batch."""
@@ -23,7 +23,7 @@ CHUNK = 256
 @click.option("--head", type=BYTE, help="0-255")
 @click.option("--tokens", type=TokenRange(), help="Token positions, END inclusive.")
 @click.option("--va", type=NUMBER, help="Host virtual address of the block, in bytes.")
-@click.option("--tier", type=click.IntRange(0, 3), metavar="0-3", help="Where the block is; default 1.")
+@click.option("--tier", type=TIER, metavar="0-3", help="Where the block is; default 1.")
 @click.option("--data", type=EXISTING, metavar="FILE.npy", help="Bytes of the block, written to where it lands.")
 @click.pass_obj
 def load(app: App, file, data, **options):

@@ -7,11 +7,12 @@ reference model differ. Results go to stdout, everything else to stderr.
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 
 import click
 
-from ..errors import BusError, DifferenceError, KvfpgaError
+from ..errors import BusError, DifferenceError, KvfpgaError, UsageError
 from ..targets import ENTRIES, LANES, parse
 from . import batch, blocks, inspect, registers, settings
 from .app import App, note
@@ -21,6 +22,10 @@ from .values import Number
 WAVES = (".fst", ".vcd")
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+
+INTERNAL = 70
+"""Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
 
 
 class Cli(click.Group):
@@ -44,7 +49,7 @@ class Cli(click.Group):
         complain(error)
         if app is None:
             return error.exit_code
-        if isinstance(error, BusError):  # the device's sticky ERROR register remembers it, so the session must
+        if isinstance(error, BusError):  # of a plain access: the device's ERROR register remembers it, the session too
             self._finish(app)
         elif app.changed:
             note("the session stays as it was before this command")
@@ -103,7 +108,10 @@ def cli(ctx, target, entries, lanes, session, as_json, no_check, trace):
     """
     if trace and (trace.suffix not in WAVES or not trace.parent.is_dir()):
         raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
-    ctx.obj = App(parse(target, entries, lanes), session, as_json, not no_check, trace)
+    chosen = parse(target, entries, lanes)
+    if trace and chosen.kind == "model":
+        raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
+    ctx.obj = App(chosen, session, as_json, not no_check, trace)
 
 
 for module in (blocks, settings, inspect, batch, registers):
@@ -113,7 +121,11 @@ for module in (blocks, settings, inspect, batch, registers):
 
 def main() -> None:
     """Entry point of the `kvfpga` script."""
-    cli(prog_name="kvfpga")
+    try:
+        cli(prog_name="kvfpga")
+    except Exception:  # a mistake in kvfpga itself: not to be taken for "the device refused", which Python's 1 would say
+        traceback.print_exc()
+        sys.exit(INTERNAL)
 
 
 if __name__ == "__main__":

@@ -45,5 +45,6 @@ class TokenRange(click.ParamType):
 NUMBER = Number()
 REQUEST = Number(16, "request")
 BYTE = Number(8)
+TIER = Number(2)
 POSITION = Number(32)
 EXISTING = click.Path(exists=True, dir_okay=False)

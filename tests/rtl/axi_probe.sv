@@ -1,19 +1,23 @@
-// axi_probe.sv - a module with the ports of kvcpu that makes one AXI4 burst at a time, properly or breaking one rule on purpose.
-// It tests the memory model and the bus master of fpga/sim (tests/test_axi_memory.py), and nothing else.
+// axi_probe.sv - a module with the ports of kvcpu that makes one AXI4 burst at a time, properly or breaking one rule on
+// purpose. It tests the memory model and the bus master of fpga/sim (tests/test_axi_memory.py), and nothing else.
 //
-// Registers: 0x00 go, 0x08/0x0C address, 0x10 burst length - 1, 0x14 strobes for every beat.  Reads: 0x20 response of the last burst,
-// 0x24 low word of its last beat. go: [0] 1 read, 0 write; [1] write data ahead of the address; [7:4] rule to break, see RULE_*.
-// 0x7F0 never answers. Write data: every byte of beat n is n+1.
+// Registers: 0x00 go, 0x08/0x0C address, 0x10 burst length - 1, 0x14 strobes for every beat.  Reads: 0x20 response of
+// the last burst, 0x24 low word of its last beat. go: [0] 1 read, 0 write; [1] write data ahead of the address; [7:4]
+// rule to break, see RULE_*. 0x7F0 never answers. Write data: every byte of beat n is n+1.
 module kvcpu #(
     parameter int ENTRIES = 256, LANES = 4, DATA_BITS = 128, BLOCK_TOKENS = 32, HEAD_DIM = 128,
     parameter logic [63:0] BUILD_ID = 0
 ) (
     input  logic clk, rst,
-    input  logic [22:0] s_axil_awaddr, input logic [2:0] s_axil_awprot, input logic s_axil_awvalid, output logic s_axil_awready,
-    input  logic [31:0] s_axil_wdata, input logic [3:0] s_axil_wstrb, input logic s_axil_wvalid, output logic s_axil_wready,
+    input  logic [22:0] s_axil_awaddr, input logic [2:0] s_axil_awprot, input logic s_axil_awvalid,
+    output logic s_axil_awready,
+    input  logic [31:0] s_axil_wdata, input logic [3:0] s_axil_wstrb, input logic s_axil_wvalid,
+    output logic s_axil_wready,
     output logic [1:0] s_axil_bresp, output logic s_axil_bvalid, input logic s_axil_bready,
-    input  logic [22:0] s_axil_araddr, input logic [2:0] s_axil_arprot, input logic s_axil_arvalid, output logic s_axil_arready,
-    output logic [31:0] s_axil_rdata, output logic [1:0] s_axil_rresp, output logic s_axil_rvalid, input logic s_axil_rready,
+    input  logic [22:0] s_axil_araddr, input logic [2:0] s_axil_arprot, input logic s_axil_arvalid,
+    output logic s_axil_arready,
+    output logic [31:0] s_axil_rdata, output logic [1:0] s_axil_rresp, output logic s_axil_rvalid,
+    input  logic s_axil_rready,
     output logic [0:0] m_axi_awid, output logic [63:0] m_axi_awaddr, output logic [7:0] m_axi_awlen,
     output logic [2:0] m_axi_awsize, output logic [1:0] m_axi_awburst, output logic [3:0] m_axi_awcache,
     output logic [2:0] m_axi_awprot, output logic m_axi_awvalid, input logic m_axi_awready,
@@ -26,11 +30,12 @@ module kvcpu #(
     input  logic [0:0] m_axi_rid, input logic [DATA_BITS-1:0] m_axi_rdata, input logic [1:0] m_axi_rresp,
     input  logic m_axi_rlast, input logic m_axi_rvalid, output logic m_axi_rready,
     input  logic [1:0] lookup_valid, output logic [1:0] lookup_ready, input logic [127:0] lookup_key,
-    output logic [1:0] lookup_done, lookup_hit, lookup_unresolved, output logic [31:0] lookup_index, output logic [3:0] lookup_tier,
+    output logic [1:0] lookup_done, lookup_hit, lookup_unresolved,
+    output logic [31:0] lookup_index, output logic [3:0] lookup_tier,
     output logic irq, idle
 );
-    localparam logic [3:0] RULE_ADDRESS_DROP = 1, RULE_ADDRESS_CHANGE = 2, RULE_BURST = 3, RULE_SIZE = 4, RULE_LAST_EARLY = 5,
-                           RULE_LAST_MISSING = 6, RULE_DATA_DROP = 7, RULE_DATA_CHANGE = 8, RULE_STOP = 9;
+    localparam logic [3:0] RULE_ADDRESS_DROP = 1, RULE_ADDRESS_CHANGE = 2, RULE_BURST = 3, RULE_SIZE = 4,
+                           RULE_LAST_EARLY = 5, RULE_LAST_MISSING = 6, RULE_DATA_DROP = 7, RULE_DATA_CHANGE = 8, RULE_STOP = 9;
 
     logic [7:0] len, beat, tick;
     logic [63:0] addr;
@@ -39,7 +44,7 @@ module kvcpu #(
     logic [1:0] response;
     logic read, early, busy, address_done, data_done;
 
-    // ---- registers: one access at a time --------------------------------------------------------------------------------
+    // ---- registers: one access at a time ----------------------------------------------------------------------------
     assign s_axil_awready = s_axil_awvalid && s_axil_wvalid && !s_axil_bvalid;
     assign s_axil_wready = s_axil_awready;
     assign s_axil_arready = !s_axil_rvalid;
@@ -65,9 +70,10 @@ module kvcpu #(
         if (rst) {s_axil_bvalid, s_axil_rvalid} <= '0;
     end
 
-    // ---- one burst ------------------------------------------------------------------------------------------------------
+    // ---- one burst --------------------------------------------------------------------------------------------------
     wire go = s_axil_awready && s_axil_awaddr == 0;
-    wire address_valid = busy && !address_done && (read || !early || data_done) && !(rule == RULE_ADDRESS_DROP && tick[0]);
+    wire hold = early && !read && !data_done || rule == RULE_ADDRESS_DROP && tick[0];
+    wire address_valid = busy && !address_done && !hold;
     wire [63:0] address = addr + (rule == RULE_ADDRESS_CHANGE ? 64'(tick) << 12 : 0);
     wire last = beat == (rule == RULE_LAST_EARLY ? len - 8'd1 : len) && rule != RULE_LAST_MISSING;
     always_ff @(posedge clk) begin

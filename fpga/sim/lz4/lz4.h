@@ -1,8 +1,8 @@
 // lz4.h - the two functions of liblz4 that Verilator's FST writer calls, so that FST waveforms need no system package.
 //
-// Our own greedy encoder of the LZ4 block format: 4-byte matches found through one hash table, within 64 KiB. It honours the
-// format's end rules (last match starts 12 bytes before the end or earlier; last 5 bytes are literals). Compresses less than
-// liblz4, and that is all it is for.
+// Our own greedy encoder of the LZ4 block format: 4-byte matches found through one hash table, within 64 KiB. It
+// honours the format's end rules (last match starts 12 bytes before the end or earlier; last 5 bytes are literals).
+// Compresses less than liblz4, and that is all it is for.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Run random command scripts in lockstep on the Verilated RTL and check every line of output against contract section 8.
+
+    scripts/soak.py                                  20 seeds, 400 commands each, at 256 and at 65,536 entries
+    scripts/soak.py --seeds 100:200 --entries 256    other seeds, one size
+
+Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0 when all agree. The scripts are those of
+tests/random_script.py: one seed, one script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.insert(0, str(TESTS))
+import section8  # noqa: E402
+from random_script import Script  # noqa: E402
+
+
+def run(entries: int, seed: int, commands: int) -> dict:
+    """One script in a session of its own; raises AssertionError when an answer is not as section 8 has it."""
+    script = ["reset --raw", *Script(seed, blocks=400 if entries < 1024 else 3000).lines(commands), "verify"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "random.kvfpga"
+        file.write_text("\n".join(script) + "\n")
+        program = [sys.executable, "-m", "kvfpga.cli.main", "--session", f"{folder}/session", "--entries", str(entries), "--json"]
+        started = time.perf_counter()
+        done = subprocess.run([*program, "run", file], capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    differs = done.returncode not in (0, 1) or len(answers) != len(script)
+    for line, answer in zip(script, answers):
+        section8.check(line, answer)
+    return {
+        "entries": entries,
+        "seed": seed,
+        "commands": len(script),
+        "checked": sum(answer.get("checked") is True for answer in answers),
+        "refused": sum(answer.get("code", "OK") != "OK" for answer in answers),
+        "triggers": sum(len(answer.get("triggers", ())) for answer in answers),
+        "differs": differs,
+        "seconds": round(seconds, 2),
+        "stderr": done.stderr[-2000:] if differs else "",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="0:20", help="FIRST:END, default 0:20")
+    parser.add_argument("--commands", type=int, default=400)
+    parser.add_argument("--entries", type=int, nargs="+", default=[256, 65536])
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
+    options = parser.parse_args()
+    seeds = range(*map(int, options.seeds.split(":")))
+    jobs = [(entries, seed) for entries in options.entries for seed in seeds]
+    runs = []
+    for entries, seed in track(jobs, "scripts", console=Console(stderr=True)):
+        runs.append(run(entries, seed, options.commands))
+        if options.json:
+            print(json.dumps(runs[-1]))
+        if runs[-1]["differs"]:
+            print(runs[-1]["stderr"], file=sys.stderr)
+    if not options.json:
+        table = Table(title=f"{len(runs)} scripts of {options.commands} commands")
+        for column in ("entries", "scripts", "commands", "checked", "refused", "triggers", "differences", "seconds"):
+            table.add_column(column, justify="right")
+        for entries in options.entries:
+            mine = [r for r in runs if r["entries"] == entries]
+            sums = [sum(r[key] for r in mine) for key in ("commands", "checked", "refused", "triggers", "differs", "seconds")]
+            table.add_row(str(entries), str(len(mine)), *(f"{value:,.0f}" for value in sums))
+        Console().print(table)
+    return int(any(r["differs"] for r in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
