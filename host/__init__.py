@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .lockstep import Lockstep, Reference
+    from .lockstep import Lockstep
+    from .reference import Reference
 
 __version__ = "0.1.0"
 

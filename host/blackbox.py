@@ -30,8 +30,9 @@ from . import script
 from .commands import Command
 from .device import Device
 from .errors import BuildError, KvfpgaError
-from .history import History, MemoryWrite, RegisterWrite, trace
-from .lockstep import Lockstep, Reference
+from .history import HANG_CYCLES, History, MemoryWrite, RegisterWrite, trace
+from .lockstep import Lockstep
+from .reference import Reference
 from .session import DEVICE, current_state, read_state, write_generation, write_state
 
 if TYPE_CHECKING:
@@ -141,12 +142,13 @@ class BlackBox:
 
     def _rerun(self, report: Report) -> None:
         folder, at_rest = report.folder, report.command == AT_REST
+        budget = None if report.differences else HANG_CYCLES
         if self._start is None:
             report.notes.append("nothing was recorded before it")
             return
         (folder / "commands.kvfpga").write_text(self._script(folder, at_rest))
         with tempfile.TemporaryDirectory(prefix="kvfpga-") as scratch:
-            place = self._find(Path(scratch), at_rest)
+            place = self._find(Path(scratch), at_rest, budget)
             if place is None:
                 report.notes.append(
                     "it did not show again when the recorded commands ran on a second simulation: "
@@ -161,21 +163,21 @@ class BlackBox:
             (folder / "failing.kvfpga").write_text(line + "\n")
             history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
         report.reproduce = self._command(folder, WAVES[0])
-        self._record(folder, failing)
+        self._record(folder, failing, budget)
         if history:
-            report.reproduce = self._command(folder, self._waveform(folder, history, failing))
+            report.reproduce = self._command(folder, self._waveform(folder, history, failing, budget))
 
-    def _waveform(self, folder: Path, history: History, failing: list[Command]) -> str:
+    def _waveform(self, folder: Path, history: History, failing: list[Command], budget: int | None) -> str:
         """waveform.fst, or .vcd where the former cannot be built. Which it is."""
         for kind in WAVES:
             try:
-                trace(self.target, history.old(), failing, folder / f"waveform{kind}")
+                trace(self.target, history.old(), failing, folder / f"waveform{kind}", budget)
                 return kind
             except BuildError as error:
                 reason = error
         raise reason
 
-    def _find(self, scratch: Path, at_rest: bool) -> int | None:
+    def _find(self, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
         is then in `scratch`. `at_rest`: not a command fails, but `verify` after all of them."""
         passed, last = (self.log, ()) if at_rest else (self.log[:-1], self.log[-1])
@@ -187,6 +189,8 @@ class BlackBox:
                     pair.execute_many(step)
             write_state(scratch, pair, self.target)
             pair.check = True
+            if budget:
+                pair.device.mmio.idle_budget = budget
             for place, command in enumerate(last):
                 if self._fails(pair.execute, command):
                     return place
@@ -212,13 +216,15 @@ class BlackBox:
             write_generation(home, pair, self.target, history=history)
         return history
 
-    def _record(self, folder: Path, failing: list[Command]) -> None:
+    def _record(self, folder: Path, failing: list[Command], budget: int | None) -> None:
         """mmio.jsonl."""
         from .recording import RecordingMmio
 
         state = current_state(folder / self.target.kind)
         with RecordingMmio(self.target.open_mmio(restore=state / DEVICE), folder / "mmio.jsonl") as mmio:
             device = Device(mmio)
+            if budget:
+                mmio.inner.idle_budget = budget
             with suppress(KvfpgaError):  # a device that hangs is recorded up to there
                 if failing:
                     device.execute_checked(failing[0])

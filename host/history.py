@@ -25,6 +25,8 @@ from .errors import KvfpgaError
 if TYPE_CHECKING:
     from .targets import Target
 
+HANG_CYCLES = 100_000
+"""What a waveform shows of a command that never ends."""
 BATCH = 256
 """Commands that are done again in one batch."""
 KINDS = {
@@ -99,14 +101,19 @@ class History:
         return self.home / f"history-{self._number}.{suffix}"
 
 
-def trace(target: Target, before: Iterator[Item], traced: list[Item], path: Path) -> None:
-    """Do it all again on a model that can trace, and record a waveform of the `traced` part in `path` (.fst, .vcd)."""
+def trace(
+    target: Target, before: Iterator[Item], traced: list[Item], path: Path, budget: int | None = None
+) -> None:
+    """Do it all again on a model that can trace, and record a waveform of the `traced` part in `path` (.fst, .vcd).
+    `budget`: cycles to wait for the device in that part, where it is known to hang."""
     from .device import Device
 
     with target.open_mmio(wave=path.suffix[1:]) as mmio:
         device = Device(mmio)
         for part in _parts(before):
             _apply(device, part)
+        if budget:
+            mmio.idle_budget = budget
         mmio.trace_start(path)
         with suppress(KvfpgaError):  # a bus error, or a device that hangs: what one wants to see
             for item in traced:

@@ -5,8 +5,7 @@ A session folder holds, for each kind of target,
     sim/current              the name of the generation that counts, replaced in one rename
     sim/state-00000007/      meta.json, device.ckpt (checkpoint of the simulation), model.npz (reference model)
     sim/history-1.jsonl      what was done since the last reset (history.py)
-    failures/NAME/           what lockstep left of a difference; a session folder itself,
-        just before the failing command
+    failures/NAME/           what lockstep left of a difference; a session of its own, just before that command
     lock                     held by the process that uses the session
 
 Device and reference are stored together: a new generation is written and synced beside the old one, then `current` is
@@ -26,7 +25,8 @@ from pathlib import Path
 from . import presets
 from .errors import SessionError
 from .history import History, trace
-from .lockstep import Lockstep, Reference
+from .lockstep import Lockstep
+from .reference import Reference
 from .targets import ENTRIES, LANES, Target
 
 FORMAT = 1
@@ -155,9 +155,10 @@ class Session:
         if device.blackbox:
             device.blackbox.forget()
 
-    def trace(self, path: Path) -> None:
-        """Record a waveform of what this process has done so far; to be called before `save`, and not for a model."""
-        trace(self.target, self._history.old(), self._history.new, path)
+    def trace(self, path: Path, budget: int | None = None) -> None:
+        """Record a waveform of what this process has done so far; to be called before `save`, and not for a model.
+        `budget`: cycles after which a command that does not end is cut off."""
+        trace(self.target, self._history.old(), self._history.new, path, budget)
 
 
 # ---- generations ---------------------------------------------------------------------------------------------------

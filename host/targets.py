@@ -18,7 +18,8 @@ from .errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from .hepc_ref import ReferenceModel
-    from .lockstep import Lockstep, Reference
+    from .lockstep import Lockstep
+    from .reference import Reference
     from .mmio import Mmio
 
 ENTRIES, LANES = 65536, 8
@@ -50,7 +51,8 @@ class Target:
     def open(self, check: bool = True, wave: Path | None = None, restore: Path | None = None) -> Lockstep | Reference:
         """A new device with its reset values: in lockstep, or the reference alone. `wave`: record a waveform from the
         first cycle on. `restore`: a checkpoint to put the hardware side into."""
-        from .lockstep import Lockstep, Reference
+        from .lockstep import Lockstep
+        from .reference import Reference
 
         model = self.open_model()
         if self.kind == "model":

@@ -45,9 +45,11 @@ class Figure:
     reached: bool | None = None
 
 
-def open_device(entries: int = 256, lanes: int = 4, data_bits: int = 128, latency: tuple[int, int] = (4, 24)) -> Device:
-    """A device that moves nothing by itself."""
-    device = Device(VerilatorSim(entries, lanes, data_bits, seed=1, latency=latency))
+def open_device(
+    entries: int = 256, lanes: int = 4, data_bits: int | None = None, latency: tuple[int, int] = (4, 24)
+) -> Device:  # fmt: skip
+    """A device that moves nothing by itself. Without `data_bits`, a build that others use as well."""
+    device = Device(VerilatorSim(entries, lanes, data_bits or (512 if lanes == 8 else 128), seed=1, latency=latency))
     quiet(device)
     return device
 

@@ -39,6 +39,6 @@ def dut(request):
     if request.param == "sim":
         return request.getfixturevalue("lockstep")
     from kvfpga.hepc_ref import ReferenceModel
-    from kvfpga.lockstep import Reference
+    from kvfpga.reference import Reference
 
     return Reference(ReferenceModel(ENTRIES))

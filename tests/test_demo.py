@@ -10,7 +10,7 @@ from kvfpga import demo
 from kvfpga.commands import Load, Set, Step
 from kvfpga.errors import DifferenceError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Reference
+from kvfpga.reference import Reference
 from rich.console import Console
 
 

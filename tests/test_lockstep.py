@@ -12,7 +12,8 @@ from kvfpga.commands import Result, Trigger
 from kvfpga.device import Device
 from kvfpga.errors import DifferenceError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep, Reference
+from kvfpga.lockstep import Lockstep
+from kvfpga.reference import Reference
 
 VA, BLOCK = 0x7F000000, 16384
 

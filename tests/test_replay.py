@@ -19,7 +19,7 @@ from kvfpga import replay
 from kvfpga.commands import Load, Release, Set, Share, Step, Touch, Unload
 from kvfpga.errors import DeviceRefused, DifferenceError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Reference
+from kvfpga.reference import Reference
 from kvfpga.presets import PRESETS, sets
 from kvfpga.replay import ReplayOptions
 from kvfpga.trace_plan import key_of, va_of

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ..commands import Command, Result
+from ..history import HANG_CYCLES
 from ..session import Session
 from ..targets import Target
 from . import output
@@ -49,10 +50,10 @@ class App:
                 self.changed = False
                 self.session.save()
 
-    def record(self) -> None:
-        """The waveform of this process's commands (--trace)."""
-        if self.trace and self.session:
-            self.session.trace(self.trace)
+    def record(self, hung: bool = False) -> None:
+        """The waveform of this process's commands (--trace). `hung`: the last one did not end."""
+        if self.trace and self._device:
+            self.session.trace(self.trace, HANG_CYCLES if hung else None)
             note(f"waveform in {self.trace}")
 
     def close(self) -> None:

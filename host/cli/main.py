@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import BusError, DifferenceError, KvfpgaError, UsageError
+from ..errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..targets import ENTRIES, LANES, parse
 from . import batch, blocks, inspect, registers, settings
 from .app import App, note
@@ -49,12 +49,15 @@ class Cli(click.Group):
         complain(error)
         if app is None:
             return error.exit_code
-        if isinstance(error, BusError):  # of a plain access: the device's ERROR register remembers it, the session too
-            self._finish(app)
-        elif app.changed:
-            note("the session stays as it was before this command")
-            if isinstance(error, DifferenceError):
-                app.record()
+        try:
+            if isinstance(error, BusError):  # of a plain access: the device's ERROR register remembers it, so the session
+                app.finish()
+            elif app.changed:
+                note("the session stays as it was before this command")
+                if isinstance(error, (DifferenceError, TargetError)):
+                    app.record(hung=isinstance(error, TargetError))
+        except KvfpgaError as another:
+            complain(another)
         return max(error.exit_code, app.code)
 
     @staticmethod

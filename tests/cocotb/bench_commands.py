@@ -1,8 +1,8 @@
 """Doorbells, results, interrupt and soft reset at pin level: R5, R16 (completion records), R4 (CTRL, SCRATCH), under random pauses."""
 
 import cocotb
-from bench import BLOCK, VA, Bench, filled, load
 from cocotbext.axi import AxiResp
+from dut_bench import BLOCK, VA, Bench, filled, load
 from kvfpga.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, UnloadRequest
 from kvfpga.errors import BusError
 from kvfpga.regmap import BAR2_ENTRIES, REGISTERS, TELEMETRY, BusErrorCode, Code, Opcode

@@ -3,8 +3,8 @@
 from collections import deque
 
 import cocotb
-from bench import Bench
 from cocotb.triggers import RisingEdge
+from dut_bench import Bench
 from key_collisions import colliding
 from kvfpga.commands import Load, Lookup, Set, Step, UnloadRequest
 from kvfpga.regmap import Code

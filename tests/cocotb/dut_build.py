@@ -69,7 +69,7 @@ def model() -> Path:
 def run(bench: str, folder: Path, seed: int = 1) -> list[str]:
     """Run every test of a bench module in one simulation. The names of those that passed; SystemExit where one did not."""
     results = folder / f"{bench}.xml"
-    with mock.patch.object(sys, "path", [*sys.path, str(HERE)]):
+    with mock.patch.object(sys, "path", [str(HERE), *sys.path]):
         PortsOnly().test(
             test_module=bench, hdl_toplevel=build.TOP, hdl_toplevel_lang="verilog", build_dir=model(), test_dir=folder, seed=seed,
             plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"], results_xml=str(results),
