@@ -10,7 +10,7 @@ that the *device* refuses (a wide weight, a misaligned token_start…) passes th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 EVICT, PREFETCH = "evict", "prefetch"
 """The two DMA channels, as they are named in triggers."""
@@ -150,9 +150,10 @@ class Set:
     name = "set"
 
 
-Command = Union[
-    Load, Step, Hot, Evict, Prefetch, Share, Release, ShareIndex, ReleaseIndex, Unload, UnloadRequest, Lookup, Touch, Set
-]
+Command = (
+    Load | Step | Hot | Evict | Prefetch | Share | Release | ShareIndex | ReleaseIndex | Unload | UnloadRequest
+    | Lookup | Touch | Set
+)  # fmt: skip
 
 
 class Trigger(NamedTuple):

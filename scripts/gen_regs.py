@@ -84,7 +84,10 @@ def systemverilog_map(m: Map) -> str:
     def constants(prefix: str, width: int, members) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
-    doorbells = [r for r in m.registers if r.get_property("doorbell", default=None) or r.get_property("config", default=None)]
+    def queues(r: RegNode) -> bool:
+        return any(r.get_property(p, default=None) for p in ("doorbell", "config"))
+
+    doorbells = [r for r in m.registers if queues(r)]
     last_words = [r.absolute_address + r.get_property("regwidth") // 8 - 4 for r in doorbells]
     cases = ",\n            ".join(f"14'h{a >> 2:04X}" for a in last_words)
     soft_reset = m.bar0.get_child_by_name("CTRL")
@@ -206,7 +209,10 @@ def html_page(space: AddrmapNode) -> str:
         page = Path(scratch) / "registers.md"
         MarkdownExporter().export(space, str(page), depth=8)
         body = markdown.markdown(page.read_text(), extensions=["tables", "toc"])
-    style = "body{font-family:sans-serif;max-width:60em;margin:2em auto}td,th{border:1px solid #ccc;padding:.2em .6em}table{border-collapse:collapse}"
+    style = (
+        "body{font-family:sans-serif;max-width:60em;margin:2em auto}"
+        "td,th{border:1px solid #ccc;padding:.2em .6em}table{border-collapse:collapse}"
+    )
     head = f'<meta charset="utf-8"><title>KV-CPU registers</title><style>{style}</style>'
     return f"<!doctype html>\n<!-- {BANNER} -->\n<html><head>{head}</head><body>\n{body}\n</body></html>\n"
 
@@ -222,7 +228,10 @@ def adapt(text: str) -> str:
     if "readback_data_var = '0;" not in text:
         return text
     for old, new in (
-        ("        is_valid_rw = '0;\n", "        is_valid_rw = '0;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n"),
+        (
+            "        is_valid_rw = '0;\n",
+            "        is_valid_rw = '0;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n",
+        ),
         ("        decoded_err = (~is_valid", "        end\n        decoded_err = (~is_valid"),
         ("        readback_data_var = '0;\n", "        readback_data_var = '0;\n        if (decoded_req) begin\n"),
         ("        readback_data = readback_data_var;\n", "        end\n        readback_data = readback_data_var;\n"),
