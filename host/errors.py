@@ -47,7 +47,7 @@ class BusError(TargetError):
     """The device answered an access with SLVERR or DECERR (contract R2).
 
     `offset` is the bus address, `is_write` the direction, `position` the place of the access in its batch (0-based);
-    the accesses before it took effect, those behind it were not made.
+    the accesses before it took effect, no write behind it was made. (Reads behind it may already have been on the bus.)
     """
 
     def __init__(self, offset: int, is_write: bool, position: int = 0, detail: str = ""):

@@ -43,6 +43,8 @@ _COMPILE = (
     "-std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -fno-gnu-unique -march=native -DNDEBUG -w"
     " -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE_SAIF=0"
 ).split()
+if os.uname().machine == "x86_64":  # else g++ may copy words through MMX registers and leave the x87 stack unusable for numpy
+    _COMPILE.append("-mno-mmx")
 _FAST, _SLOW = ("-O3",), ("-O1",)
 _UNUSED_DAYS = 30
 

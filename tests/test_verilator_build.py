@@ -272,3 +272,10 @@ def test_model_without_waveforms_says_what_to_do(tmp_path):
         with pytest.raises(UsageError, match="this model cannot write") as caught:
             sim.trace_start(tmp_path / "waves.fst")
     assert "wave=" in caught.value.remedy
+
+
+def test_model_leaves_the_floating_point_unit_alone():
+    """A compiler that copies through MMX registers without emptying them makes the next x87 user see NaN: -mno-mmx."""
+    with VerilatorSim(256, 4, 128) as sim:
+        sim.reset()
+        assert np.isfinite(np.linalg.svd(np.arange(9.0).reshape(3, 3), compute_uv=False)).all()

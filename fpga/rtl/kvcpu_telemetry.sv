@@ -142,10 +142,9 @@ module kvcpu_telemetry
         end
     end
 
-    // ---- read window: the low word latches the high word (R1) ----------------------------------------------------------------
+    // ---- read window: a low word latches its high word (R1), each counter's in a place of its own ----------------------------
     logic [63:0] value;
-    logic [31:0] latched;
-    logic [5:0]  latched_index;
+    logic [31:0] latched [64];
 
     always_comb begin
         value = '0;
@@ -187,17 +186,11 @@ module kvcpu_telemetry
                 default: ;
             endcase
         end
-        read_data = !read_addr[2] ? value[31:0] : (read_addr[8:3] == latched_index) ? latched : value[63:32];
+        read_data = read_addr[2] ? latched[read_addr[8:3]] : value[31:0];
     end
 
     always_ff @(posedge clk) begin
-        if (rst) begin
-            latched <= '0;
-            latched_index <= '1;
-        end else if (read && !read_addr[2]) begin
-            latched <= value[63:32];
-            latched_index <= read_addr[8:3];
-        end
+        if (read && !read_addr[2]) latched[read_addr[8:3]] <= value[63:32];
     end
 endmodule
 `default_nettype wire

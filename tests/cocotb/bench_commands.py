@@ -1,4 +1,4 @@
-"""Doorbells, results, interrupt and soft reset at pin level: R5, R16 (completion records), R4 (CTRL, SCRATCH), under random pauses."""
+"""Doorbells, results, interrupt and soft reset at pin level, under random pauses: R5, R16 (completion records), R4."""
 
 import cocotb
 from cocotbext.axi import AxiResp

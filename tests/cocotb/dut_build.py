@@ -53,11 +53,11 @@ def model() -> Path:
                     "MAKEFLAGS": f"{MAKE} PYTHON3={sys.executable}",
                 }
                 p = PARAMETERS
+                values = {"ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BUILD_ID": f"64'h{number:016x}"}
                 with mock.patch.dict(os.environ, environment):
                     PortsOnly().build(
                         sources=build.rtl_sources(), hdl_toplevel=build.TOP, build_dir=folder, build_args=ARGUMENTS,
-                        parameters={"ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BUILD_ID": f"64'h{number:016x}"},
-                        log_file=Path(folder) / "build.log",
+                        parameters=values, log_file=Path(folder) / "build.log",
                     )  # fmt: skip
                 keep = Path(folder) / "keep"
                 keep.mkdir()

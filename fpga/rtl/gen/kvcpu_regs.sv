@@ -2092,11 +2092,11 @@ module kvcpu_regs (
         automatic logic load_next_c;
         next_c = field_storage.ERROR.bus.value;
         load_next_c = '0;
-        if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.ERROR.bus.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
-            load_next_c = '1;
-        end else if(hwif_in.ERROR.bus.hwset) begin // HW Set
+        if(hwif_in.ERROR.bus.hwset) begin // HW Set
             next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.ERROR.bus.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
             load_next_c = '1;
         end
         field_combo.ERROR.bus.next = next_c;
@@ -2118,11 +2118,11 @@ module kvcpu_regs (
         automatic logic load_next_c;
         next_c = field_storage.ERROR.dma.value;
         load_next_c = '0;
-        if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.ERROR.dma.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
-            load_next_c = '1;
-        end else if(hwif_in.ERROR.dma.hwset) begin // HW Set
+        if(hwif_in.ERROR.dma.hwset) begin // HW Set
             next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.ERROR.dma.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
             load_next_c = '1;
         end
         field_combo.ERROR.dma.next = next_c;
