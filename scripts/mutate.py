@@ -99,7 +99,8 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
 
     done, line = 0, "reset"
     try:
-        sim = VerilatorSim(ENTRIES, LANES, DATA_BITS, scenario.seed, sources=sources, stall_percent=scenario.stall)
+        memory = {"latency": scenario.latency, "stall_percent": scenario.stall}
+        sim = VerilatorSim(ENTRIES, LANES, DATA_BITS, scenario.seed, sources=sources, **memory)
         with Lockstep(Device(sim), ReferenceModel(ENTRIES)) as pair, command_line(pair) as run:
             fill_memory(pair, scenario.seed)
             for line in scenario.lines:

@@ -8,34 +8,39 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from key_collisions import colliding  # noqa: E402
 from random_script import BASE, BLOCK, Script  # noqa: E402
 
 ENTRIES = 256
-MASK64 = (1 << 64) - 1
+QUICK, SLOW = (4, 24), (0, 4000)
+"""Cycles that the memory takes to answer. The slow one answers long after the device has been asked about everything else: only
+so do bytes that are on their way count as missing, and only so do the queues of the DMA fill up."""
 
 
 class Scenario(NamedTuple):
-    """`seed` is for the memory's latency, power-up values and block contents; `stall` its percentage of pauses."""
+    """`seed` is for the memory's random latency (within `latency` cycles), power-up values and block contents; `stall` is the
+    percentage of pauses on each of the memory's channels."""
 
     name: str
     lines: list[str]
     seed: int = 1
     stall: int = 0
+    latency: tuple[int, int] = QUICK
 
 
 def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
     """The stock, quick ones first; made one by one, since most mutations are caught by the first. `seeds` random scripts of
     `count` commands close it."""
     for seed, script in enumerate(DIRECTED, start=100):
-        yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2))
+        yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK)
     for seed in range(1, seeds + 1):
-        yield Scenario(f"random {seed}", Script(seed, (60, 120, 400)[seed % 3]).lines(count), seed, (0, 30, 60)[seed % 3])
+        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
+        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------------
@@ -86,7 +91,7 @@ def ranges_and_refusals() -> Iterator[str]:
 def settings() -> Iterator[str]:
     """What a setting may be (R6), and what only an empty directory lets change (R16)."""
     yield from (weights(w_r=255, w_f=255), weights(w_s=256), weights(window=256), weights(window=7, w_d=0))
-    yield from (weights(evict=65536), weights(prefetch=65535, evict=65535), "config --strict 0", "config --strict 1", "verify")
+    yield from (weights(evict=65536), weights(prefetch=65535, evict=65535), "config --strict 0", "verify", "config --strict 1")
     yield from ("config --t1-capacity 256", "config --t1-capacity 257", "config --t1-capacity 0", "config --contend-policy 1")
     yield from (load(0), load(1, tier=0), load(2, tier=3), "config --evict-tier 3", "reg write TIER_BASE2 0x40000000")
     yield from (f"reg write {name} 0x8000" for name in ("TIER_BASE0", "TIER_BASE3"))
@@ -125,7 +130,16 @@ def residency() -> Iterator[str]:
     yield from (f"release {span(1, 2)}", f"evict {span(0, 6)}", f"unload {span(0, 12)}", "unload --request 0", "verify")
     yield from (load(30), load(31, tier=2), load(32), load(33), "unload --request 3", load(34, request=0), "verify")
     yield from ("config --t1-capacity 3", f"prefetch {span(0, 40)} 163", weights(evict=0), "config --t1-capacity 200", "step 170")
-    yield from (f"evict {span(0, 40)}", f"prefetch {span(0, 40)} 171", "unload 0 0xffffffffffffffff", "telemetry", "verify")
+    yield from (f"evict {span(0, 40)}", f"prefetch {span(0, 40)} 171", "unload 0 0xffffffffffffffff", "config --clear-counters", "telemetry", "verify")
+
+
+def busy_channels() -> Iterator[str]:
+    """Both channels with more to do than their queues hold, on a slow memory (R16)."""
+    yield from (QUIET, "config --t1-capacity 40", *(load(n, tier=1 + n % 2) for n in range(40)))
+    yield from (f"evict {span(0, 1)}", f"prefetch {span(0, 1)} 0", f"evict {span(0, 40)}", f"prefetch {span(0, 40)} 0", "verify")
+    yield from (ONLY_R, weights(evict=253, prefetch=254), *(f"hot {span(n, 2)}" for n in range(0, 40, 4)), f"evict {span(0, 2)}")
+    yield from (f"prefetch {span(1)} 1", "step 1", "step 2", "step 3", f"prefetch {span(0, 40)} 3", "config --contend-policy 1")
+    yield from (f"evict {span(10, 30)}", f"prefetch {span(5, 30)} 3", "verify")
 
 
 def keys() -> Iterator[str]:
@@ -159,7 +173,7 @@ def full_directory() -> Iterator[str]:
 
 def overflowing_index() -> Iterator[str]:
     """More keys in one bucket of every way than it holds: the index overflows and passes must find them (R11, R12)."""
-    private, shared, foreign = colliding(11, 0x2345), colliding(11, 0), colliding(2, 0x777)
+    private, shared, foreign = colliding(ENTRIES, 11, 0x2345), colliding(ENTRIES, 11, 0), colliding(ENTRIES, 2, 0x777)
     yield from (QUIET, "config --t1-capacity 16")
     for n, key in enumerate([*private, *shared[:10]]):
         yield load_key(n, key)
@@ -189,11 +203,11 @@ def saturation() -> Iterator[str]:
 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
-    ranges_and_refusals, settings, decisions, residency, full_directory, overflowing_index, keys, saturation,
+    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys, saturation,
 )  # fmt: skip
 
 
-# ---- keys that collide in the key index --------------------------------------------------------------------------------------
+# ---- keys ------------------------------------------------------------------------------------------------------------------
 Key = tuple[int, int, int, int]
 """request, layer, head, token_start."""
 
@@ -205,44 +219,3 @@ def load_key(n: int, key: Key) -> str:
 
 def lookup_key(key: Key, request: int | None = None) -> str:
     return f"lookup {key[0] if request is None else request} {key[1]} {key[2]} {key[3] + 9}"
-
-
-def colliding(count: int, request: int, entries: int = ENTRIES) -> list[Key]:
-    """Keys of `request` that share one bucket in every way of kvcpu_key_index: they differ by vectors that all rows of its H3
-    matrices map to 0. (Were the RTL to hash in another way, these were ordinary keys, and the scenario found less.)"""
-    rows = [_splitmix(i + 1) & (1 << 59) - 1 for i in range(4 * (entries // 4).bit_length() - 4)]
-    rows += [1 << 27 + bit for bit in range(16)]  # the request stays the same
-    basis = _null_space(rows, 59)
-    base = request << 27 | 0x0A5 << 43
-    keys = [base]
-    for size in (1, 2):
-        keys += [base ^ _xor(chosen) for chosen in combinations(basis, size)]
-    return [((k >> 27) & 0xFFFF, k >> 51, (k >> 43) & 0xFF, (k & (1 << 27) - 1) << 5) for k in keys[:count]]
-
-
-def _splitmix(counter: int) -> int:
-    z = counter * 0x9E3779B97F4A7C15 & MASK64
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
-    return z ^ z >> 31
-
-
-def _null_space(rows: list[int], width: int) -> list[int]:
-    """A basis of all x with even parity of (row & x) for every row: Gauss over GF(2)."""
-    pivots: dict[int, int] = {}
-    for row in rows:
-        for bit, other in pivots.items():
-            if row >> bit & 1:
-                row ^= other
-        if row:
-            top = row.bit_length() - 1
-            pivots = {bit: other ^ row if other >> top & 1 else other for bit, other in pivots.items()} | {top: row}
-    free = [bit for bit in range(width) if bit not in pivots]
-    return [1 << bit | sum(1 << top for top, row in pivots.items() if row >> bit & 1) for bit in free]
-
-
-def _xor(vectors: tuple[int, ...]) -> int:
-    found = 0
-    for vector in vectors:
-        found ^= vector
-    return found
