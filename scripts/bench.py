@@ -5,14 +5,15 @@
     scripts/bench.py --only reads     register reads only; also: check, process
     scripts/bench.py --json           one JSON object on stdout instead of the table
 
-reads    register reads per second: `VerilatorSim.read32`, a `Batch`; beside cocotb with cocotbext-axi's AxiLiteMaster on the same
-         RTL and Verilator (scripts/bench_cocotb.py), pyverilator driven signal by signal, a plain C++ loop around the same model
+reads    register reads per second: `VerilatorSim.read32`, a `Batch`; beside cocotb with cocotbext-axi's AxiLiteMaster on
+         the same RTL and Verilator (scripts/bench_cocotb.py), pyverilator driven signal by signal, and a plain C++ loop
+         around the same model. kvfpga and pyverilator read from a device with its memory; cocotb does both with and without
 check    a STEP over a full directory in lockstep, beside the same without the check; and where the time of each part goes
 process  one `kvfpga step N`, from the start of the process to its end, beside `python -c "import numpy"`
 
 Every figure is a median of several rounds; what is compared alternates within a round. Reads and checks are timed by the
 processor time of their process, which on an idle machine is the wall time (nothing in them waits) and on a busy one still
-compares like with like; processes by the wall. The exit code is 0 whatever the figures: a verdict is for people, time is no test.
+compares like with like; processes by the wall. The exit code is 0 whatever the figures: time is no test.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Sizes(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """`value` of something; `ratio` to the figure named `beside`. `aim`: the ratio (or the value, where there is nothing beside)
-    has to be at least that, or at most if `at_most`."""
+    """`value` of something; `ratio` to the figure named `beside`. `aim`: what the ratio (the value, where there is nothing
+    beside it) should be at least, or at most if `at_most`."""
 
     section: str
     name: str
@@ -89,7 +90,7 @@ class Figure(NamedTuple):
 Say = Callable[[str], None]
 
 
-# ---- register reads ------------------------------------------------------------------------------------------------------
+# ---- register reads ------------------------------------------------------------------------------------------------
 def bench_reads(sizes: Sizes, say: Say) -> list[Figure]:
     say("cocotb with cocotbext-axi: building its model, once per design")
     cocotb = cocotb_reads(sizes)
@@ -110,16 +111,22 @@ def bench_reads(sizes: Sizes, say: Say) -> list[Figure]:
     def figure(name, way, beside="", other=None, aim=None):
         return Figure("reads", name, found[way], "reads/s", beside, other and found[way] / other, aim)
 
-    single, batched = median(cocotb["single"]), median(cocotb["batched"])
+    bare, batched_bare, single, batched = (
+        median(cocotb[which][way]) for which in ("alone", "memory") for way in ("single", "batched")
+    )
     return [
-        Figure("reads", "cocotb, a read at a time", single, "reads/s"),
-        Figure("reads", f"cocotb, {ROW_WORDS} words a call", batched, "reads/s"),
+        Figure("reads", "cocotb, register port alone", bare, "reads/s"),
+        Figure("reads", f"cocotb, register port alone, {ROW_WORDS} words a call", batched_bare, "reads/s"),
+        Figure("reads", "cocotb, with memory", single, "reads/s"),
+        Figure("reads", f"cocotb, with memory, {ROW_WORDS} words a call", batched, "reads/s"),
         figure("pyverilator, signal by signal", "pyverilator"),
         figure("plain C++ loop", "plain"),
-        figure("kvfpga read32", "single", "cocotb, a read at a time", single, 50),
+        figure("kvfpga read32", "single", "cocotb, with memory", single, 50),
+        figure("kvfpga read32", "single", "cocotb, register port alone", bare),
         figure("kvfpga read32", "single", "pyverilator, signal by signal", found["pyverilator"], 20),
-        figure("kvfpga Batch", "batched", "cocotb, a read at a time", single, 200),
-        figure("kvfpga Batch", "batched", f"cocotb, {ROW_WORDS} words a call", batched),
+        figure("kvfpga Batch", "batched", "cocotb, with memory", single, 200),
+        figure("kvfpga Batch", "batched", "cocotb, register port alone", bare),
+        figure("kvfpga Batch", "batched", f"cocotb, with memory, {ROW_WORDS} words a call", batched),
         figure("kvfpga Batch", "batched", "plain C++ loop", found["plain"], 0.9),
     ]
 
@@ -157,27 +164,27 @@ def signal_reads(sim: VerilatorSim, count: int) -> None:
                 io.s_axil_arvalid = 0
 
 
-def cocotb_reads(sizes: Sizes) -> dict[str, list[float]]:
-    """Words per second, {"single": […], "batched": […]}."""
+def cocotb_reads(sizes: Sizes) -> dict[str, dict[str, list[float]]]:
+    """Words per second, as scripts/bench_cocotb.py says."""
     sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent / "tests" / "cocotb")]
     import dut_build
 
     dut_build.PARAMETERS = verilator_build.Parameters(sizes.entries, sizes.lanes, sizes.data_bits)
     with tempfile.TemporaryDirectory(prefix="kvfpga-bench-") as folder:
         out, log = Path(folder) / "rates.json", Path(folder) / "cocotb.log"
-        task = {"offset": OFFSET, "first": ROW, "words": ROW_WORDS, "count": sizes.slow_reads, "repeat": sizes.repeat, "out": str(out)}
+        task = {"offset": OFFSET, "first": ROW, "words": ROW_WORDS, "count": sizes.slow_reads, "repeat": sizes.repeat}
         with quiet():
             dut_build.PortsOnly().test(
                 test_module="bench_cocotb", hdl_toplevel=verilator_build.TOP, hdl_toplevel_lang="verilog",
                 build_dir=dut_build.model(), test_dir=folder, results_xml=f"{folder}/results.xml", log_file=log,
-                extra_env={"KVFPGA_BENCH": json.dumps(task), "PYTHONWARNINGS": "ignore"},
+                extra_env={"KVFPGA_BENCH": json.dumps(task | {"out": str(out)}), "PYTHONWARNINGS": "ignore"},
             )  # fmt: skip
         if not out.exists():
             raise SystemExit(f"the cocotb simulation failed:\n{log.read_text()[-3000:]}")
         return json.loads(out.read_text())
 
 
-# ---- the check -------------------------------------------------------------------------------------------------------------
+# ---- the check -----------------------------------------------------------------------------------------------------
 def bench_check(sizes: Sizes, say: Say) -> list[Figure]:
     with VerilatorSim(sizes.entries, sizes.lanes, sizes.data_bits) as sim:
         pair = Lockstep(Device(sim), ReferenceModel(sizes.entries))
@@ -210,10 +217,10 @@ def bench_check(sizes: Sizes, say: Say) -> list[Figure]:
             before = sim.clock_cycles
             part("device: telemetry", pair.device.telemetry)
             cycles["telemetry"] = sim.clock_cycles - before
-    bare = median(unchecked)
+    bare, full = median(unchecked), median(checked)
     return [
         Figure("check", "STEP without check", bare * 1e3, "ms"),
-        Figure("check", "STEP with the full check", median(checked) * 1e3, "ms", "STEP without check", median(checked) / bare, 1.5, True),
+        Figure("check", "STEP with the full check", full * 1e3, "ms", "STEP without check", full / bare, 1.5, True),
         *(Figure("check", name, median(times) * 1e3, "ms") for name, times in parts.items()),
         *(Figure("check", f"cycles of {name}", count, "cycles") for name, count in cycles.items()),
     ]
@@ -231,10 +238,12 @@ def block(n: int) -> Load:
     return Load(1 + n % 7, n // 7 % 4, n // 28 % 4, n // 112 * 32, n // 112 * 32 + 31, VA + n * BLOCK)
 
 
-# ---- one process -------------------------------------------------------------------------------------------------------------
+# ---- one process ---------------------------------------------------------------------------------------------------
 def bench_process(sizes: Sizes, say: Say) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="kvfpga-bench-") as folder:
-        few, full = (session(Path(folder), sizes, name, count, say) for name, count in (("few", 64), ("full", sizes.entries)))
+        few, full = (
+            session(Path(folder), sizes, name, count, say) for name, count in (("few", 64), ("full", sizes.entries))
+        )
         say("processes")
         times = {"few": [], "full": [], "numpy": [], "python": []}
         used = {name: [] for name in times}
@@ -248,15 +257,20 @@ def bench_process(sizes: Sizes, say: Say) -> list[Figure]:
                 used[name].append(children() - before)
     found = {name: median(values) for name, values in times.items()}
     used = {name: median(values) for name, values in used.items()}
+    numpy, step, step_full = (
+        'python -c "import numpy"',
+        "kvfpga step, 64 blocks loaded",
+        f"kvfpga step, {sizes.entries} blocks loaded",
+    )
     return [
         Figure("process", 'python -c ""', found["python"], "s"),
-        Figure("process", 'python -c "import numpy"', found["numpy"], "s"),
-        Figure("process", "kvfpga step, 64 blocks loaded", found["few"], "s", aim=0.5, at_most=True),
-        Figure("process", f"kvfpga step, {sizes.entries} blocks loaded", found["full"], "s", aim=0.5, at_most=True),
-        Figure("process", "kvfpga step, 64 blocks loaded", found["few"], "s", 'python -c "import numpy"', found["few"] / found["numpy"]),
-        *(Figure("process", f"processor time of {name}", used[key], "s") for name, key in (
-            ('python -c "import numpy"', "numpy"), ("kvfpga step, 64 blocks loaded", "few"), (f"kvfpga step, {sizes.entries} blocks loaded", "full"),
-        )),
+        Figure("process", numpy, found["numpy"], "s"),
+        Figure("process", step, found["few"], "s", aim=0.5, at_most=True),
+        Figure("process", step, found["few"], "s", numpy, found["few"] / found["numpy"]),
+        Figure("process", step_full, found["full"], "s", aim=0.5, at_most=True),
+        Figure("process", f"processor time of {numpy}", used["numpy"], "s"),
+        Figure("process", f"processor time of {step}", used["few"], "s"),
+        Figure("process", f"processor time of {step_full}", used["full"], "s"),
     ]
 
 
@@ -287,7 +301,7 @@ def process(command: list[str]) -> None:
         raise SystemExit(f"{' '.join(command[-3:])} failed:\n{done.stderr[-3000:]}")
 
 
-# ---- all of it ---------------------------------------------------------------------------------------------------------------
+# ---- all of it -----------------------------------------------------------------------------------------------------
 def timed(run: Callable, *arguments, clock: Callable[[], float] = time.process_time) -> float:
     """Seconds of one call."""
     start = clock()
@@ -322,9 +336,11 @@ def table(figures: list[Figure], sizes: Sizes):
     """For people (rich)."""
     from rich.table import Table
 
-    shown = Table(title=f"ENTRIES={sizes.entries}, LANES={sizes.lanes}, DATA_BITS={sizes.data_bits}", title_justify="left")
-    for name, justify in (("figure", "left"), ("value", "right"), ("", "left"), ("beside", "left"), ("ratio", "right"), ("aim", "right"), ("", "left")):
-        shown.add_column(name, justify=justify)
+    shown = Table(
+        title=f"ENTRIES={sizes.entries}, LANES={sizes.lanes}, DATA_BITS={sizes.data_bits}", title_justify="left"
+    )
+    for name in ("figure", "value", "", "beside", "ratio", "aim", ""):
+        shown.add_column(name, justify="right" if name in ("value", "ratio", "aim") else "left")
     section = ""
     for figure in figures:
         if section not in ("", figure.section):
@@ -360,7 +376,9 @@ def main() -> int:
 
         figures = measure(sizes, tuple(options.only or SECTIONS), say)
     if options.json:
-        print(json.dumps({"parameters": sizes._asdict(), "figures": [figure.as_json() for figure in figures]}, indent=2))
+        print(
+            json.dumps({"parameters": sizes._asdict(), "figures": [figure.as_json() for figure in figures]}, indent=2)
+        )
     else:
         Console(width=max(120, Console().width)).print(table(figures, sizes))
     return 0

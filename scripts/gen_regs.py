@@ -217,16 +217,42 @@ def html_page(space: AddrmapNode) -> str:
     return f"<!doctype html>\n<!-- {BANNER} -->\n<html><head>{head}</head><body>\n{body}\n</body></html>\n"
 
 
-def adapt(text: str) -> str:
-    """Two changes to PeakRDL's output, both for Verilator.
+def flatten(text: str, name: str) -> str:
+    """`text` with the nested struct variable `name` taken apart into one plain variable per leaf, `name__register__field`."""
+    declaration = (
+        rf"^    typedef struct packed \{{\n((?:(?!    typedef).*\n)*?)    \}} {name}_t;\n    {name}_t {name};\n"
+    )
+    head, body, tail = re.split(declaration, text, flags=re.M)
+    # Members are named behind their closing brace, so the nesting is read from the end.
+    path: list[str] = []
+    leaves = []
+    for line in reversed(body.splitlines()):
+        if close := re.fullmatch(r"\s*\} (\w+);", line):
+            path.append(close[1])
+        elif "struct packed" in line:
+            path.pop()
+        elif leaf := re.fullmatch(r"\s*(logic(?: \[\d+:\d+\])?) (\w+);", line):
+            leaves.append((leaf[1], [name, *path, leaf[2]]))
+    for _, parts in leaves:
+        tail = re.sub(rf"(?<![.\w]){re.escape('.'.join(parts))}\b", "__".join(parts), tail)
+    if re.search(rf"(?<![.\w]){name}\.", tail):
+        raise SystemExit(f"gen_regs: PeakRDL-regblock's output has changed, {name} is used in a way not known here")
+    declarations = "".join(f"    {kind} {'__'.join(parts)};\n" for kind, parts in reversed(leaves))
+    return head + declarations + tail
 
-    Packed structs, because its --savable (checkpoints) cannot store others. And address decoder and read multiplexer
-    under one condition each: without a request their outputs are zero or unused anyway, and evaluating them in every cycle is
-    a third of an idle model's time.
+
+def adapt(text: str) -> str:
+    """Changes to PeakRDL's output, all for Verilator and none of behaviour.
+
+    Packed structs, because its --savable (checkpoints) cannot store others. The storage as plain variables, because a
+    struct that is written in part is copied whole in every cycle. Address decoder and read multiplexer under one condition each:
+    without a request their outputs are zero or unused anyway.
     """
     text = re.sub(r"\bstruct \{", "struct packed {", text)
     if "readback_data_var = '0;" not in text:
         return text
+    for name in ("wbuf_storage", "field_combo", "field_storage", "rbuf_storage"):
+        text = flatten(text, name)
     for old, new in (
         (
             "        is_valid_rw = '0;\n",

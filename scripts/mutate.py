@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Mutation test of the lockstep: breaks the RTL in one place at a time, and demands that the check of some command notices.
+"""Mutation test of the lockstep: breaks the RTL in one place at a time, and demands that some command's check notices.
 
     scripts/mutate.py                       all of scripts/mutations.py, as a table; exit 1 when one survives
-    scripts/mutate.py --only dma-no-copy    one of them (may be repeated); --list names them
+    scripts/mutate.py --only dma-dirty      one of them (may be repeated); --list names them
 
-Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (scripts/quick_build.py), and run
-through the scenarios of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and reference
-differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of them first. A
-process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
+Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (scripts/quick_build.py),
+and run through the scenarios of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and
+reference differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of
+them first. A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing
+else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import shlex
 import shutil
@@ -49,14 +51,16 @@ class Unfit(Exception):
     """A mutation that does not fit the RTL (any more)."""
 
 
-# ---- one mutation ----------------------------------------------------------------------------------------------------------
+# ---- one mutation --------------------------------------------------------------------------------------------------
 def mutated(mutation: Mutation, rtl: Path) -> str:
     """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
     path = rtl / mutation.file
     text = path.read_text() if path.is_file() else ""
     count = text.count(mutation.old)
     if count != 1:
-        raise Unfit(f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}")
+        raise Unfit(
+            f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}"
+        )
     if mutation.new == mutation.old:
         raise Unfit(f"mutation {mutation.name} changes nothing")
     return text.replace(mutation.old, mutation.new)
@@ -75,7 +79,9 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
             (rtl / mutation.file).write_text(mutated(mutation, rtl))
         sources = verilator_build.rtl_sources(rtl)
         with contextlib.redirect_stderr(io.StringIO()):
-            quick_build.model(verilator_build.Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects")
+            quick_build.model(
+                verilator_build.Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects"
+            )
         found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count):
@@ -87,7 +93,11 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
             if evidence:
                 found |= {"caught": True, "scenario": scenario.name} | evidence
                 break
-        return found | {"commands": lines, "scenarios": by_scenario, "run_seconds": round(time.monotonic() - started, 1)}
+        return found | {
+            "commands": lines,
+            "scenarios": by_scenario,
+            "run_seconds": round(time.monotonic() - started, 1),
+        }
 
 
 def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
@@ -116,7 +126,13 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
     except KvfpgaError as error:
         if not isinstance(error, TargetError):
             raise
-        return done, {"line": line, "where": "device", "field": type(error).__name__, "device": error.message, "expected": ""}
+        return done, {
+            "line": line,
+            "where": "device",
+            "field": type(error).__name__,
+            "device": error.message,
+            "expected": "",
+        }
     return done, None
 
 
@@ -150,11 +166,22 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
             yield run
 
 
-# ---- all of them -----------------------------------------------------------------------------------------------------------
+# ---- all of them ---------------------------------------------------------------------------------------------------
 def attempt(name: str, seeds: int, count: int, work: Path) -> dict:
-    """One mutation in a process of its own: name, caught, commands (run until then), scenario, line, where, field, device,
-    expected, build_seconds, run_seconds."""
-    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seeds), "--commands", str(count), "--work", str(work)]
+    """One mutation in a process of its own: name, caught, commands (run until then), scenario, line, where, field,
+    device, expected, build_seconds, run_seconds."""
+    command = [
+        sys.executable,
+        __file__,
+        "--worker",
+        name,
+        "--seeds",
+        str(seeds),
+        "--commands",
+        str(count),
+        "--work",
+        str(work),
+    ]
     started = time.monotonic()
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
@@ -169,7 +196,12 @@ def attempt(name: str, seeds: int, count: int, work: Path) -> dict:
 
 def _dead(name: str, what: str, started: float) -> dict:
     found = {"where": "process", "field": what, "device": "", "expected": "", "line": "", "scenario": "", "commands": 0}
-    return {"name": name, "caught": True, "build_seconds": 0, "run_seconds": round(time.monotonic() - started, 1)} | found
+    return {
+        "name": name,
+        "caught": True,
+        "build_seconds": 0,
+        "run_seconds": round(time.monotonic() - started, 1),
+    } | found
 
 
 def by_name(name: str) -> Mutation:
@@ -188,7 +220,9 @@ def check_places(chosen: list[Mutation], rtl: Path) -> None:
         mutated(mutation, rtl)
 
 
-def run_all(names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]) -> list[dict]:
+def run_all(
+    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]
+) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(attempt, name, seeds, count, work): name for name in names}
@@ -204,7 +238,13 @@ def table(results: list[dict]):
     from rich.table import Table
 
     shown = Table(title=f"{sum(r['caught'] for r in results)} of {len(results)} mutations caught", title_justify="left")
-    for name, style in (("mutation", "bold"), ("module", None), ("rule", None), ("caught by", "green"), ("difference", None)):
+    for name, style in (
+        ("mutation", "bold"),
+        ("module", None),
+        ("rule", None),
+        ("caught by", "green"),
+        ("difference", None),
+    ):
         shown.add_column(name, style=style, overflow="fold")
     shown.add_column("commands", justify="right")
     for result in results:
@@ -229,10 +269,10 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
     parser.add_argument("--seeds", type=int, default=12, help="random scripts at the end of the stock (%(default)s)")
     parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s); a build alone uses two cores")
+    parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
     parser.add_argument("--list", action="store_true", help="name the mutations and end")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, so that another run need not build it")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -254,10 +294,13 @@ def main() -> int:
             print(f"{mutation.name:28} {mutation.file:26} {mutation.rule:12} {mutation.why}")
         return 0
 
+    tried = itertools.count()
+
     def said(result: dict) -> None:
         what = difference(result) if result["caught"] else "nothing differs"
-        line = f"{result['name']}: {what} after {result['commands']} commands"
-        console.print(f"{line} ({result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run)", markup=False, highlight=False)
+        seconds = f"{result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run"
+        line = f"[{next(tried)}/{len(chosen)}] {result['name']}: {what} after {result['commands']} commands ({seconds})"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with contextlib.ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))

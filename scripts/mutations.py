@@ -1,9 +1,9 @@
 """The mutations of scripts/mutate.py: one place of the RTL each, and what the contract loses by it.
 
-`file` is below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes what a
-host can see through results, triggers, counters, entries or block bytes. What only timing shows (busy cycles, arbitration
-between the DMA channels, hazards of strict=0) and what only a bus shows (error codes, interrupt, hardware lookup ports) is
-for other tests.
+`file` is below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
+what a host can see through results, triggers, counters, entries or block bytes. What only timing shows (busy cycles,
+arbitration between the DMA channels, hazards of strict=0) and what only a bus shows (error codes, interrupt, hardware
+lookup ports) is for other tests.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Builds many models that differ in one module each: for scripts/mutate.py.
 
-The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is the build
-that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A design with another
-`kvcpu_lane` compiles that module and those that know of the design's BUILD_ID again, and links.
+The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is
+the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
+design with another `kvcpu_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class _QuickBuild(verilator_build._Build):
             running.append((self._start(command), target, compiled[-1]))
         while running:
             self._keep(running, progress)
-        self._finish(self._start([self.compiler, "-shared", "-o", self.folder / f"{verilator_build.TOP}.so", *compiled]), "the linker")
+        self._finish(
+            self._start([self.compiler, "-shared", "-o", self.folder / f"{verilator_build.TOP}.so", *compiled]),
+            "the linker",
+        )
         progress.advance()
 
     def _keep(self, running: list[tuple[subprocess.Popen, Path, Path]], progress) -> None:

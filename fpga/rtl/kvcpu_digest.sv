@@ -52,72 +52,72 @@ module kvcpu_digest
     end
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
-        logic [STAGES:0]       counts;
-        logic [STAGES:0][63:0] h;
-        // Words still to come at each of the first five stages, the next one lowest.
-        logic [4:0][63:0]      words0;
-        logic [3:0][63:0]      words1;
-        logic [2:0][63:0]      words2;
-        logic [1:0][63:0]      words3;
-        logic [63:0]           words4;
+        logic [31:0]  index;
+        logic [255:0] bits;
+        assign index = base_index + 32'(l);
+        assign bits = take ? entry_bits(key[l], state[l], res[l],
+                                        tier_base[res[l].tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS) : '0;
 
-        always_ff @(posedge clk) begin
-            if (take) begin : words
-                automatic logic [31:0] index;
-                index = base_index + 32'(l);
-                counts[0] <= state[l].valid && index >= first && index < last;
-                h[0] <= {index, 32'd0} ^ 64'h9E3779B97F4A7C15;
-                words0 <= {va[l], entry_bits(key[l], state[l], res[l],
-                                             tier_base[res[l].tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS)};
+        // What sits before mixing stage k: the hash so far, and the words that stages k and later still need.
+        for (genvar k = 0; k <= STAGES; k++) begin : g_stage
+            logic        counts;
+            logic [63:0] h;
+            for (genvar j = k; j < 5; j++) begin : g_word
+                logic [63:0] word;
+                if (k == 0) begin : g_first
+                    always_ff @(posedge clk) if (take) word <= (j < 4) ? bits[64*(j % 4) +: 64] : va[l];
+                end else begin : g_later
+                    always_ff @(posedge clk) if (pending[k-1]) word <= g_stage[k-1].g_word[j].word;
+                end
             end
-            if (pending[0]) begin
-                h[1] <= mix(h[0] ^ words0[0], 0);
-                words1 <= words0[4:1];
-            end
-            if (pending[1]) begin
-                h[2] <= mix(h[1] ^ words1[0], 1);
-                words2 <= words1[3:1];
-            end
-            if (pending[2]) begin
-                h[3] <= mix(h[2] ^ words2[0], 2);
-                words3 <= words2[2:1];
-            end
-            if (pending[3]) begin
-                h[4] <= mix(h[3] ^ words3[0], 3);
-                words4 <= words3[1];
-            end
-            if (pending[4]) h[5] <= mix(h[4] ^ words4, 4);
-            for (int unsigned k = 0; k < STAGES; k++) begin
-                if (pending[k]) begin
-                    counts[k+1] <= counts[k];
-                    if (k > 4) h[k+1] <= mix(h[k], k);
+            if (k == 0) begin : g_first
+                always_ff @(posedge clk) begin
+                    if (take) begin
+                        counts <= state[l].valid && index >= first && index < last;
+                        h <= {index, 32'd0} ^ 64'h9E3779B97F4A7C15;
+                    end
+                end
+            end else begin : g_mix
+                logic [63:0] mixed;
+                if (k <= 5) begin : g_in
+                    assign mixed = g_stage[k-1].h ^ g_stage[k-1].g_word[k-1].word;
+                end else begin : g_final
+                    assign mixed = g_stage[k-1].h;
+                end
+                always_ff @(posedge clk) begin
+                    if (pending[k-1]) begin
+                        counts <= g_stage[k-1].counts;
+                        h <= mix(mixed, k - 1);
+                    end
                 end
             end
         end
-        assign hash_out[l] = counts[STAGES] ? h[STAGES] : 64'd0;
+        assign hash_out[l] = g_stage[STAGES].counts ? g_stage[STAGES].h : 64'd0;
     end
 
     // Adder tree, two lanes a level, one register a level.
     localparam int unsigned LEVELS = $clog2(LANES);
     logic [LEVELS:0] tree_pending;
-    logic [LEVELS:0][LANES-1:0][63:0] tree;
 
     assign tree_pending[0] = pending[STAGES];
-    assign tree[0] = hash_out;
-    for (genvar v = 0; v < LEVELS; v++) begin : g_level
-        always_ff @(posedge clk) begin
-            if (rst) tree_pending[v+1] <= 1'b0;
-            else tree_pending[v+1] <= tree_pending[v];
-            if (tree_pending[v]) begin
-                tree[v+1] <= '0;
-                for (int l = 0; l < (LANES >> (v + 1)); l++) tree[v+1][l] <= tree[v][2*l] + tree[v][2*l+1];
+    for (genvar v = 0; v <= LEVELS; v++) begin : g_level
+        for (genvar l = 0; l < (LANES >> v); l++) begin : g_sum
+            logic [63:0] sum;
+            if (v == 0) begin : g_leaf
+                assign sum = hash_out[l];
+            end else begin : g_node
+                always_ff @(posedge clk)
+                    if (tree_pending[v-1]) sum <= g_level[v-1].g_sum[2*l].sum + g_level[v-1].g_sum[2*l+1].sum;
             end
+        end
+        if (v > 0) begin : g_pending
+            always_ff @(posedge clk) tree_pending[v] <= !rst && tree_pending[v-1];
         end
     end
 
     always_ff @(posedge clk) begin
         if (rst || clear) digest <= 64'd0;
-        else if (tree_pending[LEVELS]) digest <= digest + tree[LEVELS][0];
+        else if (tree_pending[LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
     end
 
     assign busy = take || pending != '0 || tree_pending != '0;

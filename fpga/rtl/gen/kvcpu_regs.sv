@@ -498,1510 +498,1047 @@ module kvcpu_regs (
     //--------------------------------------------------------------------------
     // Write double-buffers
     //--------------------------------------------------------------------------
-    typedef struct packed {
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } STEP_ADVANCE;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } BOOST_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } BOOST_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } IMEVICT_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } IMEVICT_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } PREFETCH_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } PREFETCH_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } PREFETCH_STEP;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } SHARE_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } SHARE_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } RELEASE_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } RELEASE_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } UNLOAD_ADDR;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } UNLOAD_LEN;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } WEIGHT_R;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } WEIGHT_F;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } WEIGHT_S;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } WEIGHT_D;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } EVICT_THRESH;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } PREFETCH_THRESH;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } LOAD_VA;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } TIER_BASE0;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } TIER_BASE1;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } TIER_BASE2;
-        struct packed {
-            logic [63:0] data;
-            logic [63:0] biten;
-            logic pending;
-            logic trigger_q;
-        } TIER_BASE3;
-    } wbuf_storage_t;
-    wbuf_storage_t wbuf_storage;
+    logic [63:0] wbuf_storage__STEP_ADVANCE__data;
+    logic [63:0] wbuf_storage__STEP_ADVANCE__biten;
+    logic wbuf_storage__STEP_ADVANCE__pending;
+    logic wbuf_storage__STEP_ADVANCE__trigger_q;
+    logic [63:0] wbuf_storage__BOOST_ADDR__data;
+    logic [63:0] wbuf_storage__BOOST_ADDR__biten;
+    logic wbuf_storage__BOOST_ADDR__pending;
+    logic wbuf_storage__BOOST_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__BOOST_LEN__data;
+    logic [63:0] wbuf_storage__BOOST_LEN__biten;
+    logic wbuf_storage__BOOST_LEN__pending;
+    logic wbuf_storage__BOOST_LEN__trigger_q;
+    logic [63:0] wbuf_storage__IMEVICT_ADDR__data;
+    logic [63:0] wbuf_storage__IMEVICT_ADDR__biten;
+    logic wbuf_storage__IMEVICT_ADDR__pending;
+    logic wbuf_storage__IMEVICT_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__IMEVICT_LEN__data;
+    logic [63:0] wbuf_storage__IMEVICT_LEN__biten;
+    logic wbuf_storage__IMEVICT_LEN__pending;
+    logic wbuf_storage__IMEVICT_LEN__trigger_q;
+    logic [63:0] wbuf_storage__PREFETCH_ADDR__data;
+    logic [63:0] wbuf_storage__PREFETCH_ADDR__biten;
+    logic wbuf_storage__PREFETCH_ADDR__pending;
+    logic wbuf_storage__PREFETCH_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__PREFETCH_LEN__data;
+    logic [63:0] wbuf_storage__PREFETCH_LEN__biten;
+    logic wbuf_storage__PREFETCH_LEN__pending;
+    logic wbuf_storage__PREFETCH_LEN__trigger_q;
+    logic [63:0] wbuf_storage__PREFETCH_STEP__data;
+    logic [63:0] wbuf_storage__PREFETCH_STEP__biten;
+    logic wbuf_storage__PREFETCH_STEP__pending;
+    logic wbuf_storage__PREFETCH_STEP__trigger_q;
+    logic [63:0] wbuf_storage__SHARE_ADDR__data;
+    logic [63:0] wbuf_storage__SHARE_ADDR__biten;
+    logic wbuf_storage__SHARE_ADDR__pending;
+    logic wbuf_storage__SHARE_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__SHARE_LEN__data;
+    logic [63:0] wbuf_storage__SHARE_LEN__biten;
+    logic wbuf_storage__SHARE_LEN__pending;
+    logic wbuf_storage__SHARE_LEN__trigger_q;
+    logic [63:0] wbuf_storage__RELEASE_ADDR__data;
+    logic [63:0] wbuf_storage__RELEASE_ADDR__biten;
+    logic wbuf_storage__RELEASE_ADDR__pending;
+    logic wbuf_storage__RELEASE_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__RELEASE_LEN__data;
+    logic [63:0] wbuf_storage__RELEASE_LEN__biten;
+    logic wbuf_storage__RELEASE_LEN__pending;
+    logic wbuf_storage__RELEASE_LEN__trigger_q;
+    logic [63:0] wbuf_storage__UNLOAD_ADDR__data;
+    logic [63:0] wbuf_storage__UNLOAD_ADDR__biten;
+    logic wbuf_storage__UNLOAD_ADDR__pending;
+    logic wbuf_storage__UNLOAD_ADDR__trigger_q;
+    logic [63:0] wbuf_storage__UNLOAD_LEN__data;
+    logic [63:0] wbuf_storage__UNLOAD_LEN__biten;
+    logic wbuf_storage__UNLOAD_LEN__pending;
+    logic wbuf_storage__UNLOAD_LEN__trigger_q;
+    logic [63:0] wbuf_storage__WEIGHT_R__data;
+    logic [63:0] wbuf_storage__WEIGHT_R__biten;
+    logic wbuf_storage__WEIGHT_R__pending;
+    logic wbuf_storage__WEIGHT_R__trigger_q;
+    logic [63:0] wbuf_storage__WEIGHT_F__data;
+    logic [63:0] wbuf_storage__WEIGHT_F__biten;
+    logic wbuf_storage__WEIGHT_F__pending;
+    logic wbuf_storage__WEIGHT_F__trigger_q;
+    logic [63:0] wbuf_storage__WEIGHT_S__data;
+    logic [63:0] wbuf_storage__WEIGHT_S__biten;
+    logic wbuf_storage__WEIGHT_S__pending;
+    logic wbuf_storage__WEIGHT_S__trigger_q;
+    logic [63:0] wbuf_storage__WEIGHT_D__data;
+    logic [63:0] wbuf_storage__WEIGHT_D__biten;
+    logic wbuf_storage__WEIGHT_D__pending;
+    logic wbuf_storage__WEIGHT_D__trigger_q;
+    logic [63:0] wbuf_storage__EVICT_THRESH__data;
+    logic [63:0] wbuf_storage__EVICT_THRESH__biten;
+    logic wbuf_storage__EVICT_THRESH__pending;
+    logic wbuf_storage__EVICT_THRESH__trigger_q;
+    logic [63:0] wbuf_storage__PREFETCH_THRESH__data;
+    logic [63:0] wbuf_storage__PREFETCH_THRESH__biten;
+    logic wbuf_storage__PREFETCH_THRESH__pending;
+    logic wbuf_storage__PREFETCH_THRESH__trigger_q;
+    logic [63:0] wbuf_storage__LOAD_VA__data;
+    logic [63:0] wbuf_storage__LOAD_VA__biten;
+    logic wbuf_storage__LOAD_VA__pending;
+    logic wbuf_storage__LOAD_VA__trigger_q;
+    logic [63:0] wbuf_storage__TIER_BASE0__data;
+    logic [63:0] wbuf_storage__TIER_BASE0__biten;
+    logic wbuf_storage__TIER_BASE0__pending;
+    logic wbuf_storage__TIER_BASE0__trigger_q;
+    logic [63:0] wbuf_storage__TIER_BASE1__data;
+    logic [63:0] wbuf_storage__TIER_BASE1__biten;
+    logic wbuf_storage__TIER_BASE1__pending;
+    logic wbuf_storage__TIER_BASE1__trigger_q;
+    logic [63:0] wbuf_storage__TIER_BASE2__data;
+    logic [63:0] wbuf_storage__TIER_BASE2__biten;
+    logic wbuf_storage__TIER_BASE2__pending;
+    logic wbuf_storage__TIER_BASE2__trigger_q;
+    logic [63:0] wbuf_storage__TIER_BASE3__data;
+    logic [63:0] wbuf_storage__TIER_BASE3__biten;
+    logic wbuf_storage__TIER_BASE3__pending;
+    logic wbuf_storage__TIER_BASE3__trigger_q;
 
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.STEP_ADVANCE.pending <= '0;
-            wbuf_storage.STEP_ADVANCE.data <= '0;
-            wbuf_storage.STEP_ADVANCE.biten <= '0;
-            wbuf_storage.STEP_ADVANCE.trigger_q <= '0;
+            wbuf_storage__STEP_ADVANCE__pending <= '0;
+            wbuf_storage__STEP_ADVANCE__data <= '0;
+            wbuf_storage__STEP_ADVANCE__biten <= '0;
+            wbuf_storage__STEP_ADVANCE__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.STEP_ADVANCE.trigger_q) begin
-                wbuf_storage.STEP_ADVANCE.pending <= '0;
-                wbuf_storage.STEP_ADVANCE.data <= '0;
-                wbuf_storage.STEP_ADVANCE.biten <= '0;
+            if(wbuf_storage__STEP_ADVANCE__trigger_q) begin
+                wbuf_storage__STEP_ADVANCE__pending <= '0;
+                wbuf_storage__STEP_ADVANCE__data <= '0;
+                wbuf_storage__STEP_ADVANCE__biten <= '0;
             end
             if(decoded_reg_strb.STEP_ADVANCE[0] && decoded_req_is_wr) begin
-                wbuf_storage.STEP_ADVANCE.pending <= '1;
-                wbuf_storage.STEP_ADVANCE.data[31:0] <= (wbuf_storage.STEP_ADVANCE.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.STEP_ADVANCE.biten[31:0] <= wbuf_storage.STEP_ADVANCE.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__STEP_ADVANCE__pending <= '1;
+                wbuf_storage__STEP_ADVANCE__data[31:0] <= (wbuf_storage__STEP_ADVANCE__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__STEP_ADVANCE__biten[31:0] <= wbuf_storage__STEP_ADVANCE__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.STEP_ADVANCE[1] && decoded_req_is_wr) begin
-                wbuf_storage.STEP_ADVANCE.pending <= '1;
-                wbuf_storage.STEP_ADVANCE.data[63:32] <= (wbuf_storage.STEP_ADVANCE.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.STEP_ADVANCE.biten[63:32] <= wbuf_storage.STEP_ADVANCE.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__STEP_ADVANCE__pending <= '1;
+                wbuf_storage__STEP_ADVANCE__data[63:32] <= (wbuf_storage__STEP_ADVANCE__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__STEP_ADVANCE__biten[63:32] <= wbuf_storage__STEP_ADVANCE__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.STEP_ADVANCE.trigger_q <= decoded_reg_strb.STEP_ADVANCE[1] && decoded_req_is_wr;
+            wbuf_storage__STEP_ADVANCE__trigger_q <= decoded_reg_strb.STEP_ADVANCE[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.BOOST_ADDR.pending <= '0;
-            wbuf_storage.BOOST_ADDR.data <= '0;
-            wbuf_storage.BOOST_ADDR.biten <= '0;
-            wbuf_storage.BOOST_ADDR.trigger_q <= '0;
+            wbuf_storage__BOOST_ADDR__pending <= '0;
+            wbuf_storage__BOOST_ADDR__data <= '0;
+            wbuf_storage__BOOST_ADDR__biten <= '0;
+            wbuf_storage__BOOST_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.BOOST_ADDR.trigger_q) begin
-                wbuf_storage.BOOST_ADDR.pending <= '0;
-                wbuf_storage.BOOST_ADDR.data <= '0;
-                wbuf_storage.BOOST_ADDR.biten <= '0;
+            if(wbuf_storage__BOOST_ADDR__trigger_q) begin
+                wbuf_storage__BOOST_ADDR__pending <= '0;
+                wbuf_storage__BOOST_ADDR__data <= '0;
+                wbuf_storage__BOOST_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.BOOST_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.BOOST_ADDR.pending <= '1;
-                wbuf_storage.BOOST_ADDR.data[31:0] <= (wbuf_storage.BOOST_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.BOOST_ADDR.biten[31:0] <= wbuf_storage.BOOST_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__BOOST_ADDR__pending <= '1;
+                wbuf_storage__BOOST_ADDR__data[31:0] <= (wbuf_storage__BOOST_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__BOOST_ADDR__biten[31:0] <= wbuf_storage__BOOST_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.BOOST_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.BOOST_ADDR.pending <= '1;
-                wbuf_storage.BOOST_ADDR.data[63:32] <= (wbuf_storage.BOOST_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.BOOST_ADDR.biten[63:32] <= wbuf_storage.BOOST_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__BOOST_ADDR__pending <= '1;
+                wbuf_storage__BOOST_ADDR__data[63:32] <= (wbuf_storage__BOOST_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__BOOST_ADDR__biten[63:32] <= wbuf_storage__BOOST_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.BOOST_ADDR.trigger_q <= decoded_reg_strb.BOOST_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__BOOST_ADDR__trigger_q <= decoded_reg_strb.BOOST_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.BOOST_LEN.pending <= '0;
-            wbuf_storage.BOOST_LEN.data <= '0;
-            wbuf_storage.BOOST_LEN.biten <= '0;
-            wbuf_storage.BOOST_LEN.trigger_q <= '0;
+            wbuf_storage__BOOST_LEN__pending <= '0;
+            wbuf_storage__BOOST_LEN__data <= '0;
+            wbuf_storage__BOOST_LEN__biten <= '0;
+            wbuf_storage__BOOST_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.BOOST_LEN.trigger_q) begin
-                wbuf_storage.BOOST_LEN.pending <= '0;
-                wbuf_storage.BOOST_LEN.data <= '0;
-                wbuf_storage.BOOST_LEN.biten <= '0;
+            if(wbuf_storage__BOOST_LEN__trigger_q) begin
+                wbuf_storage__BOOST_LEN__pending <= '0;
+                wbuf_storage__BOOST_LEN__data <= '0;
+                wbuf_storage__BOOST_LEN__biten <= '0;
             end
             if(decoded_reg_strb.BOOST_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.BOOST_LEN.pending <= '1;
-                wbuf_storage.BOOST_LEN.data[31:0] <= (wbuf_storage.BOOST_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.BOOST_LEN.biten[31:0] <= wbuf_storage.BOOST_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__BOOST_LEN__pending <= '1;
+                wbuf_storage__BOOST_LEN__data[31:0] <= (wbuf_storage__BOOST_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__BOOST_LEN__biten[31:0] <= wbuf_storage__BOOST_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.BOOST_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.BOOST_LEN.pending <= '1;
-                wbuf_storage.BOOST_LEN.data[63:32] <= (wbuf_storage.BOOST_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.BOOST_LEN.biten[63:32] <= wbuf_storage.BOOST_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__BOOST_LEN__pending <= '1;
+                wbuf_storage__BOOST_LEN__data[63:32] <= (wbuf_storage__BOOST_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__BOOST_LEN__biten[63:32] <= wbuf_storage__BOOST_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.BOOST_LEN.trigger_q <= decoded_reg_strb.BOOST_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__BOOST_LEN__trigger_q <= decoded_reg_strb.BOOST_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.IMEVICT_ADDR.pending <= '0;
-            wbuf_storage.IMEVICT_ADDR.data <= '0;
-            wbuf_storage.IMEVICT_ADDR.biten <= '0;
-            wbuf_storage.IMEVICT_ADDR.trigger_q <= '0;
+            wbuf_storage__IMEVICT_ADDR__pending <= '0;
+            wbuf_storage__IMEVICT_ADDR__data <= '0;
+            wbuf_storage__IMEVICT_ADDR__biten <= '0;
+            wbuf_storage__IMEVICT_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.IMEVICT_ADDR.trigger_q) begin
-                wbuf_storage.IMEVICT_ADDR.pending <= '0;
-                wbuf_storage.IMEVICT_ADDR.data <= '0;
-                wbuf_storage.IMEVICT_ADDR.biten <= '0;
+            if(wbuf_storage__IMEVICT_ADDR__trigger_q) begin
+                wbuf_storage__IMEVICT_ADDR__pending <= '0;
+                wbuf_storage__IMEVICT_ADDR__data <= '0;
+                wbuf_storage__IMEVICT_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.IMEVICT_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.IMEVICT_ADDR.pending <= '1;
-                wbuf_storage.IMEVICT_ADDR.data[31:0] <= (wbuf_storage.IMEVICT_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.IMEVICT_ADDR.biten[31:0] <= wbuf_storage.IMEVICT_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__IMEVICT_ADDR__pending <= '1;
+                wbuf_storage__IMEVICT_ADDR__data[31:0] <= (wbuf_storage__IMEVICT_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__IMEVICT_ADDR__biten[31:0] <= wbuf_storage__IMEVICT_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.IMEVICT_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.IMEVICT_ADDR.pending <= '1;
-                wbuf_storage.IMEVICT_ADDR.data[63:32] <= (wbuf_storage.IMEVICT_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.IMEVICT_ADDR.biten[63:32] <= wbuf_storage.IMEVICT_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__IMEVICT_ADDR__pending <= '1;
+                wbuf_storage__IMEVICT_ADDR__data[63:32] <= (wbuf_storage__IMEVICT_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__IMEVICT_ADDR__biten[63:32] <= wbuf_storage__IMEVICT_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.IMEVICT_ADDR.trigger_q <= decoded_reg_strb.IMEVICT_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__IMEVICT_ADDR__trigger_q <= decoded_reg_strb.IMEVICT_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.IMEVICT_LEN.pending <= '0;
-            wbuf_storage.IMEVICT_LEN.data <= '0;
-            wbuf_storage.IMEVICT_LEN.biten <= '0;
-            wbuf_storage.IMEVICT_LEN.trigger_q <= '0;
+            wbuf_storage__IMEVICT_LEN__pending <= '0;
+            wbuf_storage__IMEVICT_LEN__data <= '0;
+            wbuf_storage__IMEVICT_LEN__biten <= '0;
+            wbuf_storage__IMEVICT_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.IMEVICT_LEN.trigger_q) begin
-                wbuf_storage.IMEVICT_LEN.pending <= '0;
-                wbuf_storage.IMEVICT_LEN.data <= '0;
-                wbuf_storage.IMEVICT_LEN.biten <= '0;
+            if(wbuf_storage__IMEVICT_LEN__trigger_q) begin
+                wbuf_storage__IMEVICT_LEN__pending <= '0;
+                wbuf_storage__IMEVICT_LEN__data <= '0;
+                wbuf_storage__IMEVICT_LEN__biten <= '0;
             end
             if(decoded_reg_strb.IMEVICT_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.IMEVICT_LEN.pending <= '1;
-                wbuf_storage.IMEVICT_LEN.data[31:0] <= (wbuf_storage.IMEVICT_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.IMEVICT_LEN.biten[31:0] <= wbuf_storage.IMEVICT_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__IMEVICT_LEN__pending <= '1;
+                wbuf_storage__IMEVICT_LEN__data[31:0] <= (wbuf_storage__IMEVICT_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__IMEVICT_LEN__biten[31:0] <= wbuf_storage__IMEVICT_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.IMEVICT_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.IMEVICT_LEN.pending <= '1;
-                wbuf_storage.IMEVICT_LEN.data[63:32] <= (wbuf_storage.IMEVICT_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.IMEVICT_LEN.biten[63:32] <= wbuf_storage.IMEVICT_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__IMEVICT_LEN__pending <= '1;
+                wbuf_storage__IMEVICT_LEN__data[63:32] <= (wbuf_storage__IMEVICT_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__IMEVICT_LEN__biten[63:32] <= wbuf_storage__IMEVICT_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.IMEVICT_LEN.trigger_q <= decoded_reg_strb.IMEVICT_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__IMEVICT_LEN__trigger_q <= decoded_reg_strb.IMEVICT_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.PREFETCH_ADDR.pending <= '0;
-            wbuf_storage.PREFETCH_ADDR.data <= '0;
-            wbuf_storage.PREFETCH_ADDR.biten <= '0;
-            wbuf_storage.PREFETCH_ADDR.trigger_q <= '0;
+            wbuf_storage__PREFETCH_ADDR__pending <= '0;
+            wbuf_storage__PREFETCH_ADDR__data <= '0;
+            wbuf_storage__PREFETCH_ADDR__biten <= '0;
+            wbuf_storage__PREFETCH_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.PREFETCH_ADDR.trigger_q) begin
-                wbuf_storage.PREFETCH_ADDR.pending <= '0;
-                wbuf_storage.PREFETCH_ADDR.data <= '0;
-                wbuf_storage.PREFETCH_ADDR.biten <= '0;
+            if(wbuf_storage__PREFETCH_ADDR__trigger_q) begin
+                wbuf_storage__PREFETCH_ADDR__pending <= '0;
+                wbuf_storage__PREFETCH_ADDR__data <= '0;
+                wbuf_storage__PREFETCH_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.PREFETCH_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_ADDR.pending <= '1;
-                wbuf_storage.PREFETCH_ADDR.data[31:0] <= (wbuf_storage.PREFETCH_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_ADDR.biten[31:0] <= wbuf_storage.PREFETCH_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_ADDR__pending <= '1;
+                wbuf_storage__PREFETCH_ADDR__data[31:0] <= (wbuf_storage__PREFETCH_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_ADDR__biten[31:0] <= wbuf_storage__PREFETCH_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.PREFETCH_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_ADDR.pending <= '1;
-                wbuf_storage.PREFETCH_ADDR.data[63:32] <= (wbuf_storage.PREFETCH_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_ADDR.biten[63:32] <= wbuf_storage.PREFETCH_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_ADDR__pending <= '1;
+                wbuf_storage__PREFETCH_ADDR__data[63:32] <= (wbuf_storage__PREFETCH_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_ADDR__biten[63:32] <= wbuf_storage__PREFETCH_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.PREFETCH_ADDR.trigger_q <= decoded_reg_strb.PREFETCH_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__PREFETCH_ADDR__trigger_q <= decoded_reg_strb.PREFETCH_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.PREFETCH_LEN.pending <= '0;
-            wbuf_storage.PREFETCH_LEN.data <= '0;
-            wbuf_storage.PREFETCH_LEN.biten <= '0;
-            wbuf_storage.PREFETCH_LEN.trigger_q <= '0;
+            wbuf_storage__PREFETCH_LEN__pending <= '0;
+            wbuf_storage__PREFETCH_LEN__data <= '0;
+            wbuf_storage__PREFETCH_LEN__biten <= '0;
+            wbuf_storage__PREFETCH_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.PREFETCH_LEN.trigger_q) begin
-                wbuf_storage.PREFETCH_LEN.pending <= '0;
-                wbuf_storage.PREFETCH_LEN.data <= '0;
-                wbuf_storage.PREFETCH_LEN.biten <= '0;
+            if(wbuf_storage__PREFETCH_LEN__trigger_q) begin
+                wbuf_storage__PREFETCH_LEN__pending <= '0;
+                wbuf_storage__PREFETCH_LEN__data <= '0;
+                wbuf_storage__PREFETCH_LEN__biten <= '0;
             end
             if(decoded_reg_strb.PREFETCH_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_LEN.pending <= '1;
-                wbuf_storage.PREFETCH_LEN.data[31:0] <= (wbuf_storage.PREFETCH_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_LEN.biten[31:0] <= wbuf_storage.PREFETCH_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_LEN__pending <= '1;
+                wbuf_storage__PREFETCH_LEN__data[31:0] <= (wbuf_storage__PREFETCH_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_LEN__biten[31:0] <= wbuf_storage__PREFETCH_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.PREFETCH_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_LEN.pending <= '1;
-                wbuf_storage.PREFETCH_LEN.data[63:32] <= (wbuf_storage.PREFETCH_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_LEN.biten[63:32] <= wbuf_storage.PREFETCH_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_LEN__pending <= '1;
+                wbuf_storage__PREFETCH_LEN__data[63:32] <= (wbuf_storage__PREFETCH_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_LEN__biten[63:32] <= wbuf_storage__PREFETCH_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.PREFETCH_LEN.trigger_q <= decoded_reg_strb.PREFETCH_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__PREFETCH_LEN__trigger_q <= decoded_reg_strb.PREFETCH_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.PREFETCH_STEP.pending <= '0;
-            wbuf_storage.PREFETCH_STEP.data <= '0;
-            wbuf_storage.PREFETCH_STEP.biten <= '0;
-            wbuf_storage.PREFETCH_STEP.trigger_q <= '0;
+            wbuf_storage__PREFETCH_STEP__pending <= '0;
+            wbuf_storage__PREFETCH_STEP__data <= '0;
+            wbuf_storage__PREFETCH_STEP__biten <= '0;
+            wbuf_storage__PREFETCH_STEP__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.PREFETCH_STEP.trigger_q) begin
-                wbuf_storage.PREFETCH_STEP.pending <= '0;
-                wbuf_storage.PREFETCH_STEP.data <= '0;
-                wbuf_storage.PREFETCH_STEP.biten <= '0;
+            if(wbuf_storage__PREFETCH_STEP__trigger_q) begin
+                wbuf_storage__PREFETCH_STEP__pending <= '0;
+                wbuf_storage__PREFETCH_STEP__data <= '0;
+                wbuf_storage__PREFETCH_STEP__biten <= '0;
             end
             if(decoded_reg_strb.PREFETCH_STEP[0] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_STEP.pending <= '1;
-                wbuf_storage.PREFETCH_STEP.data[31:0] <= (wbuf_storage.PREFETCH_STEP.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_STEP.biten[31:0] <= wbuf_storage.PREFETCH_STEP.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_STEP__pending <= '1;
+                wbuf_storage__PREFETCH_STEP__data[31:0] <= (wbuf_storage__PREFETCH_STEP__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_STEP__biten[31:0] <= wbuf_storage__PREFETCH_STEP__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.PREFETCH_STEP[1] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_STEP.pending <= '1;
-                wbuf_storage.PREFETCH_STEP.data[63:32] <= (wbuf_storage.PREFETCH_STEP.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_STEP.biten[63:32] <= wbuf_storage.PREFETCH_STEP.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_STEP__pending <= '1;
+                wbuf_storage__PREFETCH_STEP__data[63:32] <= (wbuf_storage__PREFETCH_STEP__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_STEP__biten[63:32] <= wbuf_storage__PREFETCH_STEP__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.PREFETCH_STEP.trigger_q <= decoded_reg_strb.PREFETCH_STEP[1] && decoded_req_is_wr;
+            wbuf_storage__PREFETCH_STEP__trigger_q <= decoded_reg_strb.PREFETCH_STEP[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.SHARE_ADDR.pending <= '0;
-            wbuf_storage.SHARE_ADDR.data <= '0;
-            wbuf_storage.SHARE_ADDR.biten <= '0;
-            wbuf_storage.SHARE_ADDR.trigger_q <= '0;
+            wbuf_storage__SHARE_ADDR__pending <= '0;
+            wbuf_storage__SHARE_ADDR__data <= '0;
+            wbuf_storage__SHARE_ADDR__biten <= '0;
+            wbuf_storage__SHARE_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.SHARE_ADDR.trigger_q) begin
-                wbuf_storage.SHARE_ADDR.pending <= '0;
-                wbuf_storage.SHARE_ADDR.data <= '0;
-                wbuf_storage.SHARE_ADDR.biten <= '0;
+            if(wbuf_storage__SHARE_ADDR__trigger_q) begin
+                wbuf_storage__SHARE_ADDR__pending <= '0;
+                wbuf_storage__SHARE_ADDR__data <= '0;
+                wbuf_storage__SHARE_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.SHARE_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.SHARE_ADDR.pending <= '1;
-                wbuf_storage.SHARE_ADDR.data[31:0] <= (wbuf_storage.SHARE_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.SHARE_ADDR.biten[31:0] <= wbuf_storage.SHARE_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__SHARE_ADDR__pending <= '1;
+                wbuf_storage__SHARE_ADDR__data[31:0] <= (wbuf_storage__SHARE_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__SHARE_ADDR__biten[31:0] <= wbuf_storage__SHARE_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.SHARE_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.SHARE_ADDR.pending <= '1;
-                wbuf_storage.SHARE_ADDR.data[63:32] <= (wbuf_storage.SHARE_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.SHARE_ADDR.biten[63:32] <= wbuf_storage.SHARE_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__SHARE_ADDR__pending <= '1;
+                wbuf_storage__SHARE_ADDR__data[63:32] <= (wbuf_storage__SHARE_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__SHARE_ADDR__biten[63:32] <= wbuf_storage__SHARE_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.SHARE_ADDR.trigger_q <= decoded_reg_strb.SHARE_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__SHARE_ADDR__trigger_q <= decoded_reg_strb.SHARE_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.SHARE_LEN.pending <= '0;
-            wbuf_storage.SHARE_LEN.data <= '0;
-            wbuf_storage.SHARE_LEN.biten <= '0;
-            wbuf_storage.SHARE_LEN.trigger_q <= '0;
+            wbuf_storage__SHARE_LEN__pending <= '0;
+            wbuf_storage__SHARE_LEN__data <= '0;
+            wbuf_storage__SHARE_LEN__biten <= '0;
+            wbuf_storage__SHARE_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.SHARE_LEN.trigger_q) begin
-                wbuf_storage.SHARE_LEN.pending <= '0;
-                wbuf_storage.SHARE_LEN.data <= '0;
-                wbuf_storage.SHARE_LEN.biten <= '0;
+            if(wbuf_storage__SHARE_LEN__trigger_q) begin
+                wbuf_storage__SHARE_LEN__pending <= '0;
+                wbuf_storage__SHARE_LEN__data <= '0;
+                wbuf_storage__SHARE_LEN__biten <= '0;
             end
             if(decoded_reg_strb.SHARE_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.SHARE_LEN.pending <= '1;
-                wbuf_storage.SHARE_LEN.data[31:0] <= (wbuf_storage.SHARE_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.SHARE_LEN.biten[31:0] <= wbuf_storage.SHARE_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__SHARE_LEN__pending <= '1;
+                wbuf_storage__SHARE_LEN__data[31:0] <= (wbuf_storage__SHARE_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__SHARE_LEN__biten[31:0] <= wbuf_storage__SHARE_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.SHARE_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.SHARE_LEN.pending <= '1;
-                wbuf_storage.SHARE_LEN.data[63:32] <= (wbuf_storage.SHARE_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.SHARE_LEN.biten[63:32] <= wbuf_storage.SHARE_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__SHARE_LEN__pending <= '1;
+                wbuf_storage__SHARE_LEN__data[63:32] <= (wbuf_storage__SHARE_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__SHARE_LEN__biten[63:32] <= wbuf_storage__SHARE_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.SHARE_LEN.trigger_q <= decoded_reg_strb.SHARE_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__SHARE_LEN__trigger_q <= decoded_reg_strb.SHARE_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.RELEASE_ADDR.pending <= '0;
-            wbuf_storage.RELEASE_ADDR.data <= '0;
-            wbuf_storage.RELEASE_ADDR.biten <= '0;
-            wbuf_storage.RELEASE_ADDR.trigger_q <= '0;
+            wbuf_storage__RELEASE_ADDR__pending <= '0;
+            wbuf_storage__RELEASE_ADDR__data <= '0;
+            wbuf_storage__RELEASE_ADDR__biten <= '0;
+            wbuf_storage__RELEASE_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.RELEASE_ADDR.trigger_q) begin
-                wbuf_storage.RELEASE_ADDR.pending <= '0;
-                wbuf_storage.RELEASE_ADDR.data <= '0;
-                wbuf_storage.RELEASE_ADDR.biten <= '0;
+            if(wbuf_storage__RELEASE_ADDR__trigger_q) begin
+                wbuf_storage__RELEASE_ADDR__pending <= '0;
+                wbuf_storage__RELEASE_ADDR__data <= '0;
+                wbuf_storage__RELEASE_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.RELEASE_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.RELEASE_ADDR.pending <= '1;
-                wbuf_storage.RELEASE_ADDR.data[31:0] <= (wbuf_storage.RELEASE_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.RELEASE_ADDR.biten[31:0] <= wbuf_storage.RELEASE_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__RELEASE_ADDR__pending <= '1;
+                wbuf_storage__RELEASE_ADDR__data[31:0] <= (wbuf_storage__RELEASE_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__RELEASE_ADDR__biten[31:0] <= wbuf_storage__RELEASE_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.RELEASE_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.RELEASE_ADDR.pending <= '1;
-                wbuf_storage.RELEASE_ADDR.data[63:32] <= (wbuf_storage.RELEASE_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.RELEASE_ADDR.biten[63:32] <= wbuf_storage.RELEASE_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__RELEASE_ADDR__pending <= '1;
+                wbuf_storage__RELEASE_ADDR__data[63:32] <= (wbuf_storage__RELEASE_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__RELEASE_ADDR__biten[63:32] <= wbuf_storage__RELEASE_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.RELEASE_ADDR.trigger_q <= decoded_reg_strb.RELEASE_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__RELEASE_ADDR__trigger_q <= decoded_reg_strb.RELEASE_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.RELEASE_LEN.pending <= '0;
-            wbuf_storage.RELEASE_LEN.data <= '0;
-            wbuf_storage.RELEASE_LEN.biten <= '0;
-            wbuf_storage.RELEASE_LEN.trigger_q <= '0;
+            wbuf_storage__RELEASE_LEN__pending <= '0;
+            wbuf_storage__RELEASE_LEN__data <= '0;
+            wbuf_storage__RELEASE_LEN__biten <= '0;
+            wbuf_storage__RELEASE_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.RELEASE_LEN.trigger_q) begin
-                wbuf_storage.RELEASE_LEN.pending <= '0;
-                wbuf_storage.RELEASE_LEN.data <= '0;
-                wbuf_storage.RELEASE_LEN.biten <= '0;
+            if(wbuf_storage__RELEASE_LEN__trigger_q) begin
+                wbuf_storage__RELEASE_LEN__pending <= '0;
+                wbuf_storage__RELEASE_LEN__data <= '0;
+                wbuf_storage__RELEASE_LEN__biten <= '0;
             end
             if(decoded_reg_strb.RELEASE_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.RELEASE_LEN.pending <= '1;
-                wbuf_storage.RELEASE_LEN.data[31:0] <= (wbuf_storage.RELEASE_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.RELEASE_LEN.biten[31:0] <= wbuf_storage.RELEASE_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__RELEASE_LEN__pending <= '1;
+                wbuf_storage__RELEASE_LEN__data[31:0] <= (wbuf_storage__RELEASE_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__RELEASE_LEN__biten[31:0] <= wbuf_storage__RELEASE_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.RELEASE_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.RELEASE_LEN.pending <= '1;
-                wbuf_storage.RELEASE_LEN.data[63:32] <= (wbuf_storage.RELEASE_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.RELEASE_LEN.biten[63:32] <= wbuf_storage.RELEASE_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__RELEASE_LEN__pending <= '1;
+                wbuf_storage__RELEASE_LEN__data[63:32] <= (wbuf_storage__RELEASE_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__RELEASE_LEN__biten[63:32] <= wbuf_storage__RELEASE_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.RELEASE_LEN.trigger_q <= decoded_reg_strb.RELEASE_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__RELEASE_LEN__trigger_q <= decoded_reg_strb.RELEASE_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.UNLOAD_ADDR.pending <= '0;
-            wbuf_storage.UNLOAD_ADDR.data <= '0;
-            wbuf_storage.UNLOAD_ADDR.biten <= '0;
-            wbuf_storage.UNLOAD_ADDR.trigger_q <= '0;
+            wbuf_storage__UNLOAD_ADDR__pending <= '0;
+            wbuf_storage__UNLOAD_ADDR__data <= '0;
+            wbuf_storage__UNLOAD_ADDR__biten <= '0;
+            wbuf_storage__UNLOAD_ADDR__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.UNLOAD_ADDR.trigger_q) begin
-                wbuf_storage.UNLOAD_ADDR.pending <= '0;
-                wbuf_storage.UNLOAD_ADDR.data <= '0;
-                wbuf_storage.UNLOAD_ADDR.biten <= '0;
+            if(wbuf_storage__UNLOAD_ADDR__trigger_q) begin
+                wbuf_storage__UNLOAD_ADDR__pending <= '0;
+                wbuf_storage__UNLOAD_ADDR__data <= '0;
+                wbuf_storage__UNLOAD_ADDR__biten <= '0;
             end
             if(decoded_reg_strb.UNLOAD_ADDR[0] && decoded_req_is_wr) begin
-                wbuf_storage.UNLOAD_ADDR.pending <= '1;
-                wbuf_storage.UNLOAD_ADDR.data[31:0] <= (wbuf_storage.UNLOAD_ADDR.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.UNLOAD_ADDR.biten[31:0] <= wbuf_storage.UNLOAD_ADDR.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__UNLOAD_ADDR__pending <= '1;
+                wbuf_storage__UNLOAD_ADDR__data[31:0] <= (wbuf_storage__UNLOAD_ADDR__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__UNLOAD_ADDR__biten[31:0] <= wbuf_storage__UNLOAD_ADDR__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.UNLOAD_ADDR[1] && decoded_req_is_wr) begin
-                wbuf_storage.UNLOAD_ADDR.pending <= '1;
-                wbuf_storage.UNLOAD_ADDR.data[63:32] <= (wbuf_storage.UNLOAD_ADDR.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.UNLOAD_ADDR.biten[63:32] <= wbuf_storage.UNLOAD_ADDR.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__UNLOAD_ADDR__pending <= '1;
+                wbuf_storage__UNLOAD_ADDR__data[63:32] <= (wbuf_storage__UNLOAD_ADDR__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__UNLOAD_ADDR__biten[63:32] <= wbuf_storage__UNLOAD_ADDR__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.UNLOAD_ADDR.trigger_q <= decoded_reg_strb.UNLOAD_ADDR[1] && decoded_req_is_wr;
+            wbuf_storage__UNLOAD_ADDR__trigger_q <= decoded_reg_strb.UNLOAD_ADDR[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.UNLOAD_LEN.pending <= '0;
-            wbuf_storage.UNLOAD_LEN.data <= '0;
-            wbuf_storage.UNLOAD_LEN.biten <= '0;
-            wbuf_storage.UNLOAD_LEN.trigger_q <= '0;
+            wbuf_storage__UNLOAD_LEN__pending <= '0;
+            wbuf_storage__UNLOAD_LEN__data <= '0;
+            wbuf_storage__UNLOAD_LEN__biten <= '0;
+            wbuf_storage__UNLOAD_LEN__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.UNLOAD_LEN.trigger_q) begin
-                wbuf_storage.UNLOAD_LEN.pending <= '0;
-                wbuf_storage.UNLOAD_LEN.data <= '0;
-                wbuf_storage.UNLOAD_LEN.biten <= '0;
+            if(wbuf_storage__UNLOAD_LEN__trigger_q) begin
+                wbuf_storage__UNLOAD_LEN__pending <= '0;
+                wbuf_storage__UNLOAD_LEN__data <= '0;
+                wbuf_storage__UNLOAD_LEN__biten <= '0;
             end
             if(decoded_reg_strb.UNLOAD_LEN[0] && decoded_req_is_wr) begin
-                wbuf_storage.UNLOAD_LEN.pending <= '1;
-                wbuf_storage.UNLOAD_LEN.data[31:0] <= (wbuf_storage.UNLOAD_LEN.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.UNLOAD_LEN.biten[31:0] <= wbuf_storage.UNLOAD_LEN.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__UNLOAD_LEN__pending <= '1;
+                wbuf_storage__UNLOAD_LEN__data[31:0] <= (wbuf_storage__UNLOAD_LEN__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__UNLOAD_LEN__biten[31:0] <= wbuf_storage__UNLOAD_LEN__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.UNLOAD_LEN[1] && decoded_req_is_wr) begin
-                wbuf_storage.UNLOAD_LEN.pending <= '1;
-                wbuf_storage.UNLOAD_LEN.data[63:32] <= (wbuf_storage.UNLOAD_LEN.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.UNLOAD_LEN.biten[63:32] <= wbuf_storage.UNLOAD_LEN.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__UNLOAD_LEN__pending <= '1;
+                wbuf_storage__UNLOAD_LEN__data[63:32] <= (wbuf_storage__UNLOAD_LEN__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__UNLOAD_LEN__biten[63:32] <= wbuf_storage__UNLOAD_LEN__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.UNLOAD_LEN.trigger_q <= decoded_reg_strb.UNLOAD_LEN[1] && decoded_req_is_wr;
+            wbuf_storage__UNLOAD_LEN__trigger_q <= decoded_reg_strb.UNLOAD_LEN[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.WEIGHT_R.pending <= '0;
-            wbuf_storage.WEIGHT_R.data <= '0;
-            wbuf_storage.WEIGHT_R.biten <= '0;
-            wbuf_storage.WEIGHT_R.trigger_q <= '0;
+            wbuf_storage__WEIGHT_R__pending <= '0;
+            wbuf_storage__WEIGHT_R__data <= '0;
+            wbuf_storage__WEIGHT_R__biten <= '0;
+            wbuf_storage__WEIGHT_R__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.WEIGHT_R.trigger_q) begin
-                wbuf_storage.WEIGHT_R.pending <= '0;
-                wbuf_storage.WEIGHT_R.data <= '0;
-                wbuf_storage.WEIGHT_R.biten <= '0;
+            if(wbuf_storage__WEIGHT_R__trigger_q) begin
+                wbuf_storage__WEIGHT_R__pending <= '0;
+                wbuf_storage__WEIGHT_R__data <= '0;
+                wbuf_storage__WEIGHT_R__biten <= '0;
             end
             if(decoded_reg_strb.WEIGHT_R[0] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_R.pending <= '1;
-                wbuf_storage.WEIGHT_R.data[31:0] <= (wbuf_storage.WEIGHT_R.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_R.biten[31:0] <= wbuf_storage.WEIGHT_R.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_R__pending <= '1;
+                wbuf_storage__WEIGHT_R__data[31:0] <= (wbuf_storage__WEIGHT_R__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_R__biten[31:0] <= wbuf_storage__WEIGHT_R__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.WEIGHT_R[1] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_R.pending <= '1;
-                wbuf_storage.WEIGHT_R.data[63:32] <= (wbuf_storage.WEIGHT_R.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_R.biten[63:32] <= wbuf_storage.WEIGHT_R.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_R__pending <= '1;
+                wbuf_storage__WEIGHT_R__data[63:32] <= (wbuf_storage__WEIGHT_R__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_R__biten[63:32] <= wbuf_storage__WEIGHT_R__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.WEIGHT_R.trigger_q <= decoded_reg_strb.WEIGHT_R[1] && decoded_req_is_wr;
+            wbuf_storage__WEIGHT_R__trigger_q <= decoded_reg_strb.WEIGHT_R[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.WEIGHT_F.pending <= '0;
-            wbuf_storage.WEIGHT_F.data <= '0;
-            wbuf_storage.WEIGHT_F.biten <= '0;
-            wbuf_storage.WEIGHT_F.trigger_q <= '0;
+            wbuf_storage__WEIGHT_F__pending <= '0;
+            wbuf_storage__WEIGHT_F__data <= '0;
+            wbuf_storage__WEIGHT_F__biten <= '0;
+            wbuf_storage__WEIGHT_F__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.WEIGHT_F.trigger_q) begin
-                wbuf_storage.WEIGHT_F.pending <= '0;
-                wbuf_storage.WEIGHT_F.data <= '0;
-                wbuf_storage.WEIGHT_F.biten <= '0;
+            if(wbuf_storage__WEIGHT_F__trigger_q) begin
+                wbuf_storage__WEIGHT_F__pending <= '0;
+                wbuf_storage__WEIGHT_F__data <= '0;
+                wbuf_storage__WEIGHT_F__biten <= '0;
             end
             if(decoded_reg_strb.WEIGHT_F[0] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_F.pending <= '1;
-                wbuf_storage.WEIGHT_F.data[31:0] <= (wbuf_storage.WEIGHT_F.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_F.biten[31:0] <= wbuf_storage.WEIGHT_F.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_F__pending <= '1;
+                wbuf_storage__WEIGHT_F__data[31:0] <= (wbuf_storage__WEIGHT_F__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_F__biten[31:0] <= wbuf_storage__WEIGHT_F__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.WEIGHT_F[1] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_F.pending <= '1;
-                wbuf_storage.WEIGHT_F.data[63:32] <= (wbuf_storage.WEIGHT_F.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_F.biten[63:32] <= wbuf_storage.WEIGHT_F.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_F__pending <= '1;
+                wbuf_storage__WEIGHT_F__data[63:32] <= (wbuf_storage__WEIGHT_F__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_F__biten[63:32] <= wbuf_storage__WEIGHT_F__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.WEIGHT_F.trigger_q <= decoded_reg_strb.WEIGHT_F[1] && decoded_req_is_wr;
+            wbuf_storage__WEIGHT_F__trigger_q <= decoded_reg_strb.WEIGHT_F[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.WEIGHT_S.pending <= '0;
-            wbuf_storage.WEIGHT_S.data <= '0;
-            wbuf_storage.WEIGHT_S.biten <= '0;
-            wbuf_storage.WEIGHT_S.trigger_q <= '0;
+            wbuf_storage__WEIGHT_S__pending <= '0;
+            wbuf_storage__WEIGHT_S__data <= '0;
+            wbuf_storage__WEIGHT_S__biten <= '0;
+            wbuf_storage__WEIGHT_S__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.WEIGHT_S.trigger_q) begin
-                wbuf_storage.WEIGHT_S.pending <= '0;
-                wbuf_storage.WEIGHT_S.data <= '0;
-                wbuf_storage.WEIGHT_S.biten <= '0;
+            if(wbuf_storage__WEIGHT_S__trigger_q) begin
+                wbuf_storage__WEIGHT_S__pending <= '0;
+                wbuf_storage__WEIGHT_S__data <= '0;
+                wbuf_storage__WEIGHT_S__biten <= '0;
             end
             if(decoded_reg_strb.WEIGHT_S[0] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_S.pending <= '1;
-                wbuf_storage.WEIGHT_S.data[31:0] <= (wbuf_storage.WEIGHT_S.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_S.biten[31:0] <= wbuf_storage.WEIGHT_S.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_S__pending <= '1;
+                wbuf_storage__WEIGHT_S__data[31:0] <= (wbuf_storage__WEIGHT_S__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_S__biten[31:0] <= wbuf_storage__WEIGHT_S__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.WEIGHT_S[1] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_S.pending <= '1;
-                wbuf_storage.WEIGHT_S.data[63:32] <= (wbuf_storage.WEIGHT_S.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_S.biten[63:32] <= wbuf_storage.WEIGHT_S.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_S__pending <= '1;
+                wbuf_storage__WEIGHT_S__data[63:32] <= (wbuf_storage__WEIGHT_S__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_S__biten[63:32] <= wbuf_storage__WEIGHT_S__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.WEIGHT_S.trigger_q <= decoded_reg_strb.WEIGHT_S[1] && decoded_req_is_wr;
+            wbuf_storage__WEIGHT_S__trigger_q <= decoded_reg_strb.WEIGHT_S[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.WEIGHT_D.pending <= '0;
-            wbuf_storage.WEIGHT_D.data <= '0;
-            wbuf_storage.WEIGHT_D.biten <= '0;
-            wbuf_storage.WEIGHT_D.trigger_q <= '0;
+            wbuf_storage__WEIGHT_D__pending <= '0;
+            wbuf_storage__WEIGHT_D__data <= '0;
+            wbuf_storage__WEIGHT_D__biten <= '0;
+            wbuf_storage__WEIGHT_D__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.WEIGHT_D.trigger_q) begin
-                wbuf_storage.WEIGHT_D.pending <= '0;
-                wbuf_storage.WEIGHT_D.data <= '0;
-                wbuf_storage.WEIGHT_D.biten <= '0;
+            if(wbuf_storage__WEIGHT_D__trigger_q) begin
+                wbuf_storage__WEIGHT_D__pending <= '0;
+                wbuf_storage__WEIGHT_D__data <= '0;
+                wbuf_storage__WEIGHT_D__biten <= '0;
             end
             if(decoded_reg_strb.WEIGHT_D[0] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_D.pending <= '1;
-                wbuf_storage.WEIGHT_D.data[31:0] <= (wbuf_storage.WEIGHT_D.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_D.biten[31:0] <= wbuf_storage.WEIGHT_D.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_D__pending <= '1;
+                wbuf_storage__WEIGHT_D__data[31:0] <= (wbuf_storage__WEIGHT_D__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_D__biten[31:0] <= wbuf_storage__WEIGHT_D__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.WEIGHT_D[1] && decoded_req_is_wr) begin
-                wbuf_storage.WEIGHT_D.pending <= '1;
-                wbuf_storage.WEIGHT_D.data[63:32] <= (wbuf_storage.WEIGHT_D.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.WEIGHT_D.biten[63:32] <= wbuf_storage.WEIGHT_D.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__WEIGHT_D__pending <= '1;
+                wbuf_storage__WEIGHT_D__data[63:32] <= (wbuf_storage__WEIGHT_D__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__WEIGHT_D__biten[63:32] <= wbuf_storage__WEIGHT_D__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.WEIGHT_D.trigger_q <= decoded_reg_strb.WEIGHT_D[1] && decoded_req_is_wr;
+            wbuf_storage__WEIGHT_D__trigger_q <= decoded_reg_strb.WEIGHT_D[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.EVICT_THRESH.pending <= '0;
-            wbuf_storage.EVICT_THRESH.data <= '0;
-            wbuf_storage.EVICT_THRESH.biten <= '0;
-            wbuf_storage.EVICT_THRESH.trigger_q <= '0;
+            wbuf_storage__EVICT_THRESH__pending <= '0;
+            wbuf_storage__EVICT_THRESH__data <= '0;
+            wbuf_storage__EVICT_THRESH__biten <= '0;
+            wbuf_storage__EVICT_THRESH__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.EVICT_THRESH.trigger_q) begin
-                wbuf_storage.EVICT_THRESH.pending <= '0;
-                wbuf_storage.EVICT_THRESH.data <= '0;
-                wbuf_storage.EVICT_THRESH.biten <= '0;
+            if(wbuf_storage__EVICT_THRESH__trigger_q) begin
+                wbuf_storage__EVICT_THRESH__pending <= '0;
+                wbuf_storage__EVICT_THRESH__data <= '0;
+                wbuf_storage__EVICT_THRESH__biten <= '0;
             end
             if(decoded_reg_strb.EVICT_THRESH[0] && decoded_req_is_wr) begin
-                wbuf_storage.EVICT_THRESH.pending <= '1;
-                wbuf_storage.EVICT_THRESH.data[31:0] <= (wbuf_storage.EVICT_THRESH.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.EVICT_THRESH.biten[31:0] <= wbuf_storage.EVICT_THRESH.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__EVICT_THRESH__pending <= '1;
+                wbuf_storage__EVICT_THRESH__data[31:0] <= (wbuf_storage__EVICT_THRESH__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__EVICT_THRESH__biten[31:0] <= wbuf_storage__EVICT_THRESH__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.EVICT_THRESH[1] && decoded_req_is_wr) begin
-                wbuf_storage.EVICT_THRESH.pending <= '1;
-                wbuf_storage.EVICT_THRESH.data[63:32] <= (wbuf_storage.EVICT_THRESH.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.EVICT_THRESH.biten[63:32] <= wbuf_storage.EVICT_THRESH.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__EVICT_THRESH__pending <= '1;
+                wbuf_storage__EVICT_THRESH__data[63:32] <= (wbuf_storage__EVICT_THRESH__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__EVICT_THRESH__biten[63:32] <= wbuf_storage__EVICT_THRESH__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.EVICT_THRESH.trigger_q <= decoded_reg_strb.EVICT_THRESH[1] && decoded_req_is_wr;
+            wbuf_storage__EVICT_THRESH__trigger_q <= decoded_reg_strb.EVICT_THRESH[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.PREFETCH_THRESH.pending <= '0;
-            wbuf_storage.PREFETCH_THRESH.data <= '0;
-            wbuf_storage.PREFETCH_THRESH.biten <= '0;
-            wbuf_storage.PREFETCH_THRESH.trigger_q <= '0;
+            wbuf_storage__PREFETCH_THRESH__pending <= '0;
+            wbuf_storage__PREFETCH_THRESH__data <= '0;
+            wbuf_storage__PREFETCH_THRESH__biten <= '0;
+            wbuf_storage__PREFETCH_THRESH__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.PREFETCH_THRESH.trigger_q) begin
-                wbuf_storage.PREFETCH_THRESH.pending <= '0;
-                wbuf_storage.PREFETCH_THRESH.data <= '0;
-                wbuf_storage.PREFETCH_THRESH.biten <= '0;
+            if(wbuf_storage__PREFETCH_THRESH__trigger_q) begin
+                wbuf_storage__PREFETCH_THRESH__pending <= '0;
+                wbuf_storage__PREFETCH_THRESH__data <= '0;
+                wbuf_storage__PREFETCH_THRESH__biten <= '0;
             end
             if(decoded_reg_strb.PREFETCH_THRESH[0] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_THRESH.pending <= '1;
-                wbuf_storage.PREFETCH_THRESH.data[31:0] <= (wbuf_storage.PREFETCH_THRESH.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_THRESH.biten[31:0] <= wbuf_storage.PREFETCH_THRESH.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_THRESH__pending <= '1;
+                wbuf_storage__PREFETCH_THRESH__data[31:0] <= (wbuf_storage__PREFETCH_THRESH__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_THRESH__biten[31:0] <= wbuf_storage__PREFETCH_THRESH__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.PREFETCH_THRESH[1] && decoded_req_is_wr) begin
-                wbuf_storage.PREFETCH_THRESH.pending <= '1;
-                wbuf_storage.PREFETCH_THRESH.data[63:32] <= (wbuf_storage.PREFETCH_THRESH.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.PREFETCH_THRESH.biten[63:32] <= wbuf_storage.PREFETCH_THRESH.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__PREFETCH_THRESH__pending <= '1;
+                wbuf_storage__PREFETCH_THRESH__data[63:32] <= (wbuf_storage__PREFETCH_THRESH__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__PREFETCH_THRESH__biten[63:32] <= wbuf_storage__PREFETCH_THRESH__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.PREFETCH_THRESH.trigger_q <= decoded_reg_strb.PREFETCH_THRESH[1] && decoded_req_is_wr;
+            wbuf_storage__PREFETCH_THRESH__trigger_q <= decoded_reg_strb.PREFETCH_THRESH[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.LOAD_VA.pending <= '0;
-            wbuf_storage.LOAD_VA.data <= '0;
-            wbuf_storage.LOAD_VA.biten <= '0;
-            wbuf_storage.LOAD_VA.trigger_q <= '0;
+            wbuf_storage__LOAD_VA__pending <= '0;
+            wbuf_storage__LOAD_VA__data <= '0;
+            wbuf_storage__LOAD_VA__biten <= '0;
+            wbuf_storage__LOAD_VA__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.LOAD_VA.trigger_q) begin
-                wbuf_storage.LOAD_VA.pending <= '0;
-                wbuf_storage.LOAD_VA.data <= '0;
-                wbuf_storage.LOAD_VA.biten <= '0;
+            if(wbuf_storage__LOAD_VA__trigger_q) begin
+                wbuf_storage__LOAD_VA__pending <= '0;
+                wbuf_storage__LOAD_VA__data <= '0;
+                wbuf_storage__LOAD_VA__biten <= '0;
             end
             if(decoded_reg_strb.LOAD_VA[0] && decoded_req_is_wr) begin
-                wbuf_storage.LOAD_VA.pending <= '1;
-                wbuf_storage.LOAD_VA.data[31:0] <= (wbuf_storage.LOAD_VA.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.LOAD_VA.biten[31:0] <= wbuf_storage.LOAD_VA.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__LOAD_VA__pending <= '1;
+                wbuf_storage__LOAD_VA__data[31:0] <= (wbuf_storage__LOAD_VA__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__LOAD_VA__biten[31:0] <= wbuf_storage__LOAD_VA__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.LOAD_VA[1] && decoded_req_is_wr) begin
-                wbuf_storage.LOAD_VA.pending <= '1;
-                wbuf_storage.LOAD_VA.data[63:32] <= (wbuf_storage.LOAD_VA.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.LOAD_VA.biten[63:32] <= wbuf_storage.LOAD_VA.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__LOAD_VA__pending <= '1;
+                wbuf_storage__LOAD_VA__data[63:32] <= (wbuf_storage__LOAD_VA__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__LOAD_VA__biten[63:32] <= wbuf_storage__LOAD_VA__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.LOAD_VA.trigger_q <= decoded_reg_strb.LOAD_VA[1] && decoded_req_is_wr;
+            wbuf_storage__LOAD_VA__trigger_q <= decoded_reg_strb.LOAD_VA[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.TIER_BASE0.pending <= '0;
-            wbuf_storage.TIER_BASE0.data <= '0;
-            wbuf_storage.TIER_BASE0.biten <= '0;
-            wbuf_storage.TIER_BASE0.trigger_q <= '0;
+            wbuf_storage__TIER_BASE0__pending <= '0;
+            wbuf_storage__TIER_BASE0__data <= '0;
+            wbuf_storage__TIER_BASE0__biten <= '0;
+            wbuf_storage__TIER_BASE0__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.TIER_BASE0.trigger_q) begin
-                wbuf_storage.TIER_BASE0.pending <= '0;
-                wbuf_storage.TIER_BASE0.data <= '0;
-                wbuf_storage.TIER_BASE0.biten <= '0;
+            if(wbuf_storage__TIER_BASE0__trigger_q) begin
+                wbuf_storage__TIER_BASE0__pending <= '0;
+                wbuf_storage__TIER_BASE0__data <= '0;
+                wbuf_storage__TIER_BASE0__biten <= '0;
             end
             if(decoded_reg_strb.TIER_BASE0[0] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE0.pending <= '1;
-                wbuf_storage.TIER_BASE0.data[31:0] <= (wbuf_storage.TIER_BASE0.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE0.biten[31:0] <= wbuf_storage.TIER_BASE0.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE0__pending <= '1;
+                wbuf_storage__TIER_BASE0__data[31:0] <= (wbuf_storage__TIER_BASE0__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE0__biten[31:0] <= wbuf_storage__TIER_BASE0__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.TIER_BASE0[1] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE0.pending <= '1;
-                wbuf_storage.TIER_BASE0.data[63:32] <= (wbuf_storage.TIER_BASE0.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE0.biten[63:32] <= wbuf_storage.TIER_BASE0.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE0__pending <= '1;
+                wbuf_storage__TIER_BASE0__data[63:32] <= (wbuf_storage__TIER_BASE0__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE0__biten[63:32] <= wbuf_storage__TIER_BASE0__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.TIER_BASE0.trigger_q <= decoded_reg_strb.TIER_BASE0[1] && decoded_req_is_wr;
+            wbuf_storage__TIER_BASE0__trigger_q <= decoded_reg_strb.TIER_BASE0[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.TIER_BASE1.pending <= '0;
-            wbuf_storage.TIER_BASE1.data <= '0;
-            wbuf_storage.TIER_BASE1.biten <= '0;
-            wbuf_storage.TIER_BASE1.trigger_q <= '0;
+            wbuf_storage__TIER_BASE1__pending <= '0;
+            wbuf_storage__TIER_BASE1__data <= '0;
+            wbuf_storage__TIER_BASE1__biten <= '0;
+            wbuf_storage__TIER_BASE1__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.TIER_BASE1.trigger_q) begin
-                wbuf_storage.TIER_BASE1.pending <= '0;
-                wbuf_storage.TIER_BASE1.data <= '0;
-                wbuf_storage.TIER_BASE1.biten <= '0;
+            if(wbuf_storage__TIER_BASE1__trigger_q) begin
+                wbuf_storage__TIER_BASE1__pending <= '0;
+                wbuf_storage__TIER_BASE1__data <= '0;
+                wbuf_storage__TIER_BASE1__biten <= '0;
             end
             if(decoded_reg_strb.TIER_BASE1[0] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE1.pending <= '1;
-                wbuf_storage.TIER_BASE1.data[31:0] <= (wbuf_storage.TIER_BASE1.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE1.biten[31:0] <= wbuf_storage.TIER_BASE1.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE1__pending <= '1;
+                wbuf_storage__TIER_BASE1__data[31:0] <= (wbuf_storage__TIER_BASE1__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE1__biten[31:0] <= wbuf_storage__TIER_BASE1__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.TIER_BASE1[1] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE1.pending <= '1;
-                wbuf_storage.TIER_BASE1.data[63:32] <= (wbuf_storage.TIER_BASE1.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE1.biten[63:32] <= wbuf_storage.TIER_BASE1.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE1__pending <= '1;
+                wbuf_storage__TIER_BASE1__data[63:32] <= (wbuf_storage__TIER_BASE1__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE1__biten[63:32] <= wbuf_storage__TIER_BASE1__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.TIER_BASE1.trigger_q <= decoded_reg_strb.TIER_BASE1[1] && decoded_req_is_wr;
+            wbuf_storage__TIER_BASE1__trigger_q <= decoded_reg_strb.TIER_BASE1[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.TIER_BASE2.pending <= '0;
-            wbuf_storage.TIER_BASE2.data <= '0;
-            wbuf_storage.TIER_BASE2.biten <= '0;
-            wbuf_storage.TIER_BASE2.trigger_q <= '0;
+            wbuf_storage__TIER_BASE2__pending <= '0;
+            wbuf_storage__TIER_BASE2__data <= '0;
+            wbuf_storage__TIER_BASE2__biten <= '0;
+            wbuf_storage__TIER_BASE2__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.TIER_BASE2.trigger_q) begin
-                wbuf_storage.TIER_BASE2.pending <= '0;
-                wbuf_storage.TIER_BASE2.data <= '0;
-                wbuf_storage.TIER_BASE2.biten <= '0;
+            if(wbuf_storage__TIER_BASE2__trigger_q) begin
+                wbuf_storage__TIER_BASE2__pending <= '0;
+                wbuf_storage__TIER_BASE2__data <= '0;
+                wbuf_storage__TIER_BASE2__biten <= '0;
             end
             if(decoded_reg_strb.TIER_BASE2[0] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE2.pending <= '1;
-                wbuf_storage.TIER_BASE2.data[31:0] <= (wbuf_storage.TIER_BASE2.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE2.biten[31:0] <= wbuf_storage.TIER_BASE2.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE2__pending <= '1;
+                wbuf_storage__TIER_BASE2__data[31:0] <= (wbuf_storage__TIER_BASE2__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE2__biten[31:0] <= wbuf_storage__TIER_BASE2__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.TIER_BASE2[1] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE2.pending <= '1;
-                wbuf_storage.TIER_BASE2.data[63:32] <= (wbuf_storage.TIER_BASE2.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE2.biten[63:32] <= wbuf_storage.TIER_BASE2.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE2__pending <= '1;
+                wbuf_storage__TIER_BASE2__data[63:32] <= (wbuf_storage__TIER_BASE2__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE2__biten[63:32] <= wbuf_storage__TIER_BASE2__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.TIER_BASE2.trigger_q <= decoded_reg_strb.TIER_BASE2[1] && decoded_req_is_wr;
+            wbuf_storage__TIER_BASE2__trigger_q <= decoded_reg_strb.TIER_BASE2[1] && decoded_req_is_wr;
         end
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            wbuf_storage.TIER_BASE3.pending <= '0;
-            wbuf_storage.TIER_BASE3.data <= '0;
-            wbuf_storage.TIER_BASE3.biten <= '0;
-            wbuf_storage.TIER_BASE3.trigger_q <= '0;
+            wbuf_storage__TIER_BASE3__pending <= '0;
+            wbuf_storage__TIER_BASE3__data <= '0;
+            wbuf_storage__TIER_BASE3__biten <= '0;
+            wbuf_storage__TIER_BASE3__trigger_q <= '0;
         end else begin
-            if(wbuf_storage.TIER_BASE3.trigger_q) begin
-                wbuf_storage.TIER_BASE3.pending <= '0;
-                wbuf_storage.TIER_BASE3.data <= '0;
-                wbuf_storage.TIER_BASE3.biten <= '0;
+            if(wbuf_storage__TIER_BASE3__trigger_q) begin
+                wbuf_storage__TIER_BASE3__pending <= '0;
+                wbuf_storage__TIER_BASE3__data <= '0;
+                wbuf_storage__TIER_BASE3__biten <= '0;
             end
             if(decoded_reg_strb.TIER_BASE3[0] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE3.pending <= '1;
-                wbuf_storage.TIER_BASE3.data[31:0] <= (wbuf_storage.TIER_BASE3.data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE3.biten[31:0] <= wbuf_storage.TIER_BASE3.biten[31:0] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE3__pending <= '1;
+                wbuf_storage__TIER_BASE3__data[31:0] <= (wbuf_storage__TIER_BASE3__data[31:0] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE3__biten[31:0] <= wbuf_storage__TIER_BASE3__biten[31:0] | decoded_wr_biten;
             end
             if(decoded_reg_strb.TIER_BASE3[1] && decoded_req_is_wr) begin
-                wbuf_storage.TIER_BASE3.pending <= '1;
-                wbuf_storage.TIER_BASE3.data[63:32] <= (wbuf_storage.TIER_BASE3.data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
-                wbuf_storage.TIER_BASE3.biten[63:32] <= wbuf_storage.TIER_BASE3.biten[63:32] | decoded_wr_biten;
+                wbuf_storage__TIER_BASE3__pending <= '1;
+                wbuf_storage__TIER_BASE3__data[63:32] <= (wbuf_storage__TIER_BASE3__data[63:32] & ~decoded_wr_biten) | (decoded_wr_data & decoded_wr_biten);
+                wbuf_storage__TIER_BASE3__biten[63:32] <= wbuf_storage__TIER_BASE3__biten[63:32] | decoded_wr_biten;
             end
-            wbuf_storage.TIER_BASE3.trigger_q <= decoded_reg_strb.TIER_BASE3[1] && decoded_req_is_wr;
+            wbuf_storage__TIER_BASE3__trigger_q <= decoded_reg_strb.TIER_BASE3[1] && decoded_req_is_wr;
         end
     end
     //--------------------------------------------------------------------------
     // Field logic
     //--------------------------------------------------------------------------
-    typedef struct packed {
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } STEP_FAST;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } WINDOW;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } RTBD_SHARE;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } RTBD_RELEASE;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } CONTEND_POLICY;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } SCRATCH;
-        struct packed {
-            struct packed {
-                logic next;
-                logic load_next;
-            } soft_reset;
-            struct packed {
-                logic next;
-                logic load_next;
-            } clear_counters;
-            struct packed {
-                logic next;
-                logic load_next;
-            } strict;
-        } CTRL;
-        struct packed {
-            struct packed {
-                logic next;
-                logic load_next;
-            } bus;
-            struct packed {
-                logic next;
-                logic load_next;
-            } dma;
-        } ERROR;
-        struct packed {
-            struct packed {
-                logic next;
-                logic load_next;
-            } result;
-            struct packed {
-                logic next;
-                logic load_next;
-            } completion;
-            struct packed {
-                logic next;
-                logic load_next;
-            } error;
-        } IRQ_ENABLE;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } STEP_ADVANCE;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } BOOST_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } BOOST_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } IMEVICT_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } IMEVICT_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } PREFETCH_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } PREFETCH_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } PREFETCH_STEP;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } SHARE_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } SHARE_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } RELEASE_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } RELEASE_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } UNLOAD_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } UNLOAD_LEN;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } UNLOAD_ID;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } WEIGHT_R;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } WEIGHT_F;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } WEIGHT_S;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } WEIGHT_D;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } EVICT_THRESH;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } PREFETCH_THRESH;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } T1_CAPACITY;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } EVICT_TIER;
-        struct packed {
-            struct packed {
-                logic [15:0] next;
-                logic load_next;
-            } request_id;
-            struct packed {
-                logic [7:0] next;
-                logic load_next;
-            } head;
-            struct packed {
-                logic [7:0] next;
-                logic load_next;
-            } layer;
-        } LOAD_ID;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } LOAD_TOKEN_START;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } LOAD_VA;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } LOAD_TOKEN_END;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } LOAD_TIER;
-        struct packed {
-            struct packed {
-                logic [15:0] next;
-                logic load_next;
-            } request_id;
-            struct packed {
-                logic [7:0] next;
-                logic load_next;
-            } head;
-            struct packed {
-                logic [7:0] next;
-                logic load_next;
-            } layer;
-        } LOOKUP_ID;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } LOOKUP_POS;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } TOUCH_POS;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } DIGEST_FIRST;
-        struct packed {
-            struct packed {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } DIGEST_END;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } TIER_BASE0;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } TIER_BASE1;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } TIER_BASE2;
-        struct packed {
-            struct packed {
-                logic [63:0] next;
-                logic load_next;
-            } value;
-        } TIER_BASE3;
-    } field_combo_t;
-    field_combo_t field_combo;
+    logic [31:0] field_combo__STEP_FAST__value__next;
+    logic field_combo__STEP_FAST__value__load_next;
+    logic [31:0] field_combo__WINDOW__value__next;
+    logic field_combo__WINDOW__value__load_next;
+    logic [31:0] field_combo__RTBD_SHARE__value__next;
+    logic field_combo__RTBD_SHARE__value__load_next;
+    logic [31:0] field_combo__RTBD_RELEASE__value__next;
+    logic field_combo__RTBD_RELEASE__value__load_next;
+    logic [31:0] field_combo__CONTEND_POLICY__value__next;
+    logic field_combo__CONTEND_POLICY__value__load_next;
+    logic [31:0] field_combo__SCRATCH__value__next;
+    logic field_combo__SCRATCH__value__load_next;
+    logic field_combo__CTRL__soft_reset__next;
+    logic field_combo__CTRL__soft_reset__load_next;
+    logic field_combo__CTRL__clear_counters__next;
+    logic field_combo__CTRL__clear_counters__load_next;
+    logic field_combo__CTRL__strict__next;
+    logic field_combo__CTRL__strict__load_next;
+    logic field_combo__ERROR__bus__next;
+    logic field_combo__ERROR__bus__load_next;
+    logic field_combo__ERROR__dma__next;
+    logic field_combo__ERROR__dma__load_next;
+    logic field_combo__IRQ_ENABLE__result__next;
+    logic field_combo__IRQ_ENABLE__result__load_next;
+    logic field_combo__IRQ_ENABLE__completion__next;
+    logic field_combo__IRQ_ENABLE__completion__load_next;
+    logic field_combo__IRQ_ENABLE__error__next;
+    logic field_combo__IRQ_ENABLE__error__load_next;
+    logic [63:0] field_combo__STEP_ADVANCE__value__next;
+    logic field_combo__STEP_ADVANCE__value__load_next;
+    logic [63:0] field_combo__BOOST_ADDR__value__next;
+    logic field_combo__BOOST_ADDR__value__load_next;
+    logic [63:0] field_combo__BOOST_LEN__value__next;
+    logic field_combo__BOOST_LEN__value__load_next;
+    logic [63:0] field_combo__IMEVICT_ADDR__value__next;
+    logic field_combo__IMEVICT_ADDR__value__load_next;
+    logic [63:0] field_combo__IMEVICT_LEN__value__next;
+    logic field_combo__IMEVICT_LEN__value__load_next;
+    logic [63:0] field_combo__PREFETCH_ADDR__value__next;
+    logic field_combo__PREFETCH_ADDR__value__load_next;
+    logic [63:0] field_combo__PREFETCH_LEN__value__next;
+    logic field_combo__PREFETCH_LEN__value__load_next;
+    logic [63:0] field_combo__PREFETCH_STEP__value__next;
+    logic field_combo__PREFETCH_STEP__value__load_next;
+    logic [63:0] field_combo__SHARE_ADDR__value__next;
+    logic field_combo__SHARE_ADDR__value__load_next;
+    logic [63:0] field_combo__SHARE_LEN__value__next;
+    logic field_combo__SHARE_LEN__value__load_next;
+    logic [63:0] field_combo__RELEASE_ADDR__value__next;
+    logic field_combo__RELEASE_ADDR__value__load_next;
+    logic [63:0] field_combo__RELEASE_LEN__value__next;
+    logic field_combo__RELEASE_LEN__value__load_next;
+    logic [63:0] field_combo__UNLOAD_ADDR__value__next;
+    logic field_combo__UNLOAD_ADDR__value__load_next;
+    logic [63:0] field_combo__UNLOAD_LEN__value__next;
+    logic field_combo__UNLOAD_LEN__value__load_next;
+    logic [31:0] field_combo__UNLOAD_ID__value__next;
+    logic field_combo__UNLOAD_ID__value__load_next;
+    logic [63:0] field_combo__WEIGHT_R__value__next;
+    logic field_combo__WEIGHT_R__value__load_next;
+    logic [63:0] field_combo__WEIGHT_F__value__next;
+    logic field_combo__WEIGHT_F__value__load_next;
+    logic [63:0] field_combo__WEIGHT_S__value__next;
+    logic field_combo__WEIGHT_S__value__load_next;
+    logic [63:0] field_combo__WEIGHT_D__value__next;
+    logic field_combo__WEIGHT_D__value__load_next;
+    logic [63:0] field_combo__EVICT_THRESH__value__next;
+    logic field_combo__EVICT_THRESH__value__load_next;
+    logic [63:0] field_combo__PREFETCH_THRESH__value__next;
+    logic field_combo__PREFETCH_THRESH__value__load_next;
+    logic [31:0] field_combo__T1_CAPACITY__value__next;
+    logic field_combo__T1_CAPACITY__value__load_next;
+    logic [31:0] field_combo__EVICT_TIER__value__next;
+    logic field_combo__EVICT_TIER__value__load_next;
+    logic [15:0] field_combo__LOAD_ID__request_id__next;
+    logic field_combo__LOAD_ID__request_id__load_next;
+    logic [7:0] field_combo__LOAD_ID__head__next;
+    logic field_combo__LOAD_ID__head__load_next;
+    logic [7:0] field_combo__LOAD_ID__layer__next;
+    logic field_combo__LOAD_ID__layer__load_next;
+    logic [31:0] field_combo__LOAD_TOKEN_START__value__next;
+    logic field_combo__LOAD_TOKEN_START__value__load_next;
+    logic [63:0] field_combo__LOAD_VA__value__next;
+    logic field_combo__LOAD_VA__value__load_next;
+    logic [31:0] field_combo__LOAD_TOKEN_END__value__next;
+    logic field_combo__LOAD_TOKEN_END__value__load_next;
+    logic [31:0] field_combo__LOAD_TIER__value__next;
+    logic field_combo__LOAD_TIER__value__load_next;
+    logic [15:0] field_combo__LOOKUP_ID__request_id__next;
+    logic field_combo__LOOKUP_ID__request_id__load_next;
+    logic [7:0] field_combo__LOOKUP_ID__head__next;
+    logic field_combo__LOOKUP_ID__head__load_next;
+    logic [7:0] field_combo__LOOKUP_ID__layer__next;
+    logic field_combo__LOOKUP_ID__layer__load_next;
+    logic [31:0] field_combo__LOOKUP_POS__value__next;
+    logic field_combo__LOOKUP_POS__value__load_next;
+    logic [31:0] field_combo__TOUCH_POS__value__next;
+    logic field_combo__TOUCH_POS__value__load_next;
+    logic [31:0] field_combo__DIGEST_FIRST__value__next;
+    logic field_combo__DIGEST_FIRST__value__load_next;
+    logic [31:0] field_combo__DIGEST_END__value__next;
+    logic field_combo__DIGEST_END__value__load_next;
+    logic [63:0] field_combo__TIER_BASE0__value__next;
+    logic field_combo__TIER_BASE0__value__load_next;
+    logic [63:0] field_combo__TIER_BASE1__value__next;
+    logic field_combo__TIER_BASE1__value__load_next;
+    logic [63:0] field_combo__TIER_BASE2__value__next;
+    logic field_combo__TIER_BASE2__value__load_next;
+    logic [63:0] field_combo__TIER_BASE3__value__next;
+    logic field_combo__TIER_BASE3__value__load_next;
 
-    typedef struct packed {
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } STEP_FAST;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } WINDOW;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } RTBD_SHARE;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } RTBD_RELEASE;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } CONTEND_POLICY;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } SCRATCH;
-        struct packed {
-            struct packed {
-                logic value;
-            } soft_reset;
-            struct packed {
-                logic value;
-            } clear_counters;
-            struct packed {
-                logic value;
-            } strict;
-        } CTRL;
-        struct packed {
-            struct packed {
-                logic value;
-            } bus;
-            struct packed {
-                logic value;
-            } dma;
-        } ERROR;
-        struct packed {
-            struct packed {
-                logic value;
-            } result;
-            struct packed {
-                logic value;
-            } completion;
-            struct packed {
-                logic value;
-            } error;
-        } IRQ_ENABLE;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } STEP_ADVANCE;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } BOOST_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } BOOST_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } IMEVICT_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } IMEVICT_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } PREFETCH_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } PREFETCH_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } PREFETCH_STEP;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } SHARE_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } SHARE_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } RELEASE_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } RELEASE_LEN;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } UNLOAD_ADDR;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } UNLOAD_LEN;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } UNLOAD_ID;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } WEIGHT_R;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } WEIGHT_F;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } WEIGHT_S;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } WEIGHT_D;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } EVICT_THRESH;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } PREFETCH_THRESH;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } T1_CAPACITY;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } EVICT_TIER;
-        struct packed {
-            struct packed {
-                logic [15:0] value;
-            } request_id;
-            struct packed {
-                logic [7:0] value;
-            } head;
-            struct packed {
-                logic [7:0] value;
-            } layer;
-        } LOAD_ID;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } LOAD_TOKEN_START;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } LOAD_VA;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } LOAD_TOKEN_END;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } LOAD_TIER;
-        struct packed {
-            struct packed {
-                logic [15:0] value;
-            } request_id;
-            struct packed {
-                logic [7:0] value;
-            } head;
-            struct packed {
-                logic [7:0] value;
-            } layer;
-        } LOOKUP_ID;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } LOOKUP_POS;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } TOUCH_POS;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } DIGEST_FIRST;
-        struct packed {
-            struct packed {
-                logic [31:0] value;
-            } value;
-        } DIGEST_END;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } TIER_BASE0;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } TIER_BASE1;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } TIER_BASE2;
-        struct packed {
-            struct packed {
-                logic [63:0] value;
-            } value;
-        } TIER_BASE3;
-    } field_storage_t;
-    field_storage_t field_storage;
+    logic [31:0] field_storage__STEP_FAST__value__value;
+    logic [31:0] field_storage__WINDOW__value__value;
+    logic [31:0] field_storage__RTBD_SHARE__value__value;
+    logic [31:0] field_storage__RTBD_RELEASE__value__value;
+    logic [31:0] field_storage__CONTEND_POLICY__value__value;
+    logic [31:0] field_storage__SCRATCH__value__value;
+    logic field_storage__CTRL__soft_reset__value;
+    logic field_storage__CTRL__clear_counters__value;
+    logic field_storage__CTRL__strict__value;
+    logic field_storage__ERROR__bus__value;
+    logic field_storage__ERROR__dma__value;
+    logic field_storage__IRQ_ENABLE__result__value;
+    logic field_storage__IRQ_ENABLE__completion__value;
+    logic field_storage__IRQ_ENABLE__error__value;
+    logic [63:0] field_storage__STEP_ADVANCE__value__value;
+    logic [63:0] field_storage__BOOST_ADDR__value__value;
+    logic [63:0] field_storage__BOOST_LEN__value__value;
+    logic [63:0] field_storage__IMEVICT_ADDR__value__value;
+    logic [63:0] field_storage__IMEVICT_LEN__value__value;
+    logic [63:0] field_storage__PREFETCH_ADDR__value__value;
+    logic [63:0] field_storage__PREFETCH_LEN__value__value;
+    logic [63:0] field_storage__PREFETCH_STEP__value__value;
+    logic [63:0] field_storage__SHARE_ADDR__value__value;
+    logic [63:0] field_storage__SHARE_LEN__value__value;
+    logic [63:0] field_storage__RELEASE_ADDR__value__value;
+    logic [63:0] field_storage__RELEASE_LEN__value__value;
+    logic [63:0] field_storage__UNLOAD_ADDR__value__value;
+    logic [63:0] field_storage__UNLOAD_LEN__value__value;
+    logic [31:0] field_storage__UNLOAD_ID__value__value;
+    logic [63:0] field_storage__WEIGHT_R__value__value;
+    logic [63:0] field_storage__WEIGHT_F__value__value;
+    logic [63:0] field_storage__WEIGHT_S__value__value;
+    logic [63:0] field_storage__WEIGHT_D__value__value;
+    logic [63:0] field_storage__EVICT_THRESH__value__value;
+    logic [63:0] field_storage__PREFETCH_THRESH__value__value;
+    logic [31:0] field_storage__T1_CAPACITY__value__value;
+    logic [31:0] field_storage__EVICT_TIER__value__value;
+    logic [15:0] field_storage__LOAD_ID__request_id__value;
+    logic [7:0] field_storage__LOAD_ID__head__value;
+    logic [7:0] field_storage__LOAD_ID__layer__value;
+    logic [31:0] field_storage__LOAD_TOKEN_START__value__value;
+    logic [63:0] field_storage__LOAD_VA__value__value;
+    logic [31:0] field_storage__LOAD_TOKEN_END__value__value;
+    logic [31:0] field_storage__LOAD_TIER__value__value;
+    logic [15:0] field_storage__LOOKUP_ID__request_id__value;
+    logic [7:0] field_storage__LOOKUP_ID__head__value;
+    logic [7:0] field_storage__LOOKUP_ID__layer__value;
+    logic [31:0] field_storage__LOOKUP_POS__value__value;
+    logic [31:0] field_storage__TOUCH_POS__value__value;
+    logic [31:0] field_storage__DIGEST_FIRST__value__value;
+    logic [31:0] field_storage__DIGEST_END__value__value;
+    logic [63:0] field_storage__TIER_BASE0__value__value;
+    logic [63:0] field_storage__TIER_BASE1__value__value;
+    logic [63:0] field_storage__TIER_BASE2__value__value;
+    logic [63:0] field_storage__TIER_BASE3__value__value;
 
     // Field: kvcpu_space.BAR0.STEP_FAST.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.STEP_FAST.value.value;
+        next_c = field_storage__STEP_FAST__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.STEP_FAST && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.STEP_FAST.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__STEP_FAST__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.STEP_FAST.value.next = next_c;
-        field_combo.STEP_FAST.value.load_next = load_next_c;
+        field_combo__STEP_FAST__value__next = next_c;
+        field_combo__STEP_FAST__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.STEP_FAST.value.value <= 32'h0;
+            field_storage__STEP_FAST__value__value <= 32'h0;
         end else begin
-            if(field_combo.STEP_FAST.value.load_next) begin
-                field_storage.STEP_FAST.value.value <= field_combo.STEP_FAST.value.next;
+            if(field_combo__STEP_FAST__value__load_next) begin
+                field_storage__STEP_FAST__value__value <= field_combo__STEP_FAST__value__next;
             end
         end
     end
-    assign hwif_out.STEP_FAST.value.value = field_storage.STEP_FAST.value.value;
+    assign hwif_out.STEP_FAST.value.value = field_storage__STEP_FAST__value__value;
     assign hwif_out.STEP_FAST.value.swmod = decoded_reg_strb.STEP_FAST && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.WINDOW.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.WINDOW.value.value;
+        next_c = field_storage__WINDOW__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.WINDOW && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.WINDOW.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__WINDOW__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end else if(hwif_in.WINDOW.value.we) begin // HW Write - we
             next_c = hwif_in.WINDOW.value.next;
             load_next_c = '1;
         end
-        field_combo.WINDOW.value.next = next_c;
-        field_combo.WINDOW.value.load_next = load_next_c;
+        field_combo__WINDOW__value__next = next_c;
+        field_combo__WINDOW__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.WINDOW.value.value <= 32'h0;
+            field_storage__WINDOW__value__value <= 32'h0;
         end else begin
-            if(field_combo.WINDOW.value.load_next) begin
-                field_storage.WINDOW.value.value <= field_combo.WINDOW.value.next;
+            if(field_combo__WINDOW__value__load_next) begin
+                field_storage__WINDOW__value__value <= field_combo__WINDOW__value__next;
             end
         end
     end
-    assign hwif_out.WINDOW.value.value = field_storage.WINDOW.value.value;
+    assign hwif_out.WINDOW.value.value = field_storage__WINDOW__value__value;
     assign hwif_out.WINDOW.value.swmod = decoded_reg_strb.WINDOW && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.RTBD_SHARE.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.RTBD_SHARE.value.value;
+        next_c = field_storage__RTBD_SHARE__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.RTBD_SHARE && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.RTBD_SHARE.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__RTBD_SHARE__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.RTBD_SHARE.value.next = next_c;
-        field_combo.RTBD_SHARE.value.load_next = load_next_c;
+        field_combo__RTBD_SHARE__value__next = next_c;
+        field_combo__RTBD_SHARE__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.RTBD_SHARE.value.value <= 32'h0;
+            field_storage__RTBD_SHARE__value__value <= 32'h0;
         end else begin
-            if(field_combo.RTBD_SHARE.value.load_next) begin
-                field_storage.RTBD_SHARE.value.value <= field_combo.RTBD_SHARE.value.next;
+            if(field_combo__RTBD_SHARE__value__load_next) begin
+                field_storage__RTBD_SHARE__value__value <= field_combo__RTBD_SHARE__value__next;
             end
         end
     end
-    assign hwif_out.RTBD_SHARE.value.value = field_storage.RTBD_SHARE.value.value;
+    assign hwif_out.RTBD_SHARE.value.value = field_storage__RTBD_SHARE__value__value;
     assign hwif_out.RTBD_SHARE.value.swmod = decoded_reg_strb.RTBD_SHARE && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.RTBD_RELEASE.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.RTBD_RELEASE.value.value;
+        next_c = field_storage__RTBD_RELEASE__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.RTBD_RELEASE && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.RTBD_RELEASE.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__RTBD_RELEASE__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.RTBD_RELEASE.value.next = next_c;
-        field_combo.RTBD_RELEASE.value.load_next = load_next_c;
+        field_combo__RTBD_RELEASE__value__next = next_c;
+        field_combo__RTBD_RELEASE__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.RTBD_RELEASE.value.value <= 32'h0;
+            field_storage__RTBD_RELEASE__value__value <= 32'h0;
         end else begin
-            if(field_combo.RTBD_RELEASE.value.load_next) begin
-                field_storage.RTBD_RELEASE.value.value <= field_combo.RTBD_RELEASE.value.next;
+            if(field_combo__RTBD_RELEASE__value__load_next) begin
+                field_storage__RTBD_RELEASE__value__value <= field_combo__RTBD_RELEASE__value__next;
             end
         end
     end
-    assign hwif_out.RTBD_RELEASE.value.value = field_storage.RTBD_RELEASE.value.value;
+    assign hwif_out.RTBD_RELEASE.value.value = field_storage__RTBD_RELEASE__value__value;
     assign hwif_out.RTBD_RELEASE.value.swmod = decoded_reg_strb.RTBD_RELEASE && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.CONTEND_POLICY.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.CONTEND_POLICY.value.value;
+        next_c = field_storage__CONTEND_POLICY__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.CONTEND_POLICY && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.CONTEND_POLICY.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__CONTEND_POLICY__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end else if(hwif_in.CONTEND_POLICY.value.we) begin // HW Write - we
             next_c = hwif_in.CONTEND_POLICY.value.next;
             load_next_c = '1;
         end
-        field_combo.CONTEND_POLICY.value.next = next_c;
-        field_combo.CONTEND_POLICY.value.load_next = load_next_c;
+        field_combo__CONTEND_POLICY__value__next = next_c;
+        field_combo__CONTEND_POLICY__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.CONTEND_POLICY.value.value <= 32'h0;
+            field_storage__CONTEND_POLICY__value__value <= 32'h0;
         end else begin
-            if(field_combo.CONTEND_POLICY.value.load_next) begin
-                field_storage.CONTEND_POLICY.value.value <= field_combo.CONTEND_POLICY.value.next;
+            if(field_combo__CONTEND_POLICY__value__load_next) begin
+                field_storage__CONTEND_POLICY__value__value <= field_combo__CONTEND_POLICY__value__next;
             end
         end
     end
-    assign hwif_out.CONTEND_POLICY.value.value = field_storage.CONTEND_POLICY.value.value;
+    assign hwif_out.CONTEND_POLICY.value.value = field_storage__CONTEND_POLICY__value__value;
     assign hwif_out.CONTEND_POLICY.value.swmod = decoded_reg_strb.CONTEND_POLICY && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.SCRATCH.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.SCRATCH.value.value;
+        next_c = field_storage__SCRATCH__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.SCRATCH && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.SCRATCH.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__SCRATCH__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.SCRATCH.value.next = next_c;
-        field_combo.SCRATCH.value.load_next = load_next_c;
+        field_combo__SCRATCH__value__next = next_c;
+        field_combo__SCRATCH__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.SCRATCH.value.value <= 32'h0;
+            field_storage__SCRATCH__value__value <= 32'h0;
         end else begin
-            if(field_combo.SCRATCH.value.load_next) begin
-                field_storage.SCRATCH.value.value <= field_combo.SCRATCH.value.next;
+            if(field_combo__SCRATCH__value__load_next) begin
+                field_storage__SCRATCH__value__value <= field_combo__SCRATCH__value__next;
             end
         end
     end
@@ -2009,1109 +1546,1109 @@ module kvcpu_regs (
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.CTRL.soft_reset.value;
+        next_c = field_storage__CTRL__soft_reset__value;
         load_next_c = '0;
         if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.CTRL.soft_reset.value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            next_c = (field_storage__CTRL__soft_reset__value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
             load_next_c = '1;
         end else if(hwif_in.CTRL.soft_reset.we) begin // HW Write - we
             next_c = hwif_in.CTRL.soft_reset.next;
             load_next_c = '1;
         end
-        field_combo.CTRL.soft_reset.next = next_c;
-        field_combo.CTRL.soft_reset.load_next = load_next_c;
+        field_combo__CTRL__soft_reset__next = next_c;
+        field_combo__CTRL__soft_reset__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.CTRL.soft_reset.value <= 1'h0;
+            field_storage__CTRL__soft_reset__value <= 1'h0;
         end else begin
-            if(field_combo.CTRL.soft_reset.load_next) begin
-                field_storage.CTRL.soft_reset.value <= field_combo.CTRL.soft_reset.next;
+            if(field_combo__CTRL__soft_reset__load_next) begin
+                field_storage__CTRL__soft_reset__value <= field_combo__CTRL__soft_reset__next;
             end
         end
     end
-    assign hwif_out.CTRL.soft_reset.value = field_storage.CTRL.soft_reset.value;
+    assign hwif_out.CTRL.soft_reset.value = field_storage__CTRL__soft_reset__value;
     assign hwif_out.CTRL.soft_reset.swmod = decoded_reg_strb.CTRL && decoded_req_is_wr && |(decoded_wr_biten[0:0]);
     // Field: kvcpu_space.BAR0.CTRL.clear_counters
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.CTRL.clear_counters.value;
+        next_c = field_storage__CTRL__clear_counters__value;
         load_next_c = '0;
         if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.CTRL.clear_counters.value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            next_c = (field_storage__CTRL__clear_counters__value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
             load_next_c = '1;
         end else if(hwif_in.CTRL.clear_counters.we) begin // HW Write - we
             next_c = hwif_in.CTRL.clear_counters.next;
             load_next_c = '1;
         end
-        field_combo.CTRL.clear_counters.next = next_c;
-        field_combo.CTRL.clear_counters.load_next = load_next_c;
+        field_combo__CTRL__clear_counters__next = next_c;
+        field_combo__CTRL__clear_counters__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.CTRL.clear_counters.value <= 1'h0;
+            field_storage__CTRL__clear_counters__value <= 1'h0;
         end else begin
-            if(field_combo.CTRL.clear_counters.load_next) begin
-                field_storage.CTRL.clear_counters.value <= field_combo.CTRL.clear_counters.next;
+            if(field_combo__CTRL__clear_counters__load_next) begin
+                field_storage__CTRL__clear_counters__value <= field_combo__CTRL__clear_counters__next;
             end
         end
     end
-    assign hwif_out.CTRL.clear_counters.value = field_storage.CTRL.clear_counters.value;
+    assign hwif_out.CTRL.clear_counters.value = field_storage__CTRL__clear_counters__value;
     assign hwif_out.CTRL.clear_counters.swmod = decoded_reg_strb.CTRL && decoded_req_is_wr && |(decoded_wr_biten[1:1]);
     // Field: kvcpu_space.BAR0.CTRL.strict
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.CTRL.strict.value;
+        next_c = field_storage__CTRL__strict__value;
         load_next_c = '0;
         if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.CTRL.strict.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            next_c = (field_storage__CTRL__strict__value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
             load_next_c = '1;
         end else if(hwif_in.CTRL.strict.we) begin // HW Write - we
             next_c = hwif_in.CTRL.strict.next;
             load_next_c = '1;
         end
-        field_combo.CTRL.strict.next = next_c;
-        field_combo.CTRL.strict.load_next = load_next_c;
+        field_combo__CTRL__strict__next = next_c;
+        field_combo__CTRL__strict__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.CTRL.strict.value <= 1'h1;
+            field_storage__CTRL__strict__value <= 1'h1;
         end else begin
-            if(field_combo.CTRL.strict.load_next) begin
-                field_storage.CTRL.strict.value <= field_combo.CTRL.strict.next;
+            if(field_combo__CTRL__strict__load_next) begin
+                field_storage__CTRL__strict__value <= field_combo__CTRL__strict__next;
             end
         end
     end
-    assign hwif_out.CTRL.strict.value = field_storage.CTRL.strict.value;
+    assign hwif_out.CTRL.strict.value = field_storage__CTRL__strict__value;
     assign hwif_out.CTRL.strict.swmod = decoded_reg_strb.CTRL && decoded_req_is_wr && |(decoded_wr_biten[2:2]);
     // Field: kvcpu_space.BAR0.ERROR.bus
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.ERROR.bus.value;
+        next_c = field_storage__ERROR__bus__value;
         load_next_c = '0;
         if(hwif_in.ERROR.bus.hwset) begin // HW Set
             next_c = '1;
             load_next_c = '1;
         end else if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.ERROR.bus.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            next_c = field_storage__ERROR__bus__value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
             load_next_c = '1;
         end
-        field_combo.ERROR.bus.next = next_c;
-        field_combo.ERROR.bus.load_next = load_next_c;
+        field_combo__ERROR__bus__next = next_c;
+        field_combo__ERROR__bus__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.ERROR.bus.value <= 1'h0;
+            field_storage__ERROR__bus__value <= 1'h0;
         end else begin
-            if(field_combo.ERROR.bus.load_next) begin
-                field_storage.ERROR.bus.value <= field_combo.ERROR.bus.next;
+            if(field_combo__ERROR__bus__load_next) begin
+                field_storage__ERROR__bus__value <= field_combo__ERROR__bus__next;
             end
         end
     end
-    assign hwif_out.ERROR.bus.value = field_storage.ERROR.bus.value;
+    assign hwif_out.ERROR.bus.value = field_storage__ERROR__bus__value;
     // Field: kvcpu_space.BAR0.ERROR.dma
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.ERROR.dma.value;
+        next_c = field_storage__ERROR__dma__value;
         load_next_c = '0;
         if(hwif_in.ERROR.dma.hwset) begin // HW Set
             next_c = '1;
             load_next_c = '1;
         end else if(decoded_reg_strb.ERROR && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.ERROR.dma.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            next_c = field_storage__ERROR__dma__value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
             load_next_c = '1;
         end
-        field_combo.ERROR.dma.next = next_c;
-        field_combo.ERROR.dma.load_next = load_next_c;
+        field_combo__ERROR__dma__next = next_c;
+        field_combo__ERROR__dma__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.ERROR.dma.value <= 1'h0;
+            field_storage__ERROR__dma__value <= 1'h0;
         end else begin
-            if(field_combo.ERROR.dma.load_next) begin
-                field_storage.ERROR.dma.value <= field_combo.ERROR.dma.next;
+            if(field_combo__ERROR__dma__load_next) begin
+                field_storage__ERROR__dma__value <= field_combo__ERROR__dma__next;
             end
         end
     end
-    assign hwif_out.ERROR.dma.value = field_storage.ERROR.dma.value;
+    assign hwif_out.ERROR.dma.value = field_storage__ERROR__dma__value;
     // Field: kvcpu_space.BAR0.IRQ_ENABLE.result
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.IRQ_ENABLE.result.value;
+        next_c = field_storage__IRQ_ENABLE__result__value;
         load_next_c = '0;
         if(decoded_reg_strb.IRQ_ENABLE && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.IRQ_ENABLE.result.value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            next_c = (field_storage__IRQ_ENABLE__result__value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
             load_next_c = '1;
         end
-        field_combo.IRQ_ENABLE.result.next = next_c;
-        field_combo.IRQ_ENABLE.result.load_next = load_next_c;
+        field_combo__IRQ_ENABLE__result__next = next_c;
+        field_combo__IRQ_ENABLE__result__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.IRQ_ENABLE.result.value <= 1'h0;
+            field_storage__IRQ_ENABLE__result__value <= 1'h0;
         end else begin
-            if(field_combo.IRQ_ENABLE.result.load_next) begin
-                field_storage.IRQ_ENABLE.result.value <= field_combo.IRQ_ENABLE.result.next;
+            if(field_combo__IRQ_ENABLE__result__load_next) begin
+                field_storage__IRQ_ENABLE__result__value <= field_combo__IRQ_ENABLE__result__next;
             end
         end
     end
-    assign hwif_out.IRQ_ENABLE.result.value = field_storage.IRQ_ENABLE.result.value;
+    assign hwif_out.IRQ_ENABLE.result.value = field_storage__IRQ_ENABLE__result__value;
     // Field: kvcpu_space.BAR0.IRQ_ENABLE.completion
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.IRQ_ENABLE.completion.value;
+        next_c = field_storage__IRQ_ENABLE__completion__value;
         load_next_c = '0;
         if(decoded_reg_strb.IRQ_ENABLE && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.IRQ_ENABLE.completion.value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            next_c = (field_storage__IRQ_ENABLE__completion__value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
             load_next_c = '1;
         end
-        field_combo.IRQ_ENABLE.completion.next = next_c;
-        field_combo.IRQ_ENABLE.completion.load_next = load_next_c;
+        field_combo__IRQ_ENABLE__completion__next = next_c;
+        field_combo__IRQ_ENABLE__completion__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.IRQ_ENABLE.completion.value <= 1'h0;
+            field_storage__IRQ_ENABLE__completion__value <= 1'h0;
         end else begin
-            if(field_combo.IRQ_ENABLE.completion.load_next) begin
-                field_storage.IRQ_ENABLE.completion.value <= field_combo.IRQ_ENABLE.completion.next;
+            if(field_combo__IRQ_ENABLE__completion__load_next) begin
+                field_storage__IRQ_ENABLE__completion__value <= field_combo__IRQ_ENABLE__completion__next;
             end
         end
     end
-    assign hwif_out.IRQ_ENABLE.completion.value = field_storage.IRQ_ENABLE.completion.value;
+    assign hwif_out.IRQ_ENABLE.completion.value = field_storage__IRQ_ENABLE__completion__value;
     // Field: kvcpu_space.BAR0.IRQ_ENABLE.error
     always_comb begin
         automatic logic [0:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.IRQ_ENABLE.error.value;
+        next_c = field_storage__IRQ_ENABLE__error__value;
         load_next_c = '0;
         if(decoded_reg_strb.IRQ_ENABLE && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.IRQ_ENABLE.error.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            next_c = (field_storage__IRQ_ENABLE__error__value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
             load_next_c = '1;
         end
-        field_combo.IRQ_ENABLE.error.next = next_c;
-        field_combo.IRQ_ENABLE.error.load_next = load_next_c;
+        field_combo__IRQ_ENABLE__error__next = next_c;
+        field_combo__IRQ_ENABLE__error__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.IRQ_ENABLE.error.value <= 1'h0;
+            field_storage__IRQ_ENABLE__error__value <= 1'h0;
         end else begin
-            if(field_combo.IRQ_ENABLE.error.load_next) begin
-                field_storage.IRQ_ENABLE.error.value <= field_combo.IRQ_ENABLE.error.next;
+            if(field_combo__IRQ_ENABLE__error__load_next) begin
+                field_storage__IRQ_ENABLE__error__value <= field_combo__IRQ_ENABLE__error__next;
             end
         end
     end
-    assign hwif_out.IRQ_ENABLE.error.value = field_storage.IRQ_ENABLE.error.value;
+    assign hwif_out.IRQ_ENABLE.error.value = field_storage__IRQ_ENABLE__error__value;
     // Field: kvcpu_space.BAR0.STEP_ADVANCE.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.STEP_ADVANCE.value.value;
+        next_c = field_storage__STEP_ADVANCE__value__value;
         load_next_c = '0;
-        if(wbuf_storage.STEP_ADVANCE.pending && wbuf_storage.STEP_ADVANCE.trigger_q) begin // SW write
-            next_c = (field_storage.STEP_ADVANCE.value.value & ~wbuf_storage.STEP_ADVANCE.biten[63:0]) | (wbuf_storage.STEP_ADVANCE.data[63:0] & wbuf_storage.STEP_ADVANCE.biten[63:0]);
+        if(wbuf_storage__STEP_ADVANCE__pending && wbuf_storage__STEP_ADVANCE__trigger_q) begin // SW write
+            next_c = (field_storage__STEP_ADVANCE__value__value & ~wbuf_storage__STEP_ADVANCE__biten[63:0]) | (wbuf_storage__STEP_ADVANCE__data[63:0] & wbuf_storage__STEP_ADVANCE__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.STEP_ADVANCE.value.next = next_c;
-        field_combo.STEP_ADVANCE.value.load_next = load_next_c;
+        field_combo__STEP_ADVANCE__value__next = next_c;
+        field_combo__STEP_ADVANCE__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.STEP_ADVANCE.value.value <= 64'h0;
+            field_storage__STEP_ADVANCE__value__value <= 64'h0;
         end else begin
-            if(field_combo.STEP_ADVANCE.value.load_next) begin
-                field_storage.STEP_ADVANCE.value.value <= field_combo.STEP_ADVANCE.value.next;
+            if(field_combo__STEP_ADVANCE__value__load_next) begin
+                field_storage__STEP_ADVANCE__value__value <= field_combo__STEP_ADVANCE__value__next;
             end
         end
     end
-    assign hwif_out.STEP_ADVANCE.value.value = field_storage.STEP_ADVANCE.value.value;
-    assign hwif_out.STEP_ADVANCE.value.swmod = wbuf_storage.STEP_ADVANCE.pending && wbuf_storage.STEP_ADVANCE.trigger_q && |(wbuf_storage.STEP_ADVANCE.biten[63:0]);
+    assign hwif_out.STEP_ADVANCE.value.value = field_storage__STEP_ADVANCE__value__value;
+    assign hwif_out.STEP_ADVANCE.value.swmod = wbuf_storage__STEP_ADVANCE__pending && wbuf_storage__STEP_ADVANCE__trigger_q && |(wbuf_storage__STEP_ADVANCE__biten[63:0]);
     // Field: kvcpu_space.BAR0.BOOST_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.BOOST_ADDR.value.value;
+        next_c = field_storage__BOOST_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.BOOST_ADDR.pending && wbuf_storage.BOOST_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.BOOST_ADDR.value.value & ~wbuf_storage.BOOST_ADDR.biten[63:0]) | (wbuf_storage.BOOST_ADDR.data[63:0] & wbuf_storage.BOOST_ADDR.biten[63:0]);
+        if(wbuf_storage__BOOST_ADDR__pending && wbuf_storage__BOOST_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__BOOST_ADDR__value__value & ~wbuf_storage__BOOST_ADDR__biten[63:0]) | (wbuf_storage__BOOST_ADDR__data[63:0] & wbuf_storage__BOOST_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.BOOST_ADDR.value.next = next_c;
-        field_combo.BOOST_ADDR.value.load_next = load_next_c;
+        field_combo__BOOST_ADDR__value__next = next_c;
+        field_combo__BOOST_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.BOOST_ADDR.value.value <= 64'h0;
+            field_storage__BOOST_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.BOOST_ADDR.value.load_next) begin
-                field_storage.BOOST_ADDR.value.value <= field_combo.BOOST_ADDR.value.next;
+            if(field_combo__BOOST_ADDR__value__load_next) begin
+                field_storage__BOOST_ADDR__value__value <= field_combo__BOOST_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.BOOST_ADDR.value.value = field_storage.BOOST_ADDR.value.value;
-    assign hwif_out.BOOST_ADDR.value.swmod = wbuf_storage.BOOST_ADDR.pending && wbuf_storage.BOOST_ADDR.trigger_q && |(wbuf_storage.BOOST_ADDR.biten[63:0]);
+    assign hwif_out.BOOST_ADDR.value.value = field_storage__BOOST_ADDR__value__value;
+    assign hwif_out.BOOST_ADDR.value.swmod = wbuf_storage__BOOST_ADDR__pending && wbuf_storage__BOOST_ADDR__trigger_q && |(wbuf_storage__BOOST_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.BOOST_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.BOOST_LEN.value.value;
+        next_c = field_storage__BOOST_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.BOOST_LEN.pending && wbuf_storage.BOOST_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.BOOST_LEN.value.value & ~wbuf_storage.BOOST_LEN.biten[63:0]) | (wbuf_storage.BOOST_LEN.data[63:0] & wbuf_storage.BOOST_LEN.biten[63:0]);
+        if(wbuf_storage__BOOST_LEN__pending && wbuf_storage__BOOST_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__BOOST_LEN__value__value & ~wbuf_storage__BOOST_LEN__biten[63:0]) | (wbuf_storage__BOOST_LEN__data[63:0] & wbuf_storage__BOOST_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.BOOST_LEN.value.next = next_c;
-        field_combo.BOOST_LEN.value.load_next = load_next_c;
+        field_combo__BOOST_LEN__value__next = next_c;
+        field_combo__BOOST_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.BOOST_LEN.value.value <= 64'h0;
+            field_storage__BOOST_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.BOOST_LEN.value.load_next) begin
-                field_storage.BOOST_LEN.value.value <= field_combo.BOOST_LEN.value.next;
+            if(field_combo__BOOST_LEN__value__load_next) begin
+                field_storage__BOOST_LEN__value__value <= field_combo__BOOST_LEN__value__next;
             end
         end
     end
-    assign hwif_out.BOOST_LEN.value.value = field_storage.BOOST_LEN.value.value;
-    assign hwif_out.BOOST_LEN.value.swmod = wbuf_storage.BOOST_LEN.pending && wbuf_storage.BOOST_LEN.trigger_q && |(wbuf_storage.BOOST_LEN.biten[63:0]);
+    assign hwif_out.BOOST_LEN.value.value = field_storage__BOOST_LEN__value__value;
+    assign hwif_out.BOOST_LEN.value.swmod = wbuf_storage__BOOST_LEN__pending && wbuf_storage__BOOST_LEN__trigger_q && |(wbuf_storage__BOOST_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.IMEVICT_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.IMEVICT_ADDR.value.value;
+        next_c = field_storage__IMEVICT_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.IMEVICT_ADDR.pending && wbuf_storage.IMEVICT_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.IMEVICT_ADDR.value.value & ~wbuf_storage.IMEVICT_ADDR.biten[63:0]) | (wbuf_storage.IMEVICT_ADDR.data[63:0] & wbuf_storage.IMEVICT_ADDR.biten[63:0]);
+        if(wbuf_storage__IMEVICT_ADDR__pending && wbuf_storage__IMEVICT_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__IMEVICT_ADDR__value__value & ~wbuf_storage__IMEVICT_ADDR__biten[63:0]) | (wbuf_storage__IMEVICT_ADDR__data[63:0] & wbuf_storage__IMEVICT_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.IMEVICT_ADDR.value.next = next_c;
-        field_combo.IMEVICT_ADDR.value.load_next = load_next_c;
+        field_combo__IMEVICT_ADDR__value__next = next_c;
+        field_combo__IMEVICT_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.IMEVICT_ADDR.value.value <= 64'h0;
+            field_storage__IMEVICT_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.IMEVICT_ADDR.value.load_next) begin
-                field_storage.IMEVICT_ADDR.value.value <= field_combo.IMEVICT_ADDR.value.next;
+            if(field_combo__IMEVICT_ADDR__value__load_next) begin
+                field_storage__IMEVICT_ADDR__value__value <= field_combo__IMEVICT_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.IMEVICT_ADDR.value.value = field_storage.IMEVICT_ADDR.value.value;
-    assign hwif_out.IMEVICT_ADDR.value.swmod = wbuf_storage.IMEVICT_ADDR.pending && wbuf_storage.IMEVICT_ADDR.trigger_q && |(wbuf_storage.IMEVICT_ADDR.biten[63:0]);
+    assign hwif_out.IMEVICT_ADDR.value.value = field_storage__IMEVICT_ADDR__value__value;
+    assign hwif_out.IMEVICT_ADDR.value.swmod = wbuf_storage__IMEVICT_ADDR__pending && wbuf_storage__IMEVICT_ADDR__trigger_q && |(wbuf_storage__IMEVICT_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.IMEVICT_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.IMEVICT_LEN.value.value;
+        next_c = field_storage__IMEVICT_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.IMEVICT_LEN.pending && wbuf_storage.IMEVICT_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.IMEVICT_LEN.value.value & ~wbuf_storage.IMEVICT_LEN.biten[63:0]) | (wbuf_storage.IMEVICT_LEN.data[63:0] & wbuf_storage.IMEVICT_LEN.biten[63:0]);
+        if(wbuf_storage__IMEVICT_LEN__pending && wbuf_storage__IMEVICT_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__IMEVICT_LEN__value__value & ~wbuf_storage__IMEVICT_LEN__biten[63:0]) | (wbuf_storage__IMEVICT_LEN__data[63:0] & wbuf_storage__IMEVICT_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.IMEVICT_LEN.value.next = next_c;
-        field_combo.IMEVICT_LEN.value.load_next = load_next_c;
+        field_combo__IMEVICT_LEN__value__next = next_c;
+        field_combo__IMEVICT_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.IMEVICT_LEN.value.value <= 64'h0;
+            field_storage__IMEVICT_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.IMEVICT_LEN.value.load_next) begin
-                field_storage.IMEVICT_LEN.value.value <= field_combo.IMEVICT_LEN.value.next;
+            if(field_combo__IMEVICT_LEN__value__load_next) begin
+                field_storage__IMEVICT_LEN__value__value <= field_combo__IMEVICT_LEN__value__next;
             end
         end
     end
-    assign hwif_out.IMEVICT_LEN.value.value = field_storage.IMEVICT_LEN.value.value;
-    assign hwif_out.IMEVICT_LEN.value.swmod = wbuf_storage.IMEVICT_LEN.pending && wbuf_storage.IMEVICT_LEN.trigger_q && |(wbuf_storage.IMEVICT_LEN.biten[63:0]);
+    assign hwif_out.IMEVICT_LEN.value.value = field_storage__IMEVICT_LEN__value__value;
+    assign hwif_out.IMEVICT_LEN.value.swmod = wbuf_storage__IMEVICT_LEN__pending && wbuf_storage__IMEVICT_LEN__trigger_q && |(wbuf_storage__IMEVICT_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.PREFETCH_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.PREFETCH_ADDR.value.value;
+        next_c = field_storage__PREFETCH_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.PREFETCH_ADDR.pending && wbuf_storage.PREFETCH_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.PREFETCH_ADDR.value.value & ~wbuf_storage.PREFETCH_ADDR.biten[63:0]) | (wbuf_storage.PREFETCH_ADDR.data[63:0] & wbuf_storage.PREFETCH_ADDR.biten[63:0]);
+        if(wbuf_storage__PREFETCH_ADDR__pending && wbuf_storage__PREFETCH_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__PREFETCH_ADDR__value__value & ~wbuf_storage__PREFETCH_ADDR__biten[63:0]) | (wbuf_storage__PREFETCH_ADDR__data[63:0] & wbuf_storage__PREFETCH_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.PREFETCH_ADDR.value.next = next_c;
-        field_combo.PREFETCH_ADDR.value.load_next = load_next_c;
+        field_combo__PREFETCH_ADDR__value__next = next_c;
+        field_combo__PREFETCH_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.PREFETCH_ADDR.value.value <= 64'h0;
+            field_storage__PREFETCH_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.PREFETCH_ADDR.value.load_next) begin
-                field_storage.PREFETCH_ADDR.value.value <= field_combo.PREFETCH_ADDR.value.next;
+            if(field_combo__PREFETCH_ADDR__value__load_next) begin
+                field_storage__PREFETCH_ADDR__value__value <= field_combo__PREFETCH_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.PREFETCH_ADDR.value.value = field_storage.PREFETCH_ADDR.value.value;
-    assign hwif_out.PREFETCH_ADDR.value.swmod = wbuf_storage.PREFETCH_ADDR.pending && wbuf_storage.PREFETCH_ADDR.trigger_q && |(wbuf_storage.PREFETCH_ADDR.biten[63:0]);
+    assign hwif_out.PREFETCH_ADDR.value.value = field_storage__PREFETCH_ADDR__value__value;
+    assign hwif_out.PREFETCH_ADDR.value.swmod = wbuf_storage__PREFETCH_ADDR__pending && wbuf_storage__PREFETCH_ADDR__trigger_q && |(wbuf_storage__PREFETCH_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.PREFETCH_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.PREFETCH_LEN.value.value;
+        next_c = field_storage__PREFETCH_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.PREFETCH_LEN.pending && wbuf_storage.PREFETCH_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.PREFETCH_LEN.value.value & ~wbuf_storage.PREFETCH_LEN.biten[63:0]) | (wbuf_storage.PREFETCH_LEN.data[63:0] & wbuf_storage.PREFETCH_LEN.biten[63:0]);
+        if(wbuf_storage__PREFETCH_LEN__pending && wbuf_storage__PREFETCH_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__PREFETCH_LEN__value__value & ~wbuf_storage__PREFETCH_LEN__biten[63:0]) | (wbuf_storage__PREFETCH_LEN__data[63:0] & wbuf_storage__PREFETCH_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.PREFETCH_LEN.value.next = next_c;
-        field_combo.PREFETCH_LEN.value.load_next = load_next_c;
+        field_combo__PREFETCH_LEN__value__next = next_c;
+        field_combo__PREFETCH_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.PREFETCH_LEN.value.value <= 64'h0;
+            field_storage__PREFETCH_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.PREFETCH_LEN.value.load_next) begin
-                field_storage.PREFETCH_LEN.value.value <= field_combo.PREFETCH_LEN.value.next;
+            if(field_combo__PREFETCH_LEN__value__load_next) begin
+                field_storage__PREFETCH_LEN__value__value <= field_combo__PREFETCH_LEN__value__next;
             end
         end
     end
-    assign hwif_out.PREFETCH_LEN.value.value = field_storage.PREFETCH_LEN.value.value;
-    assign hwif_out.PREFETCH_LEN.value.swmod = wbuf_storage.PREFETCH_LEN.pending && wbuf_storage.PREFETCH_LEN.trigger_q && |(wbuf_storage.PREFETCH_LEN.biten[63:0]);
+    assign hwif_out.PREFETCH_LEN.value.value = field_storage__PREFETCH_LEN__value__value;
+    assign hwif_out.PREFETCH_LEN.value.swmod = wbuf_storage__PREFETCH_LEN__pending && wbuf_storage__PREFETCH_LEN__trigger_q && |(wbuf_storage__PREFETCH_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.PREFETCH_STEP.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.PREFETCH_STEP.value.value;
+        next_c = field_storage__PREFETCH_STEP__value__value;
         load_next_c = '0;
-        if(wbuf_storage.PREFETCH_STEP.pending && wbuf_storage.PREFETCH_STEP.trigger_q) begin // SW write
-            next_c = (field_storage.PREFETCH_STEP.value.value & ~wbuf_storage.PREFETCH_STEP.biten[63:0]) | (wbuf_storage.PREFETCH_STEP.data[63:0] & wbuf_storage.PREFETCH_STEP.biten[63:0]);
+        if(wbuf_storage__PREFETCH_STEP__pending && wbuf_storage__PREFETCH_STEP__trigger_q) begin // SW write
+            next_c = (field_storage__PREFETCH_STEP__value__value & ~wbuf_storage__PREFETCH_STEP__biten[63:0]) | (wbuf_storage__PREFETCH_STEP__data[63:0] & wbuf_storage__PREFETCH_STEP__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.PREFETCH_STEP.value.next = next_c;
-        field_combo.PREFETCH_STEP.value.load_next = load_next_c;
+        field_combo__PREFETCH_STEP__value__next = next_c;
+        field_combo__PREFETCH_STEP__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.PREFETCH_STEP.value.value <= 64'h0;
+            field_storage__PREFETCH_STEP__value__value <= 64'h0;
         end else begin
-            if(field_combo.PREFETCH_STEP.value.load_next) begin
-                field_storage.PREFETCH_STEP.value.value <= field_combo.PREFETCH_STEP.value.next;
+            if(field_combo__PREFETCH_STEP__value__load_next) begin
+                field_storage__PREFETCH_STEP__value__value <= field_combo__PREFETCH_STEP__value__next;
             end
         end
     end
-    assign hwif_out.PREFETCH_STEP.value.value = field_storage.PREFETCH_STEP.value.value;
-    assign hwif_out.PREFETCH_STEP.value.swmod = wbuf_storage.PREFETCH_STEP.pending && wbuf_storage.PREFETCH_STEP.trigger_q && |(wbuf_storage.PREFETCH_STEP.biten[63:0]);
+    assign hwif_out.PREFETCH_STEP.value.value = field_storage__PREFETCH_STEP__value__value;
+    assign hwif_out.PREFETCH_STEP.value.swmod = wbuf_storage__PREFETCH_STEP__pending && wbuf_storage__PREFETCH_STEP__trigger_q && |(wbuf_storage__PREFETCH_STEP__biten[63:0]);
     // Field: kvcpu_space.BAR0.SHARE_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.SHARE_ADDR.value.value;
+        next_c = field_storage__SHARE_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.SHARE_ADDR.pending && wbuf_storage.SHARE_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.SHARE_ADDR.value.value & ~wbuf_storage.SHARE_ADDR.biten[63:0]) | (wbuf_storage.SHARE_ADDR.data[63:0] & wbuf_storage.SHARE_ADDR.biten[63:0]);
+        if(wbuf_storage__SHARE_ADDR__pending && wbuf_storage__SHARE_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__SHARE_ADDR__value__value & ~wbuf_storage__SHARE_ADDR__biten[63:0]) | (wbuf_storage__SHARE_ADDR__data[63:0] & wbuf_storage__SHARE_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.SHARE_ADDR.value.next = next_c;
-        field_combo.SHARE_ADDR.value.load_next = load_next_c;
+        field_combo__SHARE_ADDR__value__next = next_c;
+        field_combo__SHARE_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.SHARE_ADDR.value.value <= 64'h0;
+            field_storage__SHARE_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.SHARE_ADDR.value.load_next) begin
-                field_storage.SHARE_ADDR.value.value <= field_combo.SHARE_ADDR.value.next;
+            if(field_combo__SHARE_ADDR__value__load_next) begin
+                field_storage__SHARE_ADDR__value__value <= field_combo__SHARE_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.SHARE_ADDR.value.value = field_storage.SHARE_ADDR.value.value;
-    assign hwif_out.SHARE_ADDR.value.swmod = wbuf_storage.SHARE_ADDR.pending && wbuf_storage.SHARE_ADDR.trigger_q && |(wbuf_storage.SHARE_ADDR.biten[63:0]);
+    assign hwif_out.SHARE_ADDR.value.value = field_storage__SHARE_ADDR__value__value;
+    assign hwif_out.SHARE_ADDR.value.swmod = wbuf_storage__SHARE_ADDR__pending && wbuf_storage__SHARE_ADDR__trigger_q && |(wbuf_storage__SHARE_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.SHARE_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.SHARE_LEN.value.value;
+        next_c = field_storage__SHARE_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.SHARE_LEN.pending && wbuf_storage.SHARE_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.SHARE_LEN.value.value & ~wbuf_storage.SHARE_LEN.biten[63:0]) | (wbuf_storage.SHARE_LEN.data[63:0] & wbuf_storage.SHARE_LEN.biten[63:0]);
+        if(wbuf_storage__SHARE_LEN__pending && wbuf_storage__SHARE_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__SHARE_LEN__value__value & ~wbuf_storage__SHARE_LEN__biten[63:0]) | (wbuf_storage__SHARE_LEN__data[63:0] & wbuf_storage__SHARE_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.SHARE_LEN.value.next = next_c;
-        field_combo.SHARE_LEN.value.load_next = load_next_c;
+        field_combo__SHARE_LEN__value__next = next_c;
+        field_combo__SHARE_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.SHARE_LEN.value.value <= 64'h0;
+            field_storage__SHARE_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.SHARE_LEN.value.load_next) begin
-                field_storage.SHARE_LEN.value.value <= field_combo.SHARE_LEN.value.next;
+            if(field_combo__SHARE_LEN__value__load_next) begin
+                field_storage__SHARE_LEN__value__value <= field_combo__SHARE_LEN__value__next;
             end
         end
     end
-    assign hwif_out.SHARE_LEN.value.value = field_storage.SHARE_LEN.value.value;
-    assign hwif_out.SHARE_LEN.value.swmod = wbuf_storage.SHARE_LEN.pending && wbuf_storage.SHARE_LEN.trigger_q && |(wbuf_storage.SHARE_LEN.biten[63:0]);
+    assign hwif_out.SHARE_LEN.value.value = field_storage__SHARE_LEN__value__value;
+    assign hwif_out.SHARE_LEN.value.swmod = wbuf_storage__SHARE_LEN__pending && wbuf_storage__SHARE_LEN__trigger_q && |(wbuf_storage__SHARE_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.RELEASE_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.RELEASE_ADDR.value.value;
+        next_c = field_storage__RELEASE_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.RELEASE_ADDR.pending && wbuf_storage.RELEASE_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.RELEASE_ADDR.value.value & ~wbuf_storage.RELEASE_ADDR.biten[63:0]) | (wbuf_storage.RELEASE_ADDR.data[63:0] & wbuf_storage.RELEASE_ADDR.biten[63:0]);
+        if(wbuf_storage__RELEASE_ADDR__pending && wbuf_storage__RELEASE_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__RELEASE_ADDR__value__value & ~wbuf_storage__RELEASE_ADDR__biten[63:0]) | (wbuf_storage__RELEASE_ADDR__data[63:0] & wbuf_storage__RELEASE_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.RELEASE_ADDR.value.next = next_c;
-        field_combo.RELEASE_ADDR.value.load_next = load_next_c;
+        field_combo__RELEASE_ADDR__value__next = next_c;
+        field_combo__RELEASE_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.RELEASE_ADDR.value.value <= 64'h0;
+            field_storage__RELEASE_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.RELEASE_ADDR.value.load_next) begin
-                field_storage.RELEASE_ADDR.value.value <= field_combo.RELEASE_ADDR.value.next;
+            if(field_combo__RELEASE_ADDR__value__load_next) begin
+                field_storage__RELEASE_ADDR__value__value <= field_combo__RELEASE_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.RELEASE_ADDR.value.value = field_storage.RELEASE_ADDR.value.value;
-    assign hwif_out.RELEASE_ADDR.value.swmod = wbuf_storage.RELEASE_ADDR.pending && wbuf_storage.RELEASE_ADDR.trigger_q && |(wbuf_storage.RELEASE_ADDR.biten[63:0]);
+    assign hwif_out.RELEASE_ADDR.value.value = field_storage__RELEASE_ADDR__value__value;
+    assign hwif_out.RELEASE_ADDR.value.swmod = wbuf_storage__RELEASE_ADDR__pending && wbuf_storage__RELEASE_ADDR__trigger_q && |(wbuf_storage__RELEASE_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.RELEASE_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.RELEASE_LEN.value.value;
+        next_c = field_storage__RELEASE_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.RELEASE_LEN.pending && wbuf_storage.RELEASE_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.RELEASE_LEN.value.value & ~wbuf_storage.RELEASE_LEN.biten[63:0]) | (wbuf_storage.RELEASE_LEN.data[63:0] & wbuf_storage.RELEASE_LEN.biten[63:0]);
+        if(wbuf_storage__RELEASE_LEN__pending && wbuf_storage__RELEASE_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__RELEASE_LEN__value__value & ~wbuf_storage__RELEASE_LEN__biten[63:0]) | (wbuf_storage__RELEASE_LEN__data[63:0] & wbuf_storage__RELEASE_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.RELEASE_LEN.value.next = next_c;
-        field_combo.RELEASE_LEN.value.load_next = load_next_c;
+        field_combo__RELEASE_LEN__value__next = next_c;
+        field_combo__RELEASE_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.RELEASE_LEN.value.value <= 64'h0;
+            field_storage__RELEASE_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.RELEASE_LEN.value.load_next) begin
-                field_storage.RELEASE_LEN.value.value <= field_combo.RELEASE_LEN.value.next;
+            if(field_combo__RELEASE_LEN__value__load_next) begin
+                field_storage__RELEASE_LEN__value__value <= field_combo__RELEASE_LEN__value__next;
             end
         end
     end
-    assign hwif_out.RELEASE_LEN.value.value = field_storage.RELEASE_LEN.value.value;
-    assign hwif_out.RELEASE_LEN.value.swmod = wbuf_storage.RELEASE_LEN.pending && wbuf_storage.RELEASE_LEN.trigger_q && |(wbuf_storage.RELEASE_LEN.biten[63:0]);
+    assign hwif_out.RELEASE_LEN.value.value = field_storage__RELEASE_LEN__value__value;
+    assign hwif_out.RELEASE_LEN.value.swmod = wbuf_storage__RELEASE_LEN__pending && wbuf_storage__RELEASE_LEN__trigger_q && |(wbuf_storage__RELEASE_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.UNLOAD_ADDR.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.UNLOAD_ADDR.value.value;
+        next_c = field_storage__UNLOAD_ADDR__value__value;
         load_next_c = '0;
-        if(wbuf_storage.UNLOAD_ADDR.pending && wbuf_storage.UNLOAD_ADDR.trigger_q) begin // SW write
-            next_c = (field_storage.UNLOAD_ADDR.value.value & ~wbuf_storage.UNLOAD_ADDR.biten[63:0]) | (wbuf_storage.UNLOAD_ADDR.data[63:0] & wbuf_storage.UNLOAD_ADDR.biten[63:0]);
+        if(wbuf_storage__UNLOAD_ADDR__pending && wbuf_storage__UNLOAD_ADDR__trigger_q) begin // SW write
+            next_c = (field_storage__UNLOAD_ADDR__value__value & ~wbuf_storage__UNLOAD_ADDR__biten[63:0]) | (wbuf_storage__UNLOAD_ADDR__data[63:0] & wbuf_storage__UNLOAD_ADDR__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.UNLOAD_ADDR.value.next = next_c;
-        field_combo.UNLOAD_ADDR.value.load_next = load_next_c;
+        field_combo__UNLOAD_ADDR__value__next = next_c;
+        field_combo__UNLOAD_ADDR__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.UNLOAD_ADDR.value.value <= 64'h0;
+            field_storage__UNLOAD_ADDR__value__value <= 64'h0;
         end else begin
-            if(field_combo.UNLOAD_ADDR.value.load_next) begin
-                field_storage.UNLOAD_ADDR.value.value <= field_combo.UNLOAD_ADDR.value.next;
+            if(field_combo__UNLOAD_ADDR__value__load_next) begin
+                field_storage__UNLOAD_ADDR__value__value <= field_combo__UNLOAD_ADDR__value__next;
             end
         end
     end
-    assign hwif_out.UNLOAD_ADDR.value.value = field_storage.UNLOAD_ADDR.value.value;
-    assign hwif_out.UNLOAD_ADDR.value.swmod = wbuf_storage.UNLOAD_ADDR.pending && wbuf_storage.UNLOAD_ADDR.trigger_q && |(wbuf_storage.UNLOAD_ADDR.biten[63:0]);
+    assign hwif_out.UNLOAD_ADDR.value.value = field_storage__UNLOAD_ADDR__value__value;
+    assign hwif_out.UNLOAD_ADDR.value.swmod = wbuf_storage__UNLOAD_ADDR__pending && wbuf_storage__UNLOAD_ADDR__trigger_q && |(wbuf_storage__UNLOAD_ADDR__biten[63:0]);
     // Field: kvcpu_space.BAR0.UNLOAD_LEN.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.UNLOAD_LEN.value.value;
+        next_c = field_storage__UNLOAD_LEN__value__value;
         load_next_c = '0;
-        if(wbuf_storage.UNLOAD_LEN.pending && wbuf_storage.UNLOAD_LEN.trigger_q) begin // SW write
-            next_c = (field_storage.UNLOAD_LEN.value.value & ~wbuf_storage.UNLOAD_LEN.biten[63:0]) | (wbuf_storage.UNLOAD_LEN.data[63:0] & wbuf_storage.UNLOAD_LEN.biten[63:0]);
+        if(wbuf_storage__UNLOAD_LEN__pending && wbuf_storage__UNLOAD_LEN__trigger_q) begin // SW write
+            next_c = (field_storage__UNLOAD_LEN__value__value & ~wbuf_storage__UNLOAD_LEN__biten[63:0]) | (wbuf_storage__UNLOAD_LEN__data[63:0] & wbuf_storage__UNLOAD_LEN__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.UNLOAD_LEN.value.next = next_c;
-        field_combo.UNLOAD_LEN.value.load_next = load_next_c;
+        field_combo__UNLOAD_LEN__value__next = next_c;
+        field_combo__UNLOAD_LEN__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.UNLOAD_LEN.value.value <= 64'h0;
+            field_storage__UNLOAD_LEN__value__value <= 64'h0;
         end else begin
-            if(field_combo.UNLOAD_LEN.value.load_next) begin
-                field_storage.UNLOAD_LEN.value.value <= field_combo.UNLOAD_LEN.value.next;
+            if(field_combo__UNLOAD_LEN__value__load_next) begin
+                field_storage__UNLOAD_LEN__value__value <= field_combo__UNLOAD_LEN__value__next;
             end
         end
     end
-    assign hwif_out.UNLOAD_LEN.value.value = field_storage.UNLOAD_LEN.value.value;
-    assign hwif_out.UNLOAD_LEN.value.swmod = wbuf_storage.UNLOAD_LEN.pending && wbuf_storage.UNLOAD_LEN.trigger_q && |(wbuf_storage.UNLOAD_LEN.biten[63:0]);
+    assign hwif_out.UNLOAD_LEN.value.value = field_storage__UNLOAD_LEN__value__value;
+    assign hwif_out.UNLOAD_LEN.value.swmod = wbuf_storage__UNLOAD_LEN__pending && wbuf_storage__UNLOAD_LEN__trigger_q && |(wbuf_storage__UNLOAD_LEN__biten[63:0]);
     // Field: kvcpu_space.BAR0.UNLOAD_ID.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.UNLOAD_ID.value.value;
+        next_c = field_storage__UNLOAD_ID__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.UNLOAD_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.UNLOAD_ID.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__UNLOAD_ID__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.UNLOAD_ID.value.next = next_c;
-        field_combo.UNLOAD_ID.value.load_next = load_next_c;
+        field_combo__UNLOAD_ID__value__next = next_c;
+        field_combo__UNLOAD_ID__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.UNLOAD_ID.value.value <= 32'h0;
+            field_storage__UNLOAD_ID__value__value <= 32'h0;
         end else begin
-            if(field_combo.UNLOAD_ID.value.load_next) begin
-                field_storage.UNLOAD_ID.value.value <= field_combo.UNLOAD_ID.value.next;
+            if(field_combo__UNLOAD_ID__value__load_next) begin
+                field_storage__UNLOAD_ID__value__value <= field_combo__UNLOAD_ID__value__next;
             end
         end
     end
-    assign hwif_out.UNLOAD_ID.value.value = field_storage.UNLOAD_ID.value.value;
+    assign hwif_out.UNLOAD_ID.value.value = field_storage__UNLOAD_ID__value__value;
     assign hwif_out.UNLOAD_ID.value.swmod = decoded_reg_strb.UNLOAD_ID && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.WEIGHT_R.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.WEIGHT_R.value.value;
+        next_c = field_storage__WEIGHT_R__value__value;
         load_next_c = '0;
-        if(wbuf_storage.WEIGHT_R.pending && wbuf_storage.WEIGHT_R.trigger_q) begin // SW write
-            next_c = (field_storage.WEIGHT_R.value.value & ~wbuf_storage.WEIGHT_R.biten[63:0]) | (wbuf_storage.WEIGHT_R.data[63:0] & wbuf_storage.WEIGHT_R.biten[63:0]);
+        if(wbuf_storage__WEIGHT_R__pending && wbuf_storage__WEIGHT_R__trigger_q) begin // SW write
+            next_c = (field_storage__WEIGHT_R__value__value & ~wbuf_storage__WEIGHT_R__biten[63:0]) | (wbuf_storage__WEIGHT_R__data[63:0] & wbuf_storage__WEIGHT_R__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.WEIGHT_R.value.we) begin // HW Write - we
             next_c = hwif_in.WEIGHT_R.value.next;
             load_next_c = '1;
         end
-        field_combo.WEIGHT_R.value.next = next_c;
-        field_combo.WEIGHT_R.value.load_next = load_next_c;
+        field_combo__WEIGHT_R__value__next = next_c;
+        field_combo__WEIGHT_R__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.WEIGHT_R.value.value <= 64'h0;
+            field_storage__WEIGHT_R__value__value <= 64'h0;
         end else begin
-            if(field_combo.WEIGHT_R.value.load_next) begin
-                field_storage.WEIGHT_R.value.value <= field_combo.WEIGHT_R.value.next;
+            if(field_combo__WEIGHT_R__value__load_next) begin
+                field_storage__WEIGHT_R__value__value <= field_combo__WEIGHT_R__value__next;
             end
         end
     end
-    assign hwif_out.WEIGHT_R.value.value = field_storage.WEIGHT_R.value.value;
-    assign hwif_out.WEIGHT_R.value.swmod = wbuf_storage.WEIGHT_R.pending && wbuf_storage.WEIGHT_R.trigger_q && |(wbuf_storage.WEIGHT_R.biten[63:0]);
+    assign hwif_out.WEIGHT_R.value.value = field_storage__WEIGHT_R__value__value;
+    assign hwif_out.WEIGHT_R.value.swmod = wbuf_storage__WEIGHT_R__pending && wbuf_storage__WEIGHT_R__trigger_q && |(wbuf_storage__WEIGHT_R__biten[63:0]);
     // Field: kvcpu_space.BAR0.WEIGHT_F.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.WEIGHT_F.value.value;
+        next_c = field_storage__WEIGHT_F__value__value;
         load_next_c = '0;
-        if(wbuf_storage.WEIGHT_F.pending && wbuf_storage.WEIGHT_F.trigger_q) begin // SW write
-            next_c = (field_storage.WEIGHT_F.value.value & ~wbuf_storage.WEIGHT_F.biten[63:0]) | (wbuf_storage.WEIGHT_F.data[63:0] & wbuf_storage.WEIGHT_F.biten[63:0]);
+        if(wbuf_storage__WEIGHT_F__pending && wbuf_storage__WEIGHT_F__trigger_q) begin // SW write
+            next_c = (field_storage__WEIGHT_F__value__value & ~wbuf_storage__WEIGHT_F__biten[63:0]) | (wbuf_storage__WEIGHT_F__data[63:0] & wbuf_storage__WEIGHT_F__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.WEIGHT_F.value.we) begin // HW Write - we
             next_c = hwif_in.WEIGHT_F.value.next;
             load_next_c = '1;
         end
-        field_combo.WEIGHT_F.value.next = next_c;
-        field_combo.WEIGHT_F.value.load_next = load_next_c;
+        field_combo__WEIGHT_F__value__next = next_c;
+        field_combo__WEIGHT_F__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.WEIGHT_F.value.value <= 64'h0;
+            field_storage__WEIGHT_F__value__value <= 64'h0;
         end else begin
-            if(field_combo.WEIGHT_F.value.load_next) begin
-                field_storage.WEIGHT_F.value.value <= field_combo.WEIGHT_F.value.next;
+            if(field_combo__WEIGHT_F__value__load_next) begin
+                field_storage__WEIGHT_F__value__value <= field_combo__WEIGHT_F__value__next;
             end
         end
     end
-    assign hwif_out.WEIGHT_F.value.value = field_storage.WEIGHT_F.value.value;
-    assign hwif_out.WEIGHT_F.value.swmod = wbuf_storage.WEIGHT_F.pending && wbuf_storage.WEIGHT_F.trigger_q && |(wbuf_storage.WEIGHT_F.biten[63:0]);
+    assign hwif_out.WEIGHT_F.value.value = field_storage__WEIGHT_F__value__value;
+    assign hwif_out.WEIGHT_F.value.swmod = wbuf_storage__WEIGHT_F__pending && wbuf_storage__WEIGHT_F__trigger_q && |(wbuf_storage__WEIGHT_F__biten[63:0]);
     // Field: kvcpu_space.BAR0.WEIGHT_S.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.WEIGHT_S.value.value;
+        next_c = field_storage__WEIGHT_S__value__value;
         load_next_c = '0;
-        if(wbuf_storage.WEIGHT_S.pending && wbuf_storage.WEIGHT_S.trigger_q) begin // SW write
-            next_c = (field_storage.WEIGHT_S.value.value & ~wbuf_storage.WEIGHT_S.biten[63:0]) | (wbuf_storage.WEIGHT_S.data[63:0] & wbuf_storage.WEIGHT_S.biten[63:0]);
+        if(wbuf_storage__WEIGHT_S__pending && wbuf_storage__WEIGHT_S__trigger_q) begin // SW write
+            next_c = (field_storage__WEIGHT_S__value__value & ~wbuf_storage__WEIGHT_S__biten[63:0]) | (wbuf_storage__WEIGHT_S__data[63:0] & wbuf_storage__WEIGHT_S__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.WEIGHT_S.value.we) begin // HW Write - we
             next_c = hwif_in.WEIGHT_S.value.next;
             load_next_c = '1;
         end
-        field_combo.WEIGHT_S.value.next = next_c;
-        field_combo.WEIGHT_S.value.load_next = load_next_c;
+        field_combo__WEIGHT_S__value__next = next_c;
+        field_combo__WEIGHT_S__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.WEIGHT_S.value.value <= 64'h0;
+            field_storage__WEIGHT_S__value__value <= 64'h0;
         end else begin
-            if(field_combo.WEIGHT_S.value.load_next) begin
-                field_storage.WEIGHT_S.value.value <= field_combo.WEIGHT_S.value.next;
+            if(field_combo__WEIGHT_S__value__load_next) begin
+                field_storage__WEIGHT_S__value__value <= field_combo__WEIGHT_S__value__next;
             end
         end
     end
-    assign hwif_out.WEIGHT_S.value.value = field_storage.WEIGHT_S.value.value;
-    assign hwif_out.WEIGHT_S.value.swmod = wbuf_storage.WEIGHT_S.pending && wbuf_storage.WEIGHT_S.trigger_q && |(wbuf_storage.WEIGHT_S.biten[63:0]);
+    assign hwif_out.WEIGHT_S.value.value = field_storage__WEIGHT_S__value__value;
+    assign hwif_out.WEIGHT_S.value.swmod = wbuf_storage__WEIGHT_S__pending && wbuf_storage__WEIGHT_S__trigger_q && |(wbuf_storage__WEIGHT_S__biten[63:0]);
     // Field: kvcpu_space.BAR0.WEIGHT_D.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.WEIGHT_D.value.value;
+        next_c = field_storage__WEIGHT_D__value__value;
         load_next_c = '0;
-        if(wbuf_storage.WEIGHT_D.pending && wbuf_storage.WEIGHT_D.trigger_q) begin // SW write
-            next_c = (field_storage.WEIGHT_D.value.value & ~wbuf_storage.WEIGHT_D.biten[63:0]) | (wbuf_storage.WEIGHT_D.data[63:0] & wbuf_storage.WEIGHT_D.biten[63:0]);
+        if(wbuf_storage__WEIGHT_D__pending && wbuf_storage__WEIGHT_D__trigger_q) begin // SW write
+            next_c = (field_storage__WEIGHT_D__value__value & ~wbuf_storage__WEIGHT_D__biten[63:0]) | (wbuf_storage__WEIGHT_D__data[63:0] & wbuf_storage__WEIGHT_D__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.WEIGHT_D.value.we) begin // HW Write - we
             next_c = hwif_in.WEIGHT_D.value.next;
             load_next_c = '1;
         end
-        field_combo.WEIGHT_D.value.next = next_c;
-        field_combo.WEIGHT_D.value.load_next = load_next_c;
+        field_combo__WEIGHT_D__value__next = next_c;
+        field_combo__WEIGHT_D__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.WEIGHT_D.value.value <= 64'h0;
+            field_storage__WEIGHT_D__value__value <= 64'h0;
         end else begin
-            if(field_combo.WEIGHT_D.value.load_next) begin
-                field_storage.WEIGHT_D.value.value <= field_combo.WEIGHT_D.value.next;
+            if(field_combo__WEIGHT_D__value__load_next) begin
+                field_storage__WEIGHT_D__value__value <= field_combo__WEIGHT_D__value__next;
             end
         end
     end
-    assign hwif_out.WEIGHT_D.value.value = field_storage.WEIGHT_D.value.value;
-    assign hwif_out.WEIGHT_D.value.swmod = wbuf_storage.WEIGHT_D.pending && wbuf_storage.WEIGHT_D.trigger_q && |(wbuf_storage.WEIGHT_D.biten[63:0]);
+    assign hwif_out.WEIGHT_D.value.value = field_storage__WEIGHT_D__value__value;
+    assign hwif_out.WEIGHT_D.value.swmod = wbuf_storage__WEIGHT_D__pending && wbuf_storage__WEIGHT_D__trigger_q && |(wbuf_storage__WEIGHT_D__biten[63:0]);
     // Field: kvcpu_space.BAR0.EVICT_THRESH.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.EVICT_THRESH.value.value;
+        next_c = field_storage__EVICT_THRESH__value__value;
         load_next_c = '0;
-        if(wbuf_storage.EVICT_THRESH.pending && wbuf_storage.EVICT_THRESH.trigger_q) begin // SW write
-            next_c = (field_storage.EVICT_THRESH.value.value & ~wbuf_storage.EVICT_THRESH.biten[63:0]) | (wbuf_storage.EVICT_THRESH.data[63:0] & wbuf_storage.EVICT_THRESH.biten[63:0]);
+        if(wbuf_storage__EVICT_THRESH__pending && wbuf_storage__EVICT_THRESH__trigger_q) begin // SW write
+            next_c = (field_storage__EVICT_THRESH__value__value & ~wbuf_storage__EVICT_THRESH__biten[63:0]) | (wbuf_storage__EVICT_THRESH__data[63:0] & wbuf_storage__EVICT_THRESH__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.EVICT_THRESH.value.we) begin // HW Write - we
             next_c = hwif_in.EVICT_THRESH.value.next;
             load_next_c = '1;
         end
-        field_combo.EVICT_THRESH.value.next = next_c;
-        field_combo.EVICT_THRESH.value.load_next = load_next_c;
+        field_combo__EVICT_THRESH__value__next = next_c;
+        field_combo__EVICT_THRESH__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.EVICT_THRESH.value.value <= 64'h0;
+            field_storage__EVICT_THRESH__value__value <= 64'h0;
         end else begin
-            if(field_combo.EVICT_THRESH.value.load_next) begin
-                field_storage.EVICT_THRESH.value.value <= field_combo.EVICT_THRESH.value.next;
+            if(field_combo__EVICT_THRESH__value__load_next) begin
+                field_storage__EVICT_THRESH__value__value <= field_combo__EVICT_THRESH__value__next;
             end
         end
     end
-    assign hwif_out.EVICT_THRESH.value.value = field_storage.EVICT_THRESH.value.value;
-    assign hwif_out.EVICT_THRESH.value.swmod = wbuf_storage.EVICT_THRESH.pending && wbuf_storage.EVICT_THRESH.trigger_q && |(wbuf_storage.EVICT_THRESH.biten[63:0]);
+    assign hwif_out.EVICT_THRESH.value.value = field_storage__EVICT_THRESH__value__value;
+    assign hwif_out.EVICT_THRESH.value.swmod = wbuf_storage__EVICT_THRESH__pending && wbuf_storage__EVICT_THRESH__trigger_q && |(wbuf_storage__EVICT_THRESH__biten[63:0]);
     // Field: kvcpu_space.BAR0.PREFETCH_THRESH.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.PREFETCH_THRESH.value.value;
+        next_c = field_storage__PREFETCH_THRESH__value__value;
         load_next_c = '0;
-        if(wbuf_storage.PREFETCH_THRESH.pending && wbuf_storage.PREFETCH_THRESH.trigger_q) begin // SW write
-            next_c = (field_storage.PREFETCH_THRESH.value.value & ~wbuf_storage.PREFETCH_THRESH.biten[63:0]) | (wbuf_storage.PREFETCH_THRESH.data[63:0] & wbuf_storage.PREFETCH_THRESH.biten[63:0]);
+        if(wbuf_storage__PREFETCH_THRESH__pending && wbuf_storage__PREFETCH_THRESH__trigger_q) begin // SW write
+            next_c = (field_storage__PREFETCH_THRESH__value__value & ~wbuf_storage__PREFETCH_THRESH__biten[63:0]) | (wbuf_storage__PREFETCH_THRESH__data[63:0] & wbuf_storage__PREFETCH_THRESH__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.PREFETCH_THRESH.value.we) begin // HW Write - we
             next_c = hwif_in.PREFETCH_THRESH.value.next;
             load_next_c = '1;
         end
-        field_combo.PREFETCH_THRESH.value.next = next_c;
-        field_combo.PREFETCH_THRESH.value.load_next = load_next_c;
+        field_combo__PREFETCH_THRESH__value__next = next_c;
+        field_combo__PREFETCH_THRESH__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.PREFETCH_THRESH.value.value <= 64'h0;
+            field_storage__PREFETCH_THRESH__value__value <= 64'h0;
         end else begin
-            if(field_combo.PREFETCH_THRESH.value.load_next) begin
-                field_storage.PREFETCH_THRESH.value.value <= field_combo.PREFETCH_THRESH.value.next;
+            if(field_combo__PREFETCH_THRESH__value__load_next) begin
+                field_storage__PREFETCH_THRESH__value__value <= field_combo__PREFETCH_THRESH__value__next;
             end
         end
     end
-    assign hwif_out.PREFETCH_THRESH.value.value = field_storage.PREFETCH_THRESH.value.value;
-    assign hwif_out.PREFETCH_THRESH.value.swmod = wbuf_storage.PREFETCH_THRESH.pending && wbuf_storage.PREFETCH_THRESH.trigger_q && |(wbuf_storage.PREFETCH_THRESH.biten[63:0]);
+    assign hwif_out.PREFETCH_THRESH.value.value = field_storage__PREFETCH_THRESH__value__value;
+    assign hwif_out.PREFETCH_THRESH.value.swmod = wbuf_storage__PREFETCH_THRESH__pending && wbuf_storage__PREFETCH_THRESH__trigger_q && |(wbuf_storage__PREFETCH_THRESH__biten[63:0]);
     // Field: kvcpu_space.BAR0.T1_CAPACITY.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.T1_CAPACITY.value.value;
+        next_c = field_storage__T1_CAPACITY__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.T1_CAPACITY && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.T1_CAPACITY.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__T1_CAPACITY__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end else if(hwif_in.T1_CAPACITY.value.we) begin // HW Write - we
             next_c = hwif_in.T1_CAPACITY.value.next;
             load_next_c = '1;
         end
-        field_combo.T1_CAPACITY.value.next = next_c;
-        field_combo.T1_CAPACITY.value.load_next = load_next_c;
+        field_combo__T1_CAPACITY__value__next = next_c;
+        field_combo__T1_CAPACITY__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.T1_CAPACITY.value.value <= 32'h0;
+            field_storage__T1_CAPACITY__value__value <= 32'h0;
         end else begin
-            if(field_combo.T1_CAPACITY.value.load_next) begin
-                field_storage.T1_CAPACITY.value.value <= field_combo.T1_CAPACITY.value.next;
+            if(field_combo__T1_CAPACITY__value__load_next) begin
+                field_storage__T1_CAPACITY__value__value <= field_combo__T1_CAPACITY__value__next;
             end
         end
     end
-    assign hwif_out.T1_CAPACITY.value.value = field_storage.T1_CAPACITY.value.value;
+    assign hwif_out.T1_CAPACITY.value.value = field_storage__T1_CAPACITY__value__value;
     assign hwif_out.T1_CAPACITY.value.swmod = decoded_reg_strb.T1_CAPACITY && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.EVICT_TIER.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.EVICT_TIER.value.value;
+        next_c = field_storage__EVICT_TIER__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.EVICT_TIER && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.EVICT_TIER.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__EVICT_TIER__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end else if(hwif_in.EVICT_TIER.value.we) begin // HW Write - we
             next_c = hwif_in.EVICT_TIER.value.next;
             load_next_c = '1;
         end
-        field_combo.EVICT_TIER.value.next = next_c;
-        field_combo.EVICT_TIER.value.load_next = load_next_c;
+        field_combo__EVICT_TIER__value__next = next_c;
+        field_combo__EVICT_TIER__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.EVICT_TIER.value.value <= 32'h0;
+            field_storage__EVICT_TIER__value__value <= 32'h0;
         end else begin
-            if(field_combo.EVICT_TIER.value.load_next) begin
-                field_storage.EVICT_TIER.value.value <= field_combo.EVICT_TIER.value.next;
+            if(field_combo__EVICT_TIER__value__load_next) begin
+                field_storage__EVICT_TIER__value__value <= field_combo__EVICT_TIER__value__next;
             end
         end
     end
-    assign hwif_out.EVICT_TIER.value.value = field_storage.EVICT_TIER.value.value;
+    assign hwif_out.EVICT_TIER.value.value = field_storage__EVICT_TIER__value__value;
     assign hwif_out.EVICT_TIER.value.swmod = decoded_reg_strb.EVICT_TIER && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.LOAD_ID.request_id
     always_comb begin
         automatic logic [15:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_ID.request_id.value;
+        next_c = field_storage__LOAD_ID__request_id__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_ID.request_id.value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
+            next_c = (field_storage__LOAD_ID__request_id__value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
             load_next_c = '1;
         end
-        field_combo.LOAD_ID.request_id.next = next_c;
-        field_combo.LOAD_ID.request_id.load_next = load_next_c;
+        field_combo__LOAD_ID__request_id__next = next_c;
+        field_combo__LOAD_ID__request_id__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_ID.request_id.value <= 16'h0;
+            field_storage__LOAD_ID__request_id__value <= 16'h0;
         end else begin
-            if(field_combo.LOAD_ID.request_id.load_next) begin
-                field_storage.LOAD_ID.request_id.value <= field_combo.LOAD_ID.request_id.next;
+            if(field_combo__LOAD_ID__request_id__load_next) begin
+                field_storage__LOAD_ID__request_id__value <= field_combo__LOAD_ID__request_id__next;
             end
         end
     end
-    assign hwif_out.LOAD_ID.request_id.value = field_storage.LOAD_ID.request_id.value;
+    assign hwif_out.LOAD_ID.request_id.value = field_storage__LOAD_ID__request_id__value;
     // Field: kvcpu_space.BAR0.LOAD_ID.head
     always_comb begin
         automatic logic [7:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_ID.head.value;
+        next_c = field_storage__LOAD_ID__head__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_ID.head.value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
+            next_c = (field_storage__LOAD_ID__head__value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
             load_next_c = '1;
         end
-        field_combo.LOAD_ID.head.next = next_c;
-        field_combo.LOAD_ID.head.load_next = load_next_c;
+        field_combo__LOAD_ID__head__next = next_c;
+        field_combo__LOAD_ID__head__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_ID.head.value <= 8'h0;
+            field_storage__LOAD_ID__head__value <= 8'h0;
         end else begin
-            if(field_combo.LOAD_ID.head.load_next) begin
-                field_storage.LOAD_ID.head.value <= field_combo.LOAD_ID.head.next;
+            if(field_combo__LOAD_ID__head__load_next) begin
+                field_storage__LOAD_ID__head__value <= field_combo__LOAD_ID__head__next;
             end
         end
     end
-    assign hwif_out.LOAD_ID.head.value = field_storage.LOAD_ID.head.value;
+    assign hwif_out.LOAD_ID.head.value = field_storage__LOAD_ID__head__value;
     // Field: kvcpu_space.BAR0.LOAD_ID.layer
     always_comb begin
         automatic logic [7:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_ID.layer.value;
+        next_c = field_storage__LOAD_ID__layer__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_ID.layer.value & ~decoded_wr_biten[31:24]) | (decoded_wr_data[31:24] & decoded_wr_biten[31:24]);
+            next_c = (field_storage__LOAD_ID__layer__value & ~decoded_wr_biten[31:24]) | (decoded_wr_data[31:24] & decoded_wr_biten[31:24]);
             load_next_c = '1;
         end
-        field_combo.LOAD_ID.layer.next = next_c;
-        field_combo.LOAD_ID.layer.load_next = load_next_c;
+        field_combo__LOAD_ID__layer__next = next_c;
+        field_combo__LOAD_ID__layer__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_ID.layer.value <= 8'h0;
+            field_storage__LOAD_ID__layer__value <= 8'h0;
         end else begin
-            if(field_combo.LOAD_ID.layer.load_next) begin
-                field_storage.LOAD_ID.layer.value <= field_combo.LOAD_ID.layer.next;
+            if(field_combo__LOAD_ID__layer__load_next) begin
+                field_storage__LOAD_ID__layer__value <= field_combo__LOAD_ID__layer__next;
             end
         end
     end
-    assign hwif_out.LOAD_ID.layer.value = field_storage.LOAD_ID.layer.value;
+    assign hwif_out.LOAD_ID.layer.value = field_storage__LOAD_ID__layer__value;
     // Field: kvcpu_space.BAR0.LOAD_TOKEN_START.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_TOKEN_START.value.value;
+        next_c = field_storage__LOAD_TOKEN_START__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_TOKEN_START && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_TOKEN_START.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__LOAD_TOKEN_START__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.LOAD_TOKEN_START.value.next = next_c;
-        field_combo.LOAD_TOKEN_START.value.load_next = load_next_c;
+        field_combo__LOAD_TOKEN_START__value__next = next_c;
+        field_combo__LOAD_TOKEN_START__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_TOKEN_START.value.value <= 32'h0;
+            field_storage__LOAD_TOKEN_START__value__value <= 32'h0;
         end else begin
-            if(field_combo.LOAD_TOKEN_START.value.load_next) begin
-                field_storage.LOAD_TOKEN_START.value.value <= field_combo.LOAD_TOKEN_START.value.next;
+            if(field_combo__LOAD_TOKEN_START__value__load_next) begin
+                field_storage__LOAD_TOKEN_START__value__value <= field_combo__LOAD_TOKEN_START__value__next;
             end
         end
     end
-    assign hwif_out.LOAD_TOKEN_START.value.value = field_storage.LOAD_TOKEN_START.value.value;
+    assign hwif_out.LOAD_TOKEN_START.value.value = field_storage__LOAD_TOKEN_START__value__value;
     assign hwif_out.LOAD_TOKEN_START.value.swmod = decoded_reg_strb.LOAD_TOKEN_START && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.LOAD_VA.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_VA.value.value;
+        next_c = field_storage__LOAD_VA__value__value;
         load_next_c = '0;
-        if(wbuf_storage.LOAD_VA.pending && wbuf_storage.LOAD_VA.trigger_q) begin // SW write
-            next_c = (field_storage.LOAD_VA.value.value & ~wbuf_storage.LOAD_VA.biten[63:0]) | (wbuf_storage.LOAD_VA.data[63:0] & wbuf_storage.LOAD_VA.biten[63:0]);
+        if(wbuf_storage__LOAD_VA__pending && wbuf_storage__LOAD_VA__trigger_q) begin // SW write
+            next_c = (field_storage__LOAD_VA__value__value & ~wbuf_storage__LOAD_VA__biten[63:0]) | (wbuf_storage__LOAD_VA__data[63:0] & wbuf_storage__LOAD_VA__biten[63:0]);
             load_next_c = '1;
         end
-        field_combo.LOAD_VA.value.next = next_c;
-        field_combo.LOAD_VA.value.load_next = load_next_c;
+        field_combo__LOAD_VA__value__next = next_c;
+        field_combo__LOAD_VA__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_VA.value.value <= 64'h0;
+            field_storage__LOAD_VA__value__value <= 64'h0;
         end else begin
-            if(field_combo.LOAD_VA.value.load_next) begin
-                field_storage.LOAD_VA.value.value <= field_combo.LOAD_VA.value.next;
+            if(field_combo__LOAD_VA__value__load_next) begin
+                field_storage__LOAD_VA__value__value <= field_combo__LOAD_VA__value__next;
             end
         end
     end
-    assign hwif_out.LOAD_VA.value.value = field_storage.LOAD_VA.value.value;
-    assign hwif_out.LOAD_VA.value.swmod = wbuf_storage.LOAD_VA.pending && wbuf_storage.LOAD_VA.trigger_q && |(wbuf_storage.LOAD_VA.biten[63:0]);
+    assign hwif_out.LOAD_VA.value.value = field_storage__LOAD_VA__value__value;
+    assign hwif_out.LOAD_VA.value.swmod = wbuf_storage__LOAD_VA__pending && wbuf_storage__LOAD_VA__trigger_q && |(wbuf_storage__LOAD_VA__biten[63:0]);
     // Field: kvcpu_space.BAR0.LOAD_TOKEN_END.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_TOKEN_END.value.value;
+        next_c = field_storage__LOAD_TOKEN_END__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_TOKEN_END && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_TOKEN_END.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__LOAD_TOKEN_END__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.LOAD_TOKEN_END.value.next = next_c;
-        field_combo.LOAD_TOKEN_END.value.load_next = load_next_c;
+        field_combo__LOAD_TOKEN_END__value__next = next_c;
+        field_combo__LOAD_TOKEN_END__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_TOKEN_END.value.value <= 32'h0;
+            field_storage__LOAD_TOKEN_END__value__value <= 32'h0;
         end else begin
-            if(field_combo.LOAD_TOKEN_END.value.load_next) begin
-                field_storage.LOAD_TOKEN_END.value.value <= field_combo.LOAD_TOKEN_END.value.next;
+            if(field_combo__LOAD_TOKEN_END__value__load_next) begin
+                field_storage__LOAD_TOKEN_END__value__value <= field_combo__LOAD_TOKEN_END__value__next;
             end
         end
     end
-    assign hwif_out.LOAD_TOKEN_END.value.value = field_storage.LOAD_TOKEN_END.value.value;
+    assign hwif_out.LOAD_TOKEN_END.value.value = field_storage__LOAD_TOKEN_END__value__value;
     assign hwif_out.LOAD_TOKEN_END.value.swmod = decoded_reg_strb.LOAD_TOKEN_END && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.LOAD_TIER.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOAD_TIER.value.value;
+        next_c = field_storage__LOAD_TIER__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOAD_TIER && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOAD_TIER.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__LOAD_TIER__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.LOAD_TIER.value.next = next_c;
-        field_combo.LOAD_TIER.value.load_next = load_next_c;
+        field_combo__LOAD_TIER__value__next = next_c;
+        field_combo__LOAD_TIER__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOAD_TIER.value.value <= 32'h0;
+            field_storage__LOAD_TIER__value__value <= 32'h0;
         end else begin
-            if(field_combo.LOAD_TIER.value.load_next) begin
-                field_storage.LOAD_TIER.value.value <= field_combo.LOAD_TIER.value.next;
+            if(field_combo__LOAD_TIER__value__load_next) begin
+                field_storage__LOAD_TIER__value__value <= field_combo__LOAD_TIER__value__next;
             end
         end
     end
-    assign hwif_out.LOAD_TIER.value.value = field_storage.LOAD_TIER.value.value;
+    assign hwif_out.LOAD_TIER.value.value = field_storage__LOAD_TIER__value__value;
     assign hwif_out.LOAD_TIER.value.swmod = decoded_reg_strb.LOAD_TIER && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.LOOKUP_ID.request_id
     always_comb begin
         automatic logic [15:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOOKUP_ID.request_id.value;
+        next_c = field_storage__LOOKUP_ID__request_id__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOOKUP_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOOKUP_ID.request_id.value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
+            next_c = (field_storage__LOOKUP_ID__request_id__value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
             load_next_c = '1;
         end
-        field_combo.LOOKUP_ID.request_id.next = next_c;
-        field_combo.LOOKUP_ID.request_id.load_next = load_next_c;
+        field_combo__LOOKUP_ID__request_id__next = next_c;
+        field_combo__LOOKUP_ID__request_id__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOOKUP_ID.request_id.value <= 16'h0;
+            field_storage__LOOKUP_ID__request_id__value <= 16'h0;
         end else begin
-            if(field_combo.LOOKUP_ID.request_id.load_next) begin
-                field_storage.LOOKUP_ID.request_id.value <= field_combo.LOOKUP_ID.request_id.next;
+            if(field_combo__LOOKUP_ID__request_id__load_next) begin
+                field_storage__LOOKUP_ID__request_id__value <= field_combo__LOOKUP_ID__request_id__next;
             end
         end
     end
-    assign hwif_out.LOOKUP_ID.request_id.value = field_storage.LOOKUP_ID.request_id.value;
+    assign hwif_out.LOOKUP_ID.request_id.value = field_storage__LOOKUP_ID__request_id__value;
     // Field: kvcpu_space.BAR0.LOOKUP_ID.head
     always_comb begin
         automatic logic [7:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOOKUP_ID.head.value;
+        next_c = field_storage__LOOKUP_ID__head__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOOKUP_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOOKUP_ID.head.value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
+            next_c = (field_storage__LOOKUP_ID__head__value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
             load_next_c = '1;
         end
-        field_combo.LOOKUP_ID.head.next = next_c;
-        field_combo.LOOKUP_ID.head.load_next = load_next_c;
+        field_combo__LOOKUP_ID__head__next = next_c;
+        field_combo__LOOKUP_ID__head__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOOKUP_ID.head.value <= 8'h0;
+            field_storage__LOOKUP_ID__head__value <= 8'h0;
         end else begin
-            if(field_combo.LOOKUP_ID.head.load_next) begin
-                field_storage.LOOKUP_ID.head.value <= field_combo.LOOKUP_ID.head.next;
+            if(field_combo__LOOKUP_ID__head__load_next) begin
+                field_storage__LOOKUP_ID__head__value <= field_combo__LOOKUP_ID__head__next;
             end
         end
     end
-    assign hwif_out.LOOKUP_ID.head.value = field_storage.LOOKUP_ID.head.value;
+    assign hwif_out.LOOKUP_ID.head.value = field_storage__LOOKUP_ID__head__value;
     // Field: kvcpu_space.BAR0.LOOKUP_ID.layer
     always_comb begin
         automatic logic [7:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOOKUP_ID.layer.value;
+        next_c = field_storage__LOOKUP_ID__layer__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOOKUP_ID && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOOKUP_ID.layer.value & ~decoded_wr_biten[31:24]) | (decoded_wr_data[31:24] & decoded_wr_biten[31:24]);
+            next_c = (field_storage__LOOKUP_ID__layer__value & ~decoded_wr_biten[31:24]) | (decoded_wr_data[31:24] & decoded_wr_biten[31:24]);
             load_next_c = '1;
         end
-        field_combo.LOOKUP_ID.layer.next = next_c;
-        field_combo.LOOKUP_ID.layer.load_next = load_next_c;
+        field_combo__LOOKUP_ID__layer__next = next_c;
+        field_combo__LOOKUP_ID__layer__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOOKUP_ID.layer.value <= 8'h0;
+            field_storage__LOOKUP_ID__layer__value <= 8'h0;
         end else begin
-            if(field_combo.LOOKUP_ID.layer.load_next) begin
-                field_storage.LOOKUP_ID.layer.value <= field_combo.LOOKUP_ID.layer.next;
+            if(field_combo__LOOKUP_ID__layer__load_next) begin
+                field_storage__LOOKUP_ID__layer__value <= field_combo__LOOKUP_ID__layer__next;
             end
         end
     end
-    assign hwif_out.LOOKUP_ID.layer.value = field_storage.LOOKUP_ID.layer.value;
+    assign hwif_out.LOOKUP_ID.layer.value = field_storage__LOOKUP_ID__layer__value;
     // Field: kvcpu_space.BAR0.LOOKUP_POS.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.LOOKUP_POS.value.value;
+        next_c = field_storage__LOOKUP_POS__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.LOOKUP_POS && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.LOOKUP_POS.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__LOOKUP_POS__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.LOOKUP_POS.value.next = next_c;
-        field_combo.LOOKUP_POS.value.load_next = load_next_c;
+        field_combo__LOOKUP_POS__value__next = next_c;
+        field_combo__LOOKUP_POS__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.LOOKUP_POS.value.value <= 32'h0;
+            field_storage__LOOKUP_POS__value__value <= 32'h0;
         end else begin
-            if(field_combo.LOOKUP_POS.value.load_next) begin
-                field_storage.LOOKUP_POS.value.value <= field_combo.LOOKUP_POS.value.next;
+            if(field_combo__LOOKUP_POS__value__load_next) begin
+                field_storage__LOOKUP_POS__value__value <= field_combo__LOOKUP_POS__value__next;
             end
         end
     end
-    assign hwif_out.LOOKUP_POS.value.value = field_storage.LOOKUP_POS.value.value;
+    assign hwif_out.LOOKUP_POS.value.value = field_storage__LOOKUP_POS__value__value;
     assign hwif_out.LOOKUP_POS.value.swmod = decoded_reg_strb.LOOKUP_POS && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.TOUCH_POS.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.TOUCH_POS.value.value;
+        next_c = field_storage__TOUCH_POS__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.TOUCH_POS && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.TOUCH_POS.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__TOUCH_POS__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.TOUCH_POS.value.next = next_c;
-        field_combo.TOUCH_POS.value.load_next = load_next_c;
+        field_combo__TOUCH_POS__value__next = next_c;
+        field_combo__TOUCH_POS__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.TOUCH_POS.value.value <= 32'h0;
+            field_storage__TOUCH_POS__value__value <= 32'h0;
         end else begin
-            if(field_combo.TOUCH_POS.value.load_next) begin
-                field_storage.TOUCH_POS.value.value <= field_combo.TOUCH_POS.value.next;
+            if(field_combo__TOUCH_POS__value__load_next) begin
+                field_storage__TOUCH_POS__value__value <= field_combo__TOUCH_POS__value__next;
             end
         end
     end
-    assign hwif_out.TOUCH_POS.value.value = field_storage.TOUCH_POS.value.value;
+    assign hwif_out.TOUCH_POS.value.value = field_storage__TOUCH_POS__value__value;
     assign hwif_out.TOUCH_POS.value.swmod = decoded_reg_strb.TOUCH_POS && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.DIGEST_FIRST.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.DIGEST_FIRST.value.value;
+        next_c = field_storage__DIGEST_FIRST__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.DIGEST_FIRST && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.DIGEST_FIRST.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__DIGEST_FIRST__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.DIGEST_FIRST.value.next = next_c;
-        field_combo.DIGEST_FIRST.value.load_next = load_next_c;
+        field_combo__DIGEST_FIRST__value__next = next_c;
+        field_combo__DIGEST_FIRST__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.DIGEST_FIRST.value.value <= 32'h0;
+            field_storage__DIGEST_FIRST__value__value <= 32'h0;
         end else begin
-            if(field_combo.DIGEST_FIRST.value.load_next) begin
-                field_storage.DIGEST_FIRST.value.value <= field_combo.DIGEST_FIRST.value.next;
+            if(field_combo__DIGEST_FIRST__value__load_next) begin
+                field_storage__DIGEST_FIRST__value__value <= field_combo__DIGEST_FIRST__value__next;
             end
         end
     end
-    assign hwif_out.DIGEST_FIRST.value.value = field_storage.DIGEST_FIRST.value.value;
+    assign hwif_out.DIGEST_FIRST.value.value = field_storage__DIGEST_FIRST__value__value;
     assign hwif_out.DIGEST_FIRST.value.swmod = decoded_reg_strb.DIGEST_FIRST && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     // Field: kvcpu_space.BAR0.DIGEST_END.value
     always_comb begin
         automatic logic [31:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.DIGEST_END.value.value;
+        next_c = field_storage__DIGEST_END__value__value;
         load_next_c = '0;
         if(decoded_reg_strb.DIGEST_END && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.DIGEST_END.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            next_c = (field_storage__DIGEST_END__value__value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
             load_next_c = '1;
         end
-        field_combo.DIGEST_END.value.next = next_c;
-        field_combo.DIGEST_END.value.load_next = load_next_c;
+        field_combo__DIGEST_END__value__next = next_c;
+        field_combo__DIGEST_END__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.DIGEST_END.value.value <= 32'h0;
+            field_storage__DIGEST_END__value__value <= 32'h0;
         end else begin
-            if(field_combo.DIGEST_END.value.load_next) begin
-                field_storage.DIGEST_END.value.value <= field_combo.DIGEST_END.value.next;
+            if(field_combo__DIGEST_END__value__load_next) begin
+                field_storage__DIGEST_END__value__value <= field_combo__DIGEST_END__value__next;
             end
         end
     end
-    assign hwif_out.DIGEST_END.value.value = field_storage.DIGEST_END.value.value;
+    assign hwif_out.DIGEST_END.value.value = field_storage__DIGEST_END__value__value;
     assign hwif_out.DIGEST_END.value.swmod = decoded_reg_strb.DIGEST_END && decoded_req_is_wr && |(decoded_wr_biten[31:0]);
     assign hwif_out.RESULT_CYCLES.value.swacc = decoded_reg_strb.RESULT_CYCLES;
     // External region: kvcpu_space.BAR0.TELEMETRY
@@ -3124,372 +2661,307 @@ module kvcpu_regs (
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.TIER_BASE0.value.value;
+        next_c = field_storage__TIER_BASE0__value__value;
         load_next_c = '0;
-        if(wbuf_storage.TIER_BASE0.pending && wbuf_storage.TIER_BASE0.trigger_q) begin // SW write
-            next_c = (field_storage.TIER_BASE0.value.value & ~wbuf_storage.TIER_BASE0.biten[63:0]) | (wbuf_storage.TIER_BASE0.data[63:0] & wbuf_storage.TIER_BASE0.biten[63:0]);
+        if(wbuf_storage__TIER_BASE0__pending && wbuf_storage__TIER_BASE0__trigger_q) begin // SW write
+            next_c = (field_storage__TIER_BASE0__value__value & ~wbuf_storage__TIER_BASE0__biten[63:0]) | (wbuf_storage__TIER_BASE0__data[63:0] & wbuf_storage__TIER_BASE0__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.TIER_BASE0.value.we) begin // HW Write - we
             next_c = hwif_in.TIER_BASE0.value.next;
             load_next_c = '1;
         end
-        field_combo.TIER_BASE0.value.next = next_c;
-        field_combo.TIER_BASE0.value.load_next = load_next_c;
+        field_combo__TIER_BASE0__value__next = next_c;
+        field_combo__TIER_BASE0__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.TIER_BASE0.value.value <= 64'h0;
+            field_storage__TIER_BASE0__value__value <= 64'h0;
         end else begin
-            if(field_combo.TIER_BASE0.value.load_next) begin
-                field_storage.TIER_BASE0.value.value <= field_combo.TIER_BASE0.value.next;
+            if(field_combo__TIER_BASE0__value__load_next) begin
+                field_storage__TIER_BASE0__value__value <= field_combo__TIER_BASE0__value__next;
             end
         end
     end
-    assign hwif_out.TIER_BASE0.value.value = field_storage.TIER_BASE0.value.value;
-    assign hwif_out.TIER_BASE0.value.swmod = wbuf_storage.TIER_BASE0.pending && wbuf_storage.TIER_BASE0.trigger_q && |(wbuf_storage.TIER_BASE0.biten[63:0]);
+    assign hwif_out.TIER_BASE0.value.value = field_storage__TIER_BASE0__value__value;
+    assign hwif_out.TIER_BASE0.value.swmod = wbuf_storage__TIER_BASE0__pending && wbuf_storage__TIER_BASE0__trigger_q && |(wbuf_storage__TIER_BASE0__biten[63:0]);
     // Field: kvcpu_space.BAR0.TIER_BASE1.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.TIER_BASE1.value.value;
+        next_c = field_storage__TIER_BASE1__value__value;
         load_next_c = '0;
-        if(wbuf_storage.TIER_BASE1.pending && wbuf_storage.TIER_BASE1.trigger_q) begin // SW write
-            next_c = (field_storage.TIER_BASE1.value.value & ~wbuf_storage.TIER_BASE1.biten[63:0]) | (wbuf_storage.TIER_BASE1.data[63:0] & wbuf_storage.TIER_BASE1.biten[63:0]);
+        if(wbuf_storage__TIER_BASE1__pending && wbuf_storage__TIER_BASE1__trigger_q) begin // SW write
+            next_c = (field_storage__TIER_BASE1__value__value & ~wbuf_storage__TIER_BASE1__biten[63:0]) | (wbuf_storage__TIER_BASE1__data[63:0] & wbuf_storage__TIER_BASE1__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.TIER_BASE1.value.we) begin // HW Write - we
             next_c = hwif_in.TIER_BASE1.value.next;
             load_next_c = '1;
         end
-        field_combo.TIER_BASE1.value.next = next_c;
-        field_combo.TIER_BASE1.value.load_next = load_next_c;
+        field_combo__TIER_BASE1__value__next = next_c;
+        field_combo__TIER_BASE1__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.TIER_BASE1.value.value <= 64'h0;
+            field_storage__TIER_BASE1__value__value <= 64'h0;
         end else begin
-            if(field_combo.TIER_BASE1.value.load_next) begin
-                field_storage.TIER_BASE1.value.value <= field_combo.TIER_BASE1.value.next;
+            if(field_combo__TIER_BASE1__value__load_next) begin
+                field_storage__TIER_BASE1__value__value <= field_combo__TIER_BASE1__value__next;
             end
         end
     end
-    assign hwif_out.TIER_BASE1.value.value = field_storage.TIER_BASE1.value.value;
-    assign hwif_out.TIER_BASE1.value.swmod = wbuf_storage.TIER_BASE1.pending && wbuf_storage.TIER_BASE1.trigger_q && |(wbuf_storage.TIER_BASE1.biten[63:0]);
+    assign hwif_out.TIER_BASE1.value.value = field_storage__TIER_BASE1__value__value;
+    assign hwif_out.TIER_BASE1.value.swmod = wbuf_storage__TIER_BASE1__pending && wbuf_storage__TIER_BASE1__trigger_q && |(wbuf_storage__TIER_BASE1__biten[63:0]);
     // Field: kvcpu_space.BAR0.TIER_BASE2.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.TIER_BASE2.value.value;
+        next_c = field_storage__TIER_BASE2__value__value;
         load_next_c = '0;
-        if(wbuf_storage.TIER_BASE2.pending && wbuf_storage.TIER_BASE2.trigger_q) begin // SW write
-            next_c = (field_storage.TIER_BASE2.value.value & ~wbuf_storage.TIER_BASE2.biten[63:0]) | (wbuf_storage.TIER_BASE2.data[63:0] & wbuf_storage.TIER_BASE2.biten[63:0]);
+        if(wbuf_storage__TIER_BASE2__pending && wbuf_storage__TIER_BASE2__trigger_q) begin // SW write
+            next_c = (field_storage__TIER_BASE2__value__value & ~wbuf_storage__TIER_BASE2__biten[63:0]) | (wbuf_storage__TIER_BASE2__data[63:0] & wbuf_storage__TIER_BASE2__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.TIER_BASE2.value.we) begin // HW Write - we
             next_c = hwif_in.TIER_BASE2.value.next;
             load_next_c = '1;
         end
-        field_combo.TIER_BASE2.value.next = next_c;
-        field_combo.TIER_BASE2.value.load_next = load_next_c;
+        field_combo__TIER_BASE2__value__next = next_c;
+        field_combo__TIER_BASE2__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.TIER_BASE2.value.value <= 64'h0;
+            field_storage__TIER_BASE2__value__value <= 64'h0;
         end else begin
-            if(field_combo.TIER_BASE2.value.load_next) begin
-                field_storage.TIER_BASE2.value.value <= field_combo.TIER_BASE2.value.next;
+            if(field_combo__TIER_BASE2__value__load_next) begin
+                field_storage__TIER_BASE2__value__value <= field_combo__TIER_BASE2__value__next;
             end
         end
     end
-    assign hwif_out.TIER_BASE2.value.value = field_storage.TIER_BASE2.value.value;
-    assign hwif_out.TIER_BASE2.value.swmod = wbuf_storage.TIER_BASE2.pending && wbuf_storage.TIER_BASE2.trigger_q && |(wbuf_storage.TIER_BASE2.biten[63:0]);
+    assign hwif_out.TIER_BASE2.value.value = field_storage__TIER_BASE2__value__value;
+    assign hwif_out.TIER_BASE2.value.swmod = wbuf_storage__TIER_BASE2__pending && wbuf_storage__TIER_BASE2__trigger_q && |(wbuf_storage__TIER_BASE2__biten[63:0]);
     // Field: kvcpu_space.BAR0.TIER_BASE3.value
     always_comb begin
         automatic logic [63:0] next_c;
         automatic logic load_next_c;
-        next_c = field_storage.TIER_BASE3.value.value;
+        next_c = field_storage__TIER_BASE3__value__value;
         load_next_c = '0;
-        if(wbuf_storage.TIER_BASE3.pending && wbuf_storage.TIER_BASE3.trigger_q) begin // SW write
-            next_c = (field_storage.TIER_BASE3.value.value & ~wbuf_storage.TIER_BASE3.biten[63:0]) | (wbuf_storage.TIER_BASE3.data[63:0] & wbuf_storage.TIER_BASE3.biten[63:0]);
+        if(wbuf_storage__TIER_BASE3__pending && wbuf_storage__TIER_BASE3__trigger_q) begin // SW write
+            next_c = (field_storage__TIER_BASE3__value__value & ~wbuf_storage__TIER_BASE3__biten[63:0]) | (wbuf_storage__TIER_BASE3__data[63:0] & wbuf_storage__TIER_BASE3__biten[63:0]);
             load_next_c = '1;
         end else if(hwif_in.TIER_BASE3.value.we) begin // HW Write - we
             next_c = hwif_in.TIER_BASE3.value.next;
             load_next_c = '1;
         end
-        field_combo.TIER_BASE3.value.next = next_c;
-        field_combo.TIER_BASE3.value.load_next = load_next_c;
+        field_combo__TIER_BASE3__value__next = next_c;
+        field_combo__TIER_BASE3__value__load_next = load_next_c;
     end
     always_ff @(posedge clk) begin
         if(rst) begin
-            field_storage.TIER_BASE3.value.value <= 64'h0;
+            field_storage__TIER_BASE3__value__value <= 64'h0;
         end else begin
-            if(field_combo.TIER_BASE3.value.load_next) begin
-                field_storage.TIER_BASE3.value.value <= field_combo.TIER_BASE3.value.next;
+            if(field_combo__TIER_BASE3__value__load_next) begin
+                field_storage__TIER_BASE3__value__value <= field_combo__TIER_BASE3__value__next;
             end
         end
     end
-    assign hwif_out.TIER_BASE3.value.value = field_storage.TIER_BASE3.value.value;
-    assign hwif_out.TIER_BASE3.value.swmod = wbuf_storage.TIER_BASE3.pending && wbuf_storage.TIER_BASE3.trigger_q && |(wbuf_storage.TIER_BASE3.biten[63:0]);
+    assign hwif_out.TIER_BASE3.value.value = field_storage__TIER_BASE3__value__value;
+    assign hwif_out.TIER_BASE3.value.swmod = wbuf_storage__TIER_BASE3__pending && wbuf_storage__TIER_BASE3__trigger_q && |(wbuf_storage__TIER_BASE3__biten[63:0]);
     assign hwif_out.COMPLETION.index.swacc = decoded_reg_strb.COMPLETION[0] && !decoded_req_is_wr || (decoded_reg_strb.COMPLETION[0] && decoded_req_is_wr);
 
     //--------------------------------------------------------------------------
     // Read double-buffers
     //--------------------------------------------------------------------------
-    typedef struct packed {
-        struct packed {
-            logic [63:0] data;
-        } BUILD_ID;
-        struct packed {
-            logic [63:0] data;
-        } STEP_ADVANCE;
-        struct packed {
-            logic [63:0] data;
-        } RTBD_HIT_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } RTBD_MISS_COUNT;
-        struct packed {
-            logic [63:0] data;
-        } BOOST_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } BOOST_LEN;
-        struct packed {
-            logic [63:0] data;
-        } IMEVICT_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } IMEVICT_LEN;
-        struct packed {
-            logic [63:0] data;
-        } PREFETCH_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } PREFETCH_LEN;
-        struct packed {
-            logic [63:0] data;
-        } PREFETCH_STEP;
-        struct packed {
-            logic [63:0] data;
-        } SHARE_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } SHARE_LEN;
-        struct packed {
-            logic [63:0] data;
-        } RELEASE_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } RELEASE_LEN;
-        struct packed {
-            logic [63:0] data;
-        } UNLOAD_ADDR;
-        struct packed {
-            logic [63:0] data;
-        } UNLOAD_LEN;
-        struct packed {
-            logic [63:0] data;
-        } WEIGHT_R;
-        struct packed {
-            logic [63:0] data;
-        } WEIGHT_F;
-        struct packed {
-            logic [63:0] data;
-        } WEIGHT_S;
-        struct packed {
-            logic [63:0] data;
-        } WEIGHT_D;
-        struct packed {
-            logic [63:0] data;
-        } EVICT_THRESH;
-        struct packed {
-            logic [63:0] data;
-        } PREFETCH_THRESH;
-        struct packed {
-            logic [63:0] data;
-        } LOAD_VA;
-        struct packed {
-            logic [63:0] data;
-        } DIGEST;
-        struct packed {
-            logic [63:0] data;
-        } RESULT_PHYS;
-        struct packed {
-            logic [63:0] data;
-        } TIER_BASE0;
-        struct packed {
-            logic [63:0] data;
-        } TIER_BASE1;
-        struct packed {
-            logic [63:0] data;
-        } TIER_BASE2;
-        struct packed {
-            logic [63:0] data;
-        } TIER_BASE3;
-        struct packed {
-            logic [63:0] data;
-        } COMPLETION;
-    } rbuf_storage_t;
-    rbuf_storage_t rbuf_storage;
+    logic [63:0] rbuf_storage__BUILD_ID__data;
+    logic [63:0] rbuf_storage__STEP_ADVANCE__data;
+    logic [63:0] rbuf_storage__RTBD_HIT_COUNT__data;
+    logic [63:0] rbuf_storage__RTBD_MISS_COUNT__data;
+    logic [63:0] rbuf_storage__BOOST_ADDR__data;
+    logic [63:0] rbuf_storage__BOOST_LEN__data;
+    logic [63:0] rbuf_storage__IMEVICT_ADDR__data;
+    logic [63:0] rbuf_storage__IMEVICT_LEN__data;
+    logic [63:0] rbuf_storage__PREFETCH_ADDR__data;
+    logic [63:0] rbuf_storage__PREFETCH_LEN__data;
+    logic [63:0] rbuf_storage__PREFETCH_STEP__data;
+    logic [63:0] rbuf_storage__SHARE_ADDR__data;
+    logic [63:0] rbuf_storage__SHARE_LEN__data;
+    logic [63:0] rbuf_storage__RELEASE_ADDR__data;
+    logic [63:0] rbuf_storage__RELEASE_LEN__data;
+    logic [63:0] rbuf_storage__UNLOAD_ADDR__data;
+    logic [63:0] rbuf_storage__UNLOAD_LEN__data;
+    logic [63:0] rbuf_storage__WEIGHT_R__data;
+    logic [63:0] rbuf_storage__WEIGHT_F__data;
+    logic [63:0] rbuf_storage__WEIGHT_S__data;
+    logic [63:0] rbuf_storage__WEIGHT_D__data;
+    logic [63:0] rbuf_storage__EVICT_THRESH__data;
+    logic [63:0] rbuf_storage__PREFETCH_THRESH__data;
+    logic [63:0] rbuf_storage__LOAD_VA__data;
+    logic [63:0] rbuf_storage__DIGEST__data;
+    logic [63:0] rbuf_storage__RESULT_PHYS__data;
+    logic [63:0] rbuf_storage__TIER_BASE0__data;
+    logic [63:0] rbuf_storage__TIER_BASE1__data;
+    logic [63:0] rbuf_storage__TIER_BASE2__data;
+    logic [63:0] rbuf_storage__TIER_BASE3__data;
+    logic [63:0] rbuf_storage__COMPLETION__data;
 
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.BUILD_ID[0] && !decoded_req_is_wr) begin
-            rbuf_storage.BUILD_ID.data[63:0] <= hwif_in.BUILD_ID.value.next;
+            rbuf_storage__BUILD_ID__data[63:0] <= hwif_in.BUILD_ID.value.next;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.STEP_ADVANCE[0] && !decoded_req_is_wr) begin
-            rbuf_storage.STEP_ADVANCE.data[63:0] <= field_storage.STEP_ADVANCE.value.value;
+            rbuf_storage__STEP_ADVANCE__data[63:0] <= field_storage__STEP_ADVANCE__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.RTBD_HIT_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.RTBD_HIT_COUNT.data[63:0] <= hwif_in.RTBD_HIT_COUNT.value.next;
+            rbuf_storage__RTBD_HIT_COUNT__data[63:0] <= hwif_in.RTBD_HIT_COUNT.value.next;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.RTBD_MISS_COUNT[0] && !decoded_req_is_wr) begin
-            rbuf_storage.RTBD_MISS_COUNT.data[63:0] <= hwif_in.RTBD_MISS_COUNT.value.next;
+            rbuf_storage__RTBD_MISS_COUNT__data[63:0] <= hwif_in.RTBD_MISS_COUNT.value.next;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.BOOST_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.BOOST_ADDR.data[63:0] <= field_storage.BOOST_ADDR.value.value;
+            rbuf_storage__BOOST_ADDR__data[63:0] <= field_storage__BOOST_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.BOOST_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.BOOST_LEN.data[63:0] <= field_storage.BOOST_LEN.value.value;
+            rbuf_storage__BOOST_LEN__data[63:0] <= field_storage__BOOST_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.IMEVICT_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.IMEVICT_ADDR.data[63:0] <= field_storage.IMEVICT_ADDR.value.value;
+            rbuf_storage__IMEVICT_ADDR__data[63:0] <= field_storage__IMEVICT_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.IMEVICT_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.IMEVICT_LEN.data[63:0] <= field_storage.IMEVICT_LEN.value.value;
+            rbuf_storage__IMEVICT_LEN__data[63:0] <= field_storage__IMEVICT_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.PREFETCH_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.PREFETCH_ADDR.data[63:0] <= field_storage.PREFETCH_ADDR.value.value;
+            rbuf_storage__PREFETCH_ADDR__data[63:0] <= field_storage__PREFETCH_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.PREFETCH_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.PREFETCH_LEN.data[63:0] <= field_storage.PREFETCH_LEN.value.value;
+            rbuf_storage__PREFETCH_LEN__data[63:0] <= field_storage__PREFETCH_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.PREFETCH_STEP[0] && !decoded_req_is_wr) begin
-            rbuf_storage.PREFETCH_STEP.data[63:0] <= field_storage.PREFETCH_STEP.value.value;
+            rbuf_storage__PREFETCH_STEP__data[63:0] <= field_storage__PREFETCH_STEP__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.SHARE_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.SHARE_ADDR.data[63:0] <= field_storage.SHARE_ADDR.value.value;
+            rbuf_storage__SHARE_ADDR__data[63:0] <= field_storage__SHARE_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.SHARE_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.SHARE_LEN.data[63:0] <= field_storage.SHARE_LEN.value.value;
+            rbuf_storage__SHARE_LEN__data[63:0] <= field_storage__SHARE_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.RELEASE_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.RELEASE_ADDR.data[63:0] <= field_storage.RELEASE_ADDR.value.value;
+            rbuf_storage__RELEASE_ADDR__data[63:0] <= field_storage__RELEASE_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.RELEASE_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.RELEASE_LEN.data[63:0] <= field_storage.RELEASE_LEN.value.value;
+            rbuf_storage__RELEASE_LEN__data[63:0] <= field_storage__RELEASE_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.UNLOAD_ADDR[0] && !decoded_req_is_wr) begin
-            rbuf_storage.UNLOAD_ADDR.data[63:0] <= field_storage.UNLOAD_ADDR.value.value;
+            rbuf_storage__UNLOAD_ADDR__data[63:0] <= field_storage__UNLOAD_ADDR__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.UNLOAD_LEN[0] && !decoded_req_is_wr) begin
-            rbuf_storage.UNLOAD_LEN.data[63:0] <= field_storage.UNLOAD_LEN.value.value;
+            rbuf_storage__UNLOAD_LEN__data[63:0] <= field_storage__UNLOAD_LEN__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.WEIGHT_R[0] && !decoded_req_is_wr) begin
-            rbuf_storage.WEIGHT_R.data[63:0] <= field_storage.WEIGHT_R.value.value;
+            rbuf_storage__WEIGHT_R__data[63:0] <= field_storage__WEIGHT_R__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.WEIGHT_F[0] && !decoded_req_is_wr) begin
-            rbuf_storage.WEIGHT_F.data[63:0] <= field_storage.WEIGHT_F.value.value;
+            rbuf_storage__WEIGHT_F__data[63:0] <= field_storage__WEIGHT_F__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.WEIGHT_S[0] && !decoded_req_is_wr) begin
-            rbuf_storage.WEIGHT_S.data[63:0] <= field_storage.WEIGHT_S.value.value;
+            rbuf_storage__WEIGHT_S__data[63:0] <= field_storage__WEIGHT_S__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.WEIGHT_D[0] && !decoded_req_is_wr) begin
-            rbuf_storage.WEIGHT_D.data[63:0] <= field_storage.WEIGHT_D.value.value;
+            rbuf_storage__WEIGHT_D__data[63:0] <= field_storage__WEIGHT_D__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.EVICT_THRESH[0] && !decoded_req_is_wr) begin
-            rbuf_storage.EVICT_THRESH.data[63:0] <= field_storage.EVICT_THRESH.value.value;
+            rbuf_storage__EVICT_THRESH__data[63:0] <= field_storage__EVICT_THRESH__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.PREFETCH_THRESH[0] && !decoded_req_is_wr) begin
-            rbuf_storage.PREFETCH_THRESH.data[63:0] <= field_storage.PREFETCH_THRESH.value.value;
+            rbuf_storage__PREFETCH_THRESH__data[63:0] <= field_storage__PREFETCH_THRESH__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.LOAD_VA[0] && !decoded_req_is_wr) begin
-            rbuf_storage.LOAD_VA.data[63:0] <= field_storage.LOAD_VA.value.value;
+            rbuf_storage__LOAD_VA__data[63:0] <= field_storage__LOAD_VA__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.DIGEST[0] && !decoded_req_is_wr) begin
-            rbuf_storage.DIGEST.data[63:0] <= hwif_in.DIGEST.value.next;
+            rbuf_storage__DIGEST__data[63:0] <= hwif_in.DIGEST.value.next;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.RESULT_PHYS[0] && !decoded_req_is_wr) begin
-            rbuf_storage.RESULT_PHYS.data[63:0] <= hwif_in.RESULT_PHYS.value.next;
+            rbuf_storage__RESULT_PHYS__data[63:0] <= hwif_in.RESULT_PHYS.value.next;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.TIER_BASE0[0] && !decoded_req_is_wr) begin
-            rbuf_storage.TIER_BASE0.data[63:0] <= field_storage.TIER_BASE0.value.value;
+            rbuf_storage__TIER_BASE0__data[63:0] <= field_storage__TIER_BASE0__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.TIER_BASE1[0] && !decoded_req_is_wr) begin
-            rbuf_storage.TIER_BASE1.data[63:0] <= field_storage.TIER_BASE1.value.value;
+            rbuf_storage__TIER_BASE1__data[63:0] <= field_storage__TIER_BASE1__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.TIER_BASE2[0] && !decoded_req_is_wr) begin
-            rbuf_storage.TIER_BASE2.data[63:0] <= field_storage.TIER_BASE2.value.value;
+            rbuf_storage__TIER_BASE2__data[63:0] <= field_storage__TIER_BASE2__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.TIER_BASE3[0] && !decoded_req_is_wr) begin
-            rbuf_storage.TIER_BASE3.data[63:0] <= field_storage.TIER_BASE3.value.value;
+            rbuf_storage__TIER_BASE3__data[63:0] <= field_storage__TIER_BASE3__value__value;
         end
     end
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.COMPLETION[0] && !decoded_req_is_wr) begin
-            rbuf_storage.COMPLETION.data[15:0] <= hwif_in.COMPLETION.index.next;
-            rbuf_storage.COMPLETION.data[16:16] <= hwif_in.COMPLETION.channel.next;
-            rbuf_storage.COMPLETION.data[18:17] <= hwif_in.COMPLETION.from_tier.next;
-            rbuf_storage.COMPLETION.data[20:19] <= hwif_in.COMPLETION.to_tier.next;
-            rbuf_storage.COMPLETION.data[21:21] <= hwif_in.COMPLETION.error.next;
-            rbuf_storage.COMPLETION.data[30:22] <= '0;
-            rbuf_storage.COMPLETION.data[31:31] <= hwif_in.COMPLETION.valid.next;
-            rbuf_storage.COMPLETION.data[63:32] <= hwif_in.COMPLETION.step.next;
+            rbuf_storage__COMPLETION__data[15:0] <= hwif_in.COMPLETION.index.next;
+            rbuf_storage__COMPLETION__data[16:16] <= hwif_in.COMPLETION.channel.next;
+            rbuf_storage__COMPLETION__data[18:17] <= hwif_in.COMPLETION.from_tier.next;
+            rbuf_storage__COMPLETION__data[20:19] <= hwif_in.COMPLETION.to_tier.next;
+            rbuf_storage__COMPLETION__data[21:21] <= hwif_in.COMPLETION.error.next;
+            rbuf_storage__COMPLETION__data[30:22] <= '0;
+            rbuf_storage__COMPLETION__data[31:31] <= hwif_in.COMPLETION.valid.next;
+            rbuf_storage__COMPLETION__data[63:32] <= hwif_in.COMPLETION.step.next;
         end
     end
 
@@ -3541,19 +3013,19 @@ module kvcpu_regs (
         readback_data_var = '0;
         if (decoded_req) begin
         if(rd_mux_addr == 16'h0) begin
-            readback_data_var[31:0] = field_storage.STEP_FAST.value.value;
+            readback_data_var[31:0] = field_storage__STEP_FAST__value__value;
         end
         if(rd_mux_addr == 16'h8) begin
-            readback_data_var[31:0] = field_storage.WINDOW.value.value;
+            readback_data_var[31:0] = field_storage__WINDOW__value__value;
         end
         if(rd_mux_addr == 16'h20) begin
-            readback_data_var[31:0] = field_storage.RTBD_SHARE.value.value;
+            readback_data_var[31:0] = field_storage__RTBD_SHARE__value__value;
         end
         if(rd_mux_addr == 16'h24) begin
-            readback_data_var[31:0] = field_storage.RTBD_RELEASE.value.value;
+            readback_data_var[31:0] = field_storage__RTBD_RELEASE__value__value;
         end
         if(rd_mux_addr == 16'h30) begin
-            readback_data_var[31:0] = field_storage.CONTEND_POLICY.value.value;
+            readback_data_var[31:0] = field_storage__CONTEND_POLICY__value__value;
         end
         if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = 32'h4b564350;
@@ -3566,13 +3038,13 @@ module kvcpu_regs (
             readback_data_var[31:0] = hwif_in.BUILD_ID.value.next[31:0];
         end
         if(rd_mux_addr == 16'h4c) begin
-            readback_data_var = rbuf_storage.BUILD_ID.data[63:32];
+            readback_data_var = rbuf_storage__BUILD_ID__data[63:32];
         end
         if(rd_mux_addr == 16'h50) begin
             readback_data_var[31:0] = hwif_in.REGMAP_HASH.value.next;
         end
         if(rd_mux_addr == 16'h54) begin
-            readback_data_var[31:0] = field_storage.SCRATCH.value.value;
+            readback_data_var[31:0] = field_storage__SCRATCH__value__value;
         end
         if(rd_mux_addr == 16'h58) begin
             readback_data_var[0] = hwif_in.STATUS.busy.next;
@@ -3585,22 +3057,22 @@ module kvcpu_regs (
             readback_data_var[12:8] = hwif_in.STATUS.fifo_level.next;
         end
         if(rd_mux_addr == 16'h5c) begin
-            readback_data_var[0] = field_storage.CTRL.soft_reset.value;
-            readback_data_var[1] = field_storage.CTRL.clear_counters.value;
-            readback_data_var[2] = field_storage.CTRL.strict.value;
+            readback_data_var[0] = field_storage__CTRL__soft_reset__value;
+            readback_data_var[1] = field_storage__CTRL__clear_counters__value;
+            readback_data_var[2] = field_storage__CTRL__strict__value;
         end
         if(rd_mux_addr == 16'h60) begin
-            readback_data_var[0] = field_storage.ERROR.bus.value;
-            readback_data_var[1] = field_storage.ERROR.dma.value;
+            readback_data_var[0] = field_storage__ERROR__bus__value;
+            readback_data_var[1] = field_storage__ERROR__dma__value;
             readback_data_var[11:8] = hwif_in.ERROR.code.next;
         end
         if(rd_mux_addr == 16'h64) begin
             readback_data_var[31:0] = hwif_in.ERROR_OFFSET.value.next;
         end
         if(rd_mux_addr == 16'h68) begin
-            readback_data_var[0] = field_storage.IRQ_ENABLE.result.value;
-            readback_data_var[1] = field_storage.IRQ_ENABLE.completion.value;
-            readback_data_var[2] = field_storage.IRQ_ENABLE.error.value;
+            readback_data_var[0] = field_storage__IRQ_ENABLE__result__value;
+            readback_data_var[1] = field_storage__IRQ_ENABLE__completion__value;
+            readback_data_var[2] = field_storage__IRQ_ENABLE__error__value;
         end
         if(rd_mux_addr == 16'h80) begin
             readback_data_var[31:0] = hwif_in.CAP_ENTRIES.value.next;
@@ -3627,188 +3099,188 @@ module kvcpu_regs (
             readback_data_var[31:0] = hwif_in.CAP_FIFO_DEPTH.value.next;
         end
         if(rd_mux_addr == 16'h100) begin
-            readback_data_var[31:0] = field_storage.STEP_ADVANCE.value.value[31:0];
+            readback_data_var[31:0] = field_storage__STEP_ADVANCE__value__value[31:0];
         end
         if(rd_mux_addr == 16'h104) begin
-            readback_data_var = rbuf_storage.STEP_ADVANCE.data[63:32];
+            readback_data_var = rbuf_storage__STEP_ADVANCE__data[63:32];
         end
         if(rd_mux_addr == 16'h120) begin
             readback_data_var[31:0] = hwif_in.RTBD_HIT_COUNT.value.next[31:0];
         end
         if(rd_mux_addr == 16'h124) begin
-            readback_data_var = rbuf_storage.RTBD_HIT_COUNT.data[63:32];
+            readback_data_var = rbuf_storage__RTBD_HIT_COUNT__data[63:32];
         end
         if(rd_mux_addr == 16'h128) begin
             readback_data_var[31:0] = hwif_in.RTBD_MISS_COUNT.value.next[31:0];
         end
         if(rd_mux_addr == 16'h12c) begin
-            readback_data_var = rbuf_storage.RTBD_MISS_COUNT.data[63:32];
+            readback_data_var = rbuf_storage__RTBD_MISS_COUNT__data[63:32];
         end
         if(rd_mux_addr == 16'h200) begin
-            readback_data_var[31:0] = field_storage.BOOST_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__BOOST_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h204) begin
-            readback_data_var = rbuf_storage.BOOST_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__BOOST_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h208) begin
-            readback_data_var[31:0] = field_storage.BOOST_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__BOOST_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h20c) begin
-            readback_data_var = rbuf_storage.BOOST_LEN.data[63:32];
+            readback_data_var = rbuf_storage__BOOST_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h210) begin
-            readback_data_var[31:0] = field_storage.IMEVICT_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__IMEVICT_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h214) begin
-            readback_data_var = rbuf_storage.IMEVICT_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__IMEVICT_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h218) begin
-            readback_data_var[31:0] = field_storage.IMEVICT_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__IMEVICT_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h21c) begin
-            readback_data_var = rbuf_storage.IMEVICT_LEN.data[63:32];
+            readback_data_var = rbuf_storage__IMEVICT_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h300) begin
-            readback_data_var[31:0] = field_storage.PREFETCH_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__PREFETCH_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h304) begin
-            readback_data_var = rbuf_storage.PREFETCH_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__PREFETCH_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h308) begin
-            readback_data_var[31:0] = field_storage.PREFETCH_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__PREFETCH_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h30c) begin
-            readback_data_var = rbuf_storage.PREFETCH_LEN.data[63:32];
+            readback_data_var = rbuf_storage__PREFETCH_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h310) begin
-            readback_data_var[31:0] = field_storage.PREFETCH_STEP.value.value[31:0];
+            readback_data_var[31:0] = field_storage__PREFETCH_STEP__value__value[31:0];
         end
         if(rd_mux_addr == 16'h314) begin
-            readback_data_var = rbuf_storage.PREFETCH_STEP.data[63:32];
+            readback_data_var = rbuf_storage__PREFETCH_STEP__data[63:32];
         end
         if(rd_mux_addr == 16'h400) begin
-            readback_data_var[31:0] = field_storage.SHARE_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__SHARE_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h404) begin
-            readback_data_var = rbuf_storage.SHARE_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__SHARE_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h408) begin
-            readback_data_var[31:0] = field_storage.SHARE_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__SHARE_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h40c) begin
-            readback_data_var = rbuf_storage.SHARE_LEN.data[63:32];
+            readback_data_var = rbuf_storage__SHARE_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h410) begin
-            readback_data_var[31:0] = field_storage.RELEASE_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__RELEASE_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h414) begin
-            readback_data_var = rbuf_storage.RELEASE_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__RELEASE_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h418) begin
-            readback_data_var[31:0] = field_storage.RELEASE_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__RELEASE_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h41c) begin
-            readback_data_var = rbuf_storage.RELEASE_LEN.data[63:32];
+            readback_data_var = rbuf_storage__RELEASE_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h420) begin
-            readback_data_var[31:0] = field_storage.UNLOAD_ADDR.value.value[31:0];
+            readback_data_var[31:0] = field_storage__UNLOAD_ADDR__value__value[31:0];
         end
         if(rd_mux_addr == 16'h424) begin
-            readback_data_var = rbuf_storage.UNLOAD_ADDR.data[63:32];
+            readback_data_var = rbuf_storage__UNLOAD_ADDR__data[63:32];
         end
         if(rd_mux_addr == 16'h428) begin
-            readback_data_var[31:0] = field_storage.UNLOAD_LEN.value.value[31:0];
+            readback_data_var[31:0] = field_storage__UNLOAD_LEN__value__value[31:0];
         end
         if(rd_mux_addr == 16'h42c) begin
-            readback_data_var = rbuf_storage.UNLOAD_LEN.data[63:32];
+            readback_data_var = rbuf_storage__UNLOAD_LEN__data[63:32];
         end
         if(rd_mux_addr == 16'h430) begin
-            readback_data_var[31:0] = field_storage.UNLOAD_ID.value.value;
+            readback_data_var[31:0] = field_storage__UNLOAD_ID__value__value;
         end
         if(rd_mux_addr == 16'h500) begin
-            readback_data_var[31:0] = field_storage.WEIGHT_R.value.value[31:0];
+            readback_data_var[31:0] = field_storage__WEIGHT_R__value__value[31:0];
         end
         if(rd_mux_addr == 16'h504) begin
-            readback_data_var = rbuf_storage.WEIGHT_R.data[63:32];
+            readback_data_var = rbuf_storage__WEIGHT_R__data[63:32];
         end
         if(rd_mux_addr == 16'h508) begin
-            readback_data_var[31:0] = field_storage.WEIGHT_F.value.value[31:0];
+            readback_data_var[31:0] = field_storage__WEIGHT_F__value__value[31:0];
         end
         if(rd_mux_addr == 16'h50c) begin
-            readback_data_var = rbuf_storage.WEIGHT_F.data[63:32];
+            readback_data_var = rbuf_storage__WEIGHT_F__data[63:32];
         end
         if(rd_mux_addr == 16'h510) begin
-            readback_data_var[31:0] = field_storage.WEIGHT_S.value.value[31:0];
+            readback_data_var[31:0] = field_storage__WEIGHT_S__value__value[31:0];
         end
         if(rd_mux_addr == 16'h514) begin
-            readback_data_var = rbuf_storage.WEIGHT_S.data[63:32];
+            readback_data_var = rbuf_storage__WEIGHT_S__data[63:32];
         end
         if(rd_mux_addr == 16'h518) begin
-            readback_data_var[31:0] = field_storage.WEIGHT_D.value.value[31:0];
+            readback_data_var[31:0] = field_storage__WEIGHT_D__value__value[31:0];
         end
         if(rd_mux_addr == 16'h51c) begin
-            readback_data_var = rbuf_storage.WEIGHT_D.data[63:32];
+            readback_data_var = rbuf_storage__WEIGHT_D__data[63:32];
         end
         if(rd_mux_addr == 16'h520) begin
-            readback_data_var[31:0] = field_storage.EVICT_THRESH.value.value[31:0];
+            readback_data_var[31:0] = field_storage__EVICT_THRESH__value__value[31:0];
         end
         if(rd_mux_addr == 16'h524) begin
-            readback_data_var = rbuf_storage.EVICT_THRESH.data[63:32];
+            readback_data_var = rbuf_storage__EVICT_THRESH__data[63:32];
         end
         if(rd_mux_addr == 16'h528) begin
-            readback_data_var[31:0] = field_storage.PREFETCH_THRESH.value.value[31:0];
+            readback_data_var[31:0] = field_storage__PREFETCH_THRESH__value__value[31:0];
         end
         if(rd_mux_addr == 16'h52c) begin
-            readback_data_var = rbuf_storage.PREFETCH_THRESH.data[63:32];
+            readback_data_var = rbuf_storage__PREFETCH_THRESH__data[63:32];
         end
         if(rd_mux_addr == 16'h530) begin
-            readback_data_var[31:0] = field_storage.T1_CAPACITY.value.value;
+            readback_data_var[31:0] = field_storage__T1_CAPACITY__value__value;
         end
         if(rd_mux_addr == 16'h534) begin
-            readback_data_var[31:0] = field_storage.EVICT_TIER.value.value;
+            readback_data_var[31:0] = field_storage__EVICT_TIER__value__value;
         end
         if(rd_mux_addr == 16'h600) begin
-            readback_data_var[15:0] = field_storage.LOAD_ID.request_id.value;
-            readback_data_var[23:16] = field_storage.LOAD_ID.head.value;
-            readback_data_var[31:24] = field_storage.LOAD_ID.layer.value;
+            readback_data_var[15:0] = field_storage__LOAD_ID__request_id__value;
+            readback_data_var[23:16] = field_storage__LOAD_ID__head__value;
+            readback_data_var[31:24] = field_storage__LOAD_ID__layer__value;
         end
         if(rd_mux_addr == 16'h604) begin
-            readback_data_var[31:0] = field_storage.LOAD_TOKEN_START.value.value;
+            readback_data_var[31:0] = field_storage__LOAD_TOKEN_START__value__value;
         end
         if(rd_mux_addr == 16'h608) begin
-            readback_data_var[31:0] = field_storage.LOAD_VA.value.value[31:0];
+            readback_data_var[31:0] = field_storage__LOAD_VA__value__value[31:0];
         end
         if(rd_mux_addr == 16'h60c) begin
-            readback_data_var = rbuf_storage.LOAD_VA.data[63:32];
+            readback_data_var = rbuf_storage__LOAD_VA__data[63:32];
         end
         if(rd_mux_addr == 16'h610) begin
-            readback_data_var[31:0] = field_storage.LOAD_TOKEN_END.value.value;
+            readback_data_var[31:0] = field_storage__LOAD_TOKEN_END__value__value;
         end
         if(rd_mux_addr == 16'h614) begin
-            readback_data_var[31:0] = field_storage.LOAD_TIER.value.value;
+            readback_data_var[31:0] = field_storage__LOAD_TIER__value__value;
         end
         if(rd_mux_addr == 16'h620) begin
-            readback_data_var[15:0] = field_storage.LOOKUP_ID.request_id.value;
-            readback_data_var[23:16] = field_storage.LOOKUP_ID.head.value;
-            readback_data_var[31:24] = field_storage.LOOKUP_ID.layer.value;
+            readback_data_var[15:0] = field_storage__LOOKUP_ID__request_id__value;
+            readback_data_var[23:16] = field_storage__LOOKUP_ID__head__value;
+            readback_data_var[31:24] = field_storage__LOOKUP_ID__layer__value;
         end
         if(rd_mux_addr == 16'h624) begin
-            readback_data_var[31:0] = field_storage.LOOKUP_POS.value.value;
+            readback_data_var[31:0] = field_storage__LOOKUP_POS__value__value;
         end
         if(rd_mux_addr == 16'h628) begin
-            readback_data_var[31:0] = field_storage.TOUCH_POS.value.value;
+            readback_data_var[31:0] = field_storage__TOUCH_POS__value__value;
         end
         if(rd_mux_addr == 16'h640) begin
-            readback_data_var[31:0] = field_storage.DIGEST_FIRST.value.value;
+            readback_data_var[31:0] = field_storage__DIGEST_FIRST__value__value;
         end
         if(rd_mux_addr == 16'h644) begin
-            readback_data_var[31:0] = field_storage.DIGEST_END.value.value;
+            readback_data_var[31:0] = field_storage__DIGEST_END__value__value;
         end
         if(rd_mux_addr == 16'h648) begin
             readback_data_var[31:0] = hwif_in.DIGEST.value.next[31:0];
         end
         if(rd_mux_addr == 16'h64c) begin
-            readback_data_var = rbuf_storage.DIGEST.data[63:32];
+            readback_data_var = rbuf_storage__DIGEST__data[63:32];
         end
         if(rd_mux_addr == 16'h660) begin
             readback_data_var[7:0] = hwif_in.RESULT_STATUS.code.next;
@@ -3824,7 +3296,7 @@ module kvcpu_regs (
             readback_data_var[31:0] = hwif_in.RESULT_PHYS.value.next[31:0];
         end
         if(rd_mux_addr == 16'h66c) begin
-            readback_data_var = rbuf_storage.RESULT_PHYS.data[63:32];
+            readback_data_var = rbuf_storage__RESULT_PHYS__data[63:32];
         end
         if(rd_mux_addr == 16'h670) begin
             readback_data_var[31:0] = hwif_in.RESULT_INDEX.value.next;
@@ -3836,28 +3308,28 @@ module kvcpu_regs (
             readback_data_var = hwif_in.TELEMETRY.rd_data;
         end
         if(rd_mux_addr == 16'h1000) begin
-            readback_data_var[31:0] = field_storage.TIER_BASE0.value.value[31:0];
+            readback_data_var[31:0] = field_storage__TIER_BASE0__value__value[31:0];
         end
         if(rd_mux_addr == 16'h1004) begin
-            readback_data_var = rbuf_storage.TIER_BASE0.data[63:32];
+            readback_data_var = rbuf_storage__TIER_BASE0__data[63:32];
         end
         if(rd_mux_addr == 16'h1008) begin
-            readback_data_var[31:0] = field_storage.TIER_BASE1.value.value[31:0];
+            readback_data_var[31:0] = field_storage__TIER_BASE1__value__value[31:0];
         end
         if(rd_mux_addr == 16'h100c) begin
-            readback_data_var = rbuf_storage.TIER_BASE1.data[63:32];
+            readback_data_var = rbuf_storage__TIER_BASE1__data[63:32];
         end
         if(rd_mux_addr == 16'h1010) begin
-            readback_data_var[31:0] = field_storage.TIER_BASE2.value.value[31:0];
+            readback_data_var[31:0] = field_storage__TIER_BASE2__value__value[31:0];
         end
         if(rd_mux_addr == 16'h1014) begin
-            readback_data_var = rbuf_storage.TIER_BASE2.data[63:32];
+            readback_data_var = rbuf_storage__TIER_BASE2__data[63:32];
         end
         if(rd_mux_addr == 16'h1018) begin
-            readback_data_var[31:0] = field_storage.TIER_BASE3.value.value[31:0];
+            readback_data_var[31:0] = field_storage__TIER_BASE3__value__value[31:0];
         end
         if(rd_mux_addr == 16'h101c) begin
-            readback_data_var = rbuf_storage.TIER_BASE3.data[63:32];
+            readback_data_var = rbuf_storage__TIER_BASE3__data[63:32];
         end
         if(rd_mux_addr == 16'h1020) begin
             readback_data_var[15:0] = hwif_in.COMPLETION.index.next;
@@ -3868,7 +3340,7 @@ module kvcpu_regs (
             readback_data_var[31:31] = hwif_in.COMPLETION.valid.next;
         end
         if(rd_mux_addr == 16'h1024) begin
-            readback_data_var = rbuf_storage.COMPLETION.data[63:32];
+            readback_data_var = rbuf_storage__COMPLETION__data[63:32];
         end
         if(rd_mux_addr == 16'h1028) begin
             readback_data_var[31:0] = hwif_in.COMPLETION_LEVEL.value.next;
