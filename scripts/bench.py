@@ -7,7 +7,7 @@
 
 reads    register reads per second: `VerilatorSim.read32`, a `Batch`; beside cocotb with cocotbext-axi's AxiLiteMaster on
          the same RTL and Verilator (scripts/bench_cocotb.py), pyverilator driven signal by signal, and a plain C++ loop
-         around the same model. kvfpga and pyverilator read from a device with its memory; cocotb does both with and without
+         around the same model
 check    a STEP over a full directory in lockstep, beside the same without the check; and where the time of each part goes
 process  one `kvfpga step N`, from the start of the process to its end, beside `python -c "import numpy"`
 
@@ -111,22 +111,16 @@ def bench_reads(sizes: Sizes, say: Say) -> list[Figure]:
     def figure(name, way, beside="", other=None, aim=None):
         return Figure("reads", name, found[way], "reads/s", beside, other and found[way] / other, aim)
 
-    bare, batched_bare, single, batched = (
-        median(cocotb[which][way]) for which in ("alone", "memory") for way in ("single", "batched")
-    )
+    single, batched = median(cocotb["single"]), median(cocotb["batched"])
     return [
-        Figure("reads", "cocotb, register port alone", bare, "reads/s"),
-        Figure("reads", f"cocotb, register port alone, {ROW_WORDS} words a call", batched_bare, "reads/s"),
-        Figure("reads", "cocotb, with memory", single, "reads/s"),
-        Figure("reads", f"cocotb, with memory, {ROW_WORDS} words a call", batched, "reads/s"),
+        Figure("reads", "cocotb, a read at a time", single, "reads/s"),
+        Figure("reads", f"cocotb, {ROW_WORDS} words a call", batched, "reads/s"),
         figure("pyverilator, signal by signal", "pyverilator"),
         figure("plain C++ loop", "plain"),
-        figure("kvfpga read32", "single", "cocotb, with memory", single, 50),
-        figure("kvfpga read32", "single", "cocotb, register port alone", bare),
+        figure("kvfpga read32", "single", "cocotb, a read at a time", single, 50),
         figure("kvfpga read32", "single", "pyverilator, signal by signal", found["pyverilator"], 20),
-        figure("kvfpga Batch", "batched", "cocotb, with memory", single, 200),
-        figure("kvfpga Batch", "batched", "cocotb, register port alone", bare),
-        figure("kvfpga Batch", "batched", f"cocotb, with memory, {ROW_WORDS} words a call", batched),
+        figure("kvfpga Batch", "batched", "cocotb, a read at a time", single, 200),
+        figure("kvfpga Batch", "batched", f"cocotb, {ROW_WORDS} words a call", batched),
         figure("kvfpga Batch", "batched", "plain C++ loop", found["plain"], 0.9),
     ]
 
@@ -164,7 +158,7 @@ def signal_reads(sim: VerilatorSim, count: int) -> None:
                 io.s_axil_arvalid = 0
 
 
-def cocotb_reads(sizes: Sizes) -> dict[str, dict[str, list[float]]]:
+def cocotb_reads(sizes: Sizes) -> dict[str, list[float]]:
     """Words per second, as scripts/bench_cocotb.py says."""
     sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent / "tests" / "cocotb")]
     import dut_build

@@ -18,7 +18,7 @@ TINY = bench.Sizes(entries=256, lanes=4, data_bits=128, reads=200, slow_reads=66
     "section, figures, aims",
     [
         ("reads", {"kvfpga read32", "kvfpga Batch", "plain C++ loop", "pyverilator, signal by signal",
-                   "cocotb, with memory"}, [50, 20, 200, 0.9]),
+                   "cocotb, a read at a time"}, [50, 20, 200, 0.9]),
         ("check", {"STEP without check", "STEP with the full check", "device: DIGEST", "cycles of DIGEST"}, [1.5]),
         ("process", {'python -c "import numpy"', "kvfpga step, 64 blocks loaded", "kvfpga step, 256 blocks loaded"}, [0.5, 0.5]),
     ],
