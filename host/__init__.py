@@ -31,12 +31,15 @@ def open(
     check: bool = True,
     failures: str | os.PathLike | None = None,
 ) -> Lockstep | Reference:
-    """A new device: "sim" is the Verilated RTL in lockstep (`check` False: unchecked), "model" the reference alone.
+    """A new device: "sim" is the Verilated RTL in lockstep (`check` False: unchecked), "model" the reference alone; "uart:…" and
+    "xdma:…" a board, which is reset (it has the size that was built, so `entries` and `lanes` do not count).
     `failures`: a folder in which each difference leaves what reproduces it (None: it is only raised)."""
     from .targets import parse
 
-    chosen = parse(target, entries, lanes)
+    chosen = parse(target, *(() if target.startswith(("uart:", "xdma:")) else (entries, lanes)))
     device = chosen.open(check)
+    if chosen.is_board:
+        device.reset()
     if failures is not None:
         from .blackbox import attach
 

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,13 @@ AT_REST = "verify"
 
 def attach(device: Lockstep | Reference, target: Target, folder: Path) -> None:
     """Give a new `device`, opened from `target`, a black box that makes its failure folders in `folder`."""
-    if isinstance(device, Lockstep):
+    if not isinstance(device, Lockstep):
+        return
+    if target.is_board:
+        from .board_blackbox import BoardBlackBox
+
+        device.blackbox = BoardBlackBox(target, folder, History(folder), mark=lambda: None)
+    else:
         device.blackbox = BlackBox(target, folder, History(folder))
 
 
@@ -60,7 +67,7 @@ class BlackBox:
     through since its reset, for waveforms (None: no waveforms)."""
 
     def __init__(self, target: Target, folder: Path | None, history: History | None = None):
-        self.target = target
+        self.target = replace(target, record=None)
         self.folder = folder
         self.history = history
         self.log: list[tuple[Command, ...] | MemoryWrite] = []
@@ -98,6 +105,9 @@ class BlackBox:
         if self.history:
             self.history.new.append(RegisterWrite(offset, value, width))
 
+    def adopted(self, addr: int, data: bytes) -> None:
+        """The model took over what the memory held before: never of a simulation, whose memory is blank."""
+
     def was_reset(self) -> None:
         """Device and model were reset."""
         self.forget()
@@ -108,6 +118,10 @@ class BlackBox:
         """The start is no good any more: the next command makes a new one."""
         self._start = None
         self.log.clear()
+
+    def taken_over(self) -> None:
+        """The state was taken over from the device: `sync`."""
+        self.forget()
 
     def close(self) -> None:
         if self._own:

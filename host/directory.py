@@ -60,6 +60,11 @@ class Directory:
         """Only meaningful while count < entries."""
         return self.limit if self.count == self.limit else int(self.valid[: self.limit].argmin())
 
+    def free(self, count: int) -> list[int]:
+        """The lowest `count` rows that are not valid, fewer where there are no more."""
+        below = np.flatnonzero(~self.valid[: self.limit])[:count].tolist()
+        return below + list(range(self.limit, min(self.limit + count - len(below), self.valid.size)))
+
     def in_range(self, addr: int, length: int) -> np.ndarray:
         """Indices of the blocks whose [va, va+BLOCK_BYTES) overlaps [addr, addr+length), ascending. Both ends are
         exact integers: neither a block nor a range wraps around at 2^64."""

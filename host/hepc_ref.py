@@ -135,6 +135,10 @@ class ReferenceModel:
     def memory_write(self, addr: int, data: bytes) -> None:
         self._memory.write(addr, data)
 
+    def free_indices(self, count: int) -> list[int]:
+        """The lowest `count` entries that are not valid (fewer where there are no more): where LOADs will land (R11)."""
+        return self._directory.free(count)
+
     def block_content(self, tier: int, index: int) -> bytes:
         """The BLOCK_BYTES of the slot of entry `index` in `tier`, whether or not a block lives there."""
         addr = (self._settings[TIER_BASES[tier]] + index * self.block_bytes) % (1 << 64)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import script
-from .commands import Command, Result
+from .commands import Command, Load, Result
 from .device import BURST_ENTRIES, Device, decode_entries
 from .errors import BusError, TargetError, UsageError
 from .regmap import REGISTERS
@@ -91,6 +91,11 @@ class Lockstep:
         """The same for several in one batch: all results are compared, the state once at the end."""
         if not commands:
             return []
+        if not self.device.mmio.blank_memory:
+            parts = _split_at_loads(commands)
+            if len(parts) > 1:
+                return [result for part in parts for result in self.execute_many(part)]
+            self._adopt_memory(commands)
         if self.blackbox:
             self.blackbox.before(self, commands)
         self.commands += len(commands)
@@ -112,6 +117,25 @@ class Lockstep:
             differences += self._compare_blocks(sorted(moved))
         self._conclude(commands[-1], differences)
         return results
+
+    def _adopt_memory(self, commands: Sequence[Command]) -> None:
+        """A LOAD without data takes over whatever its slot of a board's memory holds, so the model must hold the same. The
+        slots are the lowest free ones, in the tier asked for or, where T1 is full, in EVICT_TIER (R11)."""
+        loads = [command for command in commands if type(command) is Load]
+        settings, tiers = self.model.settings(), {load.tier for load in loads if load.tier <= 3}
+        if 1 in tiers:
+            tiers.add(settings["EVICT_TIER"])
+        slots = [(tier, index) for tier in sorted(tiers) for index in self.model.free_indices(len(loads))]
+        if not slots:
+            return
+        addresses = [(settings[f"TIER_BASE{tier}"] + index * self.block_bytes) % (1 << 64) for tier, index in slots]
+        found = self.device.mmio.memory_read_blocks(np.array(addresses, np.uint64), self.block_bytes)
+        for addr, (tier, index), row in zip(addresses, slots, found):
+            data = row.tobytes()
+            if data != self.model.block_content(tier, index):
+                self.model.memory_write(addr, data)
+                if self.blackbox:
+                    self.blackbox.adopted(addr, data)
 
     def _guarded(self, run, commands):
         """What the device cannot finish deserves a failure folder as well."""
@@ -294,7 +318,7 @@ class Lockstep:
             if progress:
                 progress(first + len(part), addresses.size)
         if self.blackbox:
-            self.blackbox.forget()
+            self.blackbox.taken_over()
         return indices.size
 
     # ---- registers -------------------------------------------------------------------------------------------------
@@ -329,6 +353,16 @@ class Lockstep:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _split_at_loads(commands: Sequence[Command]) -> list[Sequence[Command]]:
+    """Parts in which no LOAD comes behind anything that may have changed which slots are free or what they hold."""
+    parts, first = [], 0
+    for place in range(1, len(commands)):
+        if type(commands[place]) is Load and type(commands[place - 1]) is not Load:
+            parts.append(commands[first:place])
+            first = place
+    return [*parts, commands[first:]]
 
 
 def dump_entries(raw: np.ndarray, vas: np.ndarray, first: int = 0) -> list[dict]:

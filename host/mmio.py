@@ -131,6 +131,8 @@ class Mmio(ABC):
 
     name: str
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
+    blank_memory = False
+    """Does memory that nobody has written read as zero? Only a simulation's does."""
 
     # ---- what a target must have -------------------------------------------------------------------------------------
     @abstractmethod

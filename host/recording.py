@@ -22,16 +22,26 @@ HEX_LIMIT = 4096
 
 
 class RecordingMmio(Mmio):
-    """Passes everything on to `inner` and writes it down. Anything beyond the seam (save, trace…) is inner's,
-    unrecorded."""
+    """Passes everything on to `inner` and writes it down: into the file `path`, and, with `keep`, into the list `calls`
+    until `forget`. Anything beyond the seam (save, trace, link…) is inner's, unrecorded."""
 
-    def __init__(self, inner: Mmio, path: str | Path):
-        self.inner, self.name, self.path = inner, inner.name, Path(path)
-        self._file = open(self.path, "w")
+    def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
+        self.inner, self.name = inner, inner.name
+        self.blank_memory = inner.blank_memory
+        self.calls: list[dict] = []
+        self._keep = keep
+        try:
+            self._file = open(path, "w") if path else None
+        except OSError as error:
+            raise UsageError(f"cannot record into {path}: {error.strerror}", "name a file that can be written") from error
         self._write({"call": "open", "target": inner.name})
 
     def __getattr__(self, name: str):
         return getattr(self.inner, name)
+
+    def forget(self) -> None:
+        """Drop the calls kept so far."""
+        self.calls.clear()
 
     @property
     def clock_cycles(self) -> int | None:
@@ -80,10 +90,12 @@ class RecordingMmio(Mmio):
 
     def flush(self) -> None:
         """Bring the file up to date."""
-        self._file.flush()
+        if self._file:
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
         self.inner.close()
 
     def _record(self, call: str, arguments: dict, perform):
@@ -92,13 +104,22 @@ class RecordingMmio(Mmio):
             answer = perform()
         except KvfpgaError as error:
             self._write({**entry, "error": type(error).__name__})
-            self._file.flush()
+            if self._file:
+                self._file.flush()
             raise
         self._write({**entry, "answer": _plain(answer)})
         return answer
 
     def _write(self, entry: dict) -> None:
-        self._file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+        if self._keep:
+            self.calls.append(entry)
+        if self._file:
+            self._file.write(dump_call(entry))
+
+
+def dump_call(entry: dict) -> str:
+    """One call as a line of a recording."""
+    return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
 class Discrepancy(NamedTuple):

@@ -11,18 +11,23 @@ A session folder holds, for each kind of target,
 Device and reference are stored together: a new generation is written and synced beside the old one, then `current` is
 renamed onto it. A crash at any point leaves one whole generation, the old or the new. The state of another RTL build
 is refused (`SessionError`), because a checkpoint only fits the design that made it.
+
+The state of a board stays on the board: board_session.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 
 from . import presets
+from .commands import Set
 from .errors import SessionError
 from .history import History, trace
 from .lockstep import Lockstep
@@ -36,14 +41,38 @@ META, DEVICE, MODEL, CURRENT = "meta.json", "device.ckpt", "model.npz", "current
 REMEDY = "`kvfpga reset` starts it anew (and forgets the blocks in it)"
 
 
+class Purpose(Enum):
+    """What a command is going to do with the device."""
+
+    RUN = "commands that change it, checked against the reference"
+    VERIFY = "compare it with the reference, change nothing"
+    LOOK = "read from it; what the reference holds does not matter"
+    RESET = "reset it: a state that cannot be used does no harm"
+    SYNC = "take its state as the reference's"
+
+
 def default_folder(target: Target) -> Path:
     """Per user, and per target and size, so that `--entries 256` is a device of its own."""
     if folder := os.environ.get("KVFPGA_SESSION"):
         return Path(folder)
     from platformdirs import user_state_dir
 
-    sized = target.filled()
-    return Path(user_state_dir("kvfpga")) / f"{sized.entries}x{sized.lanes}"
+    if target.is_board:
+        name = re.sub(r"[^\w.-]+", "_", target.text)
+    elif target.board:
+        name = target.board.name
+    else:
+        name = f"{target.parameters.entries}x{target.parameters.lanes}"
+    return Path(user_state_dir("kvfpga")) / name
+
+
+def open_session(target: Target, folder: Path | None = None, say: Callable[[str], None] = lambda text: None) -> Session:
+    """The session of `target`, of the kind that fits it; to be entered."""
+    if not target.is_board:
+        return Session(target, folder, say)
+    from .board_session import BoardSession
+
+    return BoardSession(target, folder, say)
 
 
 class Session:
@@ -95,32 +124,41 @@ class Session:
         self._lock.close()
 
     # ---- state in --------------------------------------------------------------------------------------------------
-    def open(self, check: bool = True, for_reset: bool = False) -> Lockstep | Reference:
-        """The device as the last command left it. Where there is none yet, a new one with the default preset.
-
-        `for_reset`: it is going to be reset, so a state that cannot be used does no harm, and a new one gets no preset.
-        """
+    def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
+        """The device as the last command left it. Where there is none yet, a new one with the default preset (none for
+        a reset)."""
         try:
             self._open(current_state(self.home), check)
         except SessionError as error:
-            if not for_reset:
+            if purpose is not Purpose.RESET:
                 raise
             self.say(f"starting anew: {error}")
             if self._device:
                 self._device.close()
             self._open(None, check)
-        if self.is_new and not for_reset:
+        if self.is_new and purpose is not Purpose.RESET:
             self.say(f"new session in {self.folder}: device reset, preset {presets.DEFAULT}")
-            self._device.execute_many(presets.sets(presets.PRESETS[presets.DEFAULT]))
+            self._device.execute_many(self.initial())
         return self._device
+
+    def require(self, purpose: Purpose) -> None:
+        """May the device that is open be used for this as well? SessionError where not."""
+
+    def initial(self) -> list[Set]:
+        """What `reset` programs: the default preset, and the tier bases of the board file."""
+        sets = presets.sets(presets.PRESETS[presets.DEFAULT])
+        if self.target.board and self.target.board.tiers:
+            sets += [Set(f"TIER_BASE{tier}", base) for tier, base in enumerate(self.target.board.tiers)]
+        return sets
 
     def _open(self, state: Path | None, check: bool) -> None:
         meta = read_meta(state) if state else {}
         target = self.target.filled(meta.get("entries", ENTRIES), meta.get("lanes", LANES))
-        if meta and (target.entries, target.lanes) != (meta["entries"], meta["lanes"]):
+        size = target.parameters
+        if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
             raise SessionError(
                 f"the session {self.folder} has {meta['entries']} entries and {meta['lanes']} lanes, "
-                f"not {target.entries} and {target.lanes}",
+                f"not {size.entries} and {size.lanes}",
                 f"use another one with --session DIR, or {REMEDY}",
             )
         try:
@@ -146,7 +184,7 @@ class Session:
         """Make the device's state the session's, all of it or none."""
         device = self._device
         try:
-            write_generation(self.home, device, self.target, self.commands_before + device.commands, self._history)
+            self._write(device, self.commands_before + device.commands)
         except OSError as error:
             raise SessionError(
                 f"cannot store the session in {self.folder}: {error}; it stays as it was before this command",
@@ -154,6 +192,9 @@ class Session:
             ) from error
         if device.blackbox:
             device.blackbox.forget()
+
+    def _write(self, device: Lockstep | Reference, commands: int) -> None:
+        write_generation(self.home, device, self.target, commands, self._history)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """Record a waveform of what this process has done so far; to be called before `save`, and not for a model.
@@ -173,14 +214,14 @@ def current_state(home: Path) -> Path | None:
 
 
 def write_generation(
-    home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None
+    home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
 ) -> None:
     """Write the state of `device` as the next generation in `home` and make it the one that counts."""
     old = sorted(home.glob("state-*"))
     number = int(old[-1].name.split("-")[1]) + 1 if old else 1
     new = home / f"state-{number:08d}"
     new.mkdir(parents=True)
-    write_state(new, device, target, commands, history)
+    write_state(new, device, target, commands, history, **more)
     for path in (*new.iterdir(), new):
         _sync(path)
     pointer = home / (CURRENT + ".new")
@@ -195,14 +236,16 @@ def write_generation(
 
 
 def write_state(
-    folder: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None
+    folder: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
 ) -> None:
-    """meta.json, model.npz and, where there is hardware to save, device.ckpt."""
-    meta = {"format": FORMAT, "entries": target.entries, "lanes": target.lanes, "commands": commands}
-    if isinstance(device, Lockstep):
-        device.device.mmio.save(folder / DEVICE)
-    else:
+    """meta.json (with `more` in it), model.npz and, of a simulation, device.ckpt."""
+    meta = {"format": FORMAT, "commands": commands, **more}
+    if not target.is_board:
+        meta |= {"entries": target.parameters.entries, "lanes": target.parameters.lanes}
+    if not isinstance(device, Lockstep):
         meta["operands"] = device.operands
+    elif not target.is_board:
+        device.device.mmio.save(folder / DEVICE)
     if history:
         meta["history"] = history.commit()
     device.model.save(folder / MODEL)

@@ -1,95 +1,201 @@
-"""Which device the commands go to: `--target sim|model|uart:…|xdma:…|unix:…|tcp://…` (contract section 8).
+"""Which device the commands go to: `--target sim|model|uart:PORT[@BAUD]|xdma:DIR|unix:…|tcp://…` (contract section 8), and
+`--board NAME` (boards.py).
 
-This version has the Verilated simulation and the reference model alone. The other kinds are known by name, and say that
-they are not supported yet; nothing ever falls back to another target quietly.
+`sim` is the Verilated RTL in this process, `model` the reference model alone; `uart` and `xdma` are boards: their state outlives
+kvfpga, and their design is what somebody built, so connecting compares its BUILD_ID and sizes with what this kvfpga's RTL and the
+board file say. The other kinds are known by name, and say that they are not supported yet; nothing ever falls back to
+another target quietly.
 
-`KVFPGA_RTL` names another fpga/ folder to simulate (a mutated copy, say); its state never mixes with the original's,
-because a build is known by the hash of its sources.
+`KVFPGA_RTL` names another fpga/ folder to simulate, or that a board was built from (a mutated copy, say); its state never
+mixes with the original's, because a build is known by the hash of its sources.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import TargetError, UsageError
 
 if TYPE_CHECKING:
+    from .boards import Board
+    from .device import Device, Identity
     from .hepc_ref import ReferenceModel
     from .lockstep import Lockstep
-    from .reference import Reference
     from .mmio import Mmio
+    from .reference import Reference
+    from .verilator_build import Parameters
 
 ENTRIES, LANES = 65536, 8
-KINDS = ("sim", "model")
-LATER = {"uart:": "a serial port", "xdma:": "a PCIe board", "unix:": "a remote device", "tcp://": "a remote device"}
+BAUD = 3_000_000
+"""Where a uart target names no rate: the fastest that the usual USB bridges and the bring-up build have."""
+BOARD_KINDS = ("uart", "xdma")
+LATER = ("unix:", "tcp://")
 
 
 @dataclass(frozen=True)
 class Target:
-    """`kind`: one of KINDS. `entries` None: not said, so a session's own or the default."""
+    """`kind`: sim, model, or one of BOARD_KINDS, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
+    own or the default; a board says it by itself. `board`: what `--board` named; with sim or model its design is what runs.
+    `record`: a file for every call through the seam (recording.py)."""
 
     kind: str = "sim"
     entries: int | None = None
     lanes: int | None = None
+    address: str = ""
+    board: Board | None = None
+    record: Path | None = None
 
     def __post_init__(self) -> None:
+        if (self.is_board or self.board) and (self.entries or self.lanes):
+            raise UsageError(
+                "--entries and --lanes are for sim and model without a board: a board has the size that was built",
+                "leave them out; `kvfpga info` shows the size",
+            )
         _power_of_two("entries", self.entries, 256, 65536)
         _power_of_two("lanes", self.lanes, 1, 16)
 
     @property
+    def is_board(self) -> bool:
+        """Does the device live outside this process, and go on after it?"""
+        return self.kind in BOARD_KINDS
+
+    @property
+    def text(self) -> str:
+        """As `--target` takes it."""
+        return f"{self.kind}:{self.address}" if self.is_board else self.kind
+
+    @property
     def options(self) -> str:
         """The options of the command line that choose this target."""
-        return f"--target {self.kind} --entries {self.entries} --lanes {self.lanes}"
+        board = f"--board {self.board.file} " if self.board else ""
+        size = f" --entries {self.entries} --lanes {self.lanes}" if self.entries else ""
+        return f"{board}--target {self.text}{size}"
 
     def filled(self, entries: int = ENTRIES, lanes: int = LANES) -> Target:
-        """With these sizes where none were said."""
+        """With these sizes where none were said; a board is never told its size."""
+        if self.is_board or self.board:
+            return self
         return replace(self, entries=self.entries or entries, lanes=self.lanes or lanes)
 
+    @property
+    def parameters(self) -> Parameters:
+        """Build parameters of the design that sim and model run."""
+        from .verilator_build import Parameters
+
+        return self.board.parameters if self.board else Parameters(self.entries or ENTRIES, self.lanes or LANES)
+
+    # ---- opening -----------------------------------------------------------------------------------------------------
     def open(self, check: bool = True, wave: Path | None = None, restore: Path | None = None) -> Lockstep | Reference:
-        """A new device with its reset values: in lockstep, or the reference alone. `wave`: record a waveform from the
-        first cycle on. `restore`: a checkpoint to put the hardware side into."""
+        """The device: in lockstep, or the reference alone. A simulation is new, with its reset values; a board is as it
+        was. `wave`: record a waveform from the first cycle on. `restore`: a checkpoint to put a simulation into."""
         from .lockstep import Lockstep
         from .reference import Reference
 
-        model = self.open_model()
         if self.kind == "model":
-            return Reference(model)
+            return Reference(self.open_model())
         from .device import Device
 
         mmio = self.open_mmio(wave and wave.suffix[1:], restore)
         try:
+            if self.is_board or self.record:
+                from .recording import RecordingMmio
+
+                mmio = RecordingMmio(mmio, self.record, keep=self.is_board)
             if wave:
                 mmio.trace_start(wave)
-            return Lockstep(Device(mmio), model, check)
+            device = Device(mmio)
+            if self.is_board:
+                self.check_build(device)
+            return Lockstep(device, self.open_model(device.identity), check)
         except BaseException:
             mmio.close()
             raise
 
-    def open_model(self) -> ReferenceModel:
+    def open_model(self, identity: Identity | None = None) -> ReferenceModel:
+        """A reference model of the same size; a board's is what it says of itself."""
         from .hepc_ref import ReferenceModel
 
-        return ReferenceModel(self.entries)
+        size = identity or self.parameters
+        return ReferenceModel(size.entries, size.block_tokens, size.head_dim)
 
     def open_mmio(self, wave: str | None = None, restore: Path | None = None) -> Mmio:
-        """The hardware side, reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
+        """The hardware side; a simulation reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
+        if self.kind == "uart":
+            from .uart_bridge import UartBridge
+
+            port, _, baud = self.address.partition("@")
+            return UartBridge(port, int(baud or BAUD))
+        if self.kind == "xdma":
+            from .pcie_mmio import PcieMmio
+
+            if self.board is None:
+                return PcieMmio(self.address)
+            b = self.board
+            return PcieMmio(
+                self.address, bar_offsets=b.bar_offsets, memory_offset=b.memory_offset, bar_bytes=b.bar_bytes
+            )
         from .verilator_sim import VerilatorSim
 
-        return VerilatorSim(self.entries, self.lanes, sources=rtl_sources(), wave=wave, restore=restore)
+        p = self.parameters
+        return VerilatorSim(
+            p.entries, p.lanes, p.data_bits, sources=rtl_sources(), wave=wave, restore=restore,
+            block_tokens=p.block_tokens, head_dim=p.head_dim,
+        )  # fmt: skip
 
+    def simulation(self, identity: Identity) -> Target:
+        """The Verilated RTL of the same size as a board that said `identity`."""
+        from .boards import Board
+        from .verilator_build import Parameters
 
-def parse(text: str, entries: int | None = None, lanes: int | None = None) -> Target:
-    """The target that `--target TEXT` means. UsageError where it means none, TargetError where none is supported."""
-    if text in KINDS:
-        return Target(text, entries, lanes)
-    for prefix, what in LATER.items():
-        if text.startswith(prefix) and len(text) > len(prefix):
+        built = Parameters(*(getattr(identity, field.name) for field in fields(Parameters)))
+        return Target("sim", board=Board(self.text, Path(f"{self.kind}.yaml"), "", self.text, built))
+
+    def check_build(self, device: Device) -> None:
+        """Is the design on the board the one that this kvfpga, or its board file, knows (R4)? TargetError where not."""
+        from .verilator_build import Parameters, build_id
+
+        found = device.identity
+        if self.board:
+            for name in (field.name for field in fields(Parameters)):
+                wanted, is_there = getattr(self.board.parameters, name), getattr(found, name)
+                if wanted != is_there:
+                    raise TargetError(
+                        f"{device.mmio.name} has {name} = {is_there}, the board file {self.board.file} says {wanted}",
+                        "load the right bitstream (`kvfpga program`), or correct `build` in the board file",
+                    )
+            expected = self.board.expected_build_id(rtl_sources())
+        else:
+            sizes = Parameters(*(getattr(found, field.name) for field in fields(Parameters)))
+            expected = build_id(sizes, rtl_sources())
+        if found.build_id != expected:
             raise TargetError(
-                f"--target {text}: {what} is not supported by this version",
-                "use --target sim (the Verilated RTL) or --target model (the reference model alone)",
+                f"{device.mmio.name} runs build {found.build_id:#018x}, the RTL of this kvfpga is {expected:#018x}",
+                "build and load the bitstream from this kvfpga; or set KVFPGA_RTL to the fpga/ folder that it was built "
+                "from; or, to trust it as it is, give its number as `id` under `build` in a board file",
             )
+
+
+def parse(text: str | None, entries: int | None = None, lanes: int | None = None, board: Board | None = None) -> Target:
+    """The target that `--target TEXT` means; None is the board's own, or sim. UsageError where it means none, TargetError where
+    none is supported."""
+    if text is None:
+        text = board.target if board else "sim"
+    kind, _, address = text.partition(":")
+    if text in ("sim", "model"):
+        return Target(text, entries, lanes, board=board)
+    if kind in BOARD_KINDS and address:
+        if kind == "uart" and not re.fullmatch(r"[^@]+(@[1-9][0-9]{2,7})?", address):
+            raise UsageError(f"--target {text}: the baud rate is not one", "uart:PORT@BAUD, such as uart:/dev/ttyUSB0@3000000")
+        return Target(kind, entries, lanes, address, board)
+    if text.startswith(LATER) and not text.endswith((":", "/")):
+        raise TargetError(
+            f"--target {text}: a remote device is not supported by this version",
+            "use --target sim (the Verilated RTL), model, uart:PORT or xdma:DIR",
+        )
     raise UsageError(
         f"--target {text}: no such target", "sim, model, uart:PORT[@BAUD], xdma:DIR, unix:PATH, tcp://HOST:PORT"
     )

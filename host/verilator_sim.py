@@ -74,6 +74,7 @@ class VerilatorSim(Mmio):
     """
 
     name = "sim"
+    blank_memory = True
 
     def __init__(
         self, entries: int = 65536, lanes: int = 8, data_bits: int = 512, seed: int = 0, trace: str | Path | None = None,

@@ -10,6 +10,7 @@ command -v perl >/dev/null || missing="$missing perl"
 echo '#include <zlib.h>' | ${CXX:-g++} -E -x c++ - >/dev/null 2>&1 || missing="$missing zlib1g-dev"  # FST waveforms
 python3 -c 'import sysconfig, os; os.stat(os.path.join(sysconfig.get_paths()["include"], "Python.h"))' 2>/dev/null \
     || missing="$missing python3-dev"  # cocotb
+ldconfig -p 2>/dev/null | grep -q 'libfuse3\?\.so' && command -v fusermount3 >/dev/null || missing="$missing fuse3"  # virtual XDMA boards
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -q

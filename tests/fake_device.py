@@ -30,6 +30,7 @@ NUMBERS = {
 
 
 class FakeDevice(Mmio):
+    blank_memory = True
     name = "fake"
 
     def __init__(self, entries: int = 256, **constants: int):

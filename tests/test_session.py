@@ -12,7 +12,7 @@ from kvfpga import session as sessions
 from kvfpga.errors import SessionError, TargetError, UsageError
 from kvfpga.history import History, MemoryWrite, RegisterWrite
 from kvfpga.presets import PRESETS, weights
-from kvfpga.session import Session, current_state
+from kvfpga.session import Purpose, Session, current_state
 from kvfpga.targets import Target, parse
 
 MODEL = Target("model", 256)
@@ -25,7 +25,7 @@ def block(n: int) -> cmd.Load:
 def do(folder, *commands, target=MODEL, save=True, say=lambda text: None, for_reset=False):
     """Open, run, save: what one kvfpga process does. The results and a dump."""
     with Session(target, folder, say) as session:
-        device = session.open(for_reset=for_reset)
+        device = session.open(purpose=Purpose.RESET if for_reset else Purpose.RUN)
         results = device.execute_many(commands)
         if save:
             session.save()
@@ -220,7 +220,7 @@ def test_a_reset_starts_a_new_history(tmp_path):
 
 
 # ---- targets -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text", ["uart:/dev/ttyUSB0@921600", "xdma:/dev", "unix:/run/kv", "tcp://host:1"])
+@pytest.mark.parametrize("text", ["unix:/run/kv", "tcp://host:1"])
 def test_targets_of_later_versions_say_so(text):
     with pytest.raises(TargetError, match="not supported by this version"):
         parse(text)

@@ -102,8 +102,8 @@ module kvcpu
     if (BLOCK_TOKENS < 2 || (BLOCK_TOKENS & (BLOCK_TOKENS - 1)) != 0 || (HEAD_DIM & (HEAD_DIM - 1)) != 0) begin : g_check3
         $error("%m: BLOCK_TOKENS and HEAD_DIM must be powers of two");
     end
-    if (BLOCK_BYTES < 4096 || BLOCK_BYTES > 65536) begin : g_check4
-        $error("%m: a block (4 * BLOCK_TOKENS * HEAD_DIM bytes) must hold 4 KiB to 64 KiB");
+    if (BLOCK_BYTES < 256 || BLOCK_BYTES > 65536) begin : g_check4
+        $error("%m: a block (4 * BLOCK_TOKENS * HEAD_DIM bytes) must hold 256 bytes to 64 KiB");
     end
 
     wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains

@@ -12,7 +12,7 @@ import click
 
 from ..commands import Command, Result
 from ..history import HANG_CYCLES
-from ..session import Session
+from ..session import Purpose, Session, open_session
 from ..targets import Target
 from . import output
 
@@ -32,12 +32,16 @@ class App:
     changed: bool = False
 
     # ---- the device ------------------------------------------------------------------------------------------------
-    def device(self, changes: bool = True, for_reset: bool = False):
-        """The session's device (`Lockstep` or `Reference`), opened once. `changes`: its state has to be stored."""
+    def device(self, purpose: Purpose = Purpose.RUN):
+        """The session's device (`Lockstep` or `Reference`), opened once. A purpose that changes it has its state stored."""
+        changes = purpose not in (Purpose.LOOK, Purpose.VERIFY)
         if self._device is None:
-            self.session = Session(self.target, self.folder, note).__enter__()
-            self._device = self.session.open(self.check, for_reset)
-            changes |= self.session.is_new  # worth keeping, whatever the command
+            self.session = open_session(self.target, self.folder, note).__enter__()
+            self._device = self.session.open(self.check, purpose)
+            # worth keeping, whatever the command; but looking at a board must not make it ours
+            changes |= self.session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
+        else:
+            self.session.require(purpose)
         self.changed |= changes
         return self._device
 

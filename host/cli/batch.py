@@ -93,6 +93,8 @@ def demo(app: App):
 
     target = app.target.filled()
     with target.open(app.check, app.trace) as device:
+        if target.is_board:
+            device.reset()
         attach(device, target, (app.folder or default_folder(target)) / "failures")
         summary = demos.run(device, Console(), app.json)
     if app.json:

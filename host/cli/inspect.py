@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..commands import Result
+from ..session import Purpose
 from . import output
 from .app import App, note
 
@@ -13,7 +14,7 @@ from .app import App, note
 @click.pass_obj
 def telemetry(app: App):
     """All counters of the device (contract R23)."""
-    found = app.device(changes=False).telemetry()
+    found = app.device(Purpose.LOOK).telemetry()
     app.present(found, lambda: output.print_pairs("telemetry", found))
 
 
@@ -21,7 +22,7 @@ def telemetry(app: App):
 @click.pass_obj
 def dump(app: App):
     """All valid directory entries, read back from the device."""
-    entries = app.device(changes=False).dump()
+    entries = app.device(Purpose.LOOK).dump()
 
     def people():
         header = [
@@ -46,16 +47,17 @@ def dump(app: App):
 @click.pass_obj
 def info(app: App):
     """What answers: target, size, build, session."""
-    device = app.device(changes=False)
+    device = app.device(Purpose.LOOK)
+    has_hardware = app.target.kind != "model"
     found = {
         "command": "info",
         "code": "OK",
-        "target": app.session.target.kind,
+        "target": app.target.text,
         "entries": device.entries,
-        "lanes": app.session.target.lanes,
+        "lanes": device.device.identity.lanes if has_hardware else app.session.target.parameters.lanes,
         "block_bytes": device.block_bytes,
     }
-    if app.session.target.kind != "model":
+    if has_hardware:
         identity = device.device.identity
         found |= {
             "block_tokens": identity.block_tokens,
@@ -77,10 +79,10 @@ def info(app: App):
 @click.pass_obj
 def verify(app: App):
     """Read the whole device back and compare it with the reference: entries, settings, counters, bytes of blocks."""
-    device = app.device(changes=False)
+    device = app.device(Purpose.VERIFY)
     with app.progress("verifying") as update:
         found = device.verify(update)
-    has_hardware = app.session.target.kind != "model"
+    has_hardware = app.target.kind != "model"
     if not has_hardware:
         note("nothing to compare: --target model has no hardware")
     elif not app.json:
@@ -101,7 +103,7 @@ def verify(app: App):
 def sync(app: App):
     """Take the device's state as the reference's. For a device that something else has driven, or after --no-check."""
     with app.progress("reading back") as update:
-        count = app.device().sync(update)
+        count = app.device(Purpose.SYNC).sync(update)
     app.show("sync", Result("OK", matched=count))
     if not app.json:
         click.echo(f"the reference now holds the device's {count:,} blocks, settings and counters")

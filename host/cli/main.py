@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ..errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..targets import ENTRIES, LANES, parse
-from . import batch, blocks, inspect, registers, settings
+from . import batch, blocks, board, inspect, registers, settings
 from .app import App, note
 from .values import Number
 
@@ -83,19 +84,23 @@ def complain(error: KvfpgaError) -> None:
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--target", default="sim", show_default=True, metavar="sim|model|…",
-              help="The simulated RTL in lockstep with the reference model, or the model alone.")  # fmt: skip
+@click.option("--target", metavar="sim|model|uart:PORT[@BAUD]|xdma:DIR",
+              help="The simulated RTL in lockstep with the reference model, the model alone, or a board.  "
+                   "[default: sim, or what --board says]")  # fmt: skip
+@click.option("--board", metavar="NAME", help="A board by its name or YAML file (`kvfpga board list`).")
 @click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {ENTRIES}]")
 @click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {LANES}]")
 @click.option("--session", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Where the state between commands lives.  [default: per user, target and size]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per command on stdout, nothing else there.")
 @click.option("--no-check", is_flag=True, help="Do not compare with the reference model.")
+@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write every access to the device into FILE, for `kvfpga handoff`.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Record a waveform (.fst or .vcd).")  # fmt: skip
 @click.version_option(package_name="kvfpga")
 @click.pass_context
-def cli(ctx, target, entries, lanes, session, as_json, no_check, trace):
+def cli(ctx, target, board, entries, lanes, session, as_json, no_check, record, trace):
     """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between
     memory tiers by itself. Every command is checked against a reference model.
 
@@ -111,13 +116,22 @@ def cli(ctx, target, entries, lanes, session, as_json, no_check, trace):
     """
     if trace and (trace.suffix not in WAVES or not trace.parent.is_dir()):
         raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
-    chosen = parse(target, entries, lanes)
+    chosen = replace(parse(target, entries, lanes, _board(board)), record=record)
     if trace and chosen.kind == "model":
         raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
     ctx.obj = App(chosen, session, as_json, not no_check, trace)
 
 
-for module in (blocks, settings, inspect, batch, registers):
+def _board(name: str | None):
+    """What --board names; reading it takes libraries that other starts do without."""
+    if name is None:
+        return None
+    from ..boards import find
+
+    return find(name)
+
+
+for module in (blocks, settings, inspect, batch, registers, board):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -9,6 +9,7 @@ import click
 from .. import registers
 from ..errors import UsageError
 from ..regmap import REGISTERS
+from ..session import Purpose
 from . import output
 from .app import App
 from .values import EXISTING, NUMBER, Number
@@ -31,7 +32,7 @@ def reg():
 def read_register(app: App, place):
     """Read one register."""
     where = registers.find(place)
-    value = registers.read(app.device(), where)
+    value = registers.read(app.device(Purpose.LOOK if app.target.is_board else Purpose.RUN), where)
     found = {"command": "reg", "code": "OK"} | _described(where, value)
     if where.register:
         found["fields"] = registers.fields(where.register, value)
@@ -95,7 +96,7 @@ def read_memory(app: App, address, size, out):
     if size > LARGEST_READ:
         raise UsageError(f"{size} bytes are more than the {LARGEST_READ} that one read gives", "read it in pieces")
     _inside(address, size)
-    data = app.device(changes=False).memory_read(address, size)
+    data = app.device(Purpose.LOOK).memory_read(address, size)
     found = {"command": "mem", "code": "OK", "address": address, "size": size}
     if out:
         _write_file(Path(out), data)

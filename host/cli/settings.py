@@ -6,6 +6,7 @@ import click
 
 from .. import presets
 from ..commands import Result, Set
+from ..session import Purpose
 from . import output
 from .app import App, note
 from .values import NUMBER
@@ -17,7 +18,7 @@ def weights(ctx):
     """Show or set the weights, thresholds and window of the score (contract R14)."""
     if ctx.invoked_subcommand is None:
         app: App = ctx.obj
-        found = presets.weights(app.device(changes=False).settings())
+        found = presets.weights(app.device(Purpose.LOOK).settings())
         app.present({"command": "weights", "code": "OK"} | found, lambda: output.print_pairs("weights", found))
 
 
@@ -77,7 +78,7 @@ def config(app: App, t1_capacity, evict_tier, strict, contend_policy, clear_coun
     if clear_counters:
         given.append(Set("CLEAR_COUNTERS", 0))
     if not given:
-        found = _configuration(app.device(changes=False).settings())
+        found = _configuration(app.device(Purpose.LOOK).settings())
         app.present({"command": "config", "code": "OK"} | found, lambda: output.print_pairs("configuration", found))
         return
     # what the device may refuse comes first, so that a refusal changes nothing: a T1 larger than the directory whatever
@@ -102,9 +103,9 @@ def reset(app: App, raw):
 
     Also the way out where a session cannot be used any more: it then starts anew.
     """
-    device = app.device(for_reset=True)
+    device = app.device(Purpose.RESET)
     device.reset()
-    result = Result("OK") if raw else app.execute_all(presets.sets(presets.PRESETS[presets.DEFAULT]))
+    result = Result("OK") if raw else app.execute_all(app.session.initial())
     app.show("reset", result)
 
 

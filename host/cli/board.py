@@ -1,0 +1,78 @@
+"""Commands about boards: board list|show|serve, program, bringup, handoff."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from . import output
+from .app import App
+from .handoff import handoff
+
+
+@click.group()
+def board():
+    """Boards that kvfpga knows, and virtual ones.
+
+    A board is a YAML file: how it is reached, what was built for it, where its tiers lie. `kvfpga board show NAME` prints
+    one; put your own into the folder that KVFPGA_BOARDS names, or give a path: `kvfpga --board lab/my.yaml info`.
+    """
+
+
+@board.command("list")
+@click.pass_obj
+def list_boards(app: App):
+    """All boards that --board NAME can name."""
+    from .. import boards
+
+    found = [boards.load(path) for path in boards.known().values()]
+    header = ["name", "target", "entries", "lanes", "description"]
+    rows = [(b.name, b.target, b.parameters.entries, b.parameters.lanes, b.description) for b in found]
+    app.present(
+        {"command": "board", "code": "OK", "boards": [dict(zip(header, row)) for row in rows]},
+        lambda: output.print_table("boards", header, rows, ("entries", "lanes")),
+    )
+
+
+@board.command()
+@click.argument("name")
+@click.pass_obj
+def show(app: App, name):
+    """The file of one board, checked."""
+    from .. import boards
+
+    found = boards.find(name)
+    text = found.file.read_text()
+    app.present(
+        {"command": "board", "code": "OK", "name": found.name, "file": str(found.file), "text": text,
+         "build_id": found.expected_build_id()},
+        lambda: click.echo(f"# {found.file}\n{text}", nl=False),
+    )  # fmt: skip
+
+
+class Later(click.Group):
+    """A group whose commands are loaded when they are used: FUSE, pyserial and the like are not for every start."""
+
+    places: dict[str, tuple[str, str]] = {}
+
+    def list_commands(self, ctx):
+        return list(self.places)
+
+    def get_command(self, ctx, name):
+        if name not in self.places:
+            return None
+        module, command = self.places[name]
+        return getattr(importlib.import_module(f".{module}", __package__), command)
+
+
+class Serve(Later):
+    places = {"uart": ("serve_uart", "uart"), "xdma": ("serve_xdma", "xdma")}
+
+
+@board.command(cls=Serve)
+def serve():
+    """A virtual board: the same RTL, simulated behind a serial port or behind the XDMA driver's nodes."""
+
+
+COMMANDS = (board, handoff)
