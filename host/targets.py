@@ -201,14 +201,20 @@ def parse(text: str | None, entries: int | None = None, lanes: int | None = None
     )
 
 
+def rtl_root_in_use() -> Path | None:
+    """The folder that KVFPGA_RTL names; None for the project's own."""
+    folder = os.environ.get("KVFPGA_RTL")
+    return Path(folder) if folder else None
+
+
 def rtl_sources() -> list[Path] | None:
     """The RTL files of the folder that KVFPGA_RTL names; None for the project's own."""
-    folder = os.environ.get("KVFPGA_RTL")
+    folder = rtl_root_in_use()
     if not folder:
         return None
     from . import verilator_build
 
-    files = verilator_build.rtl_sources(Path(folder) / "rtl")
+    files = verilator_build.rtl_sources(folder / "rtl")
     if not files:
         raise TargetError(f"KVFPGA_RTL={folder}: no SystemVerilog files in its rtl/", "name a copy of the folder fpga/")
     return files

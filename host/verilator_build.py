@@ -1,7 +1,10 @@
-"""Builds the simulation model: RTL and fpga/sim through Verilator and a C++ compiler into one shared object.
+"""Builds simulation models: RTL and a harness through Verilator and a C++ compiler into one shared object.
+
+A `Design` says which: CORE is the device alone with the harness of fpga/sim, UART_BOARD the device, its UART bridge and its
+memory behind the pins of a UART, with the harness of fpga/sim/uart.
 
 A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the platform's cache folder) under a key that
-hashes all that goes into it: the RTL, fpga/sim, the parameters, the flags, the Verilator version, the kind of waveform,
+hashes all that goes into it: the RTL, the harness, the parameters, the flags, the Verilator version, the kind of waveform,
 and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
 into place when it is complete, so two processes that want the same model at once end up with one build, and an
 interrupted one leaves nothing.
@@ -35,7 +38,7 @@ WAVES = ("fst", "vcd")
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
-    f"--cc --top-module {TOP} --prefix V{TOP} --savable -O3 --x-assign fast --x-initial unique --no-assert"
+    "--cc --top-module {top} --prefix V{top} --savable -O3 --x-assign fast --x-initial unique --no-assert"
     " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
 ).split()  # fmt: skip
 # Hidden symbols and no process-wide ("gnu-unique") ones: models of several designs can be loaded into one process.
@@ -47,6 +50,29 @@ if os.uname().machine == "x86_64":  # else g++ may copy words through MMX regist
     _COMPILE.append("-mno-mmx")
 _FAST, _SLOW = ("-O3",), ("-O1",)
 _UNUSED_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Design:
+    """What can be built. `more_rtl`: folders under fpga/ whose sources come on top of the core's; they have no part in its
+    BUILD_ID. `harness`: patterns of the C++ files under fpga/ around it."""
+
+    top: str
+    title: str
+    more_rtl: tuple[str, ...]
+    harness: tuple[str, ...]
+
+    def harness_files(self) -> list[Path]:
+        return sorted({path for pattern in self.harness for path in rtl_root().glob(pattern)})
+
+    def verilate_flags(self) -> list[str]:
+        return [flag.format(top=self.top) for flag in _VERILATE]
+
+
+CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h"))
+UART_BOARD = Design(
+    "kvcpu_uart_top", "the virtual UART board", ("rtl/uart",), ("sim/uart/*.cpp", "sim/uart/*.h", "sim/hooks.*", "sim/fault.h")
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,7 @@ class Model:
     build_id: int
     parameters: Parameters
     wave: str | None
+    design: Design = CORE
 
 
 # ---- what goes in ----------------------------------------------------------------------------------------------------
@@ -169,23 +196,29 @@ def cache_folder() -> Path:
 # ---- building --------------------------------------------------------------------------------------------------------
 
 
-def model(parameters: Parameters, sources: list[Path] | None = None, wave: str | None = None) -> Model:
-    """The model of a design, built now if the cache has none. `sources` replaces the RTL (mutation tests); `wave` is of
-    WAVES."""
+def model(
+    parameters: Parameters, sources: list[Path] | None = None, wave: str | None = None, design: Design = CORE,
+    fpga: Path | None = None,
+) -> Model:  # fmt: skip
+    """The model of a design, built now if the cache has none. `wave` is of WAVES. For mutation tests: `sources` replaces the
+    core's RTL, `fpga` is another folder to take all RTL from."""
     if wave not in (None, *WAVES):
         raise UsageError(f"waveforms are {' or '.join('.' + name for name in WAVES)} files, not .{wave}")
     root, version = _verilator()
-    sources = sources or rtl_sources()
+    fpga = fpga or rtl_root()
+    sources = sources or rtl_sources(fpga / "rtl")
     digest = _design_digest(parameters, sources)
     number = int(digest.hexdigest()[:16], 16)
-    sim = sorted(path for path in (rtl_root() / "sim").rglob("*") if path.suffix in (".cpp", ".h"))
-    for path in sim:
+    more = [path for folder in design.more_rtl for path in rtl_sources(fpga / folder)]
+    harness = design.harness_files()
+    for path in (*more, *harness):
         _add(digest, path.name, path.read_bytes())
-    _add(digest, "tools", json.dumps([_FORMAT, version, wave, _VERILATE, _COMPILE, _FAST, _SLOW]).encode())
+    flags = design.verilate_flags()
+    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _FAST, _SLOW]).encode())
     _add(digest, "processor", _processor())
     key = digest.hexdigest()
     home = cache_folder() / "models" / key[:32]
-    built = Model(home / f"{TOP}.so", key, number, parameters, wave)
+    built = Model(home / f"{design.top}.so", key, number, parameters, wave, design)
     with contextlib.suppress(OSError):
         os.utime(built.path)  # in use: see _sweep
         return built
@@ -202,7 +235,8 @@ def model(parameters: Parameters, sources: list[Path] | None = None, wave: str |
     with held:
         if not built.path.exists():
             _sweep(home.parent)
-            _Build(built, sources, [path for path in sim if path.suffix == ".cpp"], root).run(home)
+            packages_first = sorted([*sources, *more], key=lambda path: not path.name.endswith("_pkg.sv"))
+            _Build(built, packages_first, [path for path in harness if path.suffix == ".cpp"], root).run(home)
     return built
 
 
@@ -220,8 +254,8 @@ def _sweep(models: Path) -> None:
     now = time.time()
     for path in models.iterdir():
         with contextlib.suppress(OSError):
-            inside = path / f"{TOP}.so"
-            age = now - (inside if inside.exists() else path).stat().st_mtime
+            inside = [*path.glob("*.so"), path][0]
+            age = now - inside.stat().st_mtime
             if path.is_dir() and age > (86400 if path.name.startswith("tmp-") else _UNUSED_DAYS * 86400):
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -231,6 +265,7 @@ class _Build:
 
     def __init__(self, built: Model, sources: list[Path], harness: list[Path], verilator: Path):
         self.built, self.sources, self.harness, self.verilator = built, sources, harness, verilator
+        self.top = built.design.top
         self.compiler = _compiler()
 
     def run(self, home: Path) -> None:
@@ -243,7 +278,7 @@ class _Build:
                 self._compile(progress)
             keep = self.folder / "keep"
             keep.mkdir()
-            for name in (f"{TOP}.so", "build.log"):
+            for name in (self.built.path.name, "build.log"):
                 (self.folder / name).rename(keep / name)
             (keep / "model.json").write_text(
                 json.dumps({"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)})
@@ -272,14 +307,14 @@ class _Build:
             "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BLOCK_TOKENS": p.block_tokens,
             "HEAD_DIM": p.head_dim, "BUILD_ID": f"64'h{self.built.build_id:016x}",
         }  # fmt: skip
-        command = [self.verilator / "bin" / "verilator_bin", *_VERILATE, "--Mdir", "out"]
+        command = [self.verilator / "bin" / "verilator_bin", *self.built.design.verilate_flags(), "--Mdir", "out"]
         command += [f"-G{name}={value}" for name, value in values.items()]
         command += [f"--trace-{self.built.wave}"] if self.built.wave else []
         self._finish(self._start([*command, *(path.resolve() for path in self.sources)]), "Verilator")
 
     def _write_ports(self) -> None:
         """ports.h for fpga/sim/pyverilator_abi.cpp, from the header of the model."""
-        text = (self.folder / "out" / f"V{TOP}.h").read_text()
+        text = (self.folder / "out" / f"V{self.top}.h").read_text()
         ports = re.findall(r"VL_(IN|OUT)(8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\);", text)
         for direction in ("IN", "OUT"):
             lines = [
@@ -324,7 +359,7 @@ class _Build:
                 process.kill()
                 process.wait()
         libraries = ["-lz"] if wave == "fst" else []
-        target = self.folder / f"{TOP}.so"
+        target = self.folder / self.built.path.name
         self._finish(self._start([self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
         progress.advance()
 
@@ -366,7 +401,7 @@ class _Progress:
     def __init__(self, built: Model):
         p = built.parameters
         wave = f", with .{built.wave} waveforms" if built.wave else ""
-        self.title = f"Building the simulation model (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
+        self.title = f"Building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
         self.bar = None
 
     def __enter__(self) -> _Progress:

@@ -3,6 +3,7 @@
 
     scripts/soak.py                                  20 seeds, 400 commands each, at 256 and at 65,536 entries
     scripts/soak.py --seeds 100:200 --entries 256    other seeds, one size
+    scripts/soak.py --through uart --entries 256     through a virtual board: uart or xdma
 
 Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0 when all agree. The scripts are those of
 tests/random_script.py: one seed, one script.
@@ -11,6 +12,7 @@ tests/random_script.py: one seed, one script.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -25,16 +27,37 @@ from rich.table import Table
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 import section8  # noqa: E402
-from random_script import Script  # noqa: E402
+from random_script import BLOCK, Script  # noqa: E402
 
 
-def run(entries: int, seed: int, commands: int) -> dict:
+KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
+BLOCK_BYTES = {"uart": 256}
+"""Of virtual boards, where it is not 16 KiB."""
+
+
+@contextlib.contextmanager
+def target(through: str, entries: int):
+    """Options that name the simulation, or a virtual board that lives meanwhile."""
+    if through == "sim":
+        yield ["--entries", str(entries)]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        where = [f"{folder}/card"] if through == "xdma" else ["--clock-hz", "24000000"]
+        serve = [*KVFPGA, "board", "serve", through, *where, "--entries", str(entries)]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as board:
+            try:
+                yield ["--target", board.stdout.readline().strip()]
+            finally:
+                board.terminate()
+
+
+def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int) -> dict:
     """One script in a session of its own; raises AssertionError when an answer is not as section 8 has it."""
-    script = ["reset --raw", *Script(seed, blocks=400 if entries < 1024 else 3000).lines(commands), "verify"]
+    script = ["reset --raw", *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.kvfpga"
         file.write_text("\n".join(script) + "\n")
-        program = [sys.executable, "-m", "kvfpga.cli.main", "--session", f"{folder}/session", "--entries", str(entries), "--json"]
+        program = [*KVFPGA, "--session", f"{folder}/session", *options, "--json"]
         started = time.perf_counter()
         done = subprocess.run([*program, "run", file], capture_output=True, text=True)
         seconds = time.perf_counter() - started
@@ -60,13 +83,15 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:20", help="FIRST:END, default 0:20")
     parser.add_argument("--commands", type=int, default=400)
     parser.add_argument("--entries", type=int, nargs="+", default=[256, 65536])
+    parser.add_argument("--through", choices=["sim", "uart", "xdma"], default="sim", help="itself, or a virtual board")
     parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
     options = parser.parse_args()
     seeds = range(*map(int, options.seeds.split(":")))
     jobs = [(entries, seed) for entries in options.entries for seed in seeds]
     runs = []
     for entries, seed in track(jobs, "scripts", console=Console(stderr=True)):
-        runs.append(run(entries, seed, options.commands))
+        with target(options.through, entries) as chosen:
+            runs.append(run(chosen, entries, seed, options.commands, BLOCK_BYTES.get(options.through, BLOCK)))
         if options.json:
             print(json.dumps(runs[-1]))
         if runs[-1]["differs"]:

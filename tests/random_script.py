@@ -14,11 +14,12 @@ BORDERS = (0, 1, 255, 256, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, (1 << 64) -
 
 
 class Script:
-    """`blocks`: how many keys there are to load; above ENTRIES the directory can get full."""
+    """`blocks`: how many keys there are to load; above ENTRIES the directory can get full. `block_bytes`: of the device."""
 
-    def __init__(self, seed: int, blocks: int = 400):
+    def __init__(self, seed: int, blocks: int = 400, block_bytes: int = BLOCK):
         self.random = random.Random(seed)
         self.blocks = blocks
+        self.block_bytes = block_bytes
         self.step = 0
         self.loaded = 0
 
@@ -46,16 +47,16 @@ class Script:
         return n % 5, n // 5 % 3, n // 15 % 2, n // 30 * 32
 
     def va(self, n: int) -> int:
-        return BASE + n * BLOCK + (n % 7 == 0) * 100
+        return BASE + n * self.block_bytes + (n % 7 == 0) * 100
 
     def range(self) -> str:
         """A few blocks, or part of one; rarely all, none, or past the end."""
         if self.rarely():
             return f"{self.border()} {self.border()}"
-        first = self.random.randrange(self.blocks)
-        size = self.random.choice((1, 4096, BLOCK, BLOCK + 1, self.random.randrange(1, 12) * BLOCK))
+        first, size = self.random.randrange(self.blocks), self.block_bytes
+        size = self.random.choice((1, 4096, size, size + 1, self.random.randrange(1, 12) * size))
         if self.rarely():
-            first, size = 0, self.blocks * BLOCK
+            first, size = 0, self.blocks * self.block_bytes
         return f"{self.va(first):#x} {size}"
 
     # ---- commands --------------------------------------------------------------------------------------------------
@@ -133,7 +134,8 @@ class Script:
         )  # fmt: skip
 
     def memory(self) -> str:
-        where = self.random.randrange(4 * 256) * BLOCK + self.random.randrange(BLOCK)
+        where = self.random.randrange(4 * 256) * self.block_bytes + self.random.randrange(self.block_bytes)
+        where = min(where, 4 * 256 * self.block_bytes - 64)  # a board's memory ends behind the four tiers
         return self.random.choice(
             (f"mem write {where:#x} {self.random.randbytes(40).hex()}", f"mem read {where:#x} 64")
         )
