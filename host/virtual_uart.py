@@ -102,7 +102,7 @@ class Incident:
 
 
 class VirtualUartBoard:
-    """`baud`: of the board. `sources`: see `verilator_build.model`. `wave`: a waveform (.fst or .vcd) of all that happens.
+    """`baud`: of the board. `wave`: a waveform (.fst or .vcd) of all that happens. `fpga`: another folder to take the RTL from.
 
     `port` is there from the beginning; `serve` answers on it until `stop`.
     """
@@ -122,6 +122,7 @@ class VirtualUartBoard:
             setattr(self, f"_{name}", function)
         self._board = c_void_p(self._ub_new(clk_hz, baud, seed))
         if wave and not self._ub_trace_start(self._board, os.fsencode(wave)):
+            self._ub_free(self._board)
             raise UsageError(f"cannot write the waveform {wave}")
         self.counts: Counter[str] = Counter()
         self._to_board, self._to_host = (_Line(faults, f"{seed}/{way}") for way in ("in", "out"))
