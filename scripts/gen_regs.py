@@ -242,11 +242,14 @@ def flatten(text: str, name: str) -> str:
 
 
 def adapt(text: str) -> str:
-    """Changes to PeakRDL's output, all for Verilator and none of behaviour.
+    """Changes to PeakRDL's output, none of behaviour: first for Verilator, then for the clock rate.
 
-    Packed structs, because its --savable (checkpoints) cannot store others. The storage as plain variables, because a
+    Packed structs, because Verilator's --savable (checkpoints) cannot store others. The storage as plain variables, because a
     struct that is written in part is copied whole in every cycle. Address decoder and read multiplexer under one condition each:
     without a request their outputs are zero or unused anyway.
+
+    The read multiplexer as a case of addresses: a chain of conditions is as deep as there are registers. Without the address
+    held for slow external blocks: ours, the telemetry, answers in the same cycle.
     """
     text = re.sub(r"\bstruct \{", "struct packed {", text)
     if "readback_data_var = '0;" not in text:
@@ -259,13 +262,17 @@ def adapt(text: str) -> str:
             "        is_valid_rw = '0;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n",
         ),
         ("        decoded_err = (~is_valid", "        end\n        decoded_err = (~is_valid"),
-        ("        readback_data_var = '0;\n", "        readback_data_var = '0;\n        if (decoded_req) begin\n"),
-        ("        readback_data = readback_data_var;\n", "        end\n        readback_data = readback_data_var;\n"),
+        ("        readback_data_var = '0;\n", "        readback_data_var = '0;\n        if (decoded_req) case (rd_mux_addr)\n"),
+        ("        readback_data = readback_data_var;\n", "        endcase\n        readback_data = readback_data_var;\n"),
+        ("        if((rd_mux_addr >= ", "        default: if((rd_mux_addr >= "),
+        ("    assign rd_mux_addr = decoded_req ? decoded_addr : pending_rd_addr;\n", "    assign rd_mux_addr = decoded_addr;\n"),
+        ("    logic [15:0] pending_rd_addr;\n", ""),
     ):
         if text.count(old) != 1:
             raise SystemExit(f"gen_regs: PeakRDL-regblock's output has changed, {old.strip()!r} is not there once")
         text = text.replace(old, new)
-    return text
+    text = re.sub(r"        if\(rd_mux_addr == (16'h[0-9a-f]+)\) begin\n", r"        \1: begin\n", text)
+    return re.sub(r" *// Hold read mux address.*?\n    end\n(?=    assign rd_mux_addr)", "", text, flags=re.S)
 
 
 def generate(out: Path) -> None:

@@ -145,12 +145,15 @@ def fill_memory(pair, seed: int) -> None:
 @contextlib.contextmanager
 def command_line(pair) -> Iterator[Callable[[str], None]]:
     """A function that runs one line of a `.kvfpga` script on `pair`, through the commands of `kvfpga` themselves."""
+    from kvfpga import presets
     from kvfpga.cli.app import App
     from kvfpga.cli.main import cli
     from kvfpga.targets import Target
 
     target = Target("sim", ENTRIES, LANES)
-    session = SimpleNamespace(target=target)  # all that these commands ask a session for
+    session = SimpleNamespace(  # all that these commands ask a session for
+        target=target, require=lambda purpose: None, initial=lambda: presets.sets(presets.PRESETS[presets.DEFAULT])
+    )
     app = App(target, None, json=True, check=True, trace=None, session=session, _device=pair)
     silence = io.StringIO()
     with click.Context(cli, info_name="kvfpga", obj=app) as parent:

@@ -62,28 +62,25 @@ module kvcpu_axil
     write_e      wstate;
     logic [22:0] waddr;
     logic [31:0] wdata;
-    logic [3:0]  wstrb;
     logic [3:0]  wrefusal, wcode;
     logic        wissue;
     logic        wrefused;
     logic        wqueues;   // this write would queue a command; a soft reset never waits for room
+    logic [3:0]  wfault;    // what is wrong with the write whatever the device does
 
     assign s_axil_awready = (wstate == W_IDLE) && s_axil_awvalid && s_axil_wvalid && !block;
     assign s_axil_wready = s_axil_awready;
     assign write_accepted = s_axil_awready;
     assign wissue = (wstate == W_ISSUE);
 
-    assign wqueues = is_doorbell(waddr[15:2]) && !(waddr[15:0] == CTRL_OFFSET && wdata[0]);
-
     always_comb begin
-        wrefusal = BUSERR_NONE;
-        if (waddr[1:0] != 2'b00) wrefusal = BUSERR_MISALIGNED;
-        else if (waddr[22:16] != '0) wrefusal = BUSERR_UNMAPPED;
-        else if (wstrb != 4'hF) wrefusal = BUSERR_STROBE;
-        else if (wqueues && resetting) wrefusal = BUSERR_RESETTING;
-        else if (wqueues && fifo_full) wrefusal = BUSERR_FIFO_FULL;
+        wrefusal = wfault;
+        if (wfault == BUSERR_NONE && wqueues) begin
+            if (resetting) wrefusal = BUSERR_RESETTING;
+            else if (fifo_full) wrefusal = BUSERR_FIFO_FULL;
+        end
     end
-    assign wrefused = (wrefusal != BUSERR_NONE);
+    assign wrefused = (wfault != BUSERR_NONE) || (wqueues && (resetting || fifo_full));
     assign wcode = (!wrefused && reg_werr) ? BUSERR_UNMAPPED : wrefusal;
 
     always_ff @(posedge clk) begin
@@ -106,7 +103,11 @@ module kvcpu_axil
         if (s_axil_awready) begin
             waddr <= s_axil_awaddr;
             wdata <= s_axil_wdata;
-            wstrb <= s_axil_wstrb;
+            wqueues <= is_doorbell(s_axil_awaddr[15:2]) && !(s_axil_awaddr[15:0] == CTRL_OFFSET && s_axil_wdata[0]);
+            if (s_axil_awaddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
+            else if (s_axil_awaddr[22:16] != '0) wfault <= BUSERR_UNMAPPED;
+            else if (s_axil_wstrb != 4'hF) wfault <= BUSERR_STROBE;
+            else wfault <= BUSERR_NONE;
         end
         if (wissue) s_axil_bresp <= (wcode == BUSERR_NONE) ? OKAY : SLVERR;
     end
@@ -115,16 +116,17 @@ module kvcpu_axil
     logic        rwaiting;
     logic [22:0] raddr;
     logic [3:0]  rcode;
-    logic        in_bar0, in_bar2, rissue, rdone;
-    logic        queue_empty, queue_full;
-    logic [33:0] queue_head, answer;
+    logic        in_bar0, in_bar2, in_registers, rissue, rdone;  // in_registers: in BAR0, and aligned
+    logic        queue_empty, queue_full, answering;
+    logic [3:0]  queue_level;
+    logic        answer_refused;
+    logic [31:0] answer_data;
+    logic [33:0] queue_head;
 
-    assign in_bar0 = (raddr[22:16] == '0);
-    assign in_bar2 = (raddr >= BAR2_ENTRIES) && raddr[1:0] == 2'b00;
     assign s_axil_arready = (!rwaiting || rdone) && !block;
 
     // One error is recorded a cycle: a read that fails beside a write that fails waits for the next.
-    assign rissue = rwaiting && !queue_full && in_bar0 && raddr[1:0] == 2'b00 && !wissue;
+    assign rissue = rwaiting && !queue_full && in_registers && !wissue;
     always_comb begin
         rcode = BUSERR_NONE;
         rdone = 1'b0;
@@ -144,7 +146,6 @@ module kvcpu_axil
             end
         end
     end
-    assign answer = (rcode != BUSERR_NONE) ? {SLVERR, 32'd0} : {OKAY, in_bar0 ? reg_rdata : dir_data};
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
     assign dir_addr = raddr;
 
@@ -152,35 +153,46 @@ module kvcpu_axil
         if (rst) rwaiting <= 1'b0;
         else if (s_axil_arready) rwaiting <= s_axil_arvalid;
         else if (rdone) rwaiting <= 1'b0;
-        if (s_axil_arready && s_axil_arvalid) raddr <= s_axil_araddr;
+        if (s_axil_arready && s_axil_arvalid) begin
+            raddr <= s_axil_araddr;
+            in_bar0 <= (s_axil_araddr[22:16] == '0);
+            in_bar2 <= (s_axil_araddr >= BAR2_ENTRIES) && s_axil_araddr[1:0] == 2'b00;
+            in_registers <= (s_axil_araddr[22:16] == '0) && s_axil_araddr[1:0] == 2'b00;
+        end
     end
 
-    kvcpu_fifo #(.WIDTH(34), .DEPTH(4)) u_answers (
-        .clk, .rst, .push(rdone), .wdata(answer), .pop(s_axil_rready), .rdata(queue_head),
-        .empty(queue_empty), .full(queue_full), .level()
+    // An answer rests in a register on its way into the queue, which keeps places for it and for one that is being made.
+    always_ff @(posedge clk) begin
+        answering <= !rst && rdone;
+        answer_refused <= (rcode != BUSERR_NONE);
+        answer_data <= in_bar0 ? reg_rdata : dir_data;
+    end
+    kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
+        .clk, .rst, .push(answering), .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, answer_data}), .pop(s_axil_rready),
+        .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
+    assign queue_full = (queue_level >= 4'd6);
     assign s_axil_rvalid = !queue_empty;
     assign {s_axil_rresp, s_axil_rdata} = queue_head;
 
     // ---- register block ------------------------------------------------------------------------------------------------------
     assign reg_req = (wissue && !wrefused) || rissue;
     assign reg_is_write = wissue;
-    assign reg_addr = wissue ? waddr[15:0] : raddr[15:0];
     assign reg_wdata = wdata;
-
-    always_comb begin
-        error_valid = 1'b0;
-        error_code = rcode;
-        error_offset = raddr;
-        if (wissue && wcode != BUSERR_NONE) begin
-            error_valid = 1'b1;
-            error_code = wcode;
-            error_offset = waddr;
-        end else if (rdone && rcode != BUSERR_NONE) begin
-            error_valid = 1'b1;
-        end
+    // Chosen a cycle ahead, as decoding the address is the longest way here: W_ISSUE follows the handshake at once.
+    always_ff @(posedge clk) begin
+        if (s_axil_awready) reg_addr <= s_axil_awaddr[15:0];
+        else if (s_axil_arready && s_axil_arvalid) reg_addr <= s_axil_araddr[15:0];
+        else reg_addr <= raddr[15:0];
     end
 
-    assign quiet = (wstate == W_IDLE) && !rwaiting && queue_empty;
+    // A cycle behind the access, with the answer that tells of it.
+    always_ff @(posedge clk) begin
+        error_valid <= !rst && (wissue ? (wcode != BUSERR_NONE) : (rdone && rcode != BUSERR_NONE));
+        error_code <= wissue ? wcode : rcode;
+        error_offset <= wissue ? waddr : raddr;
+    end
+
+    assign quiet = (wstate == W_IDLE) && !rwaiting && !answering && queue_empty;
 endmodule
 `default_nettype wire

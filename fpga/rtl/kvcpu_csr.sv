@@ -169,153 +169,53 @@ module kvcpu_csr
     assign load_id = {sw.LOAD_ID.layer.value, sw.LOAD_ID.head.value, sw.LOAD_ID.request_id.value};
     assign lookup_id = {sw.LOOKUP_ID.layer.value, sw.LOOKUP_ID.head.value, sw.LOOKUP_ID.request_id.value};
 
+    // One doorbell rings at a time (a write takes three cycles), so OR is a multiplexer.
+    function automatic command_t ringing(
+        input logic rung, input logic [3:0] op, input logic [63:0] a, input logic [63:0] b, input logic [63:0] c
+    );
+        ringing = '0;
+        if (rung) begin
+            ringing.op = op;
+            ringing.a = a;
+            ringing.b = b;
+            ringing.c = c;
+        end
+    endfunction
+
     always_comb begin
-        cmd = '0;
+        cmd = ringing(rang.step_fast, OP_STEP, 64'(sw.STEP_FAST.value.value), '0, '0)
+            | ringing(rang.step, OP_STEP, sw.STEP_ADVANCE.value.value, '0, '0)
+            | ringing(rang.hot, OP_HOT, sw.BOOST_ADDR.value.value, sw.BOOST_LEN.value.value, '0)
+            | ringing(rang.evict, OP_EVICT, sw.IMEVICT_ADDR.value.value, sw.IMEVICT_LEN.value.value, '0)
+            | ringing(rang.share, OP_SHARE, sw.SHARE_ADDR.value.value, sw.SHARE_LEN.value.value, '0)
+            | ringing(rang.release_range, OP_RELEASE, sw.RELEASE_ADDR.value.value, sw.RELEASE_LEN.value.value, '0)
+            | ringing(rang.unload, OP_UNLOAD, sw.UNLOAD_ADDR.value.value, sw.UNLOAD_LEN.value.value, '0)
+            | ringing(rang.prefetch, OP_PREFETCH, sw.PREFETCH_ADDR.value.value, sw.PREFETCH_LEN.value.value,
+                      sw.PREFETCH_STEP.value.value)
+            | ringing(rang.load, OP_LOAD, sw.LOAD_VA.value.value, {sw.LOAD_TOKEN_END.value.value, sw.LOAD_TOKEN_START.value.value},
+                      {sw.LOAD_TIER.value.value, load_id})
+            | ringing(rang.lookup, OP_LOOKUP, {sw.LOOKUP_POS.value.value, lookup_id}, '0, '0)
+            | ringing(rang.touch, OP_TOUCH, {sw.TOUCH_POS.value.value, lookup_id}, '0, '0)
+            | ringing(rang.digest, OP_DIGEST, {sw.DIGEST_END.value.value, sw.DIGEST_FIRST.value.value}, '0, '0)
+            | ringing(rang.unload_id, OP_UNLOAD_REQUEST, 64'(sw.UNLOAD_ID.value.value), '0, '0)
+            | ringing(rang.share_index, OP_SHARE_INDEX, 64'(sw.RTBD_SHARE.value.value), '0, '0)
+            | ringing(rang.release_index, OP_RELEASE_INDEX, 64'(sw.RTBD_RELEASE.value.value), '0, '0)
+            | ringing(rang.ctrl, OP_SET, {61'd0, sw_strict, sw_clear, 1'b0}, 64'(SET_CTRL), '0)
+            | ringing(rang.set_window, OP_SET, 64'(sw.WINDOW.value.value), 64'(SET_WINDOW), '0)
+            | ringing(rang.set_contend_policy, OP_SET, 64'(sw.CONTEND_POLICY.value.value), 64'(SET_CONTEND_POLICY), '0)
+            | ringing(rang.set_weight_r, OP_SET, sw.WEIGHT_R.value.value, 64'(SET_WEIGHT_R), '0)
+            | ringing(rang.set_weight_f, OP_SET, sw.WEIGHT_F.value.value, 64'(SET_WEIGHT_F), '0)
+            | ringing(rang.set_weight_s, OP_SET, sw.WEIGHT_S.value.value, 64'(SET_WEIGHT_S), '0)
+            | ringing(rang.set_weight_d, OP_SET, sw.WEIGHT_D.value.value, 64'(SET_WEIGHT_D), '0)
+            | ringing(rang.set_evict_thresh, OP_SET, sw.EVICT_THRESH.value.value, 64'(SET_EVICT_THRESH), '0)
+            | ringing(rang.set_prefetch_thresh, OP_SET, sw.PREFETCH_THRESH.value.value, 64'(SET_PREFETCH_THRESH), '0)
+            | ringing(rang.set_t1_capacity, OP_SET, 64'(sw.T1_CAPACITY.value.value), 64'(SET_T1_CAPACITY), '0)
+            | ringing(rang.set_evict_tier, OP_SET, 64'(sw.EVICT_TIER.value.value), 64'(SET_EVICT_TIER), '0)
+            | ringing(rang.set_tier_base0, OP_SET, sw.TIER_BASE0.value.value, 64'(SET_TIER_BASE0), '0)
+            | ringing(rang.set_tier_base1, OP_SET, sw.TIER_BASE1.value.value, 64'(SET_TIER_BASE1), '0)
+            | ringing(rang.set_tier_base2, OP_SET, sw.TIER_BASE2.value.value, 64'(SET_TIER_BASE2), '0)
+            | ringing(rang.set_tier_base3, OP_SET, sw.TIER_BASE3.value.value, 64'(SET_TIER_BASE3), '0);
         cmd.stamp = stamp;
-        if (rang.step_fast) begin
-            cmd.op = OP_STEP;
-            cmd.a = 64'(sw.STEP_FAST.value.value);
-        end
-        if (rang.step) begin
-            cmd.op = OP_STEP;
-            cmd.a = sw.STEP_ADVANCE.value.value;
-        end
-        if (rang.hot) begin
-            cmd.op = OP_HOT;
-            cmd.a = sw.BOOST_ADDR.value.value;
-            cmd.b = sw.BOOST_LEN.value.value;
-        end
-        if (rang.evict) begin
-            cmd.op = OP_EVICT;
-            cmd.a = sw.IMEVICT_ADDR.value.value;
-            cmd.b = sw.IMEVICT_LEN.value.value;
-        end
-        if (rang.share) begin
-            cmd.op = OP_SHARE;
-            cmd.a = sw.SHARE_ADDR.value.value;
-            cmd.b = sw.SHARE_LEN.value.value;
-        end
-        if (rang.release_range) begin
-            cmd.op = OP_RELEASE;
-            cmd.a = sw.RELEASE_ADDR.value.value;
-            cmd.b = sw.RELEASE_LEN.value.value;
-        end
-        if (rang.unload) begin
-            cmd.op = OP_UNLOAD;
-            cmd.a = sw.UNLOAD_ADDR.value.value;
-            cmd.b = sw.UNLOAD_LEN.value.value;
-        end
-        if (rang.prefetch) begin
-            cmd.op = OP_PREFETCH;
-            cmd.a = sw.PREFETCH_ADDR.value.value;
-            cmd.b = sw.PREFETCH_LEN.value.value;
-            cmd.c = sw.PREFETCH_STEP.value.value;
-        end
-        if (rang.load) begin
-            cmd.op = OP_LOAD;
-            cmd.a = sw.LOAD_VA.value.value;
-            cmd.b = {sw.LOAD_TOKEN_END.value.value, sw.LOAD_TOKEN_START.value.value};
-            cmd.c = {sw.LOAD_TIER.value.value, load_id};
-        end
-        if (rang.lookup) begin
-            cmd.op = OP_LOOKUP;
-            cmd.a = {sw.LOOKUP_POS.value.value, lookup_id};
-        end
-        if (rang.touch) begin
-            cmd.op = OP_TOUCH;
-            cmd.a = {sw.TOUCH_POS.value.value, lookup_id};
-        end
-        if (rang.digest) begin
-            cmd.op = OP_DIGEST;
-            cmd.a = {sw.DIGEST_END.value.value, sw.DIGEST_FIRST.value.value};
-        end
-        if (rang.unload_id) begin
-            cmd.op = OP_UNLOAD_REQUEST;
-            cmd.a = 64'(sw.UNLOAD_ID.value.value);
-        end
-        if (rang.share_index) begin
-            cmd.op = OP_SHARE_INDEX;
-            cmd.a = 64'(sw.RTBD_SHARE.value.value);
-        end
-        if (rang.release_index) begin
-            cmd.op = OP_RELEASE_INDEX;
-            cmd.a = 64'(sw.RTBD_RELEASE.value.value);
-        end
-        if (rang.ctrl) begin
-            cmd.op = OP_SET;
-            cmd.a = {61'd0, sw_strict, sw_clear, 1'b0};
-            cmd.b = 64'(SET_CTRL);
-        end
-        if (rang.set_window) begin
-            cmd.op = OP_SET;
-            cmd.a = 64'(sw.WINDOW.value.value);
-            cmd.b = 64'(SET_WINDOW);
-        end
-        if (rang.set_contend_policy) begin
-            cmd.op = OP_SET;
-            cmd.a = 64'(sw.CONTEND_POLICY.value.value);
-            cmd.b = 64'(SET_CONTEND_POLICY);
-        end
-        if (rang.set_weight_r) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.WEIGHT_R.value.value;
-            cmd.b = 64'(SET_WEIGHT_R);
-        end
-        if (rang.set_weight_f) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.WEIGHT_F.value.value;
-            cmd.b = 64'(SET_WEIGHT_F);
-        end
-        if (rang.set_weight_s) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.WEIGHT_S.value.value;
-            cmd.b = 64'(SET_WEIGHT_S);
-        end
-        if (rang.set_weight_d) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.WEIGHT_D.value.value;
-            cmd.b = 64'(SET_WEIGHT_D);
-        end
-        if (rang.set_evict_thresh) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.EVICT_THRESH.value.value;
-            cmd.b = 64'(SET_EVICT_THRESH);
-        end
-        if (rang.set_prefetch_thresh) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.PREFETCH_THRESH.value.value;
-            cmd.b = 64'(SET_PREFETCH_THRESH);
-        end
-        if (rang.set_t1_capacity) begin
-            cmd.op = OP_SET;
-            cmd.a = 64'(sw.T1_CAPACITY.value.value);
-            cmd.b = 64'(SET_T1_CAPACITY);
-        end
-        if (rang.set_evict_tier) begin
-            cmd.op = OP_SET;
-            cmd.a = 64'(sw.EVICT_TIER.value.value);
-            cmd.b = 64'(SET_EVICT_TIER);
-        end
-        if (rang.set_tier_base0) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.TIER_BASE0.value.value;
-            cmd.b = 64'(SET_TIER_BASE0);
-        end
-        if (rang.set_tier_base1) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.TIER_BASE1.value.value;
-            cmd.b = 64'(SET_TIER_BASE1);
-        end
-        if (rang.set_tier_base2) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.TIER_BASE2.value.value;
-            cmd.b = 64'(SET_TIER_BASE2);
-        end
-        if (rang.set_tier_base3) begin
-            cmd.op = OP_SET;
-            cmd.a = sw.TIER_BASE3.value.value;
-            cmd.b = 64'(SET_TIER_BASE3);
-        end
     end
     assign cmd_push = (rang != '0) && !soft_reset_written;
     assign soft_reset = soft_reset_written;

@@ -43,20 +43,38 @@ module kvcpu_digest
         endcase
     endfunction
 
+    logic                   taken;      // a row sits in the input registers
     logic [STAGES:0]        pending;    // a row sits before mixing stage k
     logic [LANES-1:0][63:0] hash_out;   // zero for entries that do not count
 
     always_ff @(posedge clk) begin
-        if (rst) pending <= '0;
-        else pending <= {pending[STAGES-1:0], take};
+        if (rst) begin
+            taken <= 1'b0;
+            pending <= '0;
+        end else begin
+            taken <= take;
+            pending <= {pending[STAGES-1:0], taken};
+        end
     end
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         logic [31:0]  index;
         logic [255:0] bits;
-        assign index = base_index + 32'(l);
-        assign bits = take ? entry_bits(key[l], state[l], res[l],
-                                        tier_base[res[l].tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS) : '0;
+        entry_key_t   entry_key;
+        entry_state_t entry_state;
+        entry_res_t   entry_res;
+        logic [63:0]  entry_va;
+        always_ff @(posedge clk) begin
+            if (take) begin
+                index <= base_index + 32'(l);
+                entry_key <= key[l];
+                entry_state <= state[l];
+                entry_res <= res[l];
+                entry_va <= va[l];
+            end
+        end
+        assign bits = taken ? entry_bits(entry_key, entry_state, entry_res,
+                                         tier_base[entry_res.tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS) : '0;
 
         // What sits before mixing stage k: the hash so far, and the words that stages k and later still need.
         for (genvar k = 0; k <= STAGES; k++) begin : g_stage
@@ -65,15 +83,15 @@ module kvcpu_digest
             for (genvar j = k; j < 5; j++) begin : g_word
                 logic [63:0] word;
                 if (k == 0) begin : g_first
-                    always_ff @(posedge clk) if (take) word <= (j < 4) ? bits[64*(j % 4) +: 64] : va[l];
+                    always_ff @(posedge clk) if (taken) word <= (j < 4) ? bits[64*(j % 4) +: 64] : entry_va;
                 end else begin : g_later
                     always_ff @(posedge clk) if (pending[k-1]) word <= g_stage[k-1].g_word[j].word;
                 end
             end
             if (k == 0) begin : g_first
                 always_ff @(posedge clk) begin
-                    if (take) begin
-                        counts <= state[l].valid && index >= first && index < last;
+                    if (taken) begin
+                        counts <= entry_state.valid && index >= first && index < last;
                         h <= {index, 32'd0} ^ 64'h9E3779B97F4A7C15;
                     end
                 end
@@ -120,6 +138,6 @@ module kvcpu_digest
         else if (tree_pending[LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
     end
 
-    assign busy = take || pending != '0 || tree_pending != '0;
+    assign busy = take || taken || pending != '0 || tree_pending != '0;
 endmodule
 `default_nettype wire

@@ -90,7 +90,8 @@ module kvcpu_dma
             .completion_valid(done_valid[ch]), .completion(done[ch]), .completion_ready(done_ready[ch])
         );
     end
-    assign idle = (ch_idle == '1);
+    // Registered, as commands wait for it. A trigger or a completion of this cycle is work in the next.
+    always_ff @(posedge clk) idle <= rst || ((ch_idle == '1) && !trigger_valid && done_valid == '0);
     wire unused_rlast = &{1'b0, m_axi_rlast, m_axi_rresp[0], m_axi_bresp[0], 1'b0};  // bursts are counted by their beats
 
     // ---- read addresses ----------------------------------------------------------------------------------------------------
@@ -175,15 +176,19 @@ module kvcpu_dma
     // ---- completions -------------------------------------------------------------------------------------------------------------
     logic done_last, done_pick;
     assign done_pick = (done_valid == 2'b11) ? !done_last : done_valid[1];
-    assign completion_valid = (done_valid != '0);
-    assign completion = done[done_pick];
     always_comb begin
         done_ready = '0;
         done_ready[done_pick] = done_valid[done_pick];
     end
     always_ff @(posedge clk) begin
-        if (rst) done_last <= 1'b1;
-        else if (completion_valid) done_last <= done_pick;
+        if (rst) begin
+            done_last <= 1'b1;
+            completion_valid <= 1'b0;
+        end else begin
+            completion_valid <= (done_valid != '0);
+            if (done_valid != '0) done_last <= done_pick;
+        end
+        if (done_valid != '0) completion <= done[done_pick];
     end
 endmodule
 `default_nettype wire

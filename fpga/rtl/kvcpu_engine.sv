@@ -44,6 +44,7 @@ module kvcpu_engine
     output logic               pass_start,
     output logic [16:0]        pass_first_row,
     output logic [16:0]        pass_end_row,
+    output logic               pass_some,     // pass_first_row < pass_end_row
     output pass_t              pass,
     input  wire logic          pass_done,
     input  wire logic [16:0]   pass_matched,
@@ -102,58 +103,75 @@ module kvcpu_engine
     assign idle = (state == IDLE);
 
     // ---- what the operands mean ----------------------------------------------------------------------------------------
-    logic [64:0] range_end;
-    logic [31:0] load_start, load_end, load_span;
-    logic [31:0] load_length;
-    logic        is_range, is_unload, is_lookup;
-    logic [7:0]  check;   // code of the checks that need nothing but the operands and t
+    // Worked out on the FIFO's head, in the cycle in which the command is taken: what a pass starts with in the next cycle comes
+    // out of registers. What else the checks read (t, rows in use) does not change while no command runs.
+    logic [64:0] head_end, range_end;
+    logic [31:0] head_start, head_span, load_start, load_span;
+    logic [16:0] head_rows, digest_end;    // DIGEST: first row behind the range, or behind those in use
+    logic [7:0]  head_check, operands;     // code of the checks that need nothing but the operands and t
+    logic        head_range, head_starts;
+    logic        starts;                   // the command begins with a pass
+    logic        digest_some;              // DIGEST: any row in use is in the range
+    logic        is_unload, is_lookup;
+    logic [7:0]  check;
 
-    assign range_end = {1'b0, c.a} + {1'b0, c.b};
-    assign load_start = c.b[31:0];
-    assign load_end = c.b[63:32];
-    assign load_span = load_end - load_start;
-    assign load_length = 32'(BLOCK_TOKENS);
-    assign is_range = (c.op == OP_HOT || c.op == OP_EVICT || c.op == OP_PREFETCH || c.op == OP_SHARE
-                       || c.op == OP_RELEASE || c.op == OP_UNLOAD);
-    assign is_unload = (c.op == OP_UNLOAD || c.op == OP_UNLOAD_REQUEST);
-    assign is_lookup = (c.op == OP_LOOKUP || c.op == OP_TOUCH);
+    assign head_end = {1'b0, cmd.a} + {1'b0, cmd.b};
+    assign head_start = cmd.b[31:0];
+    assign head_span = cmd.b[63:32] - head_start;
+    assign head_rows = 17'((cmd.a[63:32] + 32'(LANES - 1)) >> LANE_BITS);
+    assign head_range = (cmd.op == OP_HOT || cmd.op == OP_EVICT || cmd.op == OP_PREFETCH || cmd.op == OP_SHARE
+                         || cmd.op == OP_RELEASE || cmd.op == OP_UNLOAD);
+    assign head_starts = head_check == CODE_OK && cmd.op != OP_LOAD && cmd.op != OP_LOOKUP && cmd.op != OP_TOUCH
+                         && cmd.op != OP_SET && cmd.op != OP_NOP;
 
     always_comb begin
-        check = CODE_OK;
-        case (c.op)
+        head_check = CODE_OK;
+        case (cmd.op)
             OP_STEP:
-                if (c.a[63:32] != '0) check = CODE_ERR_RANGE;
-                else if (c.a[31:0] < t) check = CODE_ERR_STEP_ORDER;
+                if (cmd.a[63:32] != '0) head_check = CODE_ERR_RANGE;
+                else if (cmd.a[31:0] < t) head_check = CODE_ERR_STEP_ORDER;
             OP_LOAD:
-                if (load_start[TOKEN_BITS-1:0] != '0 || load_end < load_start || load_span >= load_length
-                    || c.c[63:34] != '0) check = CODE_ERR_RANGE;
-            OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) check = CODE_ERR_RANGE;
+                if (head_start[TOKEN_BITS-1:0] != '0 || cmd.b[63:32] < head_start || head_span >= 32'(BLOCK_TOKENS)
+                    || cmd.c[63:34] != '0) head_check = CODE_ERR_RANGE;
+            OP_UNLOAD_REQUEST: if (cmd.a[63:16] != '0) head_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
-                if (c.a >= 64'(ENTRIES) || 17'(c.a[15:0] >> LANE_BITS) >= rows_used) check = CODE_ERR_NOT_FOUND;
-            OP_DIGEST: if (c.a[31:0] > c.a[63:32] || c.a[63:32] > 32'(ENTRIES)) check = CODE_ERR_RANGE;
-            OP_SET: check = set_code;
+                if (cmd.a >= 64'(ENTRIES) || 17'(cmd.a[15:0] >> LANE_BITS) >= rows_used) head_check = CODE_ERR_NOT_FOUND;
+            OP_DIGEST: if (cmd.a[31:0] > cmd.a[63:32] || cmd.a[63:32] > 32'(ENTRIES)) head_check = CODE_ERR_RANGE;
             default: ;
         endcase
-        if (is_range) begin
-            if (c.b == '0 || range_end > {1'b1, 64'd0}) check = CODE_ERR_LEN;
-            else if (c.op == OP_PREFETCH) begin
-                if (c.c[63:32] != '0) check = CODE_ERR_RANGE;
-                else if (c.c[31:0] < t) check = CODE_ERR_STEP_ORDER;
+        if (head_range) begin
+            if (cmd.b == '0 || head_end > {1'b1, 64'd0}) head_check = CODE_ERR_LEN;
+            else if (cmd.op == OP_PREFETCH) begin
+                if (cmd.c[63:32] != '0) head_check = CODE_ERR_RANGE;
+                else if (cmd.c[31:0] < t) head_check = CODE_ERR_STEP_ORDER;
             end
         end
     end
+
+    always_ff @(posedge clk) begin
+        if (cmd_take) begin
+            c <= cmd;
+            operands <= head_check;
+            starts <= head_starts;
+            range_end <= head_end;
+            load_span <= head_span;
+            digest_end <= (head_rows < rows_used) ? head_rows : rows_used;
+            digest_some <= 17'(cmd.a[31:0] >> LANE_BITS) < head_rows && 17'(cmd.a[31:0] >> LANE_BITS) < rows_used;
+        end
+    end
+    assign load_start = c.b[31:0];
+    assign is_unload = (c.op == OP_UNLOAD || c.op == OP_UNLOAD_REQUEST);
+    assign is_lookup = (c.op == OP_LOOKUP || c.op == OP_TOUCH);
+    assign check = (c.op == OP_SET) ? set_code : operands;
 
     // ---- starting a pass -------------------------------------------------------------------------------------------------
     logic        start_now;      // from CHECK
     logic        resources;      // what this command must wait for before it may touch anything
     logic        one_row;
     logic [15:0] one_index;
-    logic [16:0] digest_end;
 
     assign resources = !is_unload || (dma_idle && map_ready);
-    assign start_now = (state == CHECK) && check == CODE_OK && resources
-                       && c.op != OP_LOAD && !is_lookup && c.op != OP_SET && c.op != OP_NOP;
-    assign digest_end = 17'((c.a[63:32] + 32'(LANES - 1)) >> LANE_BITS);
+    assign start_now = (state == CHECK) && starts && resources;
 
     always_comb begin
         one_row = 1'b0;
@@ -176,9 +194,11 @@ module kvcpu_engine
         end
         pass_first_row = one_row ? 17'(one_index >> LANE_BITS) : 17'd0;
         pass_end_row = one_row ? pass_first_row + 17'd1 : rows_used;
+        pass_some = one_row || rows_used != '0;
         if (state == CHECK && c.op == OP_DIGEST) begin
             pass_first_row = 17'(c.a[31:0] >> LANE_BITS);
-            pass_end_row = (digest_end < rows_used) ? digest_end : rows_used;
+            pass_end_row = digest_end;
+            pass_some = digest_some;
         end
     end
 
@@ -289,7 +309,6 @@ module kvcpu_engine
 
     always_ff @(posedge clk) begin
         if (state == IDLE) begin
-            if (cmd_take) c <= cmd;
             cycles <= 32'd1;
             code <= CODE_OK;
             matched <= '0;

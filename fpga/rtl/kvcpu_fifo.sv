@@ -23,23 +23,24 @@ module kvcpu_fifo #(
     end
 
     logic [WIDTH-1:0] mem [DEPTH];
-    logic [AW:0] head, tail;
+    logic [AW-1:0] head, tail;
 
-    assign level = tail - head;
     assign empty = (level == '0);
     assign full  = level[AW];
-    assign rdata = mem[head[AW-1:0]];
+    assign rdata = mem[head];
 
     always_ff @(posedge clk) begin
-        if (push && !full) mem[tail[AW-1:0]] <= wdata;
+        if (push && !full) mem[tail] <= wdata;
     end
     always_ff @(posedge clk) begin
         if (rst) begin
             head <= '0;
             tail <= '0;
+            level <= '0;
         end else begin
             if (push && !full) tail <= tail + 1'b1;
             if (pop && !empty) head <= head + 1'b1;
+            if ((push && !full) != (pop && !empty)) level <= (push && !full) ? level + 1'b1 : level - 1'b1;
         end
     end
 endmodule

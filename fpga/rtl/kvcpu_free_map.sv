@@ -1,7 +1,7 @@
 // kvcpu_free_map - which entries are in use, and the lowest index that is not (R11).
 //
 // One bit per entry in block RAM, 64 to a word, and one "full" flag per word in registers. The lowest word that is not full
-// is kept at hand, so `free_index` is ready again one cycle after `take`, or a few cycles later when a word fills up.
+// is kept at hand, so `free_index` is ready again two cycles after `take`, or a few cycles later when a word fills up.
 // UNLOAD frees entries only in a pass that visits every used row, so the map is not edited but written anew during that
 // pass (`rebuild_*`, ascending rows, `rebuild_end` behind the last); words behind the used rows count as empty without
 // being read, which is also why nothing needs clearing at reset.
@@ -29,7 +29,7 @@ module kvcpu_free_map #(
     localparam int unsigned ROWS_PER_WORD = 64 / LANES;
     localparam int unsigned PW = $clog2(ROWS_PER_WORD);
 
-    typedef enum logic [2:0] {HOLD, SCAN, SELECT, READ, LOAD, REBUILD, FLUSH} phase_e;
+    typedef enum logic [3:0] {HOLD, TAKEN, SCAN, SELECT, READ, LOAD, PICK, REBUILD, FLUSH} phase_e;
     phase_e phase;
 
     logic [WORDS-1:0] full;
@@ -59,10 +59,10 @@ module kvcpu_free_map #(
         for (int b = 31; b >= 0; b--) if (!group_bits[b]) word_pick = 5'(b);
     end
 
-    logic [5:0] bit_pick;
+    logic [5:0] bit_pick, lowest;   // `lowest` is late in the cycle, so `bits` are looked at before they are used
     always_comb begin
-        bit_pick = '0;
-        for (int b = 63; b >= 0; b--) if (!bits[b]) bit_pick = 6'(b);
+        lowest = '0;
+        for (int b = 63; b >= 0; b--) if (!bits[b]) lowest = 6'(b);
     end
 
     assign ready = (phase == HOLD);
@@ -119,10 +119,15 @@ module kvcpu_free_map #(
                     end else if (take) begin
                         bits <= taken;
                         written[current] <= 1'b1;
-                        if (taken == '1) begin
-                            full[current] <= 1'b1;
-                            phase <= SCAN;
-                        end
+                        phase <= TAKEN;
+                    end
+                end
+                TAKEN: begin
+                    bit_pick <= lowest;
+                    phase <= HOLD;
+                    if (bits == '1) begin
+                        full[current] <= 1'b1;
+                        phase <= SCAN;
                     end
                 end
                 SCAN: begin
@@ -138,6 +143,10 @@ module kvcpu_free_map #(
                 READ: phase <= LOAD;
                 LOAD: begin
                     bits <= written[current] ? ram_q : 64'd0;
+                    phase <= PICK;
+                end
+                PICK: begin
+                    bit_pick <= lowest;
                     phase <= HOLD;
                 end
                 REBUILD: begin

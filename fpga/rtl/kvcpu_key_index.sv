@@ -165,30 +165,47 @@ module kvcpu_key_index #(
         .b_rdata(mark_b)
     );
 
-    // ---- stage 3: compare all slots ----------------------------------------------------------------------------------------
-    logic [WAYS-1:0][SLOTS-1:0] match4, shared4, used4;
-    logic [IW-1:0]              index4, shared_index4;
-    logic                       mark_a4, mark_b4;
+    // ---- stage 3: compare all slots, a byte of the key at a time: the memories' data arrive late in the cycle ----------------
+    localparam int unsigned BYTES = (KW + 7) / 8;
+    logic [WAYS-1:0][SLOTS-1:0][BYTES-1:0] differ4, shared_differ4;
+    logic [WAYS-1:0][SLOTS-1:0]            used4, shared_used4;
+    logic [WAYS-1:0][SLOTS-1:0][IW-1:0]    indices4, shared_indices4;
+    logic                                  mark_a4, mark_b4;
+
+    function automatic logic [BYTES-1:0] byte_differs(input logic [KW-1:0] difference);
+        for (int unsigned b = 0; b < BYTES; b++) byte_differs[b] = |(difference >> (8 * b) & KW'(8'hFF));
+    endfunction
 
     always_ff @(posedge clk) begin
         if (s3.valid) begin : compare
-            automatic logic [IW-1:0] i, j;
-            i = '0;
-            j = '0;
             for (int w = 0; w < WAYS; w++) begin
                 for (int s = 0; s < SLOTS; s++) begin
-                    match4[w][s] <= a_q[w][s].used && a_q[w][s].key == s3.key;
-                    shared4[w][s] <= b_q[w][s].used && b_q[w][s].key == as_shared(s3.key);
+                    differ4[w][s] <= byte_differs(a_q[w][s].key ^ s3.key);
+                    shared_differ4[w][s] <= byte_differs(b_q[w][s].key ^ as_shared(s3.key));
                     used4[w][s] <= a_q[w][s].used;
-                    // Keys are unique, so at most one slot matches and OR is a multiplexer.
-                    if (a_q[w][s].used && a_q[w][s].key == s3.key) i = i | a_q[w][s].index;
-                    if (b_q[w][s].used && b_q[w][s].key == as_shared(s3.key)) j = j | b_q[w][s].index;
+                    shared_used4[w][s] <= b_q[w][s].used;
+                    indices4[w][s] <= a_q[w][s].index;
+                    shared_indices4[w][s] <= b_q[w][s].index;
                 end
             end
-            index4 <= i;
-            shared_index4 <= j;
             mark_a4 <= mark_a;
             mark_b4 <= mark_b;
+        end
+    end
+
+    // Keys are unique, so at most one slot matches and OR is a multiplexer.
+    logic [WAYS-1:0][SLOTS-1:0] match4, shared4;
+    logic [IW-1:0]              index4, shared_index4;
+    always_comb begin
+        index4 = '0;
+        shared_index4 = '0;
+        for (int w = 0; w < WAYS; w++) begin
+            for (int s = 0; s < SLOTS; s++) begin
+                match4[w][s] = used4[w][s] && differ4[w][s] == '0;
+                shared4[w][s] = shared_used4[w][s] && shared_differ4[w][s] == '0;
+                index4 = index4 | (match4[w][s] ? indices4[w][s] : '0);
+                shared_index4 = shared_index4 | (shared4[w][s] ? shared_indices4[w][s] : '0);
+            end
         end
     end
 

@@ -46,39 +46,35 @@ module kvcpu_lane
         logic         write;
     } entry_t;
 
-    // ---- stage 1: match, distance to the access step -------------------------------------------------------------------
-    entry_t             e1;
-    logic signed [32:0] age1;  // t - access_step
+    // ---- stage 1: comparisons, distance to the access step --------------------------------------------------------------
+    // The memories' data arrive late in the cycle, so the comparisons are only put together in the next.
+    entry_t             e1;    // match: if the comparisons say so; write: whatever they say
+    logic signed [32:0] age1;  // t - access_step (of a PREFETCH: to its target; nobody asks where it does not match)
+    logic               low1, high1, block1, request1, id1, index1;
 
     always_ff @(posedge clk) begin
-        if (advance && stage[0]) begin : match_stage
-            automatic logic same_block;
-            automatic logic hit;
+        if (advance && stage[0]) begin : compare_stage
             automatic logic [31:0] accessed;
-            same_block = (key.span[31:TOKEN_BITS] == pass.key[31:TOKEN_BITS]) && (key.id[31:16] == pass.key[63:48]);
-            case (pass.match)
-                MATCH_ALL:     hit = 1'b1;
-                MATCH_VA:      hit = (va >= pass.va_low) && ({1'b0, va} < pass.va_end);
-                MATCH_REQUEST: hit = (key.id[15:0] == pass.request);
-                MATCH_LANE:    hit = (pass.lane == 4'(LANE));
-                MATCH_KEY:     hit = same_block && (key.id[15:0] == pass.key[47:32]);
-                MATCH_INDEX:   hit = (index >= pass.first) && (index < pass.last);
-                default:       hit = 1'b0;
-            endcase
+            low1 <= (va >= pass.va_low);
+            high1 <= ({1'b0, va} < pass.va_end);
+            block1 <= (key.span[31:TOKEN_BITS] == pass.key[31:TOKEN_BITS]) && (key.id[31:16] == pass.key[63:48]);
+            request1 <= (key.id[15:0] == pass.request);
+            id1 <= (key.id[15:0] == pass.key[47:32]);
+            index1 <= (index >= pass.first) && (index < pass.last);
             accessed = (pass.op == OP_TOUCH || pass.op == OP_HOT || pass.op == OP_LOAD) ? pass.t
-                     : (pass.op == OP_PREFETCH && hit) ? pass.target : state.access_step;
+                     : (pass.op == OP_PREFETCH) ? pass.target : state.access_step;
             age1 <= $signed({1'b0, pass.t}) - $signed({1'b0, accessed});
             e1.key <= key;
             e1.res <= res;
             e1.state <= state;
-            e1.match <= hit && state.valid;
-            e1.match_shared <= same_block && (key.id[15:0] == 16'd0) && state.valid;
-            e1.write <= hit && state.valid && pass.op != OP_DIGEST && pass.match != MATCH_KEY;
+            e1.match <= state.valid;
+            e1.match_shared <= (key.id[15:0] == 16'd0) && state.valid;
+            e1.write <= 1'b0;
             if (pass.op == OP_LOAD) begin
-                e1.match <= hit;
+                e1.match <= 1'b1;
                 e1.match_shared <= 1'b0;
-                e1.write <= hit || pass.fresh_row;
-                if (hit) begin
+                e1.write <= pass.fresh_row;
+                if (pass.lane == 4'(LANE)) begin
                     e1.key <= pass.load_key;
                     e1.res <= '{tier: pass.load_tier, dirty: 1'b1, inflight: 1'b0};
                     e1.state <= '0;
@@ -91,19 +87,35 @@ module kvcpu_lane
         end
     end
 
-    // ---- stage 2: S, and the fields that feed the score ----------------------------------------------------------------
+    // ---- stage 2: match, S, and the fields that feed the score ---------------------------------------------------------
     entry_t     e2;
     logic [7:0] s2;
+    logic       match1;
+
+    always_comb begin
+        case (pass.match)
+            MATCH_ALL:     match1 = e1.match;
+            MATCH_VA:      match1 = e1.match && low1 && high1;
+            MATCH_REQUEST: match1 = e1.match && request1;
+            MATCH_LANE:    match1 = e1.match && (pass.lane == 4'(LANE));
+            MATCH_KEY:     match1 = e1.match && block1 && id1;
+            MATCH_INDEX:   match1 = e1.match && index1;
+            default:       match1 = 1'b0;
+        endcase
+    end
 
     always_ff @(posedge clk) begin
         if (advance && stage[1]) begin : distance_stage
-            automatic logic [32:0] distance;
-            automatic logic        outside;
-            distance = age1[32] ? -age1 : age1;
-            outside = (distance[32:8] != '0) || (distance[7:0] > set.window);
-            s2 <= outside ? 8'd0 : set.window - distance[7:0];
+            automatic logic [7:0] distance;  // |age1|, where it is below 256
+            automatic logic       outside;
+            distance = age1[32] ? -age1[7:0] : age1[7:0];
+            outside = (age1[32] ? (age1[31:8] != '1 || age1[7:0] == '0) : (age1[31:8] != '0)) || (distance > set.window);
+            s2 <= outside ? 8'd0 : set.window - distance;
             e2 <= e1;
-            if (e1.match) begin
+            e2.match <= match1;
+            e2.match_shared <= e1.match_shared && block1;
+            e2.write <= e1.write || (match1 && pass.op != OP_DIGEST && pass.match != MATCH_KEY);
+            if (match1) begin
                 case (pass.op)
                     OP_STEP: begin
                         if (e1.state.r != 8'd0) e2.state.r <= e1.state.r - 8'd1;

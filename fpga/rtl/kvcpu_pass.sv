@@ -25,6 +25,7 @@ module kvcpu_pass
     input  wire logic                     start,
     input  wire logic [16:0]              start_row, // rows [start_row, end_row), with `start`
     input  wire logic [16:0]              end_row,
+    input  wire logic                     start_some, // start_row < end_row
     input  wire pass_t                    pass,      // from the cycle behind `start` to `done`
     input  wire settings_t                set,
     output logic                          done,      // pulse: everything written, nothing pending
@@ -86,14 +87,12 @@ module kvcpu_pass
     logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
     logic [5:0][RW-1:0] stage_row;
     logic        issue;
-    logic [16:0] issue_row;
     logic        more;
 
-    assign issue_row = start ? start_row : next_row;
-    assign more = (issue_row < (start ? end_row : stop_row));
+    assign more = start ? start_some : (next_row < stop_row);
     assign issue = (start || active) && more && advance;
-    assign row_read = issue;
-    assign row = RW'(issue_row);
+    assign row_read = (start || active) && advance;  // one row more than it takes: nobody looks at what comes behind the last
+    assign row = start ? RW'(start_row) : RW'(next_row);
     assign row_valid = stage[0] && advance;
     assign row_index = stage_row[0];
 
@@ -104,7 +103,7 @@ module kvcpu_pass
             stop_row <= '0;
         end else if (start) begin
             active <= 1'b1;
-            next_row <= issue ? start_row + 17'd1 : start_row;
+            next_row <= steal ? start_row : start_row + 17'd1;  // nothing else can hold a row back now
             stop_row <= end_row;
         end else if (done) begin
             active <= 1'b0;
@@ -227,15 +226,15 @@ module kvcpu_pass
     endfunction
 
     logic [LANES-1:0] freed_t1;
-    logic [16:0]      t1_next;
+    logic signed [6:0] t1_more;  // T1 places taken in this cycle, less those given back
 
     always_comb begin
         for (int l = 0; l < LANES; l++) freed_t1[l] = l_freed[l] && l_res[l].tier == 2'd1;
-        t1_next = t1_used;
-        if (trigger_valid) t1_next = trigger_channel ? t1_next + 17'd1 : t1_next - 17'd1;
-        if (first_cycle) t1_next = t1_next - 17'(ones(freed_t1));
-        if (first_cycle && pass.op == OP_LOAD && pass.load_tier == 2'd1) t1_next = t1_next + 17'd1;
-        if (completion_valid && completion.error) t1_next = completion.channel ? t1_next - 17'd1 : t1_next + 17'd1;
+        t1_more = 7'd0;
+        if (trigger_valid) t1_more = trigger_channel ? 7'd1 : -7'd1;
+        if (first_cycle) t1_more = t1_more - 7'(ones(freed_t1));
+        if (first_cycle && pass.op == OP_LOAD && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
+        if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
 
     always_comb begin
@@ -275,7 +274,7 @@ module kvcpu_pass
             t1_used <= '0;
             rows_used <= '0;
         end else begin
-            t1_used <= t1_next;
+            t1_used <= t1_used + 17'(t1_more);
             if (first_cycle && pass.op == OP_LOAD && 17'(stage_row[5]) >= rows_used) rows_used <= 17'(stage_row[5]) + 17'd1;
             if (done && unloading) rows_used <= last_used;
         end

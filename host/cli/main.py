@@ -15,7 +15,7 @@ import click
 
 from ..errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..targets import ENTRIES, LANES, parse
-from . import batch, blocks, board, bringup, inspect, registers, settings
+from . import batch, blocks, board, bringup, follow, inspect, program, registers, settings, top
 from .app import App, note
 from .values import Number
 
@@ -131,7 +131,7 @@ def _board(name: str | None):
     return find(name)
 
 
-for module in (blocks, settings, inspect, batch, registers, board, bringup):
+for module in (blocks, settings, inspect, top, batch, registers, board, program, bringup, follow):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -2994,16 +2994,7 @@ module kvcpu_regs (
     assign readback_external_rd_ack = readback_external_rd_ack_c;
 
     logic [15:0] rd_mux_addr;
-    logic [15:0] pending_rd_addr;
-    // Hold read mux address to guarantee it is stable throughout any external accesses
-    always_ff @(posedge clk) begin
-        if(rst) begin
-            pending_rd_addr <= '0;
-        end else begin
-            if(decoded_req) pending_rd_addr <= decoded_addr;
-        end
-    end
-    assign rd_mux_addr = decoded_req ? decoded_addr : pending_rd_addr;
+    assign rd_mux_addr = decoded_addr;
 
     logic readback_err;
     logic readback_done;
@@ -3011,42 +3002,42 @@ module kvcpu_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
-        if (decoded_req) begin
-        if(rd_mux_addr == 16'h0) begin
+        if (decoded_req) case (rd_mux_addr)
+        16'h0: begin
             readback_data_var[31:0] = field_storage__STEP_FAST__value__value;
         end
-        if(rd_mux_addr == 16'h8) begin
+        16'h8: begin
             readback_data_var[31:0] = field_storage__WINDOW__value__value;
         end
-        if(rd_mux_addr == 16'h20) begin
+        16'h20: begin
             readback_data_var[31:0] = field_storage__RTBD_SHARE__value__value;
         end
-        if(rd_mux_addr == 16'h24) begin
+        16'h24: begin
             readback_data_var[31:0] = field_storage__RTBD_RELEASE__value__value;
         end
-        if(rd_mux_addr == 16'h30) begin
+        16'h30: begin
             readback_data_var[31:0] = field_storage__CONTEND_POLICY__value__value;
         end
-        if(rd_mux_addr == 16'h40) begin
+        16'h40: begin
             readback_data_var[31:0] = 32'h4b564350;
         end
-        if(rd_mux_addr == 16'h44) begin
+        16'h44: begin
             readback_data_var[15:0] = 16'h1;
             readback_data_var[31:16] = 16'h1;
         end
-        if(rd_mux_addr == 16'h48) begin
+        16'h48: begin
             readback_data_var[31:0] = hwif_in.BUILD_ID.value.next[31:0];
         end
-        if(rd_mux_addr == 16'h4c) begin
+        16'h4c: begin
             readback_data_var = rbuf_storage__BUILD_ID__data[63:32];
         end
-        if(rd_mux_addr == 16'h50) begin
+        16'h50: begin
             readback_data_var[31:0] = hwif_in.REGMAP_HASH.value.next;
         end
-        if(rd_mux_addr == 16'h54) begin
+        16'h54: begin
             readback_data_var[31:0] = field_storage__SCRATCH__value__value;
         end
-        if(rd_mux_addr == 16'h58) begin
+        16'h58: begin
             readback_data_var[0] = hwif_in.STATUS.busy.next;
             readback_data_var[1] = hwif_in.STATUS.dma_busy.next;
             readback_data_var[2] = hwif_in.STATUS.resetting.next;
@@ -3056,282 +3047,282 @@ module kvcpu_regs (
             readback_data_var[6] = hwif_in.STATUS.completion_ready.next;
             readback_data_var[12:8] = hwif_in.STATUS.fifo_level.next;
         end
-        if(rd_mux_addr == 16'h5c) begin
+        16'h5c: begin
             readback_data_var[0] = field_storage__CTRL__soft_reset__value;
             readback_data_var[1] = field_storage__CTRL__clear_counters__value;
             readback_data_var[2] = field_storage__CTRL__strict__value;
         end
-        if(rd_mux_addr == 16'h60) begin
+        16'h60: begin
             readback_data_var[0] = field_storage__ERROR__bus__value;
             readback_data_var[1] = field_storage__ERROR__dma__value;
             readback_data_var[11:8] = hwif_in.ERROR.code.next;
         end
-        if(rd_mux_addr == 16'h64) begin
+        16'h64: begin
             readback_data_var[31:0] = hwif_in.ERROR_OFFSET.value.next;
         end
-        if(rd_mux_addr == 16'h68) begin
+        16'h68: begin
             readback_data_var[0] = field_storage__IRQ_ENABLE__result__value;
             readback_data_var[1] = field_storage__IRQ_ENABLE__completion__value;
             readback_data_var[2] = field_storage__IRQ_ENABLE__error__value;
         end
-        if(rd_mux_addr == 16'h80) begin
+        16'h80: begin
             readback_data_var[31:0] = hwif_in.CAP_ENTRIES.value.next;
         end
-        if(rd_mux_addr == 16'h84) begin
+        16'h84: begin
             readback_data_var[31:0] = hwif_in.CAP_LANES.value.next;
         end
-        if(rd_mux_addr == 16'h88) begin
+        16'h88: begin
             readback_data_var[31:0] = hwif_in.CAP_BLOCK_TOKENS.value.next;
         end
-        if(rd_mux_addr == 16'h8c) begin
+        16'h8c: begin
             readback_data_var[31:0] = hwif_in.CAP_HEAD_DIM.value.next;
         end
-        if(rd_mux_addr == 16'h90) begin
+        16'h90: begin
             readback_data_var[31:0] = hwif_in.CAP_BLOCK_BYTES.value.next;
         end
-        if(rd_mux_addr == 16'h94) begin
+        16'h94: begin
             readback_data_var[31:0] = hwif_in.CAP_DATA_BITS.value.next;
         end
-        if(rd_mux_addr == 16'h98) begin
+        16'h98: begin
             readback_data_var[31:0] = hwif_in.CAP_LOOKUP_PORTS.value.next;
         end
-        if(rd_mux_addr == 16'h9c) begin
+        16'h9c: begin
             readback_data_var[31:0] = hwif_in.CAP_FIFO_DEPTH.value.next;
         end
-        if(rd_mux_addr == 16'h100) begin
+        16'h100: begin
             readback_data_var[31:0] = field_storage__STEP_ADVANCE__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h104) begin
+        16'h104: begin
             readback_data_var = rbuf_storage__STEP_ADVANCE__data[63:32];
         end
-        if(rd_mux_addr == 16'h120) begin
+        16'h120: begin
             readback_data_var[31:0] = hwif_in.RTBD_HIT_COUNT.value.next[31:0];
         end
-        if(rd_mux_addr == 16'h124) begin
+        16'h124: begin
             readback_data_var = rbuf_storage__RTBD_HIT_COUNT__data[63:32];
         end
-        if(rd_mux_addr == 16'h128) begin
+        16'h128: begin
             readback_data_var[31:0] = hwif_in.RTBD_MISS_COUNT.value.next[31:0];
         end
-        if(rd_mux_addr == 16'h12c) begin
+        16'h12c: begin
             readback_data_var = rbuf_storage__RTBD_MISS_COUNT__data[63:32];
         end
-        if(rd_mux_addr == 16'h200) begin
+        16'h200: begin
             readback_data_var[31:0] = field_storage__BOOST_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h204) begin
+        16'h204: begin
             readback_data_var = rbuf_storage__BOOST_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h208) begin
+        16'h208: begin
             readback_data_var[31:0] = field_storage__BOOST_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h20c) begin
+        16'h20c: begin
             readback_data_var = rbuf_storage__BOOST_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h210) begin
+        16'h210: begin
             readback_data_var[31:0] = field_storage__IMEVICT_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h214) begin
+        16'h214: begin
             readback_data_var = rbuf_storage__IMEVICT_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h218) begin
+        16'h218: begin
             readback_data_var[31:0] = field_storage__IMEVICT_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h21c) begin
+        16'h21c: begin
             readback_data_var = rbuf_storage__IMEVICT_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h300) begin
+        16'h300: begin
             readback_data_var[31:0] = field_storage__PREFETCH_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h304) begin
+        16'h304: begin
             readback_data_var = rbuf_storage__PREFETCH_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h308) begin
+        16'h308: begin
             readback_data_var[31:0] = field_storage__PREFETCH_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h30c) begin
+        16'h30c: begin
             readback_data_var = rbuf_storage__PREFETCH_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h310) begin
+        16'h310: begin
             readback_data_var[31:0] = field_storage__PREFETCH_STEP__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h314) begin
+        16'h314: begin
             readback_data_var = rbuf_storage__PREFETCH_STEP__data[63:32];
         end
-        if(rd_mux_addr == 16'h400) begin
+        16'h400: begin
             readback_data_var[31:0] = field_storage__SHARE_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h404) begin
+        16'h404: begin
             readback_data_var = rbuf_storage__SHARE_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h408) begin
+        16'h408: begin
             readback_data_var[31:0] = field_storage__SHARE_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h40c) begin
+        16'h40c: begin
             readback_data_var = rbuf_storage__SHARE_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h410) begin
+        16'h410: begin
             readback_data_var[31:0] = field_storage__RELEASE_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h414) begin
+        16'h414: begin
             readback_data_var = rbuf_storage__RELEASE_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h418) begin
+        16'h418: begin
             readback_data_var[31:0] = field_storage__RELEASE_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h41c) begin
+        16'h41c: begin
             readback_data_var = rbuf_storage__RELEASE_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h420) begin
+        16'h420: begin
             readback_data_var[31:0] = field_storage__UNLOAD_ADDR__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h424) begin
+        16'h424: begin
             readback_data_var = rbuf_storage__UNLOAD_ADDR__data[63:32];
         end
-        if(rd_mux_addr == 16'h428) begin
+        16'h428: begin
             readback_data_var[31:0] = field_storage__UNLOAD_LEN__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h42c) begin
+        16'h42c: begin
             readback_data_var = rbuf_storage__UNLOAD_LEN__data[63:32];
         end
-        if(rd_mux_addr == 16'h430) begin
+        16'h430: begin
             readback_data_var[31:0] = field_storage__UNLOAD_ID__value__value;
         end
-        if(rd_mux_addr == 16'h500) begin
+        16'h500: begin
             readback_data_var[31:0] = field_storage__WEIGHT_R__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h504) begin
+        16'h504: begin
             readback_data_var = rbuf_storage__WEIGHT_R__data[63:32];
         end
-        if(rd_mux_addr == 16'h508) begin
+        16'h508: begin
             readback_data_var[31:0] = field_storage__WEIGHT_F__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h50c) begin
+        16'h50c: begin
             readback_data_var = rbuf_storage__WEIGHT_F__data[63:32];
         end
-        if(rd_mux_addr == 16'h510) begin
+        16'h510: begin
             readback_data_var[31:0] = field_storage__WEIGHT_S__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h514) begin
+        16'h514: begin
             readback_data_var = rbuf_storage__WEIGHT_S__data[63:32];
         end
-        if(rd_mux_addr == 16'h518) begin
+        16'h518: begin
             readback_data_var[31:0] = field_storage__WEIGHT_D__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h51c) begin
+        16'h51c: begin
             readback_data_var = rbuf_storage__WEIGHT_D__data[63:32];
         end
-        if(rd_mux_addr == 16'h520) begin
+        16'h520: begin
             readback_data_var[31:0] = field_storage__EVICT_THRESH__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h524) begin
+        16'h524: begin
             readback_data_var = rbuf_storage__EVICT_THRESH__data[63:32];
         end
-        if(rd_mux_addr == 16'h528) begin
+        16'h528: begin
             readback_data_var[31:0] = field_storage__PREFETCH_THRESH__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h52c) begin
+        16'h52c: begin
             readback_data_var = rbuf_storage__PREFETCH_THRESH__data[63:32];
         end
-        if(rd_mux_addr == 16'h530) begin
+        16'h530: begin
             readback_data_var[31:0] = field_storage__T1_CAPACITY__value__value;
         end
-        if(rd_mux_addr == 16'h534) begin
+        16'h534: begin
             readback_data_var[31:0] = field_storage__EVICT_TIER__value__value;
         end
-        if(rd_mux_addr == 16'h600) begin
+        16'h600: begin
             readback_data_var[15:0] = field_storage__LOAD_ID__request_id__value;
             readback_data_var[23:16] = field_storage__LOAD_ID__head__value;
             readback_data_var[31:24] = field_storage__LOAD_ID__layer__value;
         end
-        if(rd_mux_addr == 16'h604) begin
+        16'h604: begin
             readback_data_var[31:0] = field_storage__LOAD_TOKEN_START__value__value;
         end
-        if(rd_mux_addr == 16'h608) begin
+        16'h608: begin
             readback_data_var[31:0] = field_storage__LOAD_VA__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h60c) begin
+        16'h60c: begin
             readback_data_var = rbuf_storage__LOAD_VA__data[63:32];
         end
-        if(rd_mux_addr == 16'h610) begin
+        16'h610: begin
             readback_data_var[31:0] = field_storage__LOAD_TOKEN_END__value__value;
         end
-        if(rd_mux_addr == 16'h614) begin
+        16'h614: begin
             readback_data_var[31:0] = field_storage__LOAD_TIER__value__value;
         end
-        if(rd_mux_addr == 16'h620) begin
+        16'h620: begin
             readback_data_var[15:0] = field_storage__LOOKUP_ID__request_id__value;
             readback_data_var[23:16] = field_storage__LOOKUP_ID__head__value;
             readback_data_var[31:24] = field_storage__LOOKUP_ID__layer__value;
         end
-        if(rd_mux_addr == 16'h624) begin
+        16'h624: begin
             readback_data_var[31:0] = field_storage__LOOKUP_POS__value__value;
         end
-        if(rd_mux_addr == 16'h628) begin
+        16'h628: begin
             readback_data_var[31:0] = field_storage__TOUCH_POS__value__value;
         end
-        if(rd_mux_addr == 16'h640) begin
+        16'h640: begin
             readback_data_var[31:0] = field_storage__DIGEST_FIRST__value__value;
         end
-        if(rd_mux_addr == 16'h644) begin
+        16'h644: begin
             readback_data_var[31:0] = field_storage__DIGEST_END__value__value;
         end
-        if(rd_mux_addr == 16'h648) begin
+        16'h648: begin
             readback_data_var[31:0] = hwif_in.DIGEST.value.next[31:0];
         end
-        if(rd_mux_addr == 16'h64c) begin
+        16'h64c: begin
             readback_data_var = rbuf_storage__DIGEST__data[63:32];
         end
-        if(rd_mux_addr == 16'h660) begin
+        16'h660: begin
             readback_data_var[7:0] = hwif_in.RESULT_STATUS.code.next;
             readback_data_var[11:8] = hwif_in.RESULT_STATUS.opcode.next;
             readback_data_var[16] = hwif_in.RESULT_STATUS.has_index.next;
             readback_data_var[18:17] = hwif_in.RESULT_STATUS.tier.next;
             readback_data_var[31] = hwif_in.RESULT_STATUS.valid.next;
         end
-        if(rd_mux_addr == 16'h664) begin
+        16'h664: begin
             readback_data_var[31:0] = hwif_in.RESULT_MATCHED.value.next;
         end
-        if(rd_mux_addr == 16'h668) begin
+        16'h668: begin
             readback_data_var[31:0] = hwif_in.RESULT_PHYS.value.next[31:0];
         end
-        if(rd_mux_addr == 16'h66c) begin
+        16'h66c: begin
             readback_data_var = rbuf_storage__RESULT_PHYS__data[63:32];
         end
-        if(rd_mux_addr == 16'h670) begin
+        16'h670: begin
             readback_data_var[31:0] = hwif_in.RESULT_INDEX.value.next;
         end
-        if(rd_mux_addr == 16'h674) begin
+        16'h674: begin
             readback_data_var[31:0] = hwif_in.RESULT_CYCLES.value.next;
         end
-        if((rd_mux_addr >= 16'h800) && (rd_mux_addr <= 16'h800 + 16'h107)) begin
+        default: if((rd_mux_addr >= 16'h800) && (rd_mux_addr <= 16'h800 + 16'h107)) begin
             readback_data_var = hwif_in.TELEMETRY.rd_data;
         end
-        if(rd_mux_addr == 16'h1000) begin
+        16'h1000: begin
             readback_data_var[31:0] = field_storage__TIER_BASE0__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h1004) begin
+        16'h1004: begin
             readback_data_var = rbuf_storage__TIER_BASE0__data[63:32];
         end
-        if(rd_mux_addr == 16'h1008) begin
+        16'h1008: begin
             readback_data_var[31:0] = field_storage__TIER_BASE1__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h100c) begin
+        16'h100c: begin
             readback_data_var = rbuf_storage__TIER_BASE1__data[63:32];
         end
-        if(rd_mux_addr == 16'h1010) begin
+        16'h1010: begin
             readback_data_var[31:0] = field_storage__TIER_BASE2__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h1014) begin
+        16'h1014: begin
             readback_data_var = rbuf_storage__TIER_BASE2__data[63:32];
         end
-        if(rd_mux_addr == 16'h1018) begin
+        16'h1018: begin
             readback_data_var[31:0] = field_storage__TIER_BASE3__value__value[31:0];
         end
-        if(rd_mux_addr == 16'h101c) begin
+        16'h101c: begin
             readback_data_var = rbuf_storage__TIER_BASE3__data[63:32];
         end
-        if(rd_mux_addr == 16'h1020) begin
+        16'h1020: begin
             readback_data_var[15:0] = hwif_in.COMPLETION.index.next;
             readback_data_var[16:16] = hwif_in.COMPLETION.channel.next;
             readback_data_var[18:17] = hwif_in.COMPLETION.from_tier.next;
@@ -3339,13 +3330,13 @@ module kvcpu_regs (
             readback_data_var[21:21] = hwif_in.COMPLETION.error.next;
             readback_data_var[31:31] = hwif_in.COMPLETION.valid.next;
         end
-        if(rd_mux_addr == 16'h1024) begin
+        16'h1024: begin
             readback_data_var = rbuf_storage__COMPLETION__data[63:32];
         end
-        if(rd_mux_addr == 16'h1028) begin
+        16'h1028: begin
             readback_data_var[31:0] = hwif_in.COMPLETION_LEVEL.value.next;
         end
-        end
+        endcase
         readback_data = readback_data_var;
         readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;
         readback_err = decoded_err;
