@@ -181,3 +181,16 @@ class Result:
     tier: int | None = None
     phys_addr: int | None = None
     cycles: int = field(default=0, compare=False)
+
+
+MEANING = {
+    "ERR_LEN": "the length is 0, or the range ends past 2^64",
+    "ERR_NOT_FOUND": "there is no such block",
+    "ERR_EXISTS": "a block with this key is already loaded",
+    "ERR_FULL": "all entries are in use",
+    "ERR_RANGE": "a value is out of range",
+    "ERR_STEP_ORDER": "steps cannot go back",
+    "ERR_NOT_RESIDENT": "the block is not in tier 1",
+    "ERR_NOT_EMPTY": "only while the directory is empty",
+}
+"""What each code of a refused command says (contract R10)."""

@@ -5,6 +5,11 @@ Every message says what is wrong; `remedy` says what to do about it and is print
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .commands import Result
+
 
 class KvfpgaError(Exception):
     """Root of everything that kvfpga raises on purpose."""
@@ -24,13 +29,15 @@ class UsageError(KvfpgaError):
 
 
 class DeviceRefused(KvfpgaError):
-    """The device answered a command with an ERR_ code (contract R10); `code` is its name."""
+    """The device answered a command with an ERR_ code (contract R10); `code` is its name, `result` the command's whole answer
+    (None where it was no command of `commands.Command`)."""
 
     exit_code = 1
 
-    def __init__(self, code: str, message: str, remedy: str | None = None):
+    def __init__(self, code: str, message: str, remedy: str | None = None, result: Result | None = None):
         super().__init__(message, remedy)
         self.code = code
+        self.result = result
 
 
 class TargetError(KvfpgaError):
@@ -67,6 +74,10 @@ class IdleTimeout(TargetError):
 
 class SessionError(TargetError):
     """The saved state between commands cannot be used: damaged, locked too long, or made by another build."""
+
+
+class SessionBusy(SessionError):
+    """Another process uses the session, and went on using it for as long as this one waited."""
 
 
 class DifferenceError(KvfpgaError):

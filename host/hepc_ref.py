@@ -135,6 +135,10 @@ class ReferenceModel:
     def memory_write(self, addr: int, data: bytes) -> None:
         self._memory.write(addr, data)
 
+    def overlapping(self, addr: int, length: int) -> np.ndarray:
+        """uint64: va of each block that the range [addr, addr+length) matches, in index order."""
+        return self._directory.va[self._directory.in_range(addr, length)]
+
     def free_indices(self, count: int) -> list[int]:
         """The lowest `count` entries that are not valid (fewer where there are no more): where LOADs will land (R11)."""
         return self._directory.free(count)

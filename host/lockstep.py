@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import script
+from .api import Api
 from .commands import Command, Load, Result
 from .device import BURST_ENTRIES, Device, decode_entries
 from .errors import BusError, TargetError, UsageError
@@ -50,7 +51,7 @@ class Verified(NamedTuple):
     block_bytes: int
 
 
-class Lockstep:
+class Lockstep(Api):
     """`check` False: the model follows, nothing is compared. `blocks` False: moved bytes are not read back.
     `blackbox` keeps what a failure folder needs (None: a difference is raised and nothing written)."""
 
@@ -272,6 +273,10 @@ class Lockstep:
         """All fields and va of one entry of the device; all zero where it is not valid."""
         raw, vas = self.device.read_entries(index, index + 1)
         return {name: int(column[0]) for name, column in decode_entries(raw).items()} | {"va": int(vas[0])}
+
+    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """(uint32[hi-lo, 8], uint64[hi-lo]): the device's entries and vas as BAR2 shows them."""
+        return self.device.read_entries(lo, hi)
 
     def memory_read(self, addr: int, size: int) -> bytes:
         """Bytes of the device's memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .api import Api
 from .commands import Command, Result, Set
 from .device import writes
 from .errors import BusError, DeviceRefused, UsageError
@@ -15,10 +16,12 @@ from .lockstep import Verified
 from .regmap import REGISTERS, TELEMETRY
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .hepc_ref import ReferenceModel
 
 
-class Reference:
+class Reference(Api):
     """`operands` are the registers that only hold operands, so that `reg write BOOST_ADDR` works here as well."""
 
     checked = check = False
@@ -59,6 +62,9 @@ class Reference:
 
     def entry(self, index: int) -> dict[str, int]:
         return self.model.entry(index)
+
+    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.model.read_entries(lo, hi)
 
     def memory_read(self, addr: int, size: int) -> bytes:
         return self.model.memory_read(addr, size)

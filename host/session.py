@@ -28,7 +28,7 @@ from pathlib import Path
 
 from . import presets
 from .commands import Set
-from .errors import SessionError
+from .errors import SessionBusy, SessionError
 from .history import History, trace
 from .lockstep import Lockstep
 from .reference import Reference
@@ -87,6 +87,7 @@ class Session:
         self.target = target
         self.say = say
         self.commands_before = 0
+        self.lock_timeout = LOCK_TIMEOUT
         self._lock = self._device = self._history = None
         self.is_new = True
 
@@ -101,15 +102,16 @@ class Session:
             raise SessionError(
                 f"cannot use the session folder: {error}", "choose another one with --session DIR"
             ) from error
-        deadline, told = time.monotonic() + LOCK_TIMEOUT, False
+        deadline, told = time.monotonic() + self.lock_timeout, False
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return self
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise SessionError(
-                        f"another kvfpga has used the session {self.folder} for {LOCK_TIMEOUT:.0f} s",
+                    self._lock.close()
+                    raise SessionBusy(
+                        f"another kvfpga has used the session {self.folder} for {self.lock_timeout:.0f} s",
                         "wait for it, or use another session with --session DIR",
                     ) from None
                 if not told:

@@ -1,10 +1,10 @@
 """Which device the commands go to: `--target sim|model|uart:PORT[@BAUD]|xdma:DIR|unix:…|tcp://…` (contract section 8), and
 `--board NAME` (boards.py).
 
-`sim` is the Verilated RTL in this process, `model` the reference model alone; `uart` and `xdma` are boards: their state outlives
-kvfpga, and their design is what somebody built, so connecting compares its BUILD_ID and sizes with what this kvfpga's RTL and the
-board file say. The other kinds are known by name, and say that they are not supported yet; nothing ever falls back to
-another target quietly.
+`sim` is the Verilated RTL in this process, `model` the reference model alone; `uart` and `xdma` are boards, `unix` and `tcp` are
+devices that another process shares (`kvfpga serve`). The state of those four outlives this process, and their design is what
+somebody built, so connecting compares its BUILD_ID and sizes with what this kvfpga's RTL and the board file say. Nothing ever
+falls back to another target quietly.
 
 `KVFPGA_RTL` names another fpga/ folder to simulate, or that a board was built from (a mutated copy, say); its state never
 mixes with the original's, because a build is known by the hash of its sources.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 ENTRIES, LANES = 65536, 8
 BAUD = 3_000_000
 """Where a uart target names no rate: the fastest that the usual USB bridges and the bring-up build have."""
-BOARD_KINDS = ("uart", "xdma")
-LATER = ("unix:", "tcp://")
+BOARD_KINDS = ("uart", "xdma", "unix", "tcp")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ class Target:
             return PcieMmio(
                 self.address, bar_offsets=b.bar_offsets, memory_offset=b.memory_offset, bar_bytes=b.bar_bytes
             )
+        if self.kind in ("unix", "tcp"):
+            from .remote import RemoteMmio
+
+            return RemoteMmio(self.text, say=lambda text: print(f"kvfpga: {text}", file=sys.stderr))
         from .verilator_sim import VerilatorSim
 
         p = self.parameters
@@ -180,22 +184,20 @@ class Target:
 
 
 def parse(text: str | None, entries: int | None = None, lanes: int | None = None, board: Board | None = None) -> Target:
-    """The target that `--target TEXT` means; None is the board's own, or sim. UsageError where it means none, TargetError where
-    none is supported."""
+    """The target that `--target TEXT` means; None is the board's own, or sim. UsageError where it means none."""
     if text is None:
         text = board.target if board else "sim"
     kind, _, address = text.partition(":")
     if text in ("sim", "model"):
         return Target(text, entries, lanes, board=board)
+    if kind == "tcp":
+        from .remote_protocol import host_and_port
+
+        host_and_port(text)
     if kind in BOARD_KINDS and address:
         if kind == "uart" and not re.fullmatch(r"[^@]+(@[1-9][0-9]{2,7})?", address):
             raise UsageError(f"--target {text}: the baud rate is not one", "uart:PORT@BAUD, such as uart:/dev/ttyUSB0@3000000")
         return Target(kind, entries, lanes, address, board)
-    if text.startswith(LATER) and not text.endswith((":", "/")):
-        raise TargetError(
-            f"--target {text}: a remote device is not supported by this version",
-            "use --target sim (the Verilated RTL), model, uart:PORT or xdma:DIR",
-        )
     raise UsageError(
         f"--target {text}: no such target", "sim, model, uart:PORT[@BAUD], xdma:DIR, unix:PATH, tcp://HOST:PORT"
     )

@@ -204,11 +204,25 @@ def test_wrong_options_exit_2(tmp_path, options):
     assert kv("step", 1, code=2) == []
 
 
-@pytest.mark.parametrize("target", ["unix:/run/x", "tcp://localhost:99"])
-def test_targets_of_later_versions_exit_3(tmp_path, target):
-    kv = Kvfpga(tmp_path, "--target", target)
+@pytest.mark.parametrize("target", ["uart:/dev/no-such-port", "xdma:/no/such/folder", "unix:/no/such/socket"])
+def test_targets_that_cannot_be_reached_exit_3(tmp_path, target):
+    kv = Kvfpga(tmp_path)
+    kv.options = ["--target", target, "--session", str(tmp_path)]
     assert kv("step", 1, code=3) == []
-    assert "not supported by this version" in kv.err
+    assert len(kv.err.splitlines()) == 2
+
+
+def test_a_reader_that_goes_away_does_not_lose_the_command(tmp_path):
+    """kvfpga … | head"""
+    options = ["--target", "model", "--entries", "256", "--session", str(tmp_path)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "kvfpga.cli.main", *options, "step", "7"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    kv = Kvfpga(tmp_path)
+    assert kv("telemetry")["current_step"] == 7
 
 
 def test_numbers_are_decimal_or_hex(kv):

@@ -220,9 +220,14 @@ def test_a_reset_starts_a_new_history(tmp_path):
 
 
 # ---- targets -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text", ["unix:/run/kv", "tcp://host:1"])
-def test_targets_of_later_versions_say_so(text):
-    with pytest.raises(TargetError, match="not supported by this version"):
+@pytest.mark.parametrize("text", ["uart:/dev/ttyUSB0@921600", "xdma:/dev", "unix:/run/kv", "tcp://host:1"])
+def test_devices_that_live_elsewhere(text):
+    assert parse(text).is_board and parse(text).text == text
+
+
+@pytest.mark.parametrize("text", ["tcp://host", "tcp:host:1", "tcp://host:99999", "unix:"])
+def test_addresses_that_are_none(text):
+    with pytest.raises(UsageError):
         parse(text)
 
 

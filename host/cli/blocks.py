@@ -8,7 +8,6 @@ import click
 
 from .. import commands as cmd
 from ..commands import Result
-from . import output
 from .app import App, note
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
@@ -71,7 +70,7 @@ def _load_file(app: App, file: Path) -> None:
                 cycles += result.cycles
                 if result.code != "OK":
                     code = result.code if code == "OK" else code
-                    note(f"{file.name}, row {row.number}: refused, {result.code}: {output.MEANING[result.code]}")
+                    note(f"{file.name}, row {row.number}: refused, {result.code}: {cmd.MEANING[result.code]}")
             update(first + len(chunk), len(rows))
     count = sum(row["code"] == "OK" for row in loaded)
     if not app.json:

@@ -6,6 +6,7 @@ reference model differ. Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -15,7 +16,7 @@ import click
 
 from ..errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..targets import ENTRIES, LANES, parse
-from . import batch, blocks, board, bringup, follow, inspect, program, registers, settings, top
+from . import batch, blocks, board, bringup, follow, inspect, program, registers, serve, settings, top
 from .app import App, note
 from .values import Number
 
@@ -38,6 +39,9 @@ class Cli(click.Group):
             code = self._finish(ctx.obj)
         except KvfpgaError as error:
             code = self._fail(ctx.obj, error)
+        except BrokenPipeError:  # whoever read our results has gone; what was done was done
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = self._finish(ctx.obj)
         except KeyboardInterrupt:
             code = INTERRUPTED
             note("interrupted; the session stays as it was before this command")
@@ -84,8 +88,8 @@ def complain(error: KvfpgaError) -> None:
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--target", metavar="sim|model|uart:PORT[@BAUD]|xdma:DIR",
-              help="The simulated RTL in lockstep with the reference model, the model alone, or a board.  "
+@click.option("--target", metavar="sim|model|uart:PORT[@BAUD]|xdma:DIR|unix:PATH|tcp://HOST:PORT",
+              help="The simulated RTL in lockstep with the reference model, the model alone, a board, or a served device.  "
                    "[default: sim, or what --board says]")  # fmt: skip
 @click.option("--board", metavar="NAME", help="A board by its name or YAML file (`kvfpga board list`).")
 @click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {ENTRIES}]")
@@ -131,7 +135,7 @@ def _board(name: str | None):
     return find(name)
 
 
-for module in (blocks, settings, inspect, top, batch, registers, board, program, bringup, follow):
+for module in (blocks, settings, inspect, top, batch, registers, board, program, bringup, serve, follow):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -7,20 +7,10 @@ import sys
 
 import click
 
-from ..commands import EVICT, Result
+from ..commands import EVICT, MEANING, Result
 
 TIERS = ("HBM", "T1", "DRAM", "NVMe")
 TRIGGERS_SHOWN = 16
-MEANING = {
-    "ERR_LEN": "the length is 0, or the range ends past 2^64",
-    "ERR_NOT_FOUND": "there is no such block",
-    "ERR_EXISTS": "a block with this key is already loaded",
-    "ERR_FULL": "all entries are in use",
-    "ERR_RANGE": "a value is out of range",
-    "ERR_STEP_ORDER": "steps cannot go back",
-    "ERR_NOT_RESIDENT": "the block is not in tier 1",
-    "ERR_NOT_EMPTY": "only while the directory is empty",
-}
 
 
 def print_json(found: dict) -> None:

@@ -1,0 +1,78 @@
+"""`kvfpga follow`: mirror the cache of a running vLLM server."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+
+import click
+
+from . import output
+from .app import App, note
+from .values import Number
+
+
+@click.command()
+@click.argument("endpoint")
+@click.option("--replay", metavar="ENDPOINT", help="The server's replay_endpoint. Without it, what is missed is lost.")
+@click.option("--topic", default="", help="Only topics that begin so.  [default: all]")
+@click.option("--rank", type=Number(16), default=0, show_default=True, help="Data-parallel rank: raises both ports by so much.")
+@click.option("--medium", default="GPU", show_default=True, help="Mirror the blocks in this medium (GPU, CPU, FS…).")
+@click.option("--copies", type=click.Choice(["count", "ignore"]), default="count", show_default=True,
+              help="Does a block that is stored again have a removal of its own?")  # fmt: skip
+@click.option("--step-every", type=Number(32), default=0, metavar="N", help="STEP after every N batches.  [default: no steps]")
+@click.option("--count", type=Number(32), metavar="N", help="Stop after N batches.")
+@click.option("--patience", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help="Stop when nothing was heard for so long.  [default: never]")  # fmt: skip
+@click.pass_obj
+def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, count, patience):
+    """Mirror the prefix cache of a vLLM server, from the KV-cache events that it publishes.
+
+    \b
+    vllm serve MODEL --kv-events-config '{"enable_kv_cache_events": true, "publisher": "zmq",
+        "endpoint": "tcp://*:5557", "replay_endpoint": "tcp://*:5558"}'
+    kvfpga follow tcp://HOST:5557 --replay tcp://HOST:5558
+
+    A stored block is loaded (or shared), a removed one evicted; when the cache is cleared, all are unloaded. Missed
+    messages are replayed. Ctrl-C ends it: the mirrored directory is read back and compared, the session stored. What
+    an earlier follow mirrored is unloaded at the start.
+    """
+    from ..follow import Follower, rank_endpoint
+    from ..kv_mirror import Mirror
+
+    endpoint, replay = (rank_endpoint(text, rank) if text else None for text in (endpoint, replay))
+    mirror = Mirror(app.device(), medium, copies == "count", step_every)
+    with Follower(endpoint, mirror, replay, topic, say=note) as follower:
+        with _interrupting(follower.stopping), app.progress("following") as update:
+
+            def progress():
+                c = follower.counts
+                update(c.batches, count, f"{len(mirror.blocks):,} blocks · {c.events:,} events · {c.gaps} gaps · {c.lost} lost")
+
+            if not app.json:
+                note(f"following {endpoint}; Ctrl-C ends it")
+            follower.run(count, patience, progress)
+    mirror.verify()
+    summary = follower.summary()
+    app.present(
+        {"command": "follow", "code": "OK", **summary, "checked": app.device().checked},
+        lambda: output.print_pairs(f"followed {endpoint}", {name: value for name, value in summary.items() if value}),
+    )
+    if mirror.waiting:
+        note(f"{len(mirror.waiting)} blocks of the cache found no room in the directory")
+    if not mirror.complete:
+        note("batches were lost: the mirror may miss blocks of the cache")
+
+
+@contextmanager
+def _interrupting(stopping):
+    """Ctrl-C and SIGTERM end the following between two batches and not within one: the state is worth storing."""
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+COMMANDS = (follow,)

@@ -1,0 +1,160 @@
+"""`kvfpga serve` and `kvfpga keys`: a device for other programs, and who may use it from afar."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ..errors import UsageError
+from . import output
+from .app import App, note
+
+
+@click.command()
+@click.option("--uapi", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
+              help="A node that answers the ioctls of the Linux driver; /dev/kvcpu0 is the usual PATH.")  # fmt: skip
+@click.option("--sysfs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="With --uapi: the driver's attributes as files in DIR.")  # fmt: skip
+@click.option("--auto-load", is_flag=True, help="With --uapi: a hint loads blocks where none covers its range.")
+@click.option("--listen", metavar="ADDRESS", help="Share the device at unix:PATH or tcp://HOST:PORT, for --target there.")
+@click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
+@click.pass_obj
+def serve(app: App, uapi, sysfs, auto_load, listen, shared):
+    """Let other programs use the device, until Ctrl-C or SIGTERM.
+
+    With --uapi, existing tools find a file that behaves as the device file of the Linux driver. Every ioctl runs as a command on
+    the session's device, in lockstep with the reference model.
+
+    With --listen, another kvfpga uses the device as its target, with a reference and a session of its own. A simulation begins
+    with its reset values and ends with the server. Over TCP both sides need keys (`kvfpga keys`); a UNIX socket is
+    for its owner.
+    """
+    if bool(uapi) == bool(listen):
+        raise UsageError("serve: nothing to serve, or two things", "give either --uapi PATH or --listen ADDRESS")
+    if (sysfs or auto_load) and not uapi:
+        raise UsageError("--sysfs and --auto-load go with --uapi", "add --uapi PATH")
+    if shared and not listen:
+        raise UsageError("--shared goes with --listen", "add --listen ADDRESS")
+    logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
+    with _stopping() as stop:
+        if uapi:
+            _serve_node(app, uapi, sysfs, auto_load, stop)
+        else:
+            _serve_remote(app, listen, shared, stop)
+
+
+def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop: threading.Event) -> None:
+    from .. import kvcpu0
+    from ..serving import Served
+
+    def store() -> None:
+        while not stop.wait(1.0):
+            served.save_in_time()
+
+    with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
+        storing = threading.Thread(target=store, daemon=True)
+        storing.start()
+        try:
+            kvcpu0.serve(path, kvcpu0.Kvcpu0(served, auto_load, note), sysfs, lambda: _ready(app, str(path)), stop)
+        finally:
+            stop.set()
+            storing.join()
+        if served.failed:
+            raise served.failed
+
+
+def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -> None:
+    from .. import remote_server
+
+    if app.target.kind == "model":
+        raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
+    with app.target.filled().open_mmio() as mmio:
+        remote_server.serve(address, mmio, ready=lambda at: _ready(app, at), stop=stop, shared=shared)
+
+
+def _ready(app: App, where: str) -> None:
+    app.present({"command": "serve", "code": "OK", "at": where}, lambda: click.echo(where))
+    sys.stdout.flush()
+
+
+@contextmanager
+def _stopping():
+    """An event that Ctrl-C and SIGTERM set: what runs is finished and stored first."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.group()
+def keys():
+    """Keys for devices over TCP: who you are, whom you let in, whom you believe.
+
+    \b
+    both sides:  kvfpga keys create           once; prints your public key
+    server:      kvfpga keys authorize KEY NAME
+    client:      kvfpga keys trust tcp://HOST:PORT KEY
+    """
+
+
+@keys.command()
+@click.pass_obj
+def create(app: App):
+    """Make your key pair. The secret half stays in a file that only you can read."""
+    from .. import remote_keys
+
+    _show_key(app, remote_keys.create())
+
+
+@keys.command("show")
+@click.pass_obj
+def show_key(app: App):
+    """Your public key, for the other side, and whom you let in."""
+    from .. import remote_keys
+
+    _show_key(app, remote_keys.load())
+
+
+@keys.command()
+@click.argument("key")
+@click.argument("name")
+@click.pass_obj
+def authorize(app: App, key, name):
+    """Let the owner of KEY in, as NAME."""
+    from .. import remote_keys
+
+    remote_keys.authorize(key, name)
+    app.present({"command": "keys", "code": "OK", "authorized": name}, lambda: click.echo(f"{name} may come in"))
+
+
+@keys.command()
+@click.argument("address", metavar="tcp://HOST:PORT")
+@click.argument("key")
+@click.pass_obj
+def trust(app: App, address, key):
+    """Believe that the server at this address has KEY."""
+    from .. import remote_keys
+
+    remote_keys.trust(address, key)
+    app.present({"command": "keys", "code": "OK", "server": address}, lambda: click.echo(f"{address} is believed"))
+
+
+def _show_key(app: App, found) -> None:
+    named = {public.hex(): name for public, name in found.authorized().items()}
+    shown = {"public key": found.public.hex(), "folder": str(found.folder)} | {f"lets in {n}": k for k, n in named.items()}
+    app.present(
+        {"command": "keys", "code": "OK", "public": found.public.hex(), "folder": str(found.folder), "authorized": named},
+        lambda: output.print_pairs("keys", shown),
+    )
+
+
+COMMANDS = (serve, keys)
