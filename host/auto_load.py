@@ -39,8 +39,8 @@ def before(model: ReferenceModel, hint: Command) -> list[Command]:
     if not gaps:
         return []
     slots = [slot for gap in gaps for slot in gap[: MOST_BLOCKS + 1]]
-    if len(slots) > min(MOST_BLOCKS, model.entries):
-        raise DeviceRefused("ERR_FULL", f"the range misses more than {MOST_BLOCKS} blocks, or than there are entries")
+    if len(slots) > MOST_BLOCKS:
+        raise DeviceRefused("ERR_FULL", f"the range misses more than {MOST_BLOCKS} blocks")
     fields = model.entries_array()
     rows = np.flatnonzero(fields["valid"])
     own = rows[(fields["request_id"][rows] == REQUEST) & (fields["va"][rows] % block == 0)]
@@ -72,7 +72,7 @@ def _gaps(vas: list[int], at: int, end: int, block: int) -> list[range]:
     for va in [*vas, end]:
         if va > at:
             gaps.append(range(at // block, (va - 1) // block + 1))
-        at = max(at, va + block)
+        at = va + block
     return gaps
 
 

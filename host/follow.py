@@ -183,7 +183,7 @@ class Follower:
         """A server that went away may come back as another one."""
         while self._monitor.poll(0):
             recv_monitor_message(self._monitor)
-            pass
+            self._in_doubt = True
 
     # ---- order -----------------------------------------------------------------------------------------------------
     def _take(self, frames: list[bytes]) -> None:

@@ -22,6 +22,7 @@ import ctypes
 import errno
 import os
 import re
+import signal
 import stat
 import subprocess
 import threading
@@ -84,17 +85,13 @@ class Kvcpu0:
             self._execute([Set(uapi.SETTINGS[attribute], _number(data, 32))])
 
     def _execute(self, commands: list[Command]) -> None:
-        """Run commands of which only the first can be refused."""
+        """Run commands: one, or several that the device does not refuse."""
         with self._device() as device:
-            first, *rest = commands
-            more = auto_load.before(device.model, first) if self.auto_load else []
-            results = self.served.execute(*more, first)
-            if rest and results[-1].code == "OK":
-                results += self.served.execute(*rest)
-            for result in results:
+            more = auto_load.before(device.model, commands[0]) if self.auto_load else []
+            for result in self.served.execute(*more, *commands):
                 if result.code != "OK":
                     raise DeviceRefused(result.code, f"the device refused it: {result.code}")
-            if isinstance(first, Set) and (warning := wrap_warning(device.settings())):
+            if isinstance(commands[0], Set) and (warning := wrap_warning(device.settings())):
                 self._say(warning)
 
     def _telemetry(self) -> dict[str, int]:
@@ -207,16 +204,32 @@ def serve(
     """Put the node at `path`, and the attributes into the folder `sysfs` (made where there is none), until `stop` is set or the
     mount is taken off. `ready()` once they are there. What runs then is finished first.
 
-    Signals are the caller's: a handler of SIGTERM that sets `stop` belongs in place before. UsageError where a name is taken."""
+    Signals are the caller's, but for SIGTERM and SIGHUP that nobody handles: in the main thread they set `stop`. UsageError where
+    a name is taken."""
     stop = stop or threading.Event()
     path = _absolute(path)
     mount = path.with_name(f".{path.name}.kvfpga")
     links = {path: mount / NODE[1:]}
     if sysfs:
         links |= {_absolute(sysfs) / name: mount / name for name in ATTRIBUTES}
-    with _folder(mount), _mounted(mount, kvcpu0, stop), _links(links):
+    with _signals(stop), _folder(mount), _mounted(mount, kvcpu0, stop), _links(links):
         ready()
         stop.wait()
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """libfuse takes the signals that nobody handles, and then sleeps on until the next request, which it leaves unanswered."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:  # in a thread of its own: the interrupted one may hold the event's lock
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -295,7 +295,7 @@ class Server:
         self._deliver(id, encode(wire.Refused(PROTOCOL, __version__, text, remedy)))
 
     def _warn(self, text: str) -> None:
-        """A line about what others do wrong; a flood of them must not fill the disk."""
+        """A line about what others do wrong, and one line; a flood of them must not fill the disk."""
         now = time.monotonic()
         if now - self._warned_at > LOG_SECONDS:
             if self._unsaid:
@@ -303,7 +303,7 @@ class Server:
             self._warned_at, self._warnings, self._unsaid = now, 0, 0
         self._warnings += 1
         if self._warnings <= LOG_LINES:
-            log.warning("%s", text)
+            log.warning("%s", "".join(c if c.isprintable() else "?" for c in text[:500]))
         else:
             self._unsaid += 1
 

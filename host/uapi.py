@@ -68,13 +68,15 @@ ERRNO = {"ERR_LEN": errno.EINVAL, "ERR_RANGE": errno.EINVAL, "ERR_STEP_ORDER": e
 
 
 def commands(ioctl: Ioctl, data: bytes) -> list[Command]:
-    """The commands that an ioctl with the argument `data` (of its layout's size) stands for. What the device refuses comes first,
-    so that nothing has changed when it does; GET_TELEMETRY is no command."""
+    """The commands that an ioctl with the argument `data` (of its layout's size) stands for: all of them run, or there is one and
+    the device refuses it. GET_TELEMETRY is no command."""
     values = ioctl.layout.unpack(data)
     if ioctl is STEP_ADVANCE:
         return [cmd.Step(*values)]
     if ioctl is SET_WEIGHTS:
-        return presets.sets(dict(zip(("w_r", "w_f", "w_s", "w_d", "evict", "prefetch"), values)))
+        wanted = dict(zip(("w_r", "w_f", "w_s", "w_d", "evict", "prefetch"), values))
+        sets = presets.sets(wanted)
+        return sets[:1] if any(wanted[name] > presets.LARGEST[name] for name in wanted) else sets
     if ioctl is PREFETCH:
         return [cmd.Prefetch(*values)]
     kind = {MARK_HOT: cmd.Hot, EVICT: cmd.Evict, SHARE_PREFIX: cmd.Share}[ioctl]

@@ -383,8 +383,9 @@ def test_server_begins_anew(overtaken, with_replay):
         while not new.has_subscriber:
             f.poll(0.01)  # libzmq subscribes anew within a call of the socket's
         new.publish([stored([200])])
+        new.wait_until_sent()
         deadline = time.monotonic() + 20
-        while f.next != new.seq and time.monotonic() < deadline:
+        while (f.next != new.seq or f.counts.batches == 10) and time.monotonic() < deadline:
             f.poll(0.05)
         assert f.counts.restarts == 1 and "begun anew" in notes[0]
         assert set(f.mirror.blocks) == {(0, name) for name in (*before, 200)} and f.mirror.complete
@@ -519,10 +520,18 @@ def test_cli(tmp_path):
     assert len(json.loads(out)["entries"]) == 6
 
 
-def test_cli_ctrl_c_stores_the_session(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_cli_ctrl_c_stores_the_session(tmp_path, number):
     with Publisher() as publisher:
         publisher.publish([stored([1, 2])])
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+
+        def interrupt():
+            while not publisher.requests:  # it follows once it has asked for a replay
+                time.sleep(0.01)
+            time.sleep(0.2)
+            os.kill(os.getpid(), number)
+
+        timer = threading.Thread(target=interrupt)
         timer.start()
         code, out, _ = run(tmp_path, "--json", "follow", publisher.endpoint, "--replay", publisher.replay)
         timer.join()

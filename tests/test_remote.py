@@ -23,6 +23,7 @@ import zmq
 from conftest import ENTRIES
 from fake_device import FakeDevice
 from remote_process import SlowDevice, step_batch
+from test_cli import Kvfpga
 from zmq.utils.monitor import recv_monitor_message
 
 from kvfpga import commands as cmd
@@ -208,6 +209,24 @@ def test_blocks_that_an_earlier_client_wrote_are_no_difference(fake, keys):
                 pair.verify()
 
 
+def test_the_command_line_goes_through_it(small_sim, tmp_path):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    kv = Kvfpga(tmp_path / "session")
+    with serving(sim, None, f"unix:{tmp_path}/s") as at:
+        kv.options = ["--target", at, "--session", str(tmp_path / "session")]
+        kv("reset")
+        load = ["load", "--request", 1, "--layer", 0, "--head", 0, "--tokens", "0:31", "--va", VA]
+        assert kv(*load)["checked"] and kv("step", 120)["checked"]
+        assert [entry["va"] for entry in kv("dump")["entries"]] == [VA]
+        kv(*load, code=1)
+        sim.restore(fresh)  # somebody else resets the device
+        kv("step", 121, code=3)
+        assert "reset behind its back" in kv.err
+    kv("step", 122, code=3)
+    assert "nobody serves" in kv.err and "kvfpga serve --listen" in kv.err
+
+
 # ---- errors ------------------------------------------------------------------------------------------------------------
 def test_a_bus_error_comes_with_its_fields_and_position(small_sim, keys):
     sim, fresh = small_sim
@@ -343,6 +362,21 @@ def test_one_client_cannot_pile_up_requests(keys):
         for number in range(20):
             dealer.send(wire.encode(wire.WaitIdle(number, None)))
         assert sum(isinstance(receive(dealer), wire.Refused) for _ in range(12)) == 12
+
+
+def test_what_a_client_left_behind_is_not_executed(keys):
+    device = SlowDevice(0.2)
+    with serving(device, keys) as at:
+        with raw_client(at, keys) as dealer:
+            hello(dealer)
+            dealer.send(wire.encode(wire.WaitIdle(0, None)))
+            assert device.waiting.wait(5)
+            for number in range(1, 5):
+                dealer.send(wire.encode(wire.Write32(number, STEP, number)))
+            dealer.send(wire.encode(wire.Bye()))
+            with RemoteMmio(at, keys) as mmio:  # behind whatever was to be done
+                assert mmio.read32(DEVICE_ID) == 0x4B564350
+    assert not device.writes
 
 
 def test_threads_of_one_client_take_turns(remote, fake):
@@ -891,7 +925,11 @@ def test_another_version_is_told_with_the_remedy(fake, keys, monkeypatch, caplog
         with raw_client(at, keys) as dealer:  # one that we cannot know yet
             dealer.send(msgspec.msgpack.encode(["Hello", 9, "7.0", "from the future", {"new": 1}, 2]))
             assert receive(dealer).protocol == 1
+            dealer.send(msgspec.msgpack.encode(["Hello", 9, "7\nWARNING forged", "me\nWARNING forged"]))
+            dealer.send(msgspec.msgpack.encode(["\nWARNING forged"]))
+            assert receive(dealer) and receive(dealer)
     assert "protocol 1" in caplog.text and "'from the future'" in caplog.text
+    assert not [line for line in caplog.text.splitlines() if line.startswith("WARNING forged")]
 
 
 def garbage(pick: random.Random, count: int):

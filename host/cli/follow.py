@@ -56,7 +56,7 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
     summary = follower.summary()
     app.present(
         {"command": "follow", "code": "OK", **summary, "checked": app.device().checked},
-        lambda: output.print_pairs(f"followed {endpoint}", {name: value for name, value in summary.items() if value}),
+        lambda: output.print_pairs("followed", {name: value for name, value in summary.items() if value}),
     )
     if mirror.waiting:
         note(f"{len(mirror.waiting)} blocks of the cache found no room in the directory")
