@@ -231,6 +231,7 @@ def test_what_was_not_run_says_so(name):
 
 def test_estimate_counts_cells():
     cells = {
-        "LUT6": 10, "LUT2": 5, "RAM32M16": 2, "SRL16E": 1, "FDRE": 7, "FDSE": 1, "RAMB36E2": 3, "RAMB18E2": 3, "URAM288": 2, "DSP48E2": 4,
+        "LUT6": 10, "LUT2": 5, "RAM32M16": 2, "SRL16E": 1, "FDRE": 7, "FDSE": 1,
+        "RAMB36E2": 3, "RAMB18E2": 3, "URAM288": 2, "DSP48E2": 4,
     }  # fmt: skip
     assert estimate_u250.count(cells) == {"LUT": 32, "flip-flop": 8, "RAMB36": 4.5, "URAM288": 2, "DSP48E2": 4}
