@@ -16,7 +16,7 @@ from kvfpga.verilator_build import Parameters
 
 SOURCE = Path(__file__).parent / "c" / "kvcpu0_test.c"
 SERVER = """
-import signal, sys, threading
+import sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from kvfpga.kvcpu0 import Kvcpu0, serve
@@ -26,7 +26,6 @@ from uapi_helpers import small_target
 
 serving.SAVE_SECONDS = 0.0  # all the time, so that a kill is likely to meet it
 stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
 with Served(small_target(sys.argv[2]), Path(sys.argv[3]), on_failure=stop.set) as served:
     def save_in_time():
         while not stop.wait(0.03):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 
@@ -54,8 +54,14 @@ def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop:
     from ..serving import Served
 
     def store() -> None:
+        told = None
         while not stop.wait(1.0):
-            served.save_in_time()
+            try:
+                served.save_in_time()
+            except KvfpgaError as error:  # a full disk: there may be room again before the end
+                if str(error) != told:
+                    told = str(error)
+                    note(told)
 
     with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
         storing = threading.Thread(target=store, daemon=True)
@@ -85,9 +91,13 @@ def _ready(app: App, where: str) -> None:
 
 @contextmanager
 def _stopping():
-    """An event that Ctrl-C and SIGTERM set: what runs is finished and stored first."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set: what runs is finished and stored first."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(*_) -> None:  # from a thread, as the one that was interrupted may hold the event's lock
+        threading.Thread(target=stop.set).start()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stop
     finally:
