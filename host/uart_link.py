@@ -24,7 +24,7 @@ VERSION = 1
 MAGIC = b"KVUB"
 RATES = (3_000_000, 2_000_000, 1_000_000, 921_600, 500_000, 460_800, 230_400, 115_200)
 """Rates that are tried when nothing answers."""
-CONNECT_SECONDS, HELLO_SECONDS = 1.8, 0.6
+CONNECT_SECONDS, HELLO_SECONDS = 1.6, 0.6
 """Longest time to connect, other rates tried included, and the part of it for the rate that was asked for."""
 PATIENCE = 1.5
 TRIES = 200
