@@ -143,16 +143,12 @@ class BlackBox:
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{report.command.split()[0]}-"
-            report.folder = Path(tempfile.mkdtemp(prefix=name, dir=self.folder)).resolve()
+            report.make_folder(self.folder)
             print(f"kvfpga: a difference; running the last commands again for {report.folder}", file=sys.stderr)
             self._rerun(report)
         except (OSError, KvfpgaError) as error:
             report.notes.append(f"the failure folder is incomplete: {error}")
-        if report.folder:
-            (report.folder / "report.txt").write_text(report.text() + "\n")
-            (report.folder / "report.json").write_text(report.json())
+        report.write()
 
     def _rerun(self, report: Report) -> None:
         folder, at_rest = report.folder, report.command == AT_REST

@@ -15,8 +15,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +23,10 @@ from . import script
 from .commands import Command
 from .errors import KvfpgaError
 from .history import History, Item, MemoryWrite, RegisterWrite
-from .recording import RecordingMmio, dump_call
+from .recording import dump_call
 
 if TYPE_CHECKING:
+    from .device import Device
     from .lockstep import Lockstep
     from .report import Report
     from .targets import Target
@@ -47,8 +46,7 @@ class BoardBlackBox:
         self._mark = mark
         self._marked = False
         self._failing = 0
-        self._mmio: RecordingMmio | None = None
-        self._identity: dict = {}
+        self._device: Device | None = None
 
     # ---- while all is well -------------------------------------------------------------------------------------------
     def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
@@ -93,9 +91,8 @@ class BoardBlackBox:
             self._mark()
             self._marked = True
         if lockstep:
-            self._mmio = lockstep.device.mmio
-            self._identity = lockstep.device.identity._asdict()
-            self._mmio.forget()
+            self._device = lockstep.device
+            self._device.mmio.forget()
 
     # ---- when it is not ----------------------------------------------------------------------------------------------
     def write(self, report: Report) -> None:
@@ -103,10 +100,7 @@ class BoardBlackBox:
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{report.command.split()[0]}-"
-            report.folder = Path(tempfile.mkdtemp(prefix=name, dir=self.folder)).resolve()
-            self._fill(report.folder)
+            self._fill(report.make_folder(self.folder))
             if self.whole:
                 report.reproduce = f"kvfpga handoff {shlex.quote(str(report.folder))}"
             else:
@@ -114,20 +108,19 @@ class BoardBlackBox:
         except (OSError, KvfpgaError) as error:
             report.notes.append(f"the failure folder is incomplete: {error}")
             print(f"kvfpga: the failure folder is incomplete: {error}", file=sys.stderr)
-        if report.folder:
-            (report.folder / "report.txt").write_text(report.text() + "\n")
-            (report.folder / "report.json").write_text(report.json())
+        report.write()
 
     def _fill(self, folder: Path) -> None:
         items = [*self.history.old(), *self.history.new]
         copy = History(folder)
         copy.new = list(items)
         state = copy.commit()
-        (folder / "mmio.jsonl").write_text("".join(dump_call(call) for call in (self._mmio.calls if self._mmio else [])))
+        device = self._device
+        (folder / "mmio.jsonl").write_text("".join(dump_call(call) for call in (device.mmio.calls if device else [])))
         (folder / "commands.kvfpga").write_text("".join(line(item, number, folder) for number, item in enumerate(items)))
         facts = {
-            "target": self.target.text, "identity": self._identity, "history": state, "items": len(items),
-            "failing": self._failing, "whole": self.whole,
+            "target": self.target.text, "identity": device.identity._asdict() if device else {}, "history": state,
+            "items": len(items), "failing": self._failing, "whole": self.whole,
         }  # fmt: skip
         (folder / BOARD).write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -48,10 +48,7 @@ class BoardSession(Session):
         self.token = meta.get("scratch", 0)
         self.commands_before = meta.get("commands", 0)
         self._history = History(self.home, meta.get("history"))
-        is_failure = (self.folder / "report.json").exists()
-        device.blackbox = BoardBlackBox(
-            self.target, None if is_failure else self.folder / "failures", self._history, self._mark, meta.get("whole", True)
-        )
+        device.blackbox = BoardBlackBox(self.target, self.failures, self._history, self._mark, meta.get("whole", True))
         self.require(purpose)
         return device
 

@@ -13,6 +13,7 @@ what the right answer would be: that is `lockstep`'s business.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from .regmap import BAR2_ENTRIES, BAR2_VAS, ENTRY_FIELDS, REGISTERS, REGMAP_HASH
 
 if TYPE_CHECKING:
     from .mmio import BatchResult, Mmio
+    from .verilator_build import Parameters
 
 DEVICE_ID = 0x4B564350
 MAJOR_VERSION = 1
@@ -138,6 +140,13 @@ class Identity(NamedTuple):
     data_bits: int
     lookup_ports: int
     fifo_depth: int
+
+    @property
+    def parameters(self) -> Parameters:
+        """The build parameters that it says of itself. UsageError where no design has them."""
+        from .verilator_build import Parameters
+
+        return Parameters(*(getattr(self, field.name) for field in fields(Parameters)))
 
 
 class _Reads(NamedTuple):

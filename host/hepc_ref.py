@@ -145,8 +145,11 @@ class ReferenceModel:
 
     def block_content(self, tier: int, index: int) -> bytes:
         """The BLOCK_BYTES of the slot of entry `index` in `tier`, whether or not a block lives there."""
-        addr = (self._settings[TIER_BASES[tier]] + index * self.block_bytes) % (1 << 64)
-        return self._memory.read(addr, self.block_bytes)
+        return self._memory.read(self.slot_address(tier, index), self.block_bytes)
+
+    def slot_address(self, tier: int, index: int) -> int:
+        """Where that slot is (contract section 2)."""
+        return (self._settings[TIER_BASES[tier]] + index * self.block_bytes) % (1 << 64)
 
     # ---- state outside the process ---------------------------------------------------------------------------------
     def save(self, path) -> None:

@@ -123,13 +123,15 @@ class Lockstep(Api):
         """A LOAD without data takes over whatever its slot of a board's memory holds, so the model must hold the same. The
         slots are the lowest free ones, in the tier asked for or, where T1 is full, in EVICT_TIER (R11)."""
         loads = [command for command in commands if type(command) is Load]
-        settings, tiers = self.model.settings(), {load.tier for load in loads if load.tier <= 3}
+        if not loads:
+            return
+        tiers, indices = {load.tier for load in loads if load.tier <= 3}, self.model.free_indices(len(loads))
         if 1 in tiers:
-            tiers.add(settings["EVICT_TIER"])
-        slots = [(tier, index) for tier in sorted(tiers) for index in self.model.free_indices(len(loads))]
+            tiers.add(self.model.settings()["EVICT_TIER"])
+        slots = [(tier, index) for tier in sorted(tiers) for index in indices]
         if not slots:
             return
-        addresses = [(settings[f"TIER_BASE{tier}"] + index * self.block_bytes) % (1 << 64) for tier, index in slots]
+        addresses = [self.model.slot_address(*slot) for slot in slots]
         found = self.device.mmio.memory_read_blocks(np.array(addresses, np.uint64), self.block_bytes)
         for addr, (tier, index), row in zip(addresses, slots, found):
             data = row.tobytes()
@@ -200,10 +202,9 @@ class Lockstep(Api):
     def _compare_blocks(self, blocks: Sequence[tuple[int, int]], progress=None) -> list[Difference]:
         """Bytes of (tier, index) slots. At most ENTRIES_SHOWN blocks are reported."""
         found = []
-        bases = [self.model.settings()[f"TIER_BASE{tier}"] for tier in range(4)] if blocks else []
         for first in range(0, len(blocks), BLOCKS_AT_ONCE):
             part = blocks[first : first + BLOCKS_AT_ONCE]
-            addresses = [(bases[tier] + index * self.block_bytes) % (1 << 64) for tier, index in part]
+            addresses = [self.model.slot_address(*place) for place in part]
             device = self.device.mmio.memory_read_blocks(np.array(addresses, np.uint64), self.block_bytes)
             expected = np.frombuffer(b"".join(self.model.block_content(*place) for place in part), np.uint8)
             wrong = device != expected.reshape(len(part), self.block_bytes)

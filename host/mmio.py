@@ -226,3 +226,36 @@ class Mmio(ABC):
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+class BatchMmio(Mmio):
+    """A target that carries a whole batch in one go: accesses of several words are batches of one operation."""
+
+    @abstractmethod
+    def run(self, batch: Batch) -> BatchResult:
+        """As `Mmio.run`, in as few exchanges as the target can."""
+
+    def read64(self, offset: int) -> int:
+        return int.from_bytes(self.read_burst(offset, 2).tobytes(), "little")
+
+    def write64(self, offset: int, value: int) -> None:
+        batch = Batch()
+        batch.write64(offset, value)
+        self.run(batch)
+
+    def read_burst(self, offset: int, words: int) -> np.ndarray:
+        batch = Batch()
+        batch.burst(offset, words)
+        return self.run(batch).words
+
+    def write_burst(self, offset: int, values) -> None:
+        batch = Batch()
+        for i, value in enumerate(values):
+            batch.write(offset + 4 * i, int(value))
+        self.run(batch)
+
+
+def check_memory_range(addr: int, size: int) -> None:
+    """UsageError where [addr, addr+size) is not inside the 64-bit AXI4 memory space."""
+    if not (0 <= addr and 0 <= size and addr + size <= 1 << 64):
+        raise UsageError(f"memory range {addr:#x}+{size:#x} is outside the 64-bit space")

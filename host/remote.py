@@ -16,13 +16,13 @@ import numpy as np
 from . import remote_keys
 from . import remote_protocol as wire
 from .errors import BusError, UsageError
-from .mmio import Batch, BatchResult, Mmio
+from .mmio import Batch, BatchMmio, BatchResult, check_memory_range
 from .remote_link import Link
 
 WAIT_SECONDS = 600.0
 
 
-class RemoteMmio(Mmio):
+class RemoteMmio(BatchMmio):
     """Connects, and waits for its place. keys: None are the user's (not needed for unix:PATH). wait: seconds to stay in the
     queue, None for ever. say: gets a line for people at every step of the queue.
 
@@ -66,23 +66,9 @@ class RemoteMmio(Mmio):
             raise BusError(offset, True, detail="outside the register space")
         self._link.ask(wire.Write32, offset, value)
 
-    def read64(self, offset: int) -> int:
-        return int.from_bytes(self.read_burst(offset, 2).tobytes(), "little")
-
-    def write64(self, offset: int, value: int) -> None:
-        batch = Batch()
-        batch.write64(offset, value)
-        self.run(batch)
-
     def read_burst(self, offset: int, words: int) -> np.ndarray:
         Batch().burst(offset, words)  # refuses what is outside the register space
         return np.frombuffer(self._link.ask(wire.ReadBurst, offset, words).data, "<u4").astype(np.uint32)
-
-    def write_burst(self, offset: int, values) -> None:
-        batch = Batch()
-        for i, value in enumerate(values):
-            batch.write(offset + 4 * i, int(value))
-        self.run(batch)
 
     def run(self, batch: Batch) -> BatchResult:
         answer = self._link.ask(wire.Run, wire.pack_batch(batch))
@@ -98,14 +84,14 @@ class RemoteMmio(Mmio):
 
     # ---- memory --------------------------------------------------------------------------------------------------------
     def memory_read(self, addr: int, size: int) -> bytes:
-        _check_range(addr, size)
+        check_memory_range(addr, size)
         parts = []
         for first in range(0, size, wire.MEMORY_BYTES):
             parts.append(self._link.ask(wire.MemoryRead, addr + first, min(wire.MEMORY_BYTES, size - first)).data)
         return b"".join(parts)
 
     def memory_write(self, addr: int, data: bytes) -> None:
-        _check_range(addr, len(data))
+        check_memory_range(addr, len(data))
         for first in range(0, len(data), wire.MEMORY_BYTES):
             self._link.ask(wire.MemoryWrite, addr + first, bytes(data[first : first + wire.MEMORY_BYTES]))
 
@@ -114,15 +100,10 @@ class RemoteMmio(Mmio):
             return super().memory_read_blocks(addrs, size)
         addrs = np.ascontiguousarray(addrs, "<u8")
         if len(addrs):
-            _check_range(int(addrs.max()), size)
+            check_memory_range(int(addrs.max()), size)
         found = np.empty((len(addrs), size), np.uint8)
         at_once = wire.MEMORY_BYTES // max(size, 8)
         for first in range(0, len(addrs), at_once):
             data = self._link.ask(wire.MemoryReadBlocks, addrs[first : first + at_once].tobytes(), size).data
             found[first : first + at_once] = np.frombuffer(data, np.uint8).reshape(-1, size) if size else 0
         return found
-
-
-def _check_range(addr: int, size: int) -> None:
-    if not (0 <= addr and 0 <= size and addr + size <= 1 << 64):
-        raise UsageError(f"memory range {addr:#x}+{size:#x} is outside the 64-bit space")

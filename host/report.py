@@ -6,6 +6,8 @@ A `Report` is plain data, so that it can be a table on a terminal, text in an ex
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +61,19 @@ class Report:
         found = asdict(self) | {"folder": self.folder and str(self.folder)}
         found["differences"] = [d._asdict() for d in self.differences]
         return json.dumps(found, indent=2, default=str) + "\n"
+
+    def make_folder(self, parent: Path) -> Path:
+        """A new folder in `parent`, named by time and command, that becomes the report's. OSError where there can be none."""
+        parent.mkdir(parents=True, exist_ok=True)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.command.split()[0]}-"
+        self.folder = Path(tempfile.mkdtemp(prefix=name, dir=parent)).resolve()
+        return self.folder
+
+    def write(self) -> None:
+        """report.txt and report.json into its folder, if there is one."""
+        if self.folder:
+            (self.folder / "report.txt").write_text(self.text() + "\n")
+            (self.folder / "report.json").write_text(self.json())
 
     def table(self):
         """The same for a terminal (rich)."""

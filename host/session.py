@@ -175,11 +175,14 @@ class Session:
             from .blackbox import BlackBox
 
             self._history = History(self.home, meta.get("history"))
-            # a failure folder is there to show its failure again, not to collect the same one
-            is_failure = (self.folder / "report.json").exists()
-            device.blackbox = BlackBox(target, None if is_failure else self.folder / "failures", self._history)
+            device.blackbox = BlackBox(target, self.failures, self._history)
             if state:
                 device.blackbox.start_from(state)
+
+    @property
+    def failures(self) -> Path | None:
+        """Where failure folders go. None in one: it is there to show its failure again, not to collect the same one."""
+        return None if (self.folder / "report.json").exists() else self.folder / "failures"
 
     # ---- state out -------------------------------------------------------------------------------------------------
     def save(self) -> None:

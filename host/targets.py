@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,28 +153,30 @@ class Target:
     def simulation(self, identity: Identity) -> Target:
         """The Verilated RTL of the same size as a board that said `identity`."""
         from .boards import Board
-        from .verilator_build import Parameters
 
-        built = Parameters(*(getattr(identity, field.name) for field in fields(Parameters)))
-        return Target("sim", board=Board(self.text, Path(f"{self.kind}.yaml"), "", self.text, built))
+        return Target("sim", board=Board(self.text, Path(f"{self.kind}.yaml"), "", self.text, identity.parameters))
+
+    def expected_build_id(self, identity: Identity) -> int:
+        """The BUILD_ID of this kvfpga's RTL, or the one that the board file trusts; without a file, for the sizes that the
+        board says it has."""
+        from .verilator_build import build_id
+
+        if self.board:
+            return self.board.expected_build_id(rtl_sources())
+        return build_id(identity.parameters, rtl_sources())
 
     def check_build(self, device: Device) -> None:
         """Is the design on the board the one that this kvfpga, or its board file, knows (R4)? TargetError where not."""
-        from .verilator_build import Parameters, build_id
-
         found = device.identity
         if self.board:
-            for name in (field.name for field in fields(Parameters)):
-                wanted, is_there = getattr(self.board.parameters, name), getattr(found, name)
+            for name, wanted in asdict(self.board.parameters).items():
+                is_there = getattr(found, name)
                 if wanted != is_there:
                     raise TargetError(
                         f"{device.mmio.name} has {name} = {is_there}, the board file {self.board.file} says {wanted}",
                         "load the right bitstream (`kvfpga program`), or correct `build` in the board file",
                     )
-            expected = self.board.expected_build_id(rtl_sources())
-        else:
-            sizes = Parameters(*(getattr(found, field.name) for field in fields(Parameters)))
-            expected = build_id(sizes, rtl_sources())
+        expected = self.expected_build_id(found)
         if found.build_id != expected:
             raise TargetError(
                 f"{device.mmio.name} runs build {found.build_id:#018x}, the RTL of this kvfpga is {expected:#018x}",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .errors import BusError, IdleTimeout, TargetError, UsageError
-from .mmio import SPACE_BYTES, Batch, BatchResult, Mmio
+from .mmio import SPACE_BYTES, Batch, BatchMmio, BatchResult, check_memory_range
 from .uart_link import MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
 from .uart_program import (
     Answers, Kind, Operation, Status, compile_batch, encode_frame, fill_frame, read_memory, write_memory,
@@ -26,7 +26,7 @@ BAUD = 3_000_000
 IDLE_SECONDS = 10.0
 
 
-class UartBridge(Mmio):
+class UartBridge(BatchMmio):
     """`port`: such as /dev/ttyUSB0. `patience`: seconds for which the link may stay silent or bad. `idle_budget`: seconds that a
     device may be busy before IdleTimeout.
 
@@ -68,25 +68,6 @@ class UartBridge(Mmio):
             raise BusError(offset, True, detail="outside the register space")
         self._run([Operation(Kind.WRITE, 1, offset, value.to_bytes(4, "little"), (0,))])
 
-    def read64(self, offset: int) -> int:
-        return int.from_bytes(self.read_burst(offset, 2).tobytes(), "little")
-
-    def write64(self, offset: int, value: int) -> None:
-        batch = Batch()
-        batch.write64(offset, value)
-        self.run(batch)
-
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
-        batch = Batch()
-        batch.burst(offset, words)
-        return self.run(batch).words
-
-    def write_burst(self, offset: int, values) -> None:
-        batch = Batch()
-        for i, value in enumerate(values):
-            batch.write(offset + 4 * i, int(value))
-        self.run(batch)
-
     def run(self, batch: Batch) -> BatchResult:
         answers = self._run(compile_batch(batch, self._link.room))
         words = np.frombuffer(answers.words, "<u4").astype(np.uint32)
@@ -98,18 +79,18 @@ class UartBridge(Mmio):
 
     # ---- memory --------------------------------------------------------------------------------------------------------
     def memory_read(self, addr: int, size: int) -> bytes:
-        _check_range(addr, size)
+        check_memory_range(addr, size)
         beats = self._run(read_memory(addr, size, self._link.room)).beats
         return bytes(beats[addr % 8 : addr % 8 + size])
 
     def memory_write(self, addr: int, data: bytes) -> None:
-        _check_range(addr, len(data))
+        check_memory_range(addr, len(data))
         self._run(write_memory(addr, bytes(data), self._link.room))
 
     def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
         operations, places, beats = [], [], 0
         for addr in map(int, addrs):
-            _check_range(addr, size)
+            check_memory_range(addr, size)
             places.append(8 * beats + addr % 8)
             part = read_memory(addr, size, self._link.room)
             beats += sum(operation.count for operation in part)
@@ -172,8 +153,3 @@ class UartBridge(Mmio):
                 return BusError(offset, is_write, place, status.name)
             where = f"a {access} offset {offset:#x}"
         return TargetError(f"the board does not answer {where}", "reset the board: that bus is stuck")
-
-
-def _check_range(addr: int, size: int) -> None:
-    if not (0 <= addr and 0 <= size and addr + size <= 1 << 64):
-        raise UsageError(f"memory range {addr:#x}+{size:#x} is outside the 64-bit space")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
-from .mmio import Batch, BatchResult, Mmio
+from .mmio import Batch, BatchResult, Mmio, check_memory_range
 from .pyverilator_compat import load_pyverilator
 from .verilator_build import Parameters, model
 
@@ -174,19 +174,19 @@ class VerilatorSim(Mmio):
 
     # ---- memory ------------------------------------------------------------------------------------------------------
     def memory_read(self, addr: int, size: int) -> bytes:
-        _check_range(addr, size)
+        check_memory_range(addr, size)
         data = ctypes.create_string_buffer(size)
         self._kv_memory_read(self._handle, addr, data, size)
         return data.raw
 
     def memory_write(self, addr: int, data: bytes) -> None:
-        _check_range(addr, len(data))
+        check_memory_range(addr, len(data))
         self._kv_memory_write(self._handle, addr, bytes(data), len(data))
 
     def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
         addrs = np.ascontiguousarray(addrs, np.uint64)
         if len(addrs):
-            _check_range(int(addrs.max()), size)
+            check_memory_range(int(addrs.max()), size)
         data = np.empty((len(addrs), size), np.uint8)
         self._kv_memory_read_blocks(self._handle, addrs.ctypes.data, len(addrs), size, data.ctypes.data)
         return data
@@ -270,11 +270,6 @@ class VerilatorSim(Mmio):
 
 def _copy(address: int | None, count: int) -> np.ndarray:
     return np.frombuffer(ctypes.string_at(address, 8 * count), np.uint64) if count else np.empty(0, np.uint64)
-
-
-def _check_range(addr: int, size: int) -> None:
-    if not (0 <= addr and 0 <= size and addr + size <= 1 << 64):
-        raise UsageError(f"memory range {addr:#x}+{size:#x} is outside the 64-bit space")
 
 
 def _closed(*_):

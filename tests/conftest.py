@@ -44,6 +44,22 @@ def dut(request):
     return Reference(ReferenceModel(ENTRIES))
 
 
+@pytest.fixture(scope="session")
+def mutant(tmp_path_factory):
+    """A copy of fpga/ whose RELEASE takes two references at once."""
+    import shutil
+
+    from kvfpga.verilator_build import rtl_root
+
+    fpga = tmp_path_factory.mktemp("mutant") / "fpga"
+    shutil.copytree(rtl_root(), fpga)
+    lane = fpga / "rtl" / "kvcpu_lane.sv"
+    right, wrong = "e4.state.ref_count - 8'd1", "e4.state.ref_count - 8'd2"
+    assert right in lane.read_text()
+    lane.write_text(lane.read_text().replace(right, wrong))
+    return fpga
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
     """In CI a skipped test is a failure: a tool or the shared examples are missing there, and nothing would be proved."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -12,7 +11,6 @@ import section8
 from random_script import Script
 from test_cli import BLOCK, LOAD, SHARED, TOUR, Kvfpga
 
-from kvfpga.verilator_build import rtl_root
 
 
 @pytest.fixture
@@ -150,16 +148,6 @@ def test_demo_on_hardware_ends_with_its_checks(kv):
 
 
 # ---- RTL that is wrong ---------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def mutant(tmp_path_factory):
-    """A copy of fpga/ whose RELEASE takes two references at once."""
-    fpga = tmp_path_factory.mktemp("mutant") / "fpga"
-    shutil.copytree(rtl_root(), fpga)
-    lane = fpga / "rtl" / "kvcpu_lane.sv"
-    right, wrong = "e4.state.ref_count - 8'd1", "e4.state.ref_count - 8'd2"
-    assert right in lane.read_text()
-    lane.write_text(lane.read_text().replace(right, wrong))
-    return fpga
 
 
 @pytest.mark.xdist_group("mutant")

@@ -7,13 +7,11 @@ behind a wire that is. test_virtual_uart.py has the real transport.
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 from kvfpga.errors import UsageError
 from kvfpga.handoff import _shrink
 from kvfpga.targets import Target, rtl_sources
-from kvfpga.verilator_build import rtl_root
 from kvfpga.verilator_sim import VerilatorSim
 from test_cli import BLOCK, Kvfpga
 
@@ -61,18 +59,6 @@ def kv(tmp_path, monkeypatch, request):
     yield kv
     if board:
         VerilatorSim.close(board)
-
-
-@pytest.fixture(scope="module")
-def mutant(tmp_path_factory):
-    """A copy of fpga/ whose RELEASE takes two references at once."""
-    fpga = tmp_path_factory.mktemp("mutant") / "fpga"
-    shutil.copytree(rtl_root(), fpga)
-    lane = fpga / "rtl" / "kvcpu_lane.sv"
-    right, wrong = "e4.state.ref_count - 8'd1", "e4.state.ref_count - 8'd2"
-    assert right in lane.read_text()
-    lane.write_text(lane.read_text().replace(right, wrong))
-    return fpga
 
 
 def load(n):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import click
 
 from ..errors import KvfpgaError, UsageError
@@ -64,16 +62,11 @@ def _expected_build(target, mmio) -> int | None:
     """The BUILD_ID of this kvfpga's RTL with the parameters of the board file, or else with those that the device shows.
     None where it shows none that make sense: then the report says so."""
     from ..device import Device
-    from ..targets import rtl_sources
-    from ..verilator_build import Parameters, build_id
 
     if not target.is_board:
         return mmio.build_id
-    if target.board:
-        return target.board.expected_build_id(rtl_sources())
     try:
-        identity = Device(mmio).identity
-        return build_id(Parameters(*(getattr(identity, field.name) for field in fields(Parameters))), rtl_sources())
+        return target.expected_build_id(None if target.board else Device(mmio).identity)
     except KvfpgaError:
         return None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
 
 import click
 
 from . import output
 from .app import App, note
+from .ending import on_ending
 from .values import Number
 
 
@@ -43,7 +42,7 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
     endpoint, replay = (rank_endpoint(text, rank) if text else None for text in (endpoint, replay))
     mirror = Mirror(app.device(), medium, copies == "count", step_every)
     with Follower(endpoint, mirror, replay, topic, say=note) as follower:
-        with _interrupting(follower.stopping), app.progress("following") as update:
+        with on_ending(follower.stopping.set), app.progress("following") as update:
 
             def progress():
                 c = follower.counts
@@ -62,17 +61,6 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
         note(f"{len(mirror.waiting)} blocks of the cache found no room in the directory")
     if not mirror.complete:
         note("batches were lost: the mirror may miss blocks of the cache")
-
-
-@contextmanager
-def _interrupting(stopping):
-    """Ctrl-C and SIGTERM end the following between two batches and not within one: the state is worth storing."""
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 COMMANDS = (follow,)

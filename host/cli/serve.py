@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,6 +12,7 @@ import click
 from ..errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
+from .ending import on_ending
 
 
 @click.command()
@@ -42,7 +41,8 @@ def serve(app: App, uapi, sysfs, auto_load, listen, shared):
     if shared and not listen:
         raise UsageError("--shared goes with --listen", "add --listen ADDRESS")
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
-    with _stopping() as stop:
+    stop = threading.Event()
+    with on_ending(stop.set):
         if uapi:
             _serve_node(app, uapi, sysfs, auto_load, stop)
         else:
@@ -87,22 +87,6 @@ def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -
 def _ready(app: App, where: str) -> None:
     app.present({"command": "serve", "code": "OK", "at": where}, lambda: click.echo(where))
     sys.stdout.flush()
-
-
-@contextmanager
-def _stopping():
-    """An event that Ctrl-C, SIGTERM and SIGHUP set: what runs is finished and stored first."""
-    stop = threading.Event()
-
-    def end(*_) -> None:  # from a thread, as the one that was interrupted may hold the event's lock
-        threading.Thread(target=stop.set).start()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @click.group()

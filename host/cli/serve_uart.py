@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 
 import click
 
 from ..errors import UsageError
 from .app import App, note
+from .ending import on_ending
 from .values import Number
 
 RATE = click.FloatRange(0, 1)
@@ -48,10 +48,9 @@ def uart(app: App, entries, lanes, baud, clock_hz, link, flip, drop, double, del
         sizes, clock_hz, baud, LineFaults(flip, drop, double, delay), [Incident.parse(text) for text in incidents], seed, wave,
         rtl_root_in_use(),
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, lambda *_: board.stop())
-    signal.signal(signal.SIGINT, lambda *_: board.stop())
     with contextlib.ExitStack() as cleaning:
         cleaning.callback(board.close)
+        cleaning.enter_context(on_ending(board.stop))
         port = _linked(board.port, link, cleaning) if link else board.port
         target = f"uart:{port}@{baud}"
         app.present({"command": "board", "code": "OK", "target": target}, lambda: click.echo(target))

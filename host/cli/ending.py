@@ -1,0 +1,21 @@
+"""How a command that runs until it is told to stop ends: what it is doing is finished, and the state is worth storing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+ENDINGS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+@contextmanager
+def on_ending(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` on Ctrl-C, SIGTERM or SIGHUP, in a thread of its own: the interrupted one may hold a lock that `stop` wants."""
+    before = {number: signal.signal(number, lambda *_: threading.Thread(target=stop).start()) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
