@@ -56,6 +56,7 @@ class Map:
         self.telemetry = [r for r in self.registers if r.get_property("telemetry", default=None)]
         self.mems = [n for n in space.children() if isinstance(n, MemNode)]
         self.entry = self.mems[0].get_child_by_name("entry")
+        self.operands = [r for r in self.registers if r.get_property("operand", default=False)]
         self.settings = [r.get_property("config") for r in self.registers if r.get_property("config", default=None)]
         self.opcodes, self.codes, self.bus_errors = (rdl_enum(e) for e in ("opcode_e", "code_e", "bus_error_e"))
 
@@ -84,12 +85,8 @@ def systemverilog_map(m: Map) -> str:
     def constants(prefix: str, width: int, members) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
-    def queues(r: RegNode) -> bool:
-        return any(r.get_property(p, default=None) for p in ("doorbell", "config"))
-
-    doorbells = [r for r in m.registers if queues(r)]
-    last_words = [r.absolute_address + r.get_property("regwidth") // 8 - 4 for r in doorbells]
-    cases = ",\n            ".join(f"14'h{a >> 2:04X}" for a in last_words)
+    words = [word for r in m.operands for word in operand_words(r)]
+    cases = "\n".join(f"            14'h{address >> 2:04X}: operand = {facts};  // {name}" for address, facts, name in words)
     soft_reset = m.bar0.get_child_by_name("CTRL")
     return f"""// {BANNER}
 // What the RTL must know of the register map beyond the register block itself.
@@ -115,16 +112,54 @@ package kvcpu_map_pkg;
     // ERROR.code (R4)
 {constants("BUSERR", 4, m.bus_errors.items())}
 
-    // Does a write of this BAR0 word queue a command? (of a 64-bit register: its high word)
-    function automatic logic is_doorbell(input logic [13:0] word);
+    // What kvcpu_operands must know of a BAR0 word.
+    typedef struct packed {{
+        logic       known;    // it is of a register that is kept there
+        logic       wide;     // of a 64-bit one
+        logic       rings;    // a write of it queues a command: of a doorbell's last word
+        logic [3:0] op;       // the command
+        logic [4:0] setting;  // what OP_SET sets
+    }} operand_t;
+    function automatic operand_t operand(input logic [13:0] word);
         case (word)
-            {cases}: is_doorbell = 1'b1;
-            default: is_doorbell = 1'b0;
+{cases}
+            default: operand = '0;
         endcase
+    endfunction
+
+    // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
+    localparam int unsigned ROW_BITS = {len(ROW_BITS)};
+    function automatic logic [ROW_BITS-1:0] operand_row(input logic [15:0] addr);
+        operand_row = {{{", ".join(f"addr[{bit}]" for bit in ROW_BITS)}}};
     endfunction
 endpackage
 `default_nettype wire
 """
+
+
+ROW_BITS = (12, 10, 9, 8, 6, 5, 4, 3)
+
+
+def operand_words(r: RegNode) -> list[tuple[int, str, str]]:
+    """Address, operand_t and name of each 32-bit word of a register that kvcpu_operands keeps."""
+    config, doorbell = (r.get_property(p, default=None) for p in ("config", "doorbell"))
+    op, setting = ("SET" if config else doorbell or "NOP"), (f"SET_{config}" if config else "5'd0")
+    words = r.get_property("regwidth") // 32
+    return [
+        (
+            r.absolute_address + 4 * word,
+            f"{{1'b1, 1'b{words - 1}, 1'b{int(op != 'NOP' and word == words - 1)}, OP_{op}, {setting}}}",
+            r.inst_name,
+        )
+        for word in range(words)
+    ]
+
+
+def check_rows(m: Map) -> None:
+    """No two rows of operands have the same number."""
+    rows = {r.absolute_address >> 3 for r in m.operands}
+    if len({tuple(row >> (bit - 3) & 1 for bit in ROW_BITS) for row in rows}) != len(rows):
+        raise SystemExit("gen_regs: two operands share a row; choose other ROW_BITS")
 
 
 def python_map(m: Map) -> str:
@@ -254,7 +289,7 @@ def adapt(text: str) -> str:
     text = re.sub(r"\bstruct \{", "struct packed {", text)
     if "readback_data_var = '0;" not in text:
         return text
-    for name in ("wbuf_storage", "field_combo", "field_storage", "rbuf_storage"):
+    for name in ("field_combo", "field_storage", "rbuf_storage"):
         text = flatten(text, name)
     for old, new in (
         (
@@ -275,17 +310,26 @@ def adapt(text: str) -> str:
     return re.sub(r" *// Hold read mux address.*?\n    end\n(?=    assign rd_mux_addr)", "", text, flags=re.S)
 
 
+def without_operands() -> AddrmapNode:
+    """BAR0 as the register block has it."""
+    m = Map(compile_rdl())
+    for register in m.operands:
+        register.inst.properties["ispresent"] = False
+    return m.bar0
+
+
 def generate(out: Path) -> None:
     """Write all outputs below `out`, at the places that they have in the tree."""
     space = compile_rdl()
     m = Map(space)
+    check_rows(m)
     rtl = out / "fpga/rtl/gen"
     rtl.mkdir(parents=True)
     (out / "host").mkdir()
     (out / "docs").mkdir()
     (out / "fpga/regs").mkdir(parents=True)
     RegblockExporter().export(
-        m.bar0, str(rtl), cpuif_cls=PassthroughCpuif, module_name="kvcpu_regs", package_name="kvcpu_regs_pkg",
+        without_operands(), str(rtl), cpuif_cls=PassthroughCpuif, module_name="kvcpu_regs", package_name="kvcpu_regs_pkg",
         address_width=16, err_if_bad_addr=True, err_if_bad_rw=True,
     )  # fmt: skip
     for generated in rtl.glob("kvcpu_regs*.sv"):

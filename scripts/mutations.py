@@ -27,6 +27,7 @@ CHANNEL, DMA, KEYS, MAP, DIRECTORY = (
     "kvcpu_dma_channel.sv", "kvcpu_dma.sv", "kvcpu_key_index.sv", "kvcpu_free_map.sv", "kvcpu_directory.sv",
 )  # fmt: skip
 TELEMETRY, CSR, DIGEST, LOOKUP = "kvcpu_telemetry.sv", "kvcpu_csr.sv", "kvcpu_digest.sv", "kvcpu_lookup.sv"
+OPERANDS = "kvcpu_operands.sv"
 
 MUTATIONS: tuple[Mutation, ...] = (
     # ---- lane: match, score, decision ------------------------------------------------------------------------------
@@ -141,6 +142,10 @@ MUTATIONS: tuple[Mutation, ...] = (
              "pass_found_index;\n            pass_start",
              "R12", "TOUCH changes the wrong entry where a pass had to find the shared one"),
     # ---- settings --------------------------------------------------------------------------------------------------
+    Mutation("settings-strict", SETTINGS, "set.strict <= value[2];", "set.strict <= 1'b1;", "R22",
+             "strict cannot be switched off"),
+    Mutation("settings-in-force", SETTINGS, "in_force = 64'(set.evict_thresh);", "in_force = 64'(set.prefetch_thresh);", "R6",
+             "a setting's register shows another"),
     Mutation("settings-range", SETTINGS, "(value[63:8] != '0)", "(value[63:9] != '0)", "R6",
              "a weight of 256 is cut to 0"),
     Mutation("settings-capacity", SETTINGS, "value > 64'(ENTRIES)", "value >= 64'(ENTRIES)", "D4",
@@ -237,14 +242,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("telemetry-high-word", TELEMETRY,
              "latched[read_addr[8:3]] <= value[63:32];", "latched[read_addr[8:3]] <= value[31:0];",
              "R1", "the upper half of a counter reads as the lower"),
-    Mutation("csr-operand", CSR, "sw.IMEVICT_LEN.value.value", "sw.BOOST_LEN.value.value", "R3",
-             "EVICT takes its length from HOT's register"),
+    Mutation("operands-row", OPERANDS, "row = wrow - ROW_BITS'(1);", "row = wrow - ROW_BITS'(2);", "R3",
+             "a command takes its address from another's registers"),
+    Mutation("operands-load", OPERANDS, "{own[31:0], two_before[63:32]}", "{own[31:0], one_before[63:32]}", "section 4",
+             "LOAD takes its first token from the address"),
+    Mutation("operands-low-word", OPERANDS, "waiting_in = {!waddr[2], wdata}", "waiting_in = {1'b0, wdata}", "R1",
+             "a 64-bit register never gets its low word"),
+    Mutation("operands-clear", OPERANDS, "clearing ? '0 : high_in", "clearing ? '1 : high_in", "R4",
+             "operands are not zero after a reset"),
     Mutation("csr-result-field", CSR,
              "hw.COMPLETION.from_tier.next = completion.from;", "hw.COMPLETION.from_tier.next = completion.to;",
              "R16", "a completion record names the wrong source"),
-    Mutation("csr-strict", CSR,
-             "{61'd0, sw_strict, sw_clear, 1'b0}", "{61'd0, 1'b1, sw_clear, 1'b0}",
-             "R22", "strict cannot be switched off"),
     # ---- queues, bus, reset ----------------------------------------------------------------------------------------
     Mutation("results-stale", "kvcpu_result_queue.sv", ".push(held_valid)", ".push(push)", "R5",
              "a command gets the result of the one before"),

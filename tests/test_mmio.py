@@ -255,6 +255,21 @@ def evict_three_blocks(sim) -> np.ndarray:
     return sim.run(batch).records
 
 
+@pytest.mark.parametrize("doorbell", [register for register in REGISTERS.values() if register.doorbell], ids=lambda r: r.name)
+def test_status_knows_of_a_doorbell_at_once(sim, doorbell):
+    """R4: a bus master that is faster than the command on its way to the queue sees "busy" or the result, and never neither."""
+    batch = Batch()
+    batch.write(doorbell.offset + doorbell.width // 8 - 4, 9)
+    for _ in range(6):
+        batch.read(REGISTERS["STATUS"].offset)
+    batch.wait_idle()
+    batch.read(REGISTERS["STATUS"].offset)
+    status = [int(word) for word in sim.run(batch).words]
+    assert all(word & 1 or word >> 5 & 1 for word in status), [hex(word) for word in status]
+    while sim.read32(REGISTERS["STATUS"].offset) >> 5 & 1:
+        sim.read32(REGISTERS["RESULT_CYCLES"].offset)
+
+
 def test_drain_takes_every_record(sim):
     records = evict_three_blocks(sim)
     assert (records & 0xFFFF).tolist() == [0, 1, 2]

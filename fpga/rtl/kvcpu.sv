@@ -9,6 +9,7 @@
 `default_nettype none
 module kvcpu
     import kvcpu_pkg::*;
+    import kvcpu_map_pkg::operand_t;
 #(
     parameter int unsigned ENTRIES = 65536,      // directory entries: a power of two, 256 to 65,536
     parameter int unsigned LANES = 8,            // entries per cycle of a pass: a power of two, 1 to 16
@@ -118,30 +119,43 @@ module kvcpu
     assign rst_core = rst || stop_core;
     assign rst_dma = rst || reset_all;
 
-    logic [31:0] now;
-    always_ff @(posedge clk) now <= rst ? 32'd0 : now + 32'd1;
+    logic        write_accepted;
+    logic [31:0] now, stamp;  // stamp: of the last write's handshake
+    always_ff @(posedge clk) begin
+        now <= rst ? 32'd0 : now + 32'd1;
+        if (write_accepted) stamp <= now;
+    end
 
     // ---- bus and registers -------------------------------------------------------------------------------------------------
-    logic        fifo_full, fifo_empty, write_accepted, reg_req, reg_is_write, reg_rerr, reg_werr;
+    logic        fifo_full, fifo_empty, cmd_forming, reg_req, reg_is_write, reg_rerr, reg_werr;
     logic [15:0] reg_addr;
     logic [31:0] reg_wdata, reg_rdata, dir_data;
     logic        dir_req, dir_ack, dir_err, error_valid;
     logic [22:0] dir_addr, error_offset;
     logic [3:0]  error_code;
     logic [4:0]  fifo_level;
+    logic        op_write, op_read, op_ack, op_clearing;
+    logic [15:0] op_waddr, op_raddr;
+    logic [31:0] op_wdata, op_data;
+    operand_t    op_wkind, op_rkind;
 
+    // A command on its way to the queue counts as being there.
     kvcpu_axil u_axil (
-        .clk, .rst, .block, .quiet(bus_quiet), .fifo_full, .resetting(draining), .write_accepted,
+        .clk, .rst, .block(block || op_clearing), .quiet(bus_quiet),
+        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
+        .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
         .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
     );
 
-    logic        cmd_push, cmd_pending, cmd_take, busy, engine_idle;
+    logic        cmd_push, cmd_pending, cmd_take, busy, any_busy, engine_idle;
     command_t    cmd_in, cmd_out, running;
     settings_t   set;
+    logic [4:0]  shown_setting;
+    logic [63:0] in_force;
     logic [63:0] hit_total, misses;
     logic        telemetry_read;
     logic [8:2]  telemetry_addr;
@@ -150,6 +164,7 @@ module kvcpu
     logic [16:0] t1_used, valid_entries, rows_used;
     logic [63:0] digest;
     logic        oldest_valid, result_pop, stored_valid, completion_pop;
+    logic        result_under_way;
     result_t     oldest;
     completion_t stored, completion;
     logic [IW+1:0] stored_level;
@@ -159,14 +174,21 @@ module kvcpu
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),
         .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .BUILD_ID(BUILD_ID)
     ) u_csr (
-        .clk, .rst(rst_regs), .now, .write_accepted,
+        .clk, .rst(rst_regs),
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
-        .cmd_push, .cmd(cmd_in), .cmd_pending, .soft_reset,
         .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
-        .busy, .dma_busy(!dma_idle), .resetting(draining || clearing), .fifo_level,
-        .set, .hit_total, .misses, .telemetry_read, .telemetry_addr, .telemetry_data, .digest,
+        .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
+        .fifo_level(fifo_level + 5'(cmd_forming)),
+        .hit_total, .misses, .telemetry_read, .telemetry_addr, .telemetry_data, .digest,
         .result_valid(oldest_valid), .result(oldest), .result_pop,
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level)), .completion_pop
+    );
+
+    kvcpu_operands u_operands (
+        .clk, .rst(rst_regs), .clearing(op_clearing),
+        .write(op_write), .waddr(op_waddr), .wdata(op_wdata), .wkind(op_wkind), .wstamp(stamp),
+        .read(op_read), .raddr(op_raddr), .rkind(op_rkind), .read_ack(op_ack), .read_data(op_data),
+        .setting(shown_setting), .in_force, .cmd_push, .cmd(cmd_in), .pending(cmd_pending), .forming(cmd_forming), .soft_reset
     );
 
     kvcpu_fifo #(.WIDTH($bits(command_t)), .DEPTH(FIFO_DEPTH)) u_commands (
@@ -174,6 +196,7 @@ module kvcpu
         .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
     );
     assign busy = !fifo_empty || !engine_idle;
+    assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
 
     // ---- engine ------------------------------------------------------------------------------------------------------------
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -213,7 +236,7 @@ module kvcpu
 
     kvcpu_settings #(.ENTRIES(ENTRIES), .BLOCK_BYTES(BLOCK_BYTES)) u_settings (
         .clk, .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
-        .empty(valid_entries == '0), .code(set_code), .set
+        .empty(valid_entries == '0), .code(set_code), .set, .shown(shown_setting), .in_force
     );
 
     // ---- directory and pass ------------------------------------------------------------------------------------------------
@@ -294,7 +317,7 @@ module kvcpu
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
         .clk, .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
-        .lost(result_lost)
+        .under_way(result_under_way), .lost(result_lost)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16).
     kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
@@ -311,6 +334,6 @@ module kvcpu
         .read(telemetry_read), .read_addr(telemetry_addr), .read_data(telemetry_data)
     );
 
-    assign idle = bus_quiet && !cmd_pending && !busy && dma_idle && !draining && !clearing;
+    assign idle = bus_quiet && !any_busy && dma_idle && !draining && !clearing && !op_clearing;
 endmodule
 `default_nettype wire

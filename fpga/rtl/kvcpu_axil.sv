@@ -1,8 +1,8 @@
-// kvcpu_axil - AXI4-Lite front end: turns bus accesses into accesses of the register block and of the directory window.
+// kvcpu_axil - AXI4-Lite front end: turns bus accesses into accesses of the register block, the operands and the directory window.
 //
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
 // write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
-// Reads are pipelined, one per cycle into BAR0, answers in order; writes take three cycles each. A write has precedence over
+// Reads are pipelined, one per cycle from the register block, answers in order; writes take three cycles each. A write has precedence over
 // a read for the register block. `block` stops new accesses; `quiet` says that none is under way.
 `default_nettype none
 module kvcpu_axil
@@ -43,6 +43,17 @@ module kvcpu_axil
     input  wire logic        reg_rerr,
     input  wire logic        reg_werr,
 
+    // kvcpu_operands
+    output logic             op_write,
+    output logic [15:0]      op_waddr,
+    output logic [31:0]      op_wdata,
+    output operand_t         op_wkind,
+    output logic             op_read,
+    output logic [15:0]      op_raddr,
+    output operand_t         op_rkind,
+    input  wire logic        op_ack,
+    input  wire logic [31:0] op_data,
+
     // directory window
     output logic             dir_req,
     output logic [22:0]      dir_addr,
@@ -65,6 +76,7 @@ module kvcpu_axil
     logic [3:0]  wrefusal, wcode;
     logic        wissue;
     logic        wrefused;
+    logic        wresets;   // a soft reset
     logic        wqueues;   // this write would queue a command; a soft reset never waits for room
     logic [3:0]  wfault;    // what is wrong with the write whatever the device does
 
@@ -72,6 +84,7 @@ module kvcpu_axil
     assign s_axil_wready = s_axil_awready;
     assign write_accepted = s_axil_awready;
     assign wissue = (wstate == W_ISSUE);
+    assign wqueues = op_wkind.rings && !wresets;
 
     always_comb begin
         wrefusal = wfault;
@@ -103,7 +116,8 @@ module kvcpu_axil
         if (s_axil_awready) begin
             waddr <= s_axil_awaddr;
             wdata <= s_axil_wdata;
-            wqueues <= is_doorbell(s_axil_awaddr[15:2]) && !(s_axil_awaddr[15:0] == CTRL_OFFSET && s_axil_wdata[0]);
+            op_wkind <= operand(s_axil_awaddr[15:2]);
+            wresets <= (s_axil_awaddr[15:0] == CTRL_OFFSET) && s_axil_wdata[0];
             if (s_axil_awaddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
             else if (s_axil_awaddr[22:16] != '0) wfault <= BUSERR_UNMAPPED;
             else if (s_axil_wstrb != 4'hF) wfault <= BUSERR_STROBE;
@@ -116,7 +130,8 @@ module kvcpu_axil
     logic        rwaiting;
     logic [22:0] raddr;
     logic [3:0]  rcode;
-    logic        in_bar0, in_bar2, in_registers, rissue, rdone;  // in_registers: in BAR0, and aligned
+    logic        in_bar0, in_bar2, in_registers, rissue, rdone;  // in_registers: of the register block, and aligned
+    logic        in_aligned, in_operands;
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
     logic        answer_refused;
@@ -130,7 +145,9 @@ module kvcpu_axil
     always_comb begin
         rcode = BUSERR_NONE;
         rdone = 1'b0;
-        if (rwaiting && !queue_full) begin
+        if (in_operands) begin
+            rdone = op_ack;  // asked for while there was room
+        end else if (rwaiting && !queue_full) begin
             if (raddr[1:0] != 2'b00) begin
                 rcode = BUSERR_MISALIGNED;
                 rdone = !wissue;
@@ -146,8 +163,12 @@ module kvcpu_axil
             end
         end
     end
+    assign in_registers = in_aligned && !op_rkind.known;
+    assign in_operands = in_aligned && op_rkind.known;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
     assign dir_addr = raddr;
+    assign op_read = rwaiting && !queue_full && in_operands;
+    assign op_raddr = raddr[15:0];
 
     always_ff @(posedge clk) begin
         if (rst) rwaiting <= 1'b0;
@@ -157,7 +178,8 @@ module kvcpu_axil
             raddr <= s_axil_araddr;
             in_bar0 <= (s_axil_araddr[22:16] == '0);
             in_bar2 <= (s_axil_araddr >= BAR2_ENTRIES) && s_axil_araddr[1:0] == 2'b00;
-            in_registers <= (s_axil_araddr[22:16] == '0) && s_axil_araddr[1:0] == 2'b00;
+            op_rkind <= operand(s_axil_araddr[15:2]);
+            in_aligned <= (s_axil_araddr[22:16] == '0) && s_axil_araddr[1:0] == 2'b00;
         end
     end
 
@@ -165,7 +187,7 @@ module kvcpu_axil
     always_ff @(posedge clk) begin
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        answer_data <= in_bar0 ? reg_rdata : dir_data;
+        answer_data <= in_operands ? op_data : in_bar0 ? reg_rdata : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
         .clk, .rst, .push(answering), .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, answer_data}), .pop(s_axil_rready),
@@ -176,9 +198,12 @@ module kvcpu_axil
     assign {s_axil_rresp, s_axil_rdata} = queue_head;
 
     // ---- register block ------------------------------------------------------------------------------------------------------
-    assign reg_req = (wissue && !wrefused) || rissue;
+    assign reg_req = (wissue && !wrefused && !op_wkind.known) || rissue;
     assign reg_is_write = wissue;
     assign reg_wdata = wdata;
+    assign op_write = wissue && !wrefused && op_wkind.known;
+    assign op_waddr = waddr[15:0];
+    assign op_wdata = wdata;
     // Chosen a cycle ahead, as decoding the address is the longest way here: W_ISSUE follows the handshake at once.
     always_ff @(posedge clk) begin
         if (s_axil_awready) reg_addr <= s_axil_awaddr[15:0];

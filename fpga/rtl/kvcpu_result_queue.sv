@@ -13,10 +13,12 @@ module kvcpu_result_queue
     input  wire logic    pop,
     output logic         valid,
     output result_t      oldest,
+    output logic         under_way,  // a result that `valid` does not show yet
     output logic         lost
 );
     logic empty, full;
     assign valid = !empty;
+    assign under_way = push || held_valid;
     assign lost = push && full && !pop;
 
     // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.

@@ -1,6 +1,7 @@
 """Doorbells, results, interrupt and soft reset at pin level, under random pauses: R5, R16 (completion records), R4."""
 
 import cocotb
+from cocotb.triggers import gather
 from cocotbext.axi import AxiResp
 from dut_bench import BLOCK, VA, Bench, filled, load
 from kvfpga.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, UnloadRequest
@@ -35,6 +36,29 @@ async def the_fifo_holds_16(dut):
     assert await bench.result() is None
     assert (await bench.get("T_CURRENT_STEP"), await bench.get("T_STEP_COUNT")) == (FIFO_DEPTH, FIFO_DEPTH)
     await bench.finish()
+
+
+@cocotb.test()
+async def a_command_that_is_being_formed_has_its_place(dut):
+    """R5: doorbells as fast as the bus allows, of the command with the most operands: as many results as were taken, also of
+    those that come while the one before is still being put together."""
+    for first in range(3):
+        bench = await filled(dut, seed=10 + first, blocks=1, pause=0.0)
+        bench.hold_memory()
+        await bench.ring(Evict(VA, 1))
+        await bench.clocks(50)
+        assert await bench.result() is not None
+        for n in range(first):
+            await bench.ring(Step(n))
+        writes = [bench.write(REGISTERS["LOAD_TIER"].offset, 9) for _ in range(24)]  # no such tier
+        taken = [answer == AxiResp.OKAY for answer in await gather(*writes)]
+        assert taken == [True] * (FIFO_DEPTH - first) + [False] * (24 - FIFO_DEPTH + first)
+        bench.hold_memory(False)
+        await bench.idle()
+        results = [await bench.result() for _ in range(FIFO_DEPTH)]
+        assert [result[0] for result in results] == [Opcode.STEP] * first + [Opcode.LOAD] * (FIFO_DEPTH - first)
+        assert await bench.result() is None
+        await bench.finish()
 
 
 @cocotb.test()

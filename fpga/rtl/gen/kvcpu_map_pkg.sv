@@ -97,41 +97,92 @@ package kvcpu_map_pkg;
     localparam logic [3:0] BUSERR_RESETTING = 4'd5;
     localparam logic [3:0] BUSERR_DMA = 4'd6;
 
-    // Does a write of this BAR0 word queue a command? (of a 64-bit register: its high word)
-    function automatic logic is_doorbell(input logic [13:0] word);
+    // What kvcpu_operands must know of a BAR0 word.
+    typedef struct packed {
+        logic       known;    // it is of a register that is kept there
+        logic       wide;     // of a 64-bit one
+        logic       rings;    // a write of it queues a command: of a doorbell's last word
+        logic [3:0] op;       // the command
+        logic [4:0] setting;  // what OP_SET sets
+    } operand_t;
+    function automatic operand_t operand(input logic [13:0] word);
         case (word)
-            14'h0000,
-            14'h0002,
-            14'h0008,
-            14'h0009,
-            14'h000C,
-            14'h0017,
-            14'h0041,
-            14'h0083,
-            14'h0087,
-            14'h00C5,
-            14'h0103,
-            14'h0107,
-            14'h010B,
-            14'h010C,
-            14'h0141,
-            14'h0143,
-            14'h0145,
-            14'h0147,
-            14'h0149,
-            14'h014B,
-            14'h014C,
-            14'h014D,
-            14'h0185,
-            14'h0189,
-            14'h018A,
-            14'h0191,
-            14'h0401,
-            14'h0403,
-            14'h0405,
-            14'h0407: is_doorbell = 1'b1;
-            default: is_doorbell = 1'b0;
+            14'h0000: operand = {1'b1, 1'b0, 1'b1, OP_STEP, 5'd0};  // STEP_FAST
+            14'h0002: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_WINDOW};  // WINDOW
+            14'h0008: operand = {1'b1, 1'b0, 1'b1, OP_SHARE_INDEX, 5'd0};  // RTBD_SHARE
+            14'h0009: operand = {1'b1, 1'b0, 1'b1, OP_RELEASE_INDEX, 5'd0};  // RTBD_RELEASE
+            14'h000C: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_CONTEND_POLICY};  // CONTEND_POLICY
+            14'h0017: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_CTRL};  // CTRL
+            14'h0040: operand = {1'b1, 1'b1, 1'b0, OP_STEP, 5'd0};  // STEP_ADVANCE
+            14'h0041: operand = {1'b1, 1'b1, 1'b1, OP_STEP, 5'd0};  // STEP_ADVANCE
+            14'h0080: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // BOOST_ADDR
+            14'h0081: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // BOOST_ADDR
+            14'h0082: operand = {1'b1, 1'b1, 1'b0, OP_HOT, 5'd0};  // BOOST_LEN
+            14'h0083: operand = {1'b1, 1'b1, 1'b1, OP_HOT, 5'd0};  // BOOST_LEN
+            14'h0084: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // IMEVICT_ADDR
+            14'h0085: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // IMEVICT_ADDR
+            14'h0086: operand = {1'b1, 1'b1, 1'b0, OP_EVICT, 5'd0};  // IMEVICT_LEN
+            14'h0087: operand = {1'b1, 1'b1, 1'b1, OP_EVICT, 5'd0};  // IMEVICT_LEN
+            14'h00C0: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_ADDR
+            14'h00C1: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_ADDR
+            14'h00C2: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_LEN
+            14'h00C3: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_LEN
+            14'h00C4: operand = {1'b1, 1'b1, 1'b0, OP_PREFETCH, 5'd0};  // PREFETCH_STEP
+            14'h00C5: operand = {1'b1, 1'b1, 1'b1, OP_PREFETCH, 5'd0};  // PREFETCH_STEP
+            14'h0100: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // SHARE_ADDR
+            14'h0101: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // SHARE_ADDR
+            14'h0102: operand = {1'b1, 1'b1, 1'b0, OP_SHARE, 5'd0};  // SHARE_LEN
+            14'h0103: operand = {1'b1, 1'b1, 1'b1, OP_SHARE, 5'd0};  // SHARE_LEN
+            14'h0104: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // RELEASE_ADDR
+            14'h0105: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // RELEASE_ADDR
+            14'h0106: operand = {1'b1, 1'b1, 1'b0, OP_RELEASE, 5'd0};  // RELEASE_LEN
+            14'h0107: operand = {1'b1, 1'b1, 1'b1, OP_RELEASE, 5'd0};  // RELEASE_LEN
+            14'h0108: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // UNLOAD_ADDR
+            14'h0109: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // UNLOAD_ADDR
+            14'h010A: operand = {1'b1, 1'b1, 1'b0, OP_UNLOAD, 5'd0};  // UNLOAD_LEN
+            14'h010B: operand = {1'b1, 1'b1, 1'b1, OP_UNLOAD, 5'd0};  // UNLOAD_LEN
+            14'h010C: operand = {1'b1, 1'b0, 1'b1, OP_UNLOAD_REQUEST, 5'd0};  // UNLOAD_ID
+            14'h0140: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_R};  // WEIGHT_R
+            14'h0141: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_R};  // WEIGHT_R
+            14'h0142: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_F};  // WEIGHT_F
+            14'h0143: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_F};  // WEIGHT_F
+            14'h0144: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_S};  // WEIGHT_S
+            14'h0145: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_S};  // WEIGHT_S
+            14'h0146: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_D};  // WEIGHT_D
+            14'h0147: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_D};  // WEIGHT_D
+            14'h0148: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_EVICT_THRESH};  // EVICT_THRESH
+            14'h0149: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_EVICT_THRESH};  // EVICT_THRESH
+            14'h014A: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_PREFETCH_THRESH};  // PREFETCH_THRESH
+            14'h014B: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_PREFETCH_THRESH};  // PREFETCH_THRESH
+            14'h014C: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_T1_CAPACITY};  // T1_CAPACITY
+            14'h014D: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_EVICT_TIER};  // EVICT_TIER
+            14'h0180: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_ID
+            14'h0181: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_TOKEN_START
+            14'h0182: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // LOAD_VA
+            14'h0183: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // LOAD_VA
+            14'h0184: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_TOKEN_END
+            14'h0185: operand = {1'b1, 1'b0, 1'b1, OP_LOAD, 5'd0};  // LOAD_TIER
+            14'h0188: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOOKUP_ID
+            14'h0189: operand = {1'b1, 1'b0, 1'b1, OP_LOOKUP, 5'd0};  // LOOKUP_POS
+            14'h018A: operand = {1'b1, 1'b0, 1'b1, OP_TOUCH, 5'd0};  // TOUCH_POS
+            14'h0190: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // DIGEST_FIRST
+            14'h0191: operand = {1'b1, 1'b0, 1'b1, OP_DIGEST, 5'd0};  // DIGEST_END
+            14'h0400: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE0};  // TIER_BASE0
+            14'h0401: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE0};  // TIER_BASE0
+            14'h0402: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE1};  // TIER_BASE1
+            14'h0403: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE1};  // TIER_BASE1
+            14'h0404: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE2};  // TIER_BASE2
+            14'h0405: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE2};  // TIER_BASE2
+            14'h0406: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE3};  // TIER_BASE3
+            14'h0407: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE3};  // TIER_BASE3
+            default: operand = '0;
         endcase
+    endfunction
+
+    // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
+    localparam int unsigned ROW_BITS = 8;
+    function automatic logic [ROW_BITS-1:0] operand_row(input logic [15:0] addr);
+        operand_row = {addr[12], addr[10], addr[9], addr[8], addr[6], addr[5], addr[4], addr[3]};
     endfunction
 endpackage
 `default_nettype wire

@@ -8,24 +8,6 @@ package kvcpu_regs_pkg;
     localparam KVCPU_REGS_SIZE = 'h102c;
 
     typedef struct packed {
-        logic [31:0] next;
-        logic we;
-    } cfg32_t_config_70e2a9fa_name_9a165188__value__in_t;
-
-    typedef struct packed {
-        cfg32_t_config_70e2a9fa_name_9a165188__value__in_t value;
-    } cfg32_t_config_70e2a9fa_name_9a165188__in_t;
-
-    typedef struct packed {
-        logic [31:0] next;
-        logic we;
-    } cfg32_t_config_0ad4e891_name_e1ae2ee7__value__in_t;
-
-    typedef struct packed {
-        cfg32_t_config_0ad4e891_name_e1ae2ee7__value__in_t value;
-    } cfg32_t_config_0ad4e891_name_e1ae2ee7__in_t;
-
-    typedef struct packed {
         logic [63:0] next;
     } ro64_t_name_182be0d6__value__in_t;
 
@@ -85,27 +67,6 @@ package kvcpu_regs_pkg;
     } kvcpu__STATUS__in_t;
 
     typedef struct packed {
-        logic next;
-        logic we;
-    } kvcpu__CTRL__soft_reset__in_t;
-
-    typedef struct packed {
-        logic next;
-        logic we;
-    } kvcpu__CTRL__clear_counters__in_t;
-
-    typedef struct packed {
-        logic next;
-        logic we;
-    } kvcpu__CTRL__strict__in_t;
-
-    typedef struct packed {
-        kvcpu__CTRL__soft_reset__in_t soft_reset;
-        kvcpu__CTRL__clear_counters__in_t clear_counters;
-        kvcpu__CTRL__strict__in_t strict;
-    } kvcpu__CTRL__in_t;
-
-    typedef struct packed {
         logic hwset;
     } kvcpu__ERROR__bus__in_t;
 
@@ -154,78 +115,6 @@ package kvcpu_regs_pkg;
     typedef struct packed {
         ro64_t__value__in_t value;
     } ro64_t__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_34fe9707__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_34fe9707__value__in_t value;
-    } cfg64_t_config_34fe9707__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_abb5e631__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_abb5e631__value__in_t value;
-    } cfg64_t_config_abb5e631__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_eae8c165__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_eae8c165__value__in_t value;
-    } cfg64_t_config_eae8c165__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_0f5c2284__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_0f5c2284__value__in_t value;
-    } cfg64_t_config_0f5c2284__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_be49973b__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_be49973b__value__in_t value;
-    } cfg64_t_config_be49973b__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_3ed44354__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_3ed44354__value__in_t value;
-    } cfg64_t_config_3ed44354__in_t;
-
-    typedef struct packed {
-        logic [31:0] next;
-        logic we;
-    } cfg32_t_config_d5c99121_name_8d5db613__value__in_t;
-
-    typedef struct packed {
-        cfg32_t_config_d5c99121_name_8d5db613__value__in_t value;
-    } cfg32_t_config_d5c99121_name_8d5db613__in_t;
-
-    typedef struct packed {
-        logic [31:0] next;
-        logic we;
-    } cfg32_t_config_eff65378_name_9b7014ef__value__in_t;
-
-    typedef struct packed {
-        cfg32_t_config_eff65378_name_9b7014ef__value__in_t value;
-    } cfg32_t_config_eff65378_name_9b7014ef__in_t;
 
     typedef struct packed {
         logic [63:0] next;
@@ -278,42 +167,6 @@ package kvcpu_regs_pkg;
     } kvcpu__TELEMETRY__external__in_t;
 
     typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_f518c425_name_3d2af78a__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_f518c425_name_3d2af78a__value__in_t value;
-    } cfg64_t_config_f518c425_name_3d2af78a__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_b5acafa7_name_51b8f791__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_b5acafa7_name_51b8f791__value__in_t value;
-    } cfg64_t_config_b5acafa7_name_51b8f791__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_4c51d574_name_452dc656__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_4c51d574_name_452dc656__value__in_t value;
-    } cfg64_t_config_4c51d574_name_452dc656__in_t;
-
-    typedef struct packed {
-        logic [63:0] next;
-        logic we;
-    } cfg64_t_config_dc210adb_name_3ea3eb5e__value__in_t;
-
-    typedef struct packed {
-        cfg64_t_config_dc210adb_name_3ea3eb5e__value__in_t value;
-    } cfg64_t_config_dc210adb_name_3ea3eb5e__in_t;
-
-    typedef struct packed {
         logic [15:0] next;
     } kvcpu__COMPLETION__index__in_t;
 
@@ -360,12 +213,9 @@ package kvcpu_regs_pkg;
     } ro32_t_name_30d577c4__in_t;
 
     typedef struct packed {
-        cfg32_t_config_70e2a9fa_name_9a165188__in_t WINDOW;
-        cfg32_t_config_0ad4e891_name_e1ae2ee7__in_t CONTEND_POLICY;
         ro64_t_name_182be0d6__in_t BUILD_ID;
         ro32_t_name_ed7033e6__in_t REGMAP_HASH;
         kvcpu__STATUS__in_t STATUS;
-        kvcpu__CTRL__in_t CTRL;
         kvcpu__ERROR__in_t ERROR;
         ro32_t_name_77eb34b0__in_t ERROR_OFFSET;
         ro32_t__in_t CAP_ENTRIES;
@@ -378,14 +228,6 @@ package kvcpu_regs_pkg;
         ro32_t__in_t CAP_FIFO_DEPTH;
         ro64_t__in_t RTBD_HIT_COUNT;
         ro64_t__in_t RTBD_MISS_COUNT;
-        cfg64_t_config_34fe9707__in_t WEIGHT_R;
-        cfg64_t_config_abb5e631__in_t WEIGHT_F;
-        cfg64_t_config_eae8c165__in_t WEIGHT_S;
-        cfg64_t_config_0f5c2284__in_t WEIGHT_D;
-        cfg64_t_config_be49973b__in_t EVICT_THRESH;
-        cfg64_t_config_3ed44354__in_t PREFETCH_THRESH;
-        cfg32_t_config_d5c99121_name_8d5db613__in_t T1_CAPACITY;
-        cfg32_t_config_eff65378_name_9b7014ef__in_t EVICT_TIER;
         ro64_t_name_a2c0e63a__in_t DIGEST;
         kvcpu__RESULT_STATUS__in_t RESULT_STATUS;
         ro32_t__in_t RESULT_MATCHED;
@@ -393,79 +235,9 @@ package kvcpu_regs_pkg;
         ro32_t__in_t RESULT_INDEX;
         kvcpu__RESULT_CYCLES__in_t RESULT_CYCLES;
         kvcpu__TELEMETRY__external__in_t TELEMETRY;
-        cfg64_t_config_f518c425_name_3d2af78a__in_t TIER_BASE0;
-        cfg64_t_config_b5acafa7_name_51b8f791__in_t TIER_BASE1;
-        cfg64_t_config_4c51d574_name_452dc656__in_t TIER_BASE2;
-        cfg64_t_config_dc210adb_name_3ea3eb5e__in_t TIER_BASE3;
         kvcpu__COMPLETION__in_t COMPLETION;
         ro32_t_name_30d577c4__in_t COMPLETION_LEVEL;
     } BAR0__in_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } kvcpu__STEP_FAST__value__out_t;
-
-    typedef struct packed {
-        kvcpu__STEP_FAST__value__out_t value;
-    } kvcpu__STEP_FAST__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } cfg32_t_config_70e2a9fa_name_9a165188__value__out_t;
-
-    typedef struct packed {
-        cfg32_t_config_70e2a9fa_name_9a165188__value__out_t value;
-    } cfg32_t_config_70e2a9fa_name_9a165188__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_307ab985_name_c2ee1af7__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_307ab985_name_c2ee1af7__value__out_t value;
-    } op32_t_doorbell_307ab985_name_c2ee1af7__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_ec84af6c_name_bb8ee1a0__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_ec84af6c_name_bb8ee1a0__value__out_t value;
-    } op32_t_doorbell_ec84af6c_name_bb8ee1a0__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } cfg32_t_config_0ad4e891_name_e1ae2ee7__value__out_t;
-
-    typedef struct packed {
-        cfg32_t_config_0ad4e891_name_e1ae2ee7__value__out_t value;
-    } cfg32_t_config_0ad4e891_name_e1ae2ee7__out_t;
-
-    typedef struct packed {
-        logic value;
-        logic swmod;
-    } kvcpu__CTRL__soft_reset__out_t;
-
-    typedef struct packed {
-        logic value;
-        logic swmod;
-    } kvcpu__CTRL__clear_counters__out_t;
-
-    typedef struct packed {
-        logic value;
-        logic swmod;
-    } kvcpu__CTRL__strict__out_t;
-
-    typedef struct packed {
-        kvcpu__CTRL__soft_reset__out_t soft_reset;
-        kvcpu__CTRL__clear_counters__out_t clear_counters;
-        kvcpu__CTRL__strict__out_t strict;
-    } kvcpu__CTRL__out_t;
 
     typedef struct packed {
         logic value;
@@ -499,240 +271,6 @@ package kvcpu_regs_pkg;
     } kvcpu__IRQ_ENABLE__out_t;
 
     typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_522f694f__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_522f694f__value__out_t value;
-    } op64_t_doorbell_522f694f__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t__value__out_t;
-
-    typedef struct packed {
-        op64_t__value__out_t value;
-    } op64_t__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_c429fde8__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_c429fde8__value__out_t value;
-    } op64_t_doorbell_c429fde8__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_c3604320__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_c3604320__value__out_t value;
-    } op64_t_doorbell_c3604320__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_a78a8d49__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_a78a8d49__value__out_t value;
-    } op64_t_doorbell_a78a8d49__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_f5a0c27d__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_f5a0c27d__value__out_t value;
-    } op64_t_doorbell_f5a0c27d__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_7d649ef0__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_7d649ef0__value__out_t value;
-    } op64_t_doorbell_7d649ef0__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } op64_t_doorbell_4fd5807b__value__out_t;
-
-    typedef struct packed {
-        op64_t_doorbell_4fd5807b__value__out_t value;
-    } op64_t_doorbell_4fd5807b__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_f6272f11_name_0952c22e__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_f6272f11_name_0952c22e__value__out_t value;
-    } op32_t_doorbell_f6272f11_name_0952c22e__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_34fe9707__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_34fe9707__value__out_t value;
-    } cfg64_t_config_34fe9707__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_abb5e631__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_abb5e631__value__out_t value;
-    } cfg64_t_config_abb5e631__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_eae8c165__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_eae8c165__value__out_t value;
-    } cfg64_t_config_eae8c165__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_0f5c2284__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_0f5c2284__value__out_t value;
-    } cfg64_t_config_0f5c2284__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_be49973b__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_be49973b__value__out_t value;
-    } cfg64_t_config_be49973b__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_3ed44354__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_3ed44354__value__out_t value;
-    } cfg64_t_config_3ed44354__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } cfg32_t_config_d5c99121_name_8d5db613__value__out_t;
-
-    typedef struct packed {
-        cfg32_t_config_d5c99121_name_8d5db613__value__out_t value;
-    } cfg32_t_config_d5c99121_name_8d5db613__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } cfg32_t_config_eff65378_name_9b7014ef__value__out_t;
-
-    typedef struct packed {
-        cfg32_t_config_eff65378_name_9b7014ef__value__out_t value;
-    } cfg32_t_config_eff65378_name_9b7014ef__out_t;
-
-    typedef struct packed {
-        logic [15:0] value;
-    } kvcpu__LOAD_ID__request_id__out_t;
-
-    typedef struct packed {
-        logic [7:0] value;
-    } kvcpu__LOAD_ID__head__out_t;
-
-    typedef struct packed {
-        logic [7:0] value;
-    } kvcpu__LOAD_ID__layer__out_t;
-
-    typedef struct packed {
-        kvcpu__LOAD_ID__request_id__out_t request_id;
-        kvcpu__LOAD_ID__head__out_t head;
-        kvcpu__LOAD_ID__layer__out_t layer;
-    } kvcpu__LOAD_ID__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t__value__out_t;
-
-    typedef struct packed {
-        op32_t__value__out_t value;
-    } op32_t__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_615d2885__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_615d2885__value__out_t value;
-    } op32_t_doorbell_615d2885__out_t;
-
-    typedef struct packed {
-        logic [15:0] value;
-    } kvcpu__LOOKUP_ID__request_id__out_t;
-
-    typedef struct packed {
-        logic [7:0] value;
-    } kvcpu__LOOKUP_ID__head__out_t;
-
-    typedef struct packed {
-        logic [7:0] value;
-    } kvcpu__LOOKUP_ID__layer__out_t;
-
-    typedef struct packed {
-        kvcpu__LOOKUP_ID__request_id__out_t request_id;
-        kvcpu__LOOKUP_ID__head__out_t head;
-        kvcpu__LOOKUP_ID__layer__out_t layer;
-    } kvcpu__LOOKUP_ID__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_ed9d8240__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_ed9d8240__value__out_t value;
-    } op32_t_doorbell_ed9d8240__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_2b40a1ea__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_2b40a1ea__value__out_t value;
-    } op32_t_doorbell_2b40a1ea__out_t;
-
-    typedef struct packed {
-        logic [31:0] value;
-        logic swmod;
-    } op32_t_doorbell_ac3cdfc2_name_d08eefe2__value__out_t;
-
-    typedef struct packed {
-        op32_t_doorbell_ac3cdfc2_name_d08eefe2__value__out_t value;
-    } op32_t_doorbell_ac3cdfc2_name_d08eefe2__out_t;
-
-    typedef struct packed {
         logic swacc;
     } kvcpu__RESULT_CYCLES__value__out_t;
 
@@ -749,42 +287,6 @@ package kvcpu_regs_pkg;
     } kvcpu__TELEMETRY__external__out_t;
 
     typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_f518c425_name_3d2af78a__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_f518c425_name_3d2af78a__value__out_t value;
-    } cfg64_t_config_f518c425_name_3d2af78a__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_b5acafa7_name_51b8f791__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_b5acafa7_name_51b8f791__value__out_t value;
-    } cfg64_t_config_b5acafa7_name_51b8f791__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_4c51d574_name_452dc656__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_4c51d574_name_452dc656__value__out_t value;
-    } cfg64_t_config_4c51d574_name_452dc656__out_t;
-
-    typedef struct packed {
-        logic [63:0] value;
-        logic swmod;
-    } cfg64_t_config_dc210adb_name_3ea3eb5e__value__out_t;
-
-    typedef struct packed {
-        cfg64_t_config_dc210adb_name_3ea3eb5e__value__out_t value;
-    } cfg64_t_config_dc210adb_name_3ea3eb5e__out_t;
-
-    typedef struct packed {
         logic swacc;
     } kvcpu__COMPLETION__index__out_t;
 
@@ -793,53 +295,10 @@ package kvcpu_regs_pkg;
     } kvcpu__COMPLETION__out_t;
 
     typedef struct packed {
-        kvcpu__STEP_FAST__out_t STEP_FAST;
-        cfg32_t_config_70e2a9fa_name_9a165188__out_t WINDOW;
-        op32_t_doorbell_307ab985_name_c2ee1af7__out_t RTBD_SHARE;
-        op32_t_doorbell_ec84af6c_name_bb8ee1a0__out_t RTBD_RELEASE;
-        cfg32_t_config_0ad4e891_name_e1ae2ee7__out_t CONTEND_POLICY;
-        kvcpu__CTRL__out_t CTRL;
         kvcpu__ERROR__out_t ERROR;
         kvcpu__IRQ_ENABLE__out_t IRQ_ENABLE;
-        op64_t_doorbell_522f694f__out_t STEP_ADVANCE;
-        op64_t__out_t BOOST_ADDR;
-        op64_t_doorbell_c429fde8__out_t BOOST_LEN;
-        op64_t__out_t IMEVICT_ADDR;
-        op64_t_doorbell_c3604320__out_t IMEVICT_LEN;
-        op64_t__out_t PREFETCH_ADDR;
-        op64_t__out_t PREFETCH_LEN;
-        op64_t_doorbell_a78a8d49__out_t PREFETCH_STEP;
-        op64_t__out_t SHARE_ADDR;
-        op64_t_doorbell_f5a0c27d__out_t SHARE_LEN;
-        op64_t__out_t RELEASE_ADDR;
-        op64_t_doorbell_7d649ef0__out_t RELEASE_LEN;
-        op64_t__out_t UNLOAD_ADDR;
-        op64_t_doorbell_4fd5807b__out_t UNLOAD_LEN;
-        op32_t_doorbell_f6272f11_name_0952c22e__out_t UNLOAD_ID;
-        cfg64_t_config_34fe9707__out_t WEIGHT_R;
-        cfg64_t_config_abb5e631__out_t WEIGHT_F;
-        cfg64_t_config_eae8c165__out_t WEIGHT_S;
-        cfg64_t_config_0f5c2284__out_t WEIGHT_D;
-        cfg64_t_config_be49973b__out_t EVICT_THRESH;
-        cfg64_t_config_3ed44354__out_t PREFETCH_THRESH;
-        cfg32_t_config_d5c99121_name_8d5db613__out_t T1_CAPACITY;
-        cfg32_t_config_eff65378_name_9b7014ef__out_t EVICT_TIER;
-        kvcpu__LOAD_ID__out_t LOAD_ID;
-        op32_t__out_t LOAD_TOKEN_START;
-        op64_t__out_t LOAD_VA;
-        op32_t__out_t LOAD_TOKEN_END;
-        op32_t_doorbell_615d2885__out_t LOAD_TIER;
-        kvcpu__LOOKUP_ID__out_t LOOKUP_ID;
-        op32_t_doorbell_ed9d8240__out_t LOOKUP_POS;
-        op32_t_doorbell_2b40a1ea__out_t TOUCH_POS;
-        op32_t__out_t DIGEST_FIRST;
-        op32_t_doorbell_ac3cdfc2_name_d08eefe2__out_t DIGEST_END;
         kvcpu__RESULT_CYCLES__out_t RESULT_CYCLES;
         kvcpu__TELEMETRY__external__out_t TELEMETRY;
-        cfg64_t_config_f518c425_name_3d2af78a__out_t TIER_BASE0;
-        cfg64_t_config_b5acafa7_name_51b8f791__out_t TIER_BASE1;
-        cfg64_t_config_4c51d574_name_452dc656__out_t TIER_BASE2;
-        cfg64_t_config_dc210adb_name_3ea3eb5e__out_t TIER_BASE3;
         kvcpu__COMPLETION__out_t COMPLETION;
     } BAR0__out_t;
 
