@@ -16,6 +16,7 @@ import hashlib
 import re
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import markdown
@@ -85,8 +86,7 @@ def systemverilog_map(m: Map) -> str:
     def constants(prefix: str, width: int, members) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
-    words = [word for r in m.operands for word in operand_words(r)]
-    cases = "\n".join(f"            14'h{address >> 2:04X}: operand = {facts};  // {name}" for address, facts, name in words)
+    cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
     soft_reset = m.bar0.get_child_by_name("CTRL")
     return f"""// {BANNER}
 // What the RTL must know of the register map beyond the register block itself.
@@ -112,18 +112,21 @@ package kvcpu_map_pkg;
     // ERROR.code (R4)
 {constants("BUSERR", 4, m.bus_errors.items())}
 
-    // What kvcpu_operands must know of a BAR0 word.
+    // What a BAR0 word is. Words that no register has are neither readable nor writable.
     typedef struct packed {{
-        logic       known;    // it is of a register that is kept there
-        logic       wide;     // of a 64-bit one
-        logic       rings;    // a write of it queues a command: of a doorbell's last word
-        logic [3:0] op;       // the command
-        logic [4:0] setting;  // what OP_SET sets
-    }} operand_t;
-    function automatic operand_t operand(input logic [13:0] word);
+        logic       readable;
+        logic       writable;
+        logic       telemetry; // kept by kvcpu_telemetry
+        logic       operand;   // kept by kvcpu_operands
+        logic       wide;      // of a 64-bit register
+        logic       rings;     // a write of it queues a command: of a doorbell's last word
+        logic [3:0] op;        // the command
+        logic [4:0] setting;   // what OP_SET sets
+    }} word_t;
+    function automatic word_t word_kind(input logic [13:0] word);
         case (word)
 {cases}
-            default: operand = '0;
+            default: word_kind = '0;
         endcase
     endfunction
 
@@ -140,19 +143,25 @@ endpackage
 ROW_BITS = (12, 10, 9, 8, 6, 5, 4, 3)
 
 
-def operand_words(r: RegNode) -> list[tuple[int, str, str]]:
-    """Address, operand_t and name of each 32-bit word of a register that kvcpu_operands keeps."""
-    config, doorbell = (r.get_property(p, default=None) for p in ("config", "doorbell"))
-    op, setting = ("SET" if config else doorbell or "NOP"), (f"SET_{config}" if config else "5'd0")
-    words = r.get_property("regwidth") // 32
-    return [
-        (
-            r.absolute_address + 4 * word,
-            f"{{1'b1, 1'b{words - 1}, 1'b{int(op != 'NOP' and word == words - 1)}, OP_{op}, {setting}}}",
-            r.inst_name,
-        )
-        for word in range(words)
-    ]
+def words(m: Map) -> dict[str, list[int]]:
+    """The addresses of all 32-bit words of BAR0's registers, by their word_t."""
+    found: dict[str, list[int]] = {}
+    for r in m.registers:
+        config, doorbell = (r.get_property(p, default=None) for p in ("config", "doorbell"))
+        op, setting = ("SET" if config else doorbell or "NOP"), (f"SET_{config}" if config else "5'd0")
+        count = r.get_property("regwidth") // 32
+        for word in range(count):
+            rings = op != "NOP" and word == count - 1
+            facts = [r.has_sw_readable, r.has_sw_writable, r in m.telemetry, r in m.operands, count == 2, rings]
+            text = ", ".join([*(f"1'b{int(fact)}" for fact in facts), f"OP_{op}", setting])
+            found.setdefault(f"{{{text}}}", []).append(r.absolute_address + 4 * word)
+    return found
+
+
+def case_item(addresses: list[int], facts: str) -> str:
+    labels = ", ".join(f"14'h{address >> 2:04X}" for address in addresses)
+    indent = " " * 12
+    return textwrap.fill(labels + ":", width=118, initial_indent=indent, subsequent_indent=indent) + f" word_kind = {facts};"
 
 
 def check_rows(m: Map) -> None:
@@ -281,10 +290,8 @@ def adapt(text: str) -> str:
 
     Packed structs, because Verilator's --savable (checkpoints) cannot store others. The storage as plain variables, because a
     struct that is written in part is copied whole in every cycle. Address decoder and read multiplexer under one condition each:
-    without a request their outputs are zero or unused anyway.
-
-    The read multiplexer as a case of addresses: a chain of conditions is as deep as there are registers. Without the address
-    held for slow external blocks: ours, the telemetry, answers in the same cycle.
+    without a request their outputs are zero or unused anyway. The read multiplexer as a case of addresses: a chain of conditions
+    is as deep as there are registers.
     """
     text = re.sub(r"\bstruct \{", "struct packed {", text)
     if "readback_data_var = '0;" not in text:
@@ -293,28 +300,27 @@ def adapt(text: str) -> str:
         text = flatten(text, name)
     for old, new in (
         (
-            "        is_valid_rw = '0;\n",
-            "        is_valid_rw = '0;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n",
+            "        is_valid_rw = '1; // No valid RW check\n",
+            "        is_valid_rw = '1;\n        decoded_reg_strb = '0;\n        if (cpuif_req_masked) begin\n",
         ),
-        ("        decoded_err = (~is_valid", "        end\n        decoded_err = (~is_valid"),
+        ("        decoded_err = '0;\n", "        end\n        decoded_err = '0;\n"),
         ("        readback_data_var = '0;\n", "        readback_data_var = '0;\n        if (decoded_req) case (rd_mux_addr)\n"),
-        ("        readback_data = readback_data_var;\n", "        endcase\n        readback_data = readback_data_var;\n"),
-        ("        if((rd_mux_addr >= ", "        default: if((rd_mux_addr >= "),
-        ("    assign rd_mux_addr = decoded_req ? decoded_addr : pending_rd_addr;\n", "    assign rd_mux_addr = decoded_addr;\n"),
-        ("    logic [15:0] pending_rd_addr;\n", ""),
+        (
+            "        readback_data = readback_data_var;\n",
+            "        default: ;\n        endcase\n        readback_data = readback_data_var;\n",
+        ),
     ):
         if text.count(old) != 1:
             raise SystemExit(f"gen_regs: PeakRDL-regblock's output has changed, {old.strip()!r} is not there once")
         text = text.replace(old, new)
-    text = re.sub(r"        if\(rd_mux_addr == (16'h[0-9a-f]+)\) begin\n", r"        \1: begin\n", text)
-    return re.sub(r" *// Hold read mux address.*?\n    end\n(?=    assign rd_mux_addr)", "", text, flags=re.S)
+    return re.sub(r"        if\(rd_mux_addr == (16'h[0-9a-f]+)\) begin\n", r"        \1: begin\n", text)
 
 
-def without_operands() -> AddrmapNode:
-    """BAR0 as the register block has it."""
+def register_block() -> AddrmapNode:
+    """BAR0 without what other modules keep."""
     m = Map(compile_rdl())
-    for register in m.operands:
-        register.inst.properties["ispresent"] = False
+    for node in [*m.operands, m.telemetry[0].parent]:
+        node.inst.properties["ispresent"] = False
     return m.bar0
 
 
@@ -328,9 +334,10 @@ def generate(out: Path) -> None:
     (out / "host").mkdir()
     (out / "docs").mkdir()
     (out / "fpga/regs").mkdir(parents=True)
+    # What has no register is refused before the block (word_kind).
     RegblockExporter().export(
-        without_operands(), str(rtl), cpuif_cls=PassthroughCpuif, module_name="kvcpu_regs", package_name="kvcpu_regs_pkg",
-        address_width=16, err_if_bad_addr=True, err_if_bad_rw=True,
+        register_block(), str(rtl), cpuif_cls=PassthroughCpuif, module_name="kvcpu_regs", package_name="kvcpu_regs_pkg",
+        address_width=16,
     )  # fmt: skip
     for generated in rtl.glob("kvcpu_regs*.sv"):
         generated.write_text(adapt(generated.read_text()))

@@ -9,7 +9,7 @@
 `default_nettype none
 module kvcpu
     import kvcpu_pkg::*;
-    import kvcpu_map_pkg::operand_t;
+    import kvcpu_map_pkg::word_t;
 #(
     parameter int unsigned ENTRIES = 65536,      // directory entries: a power of two, 256 to 65,536
     parameter int unsigned LANES = 8,            // entries per cycle of a pass: a power of two, 1 to 16
@@ -127,17 +127,20 @@ module kvcpu
     end
 
     // ---- bus and registers -------------------------------------------------------------------------------------------------
-    logic        fifo_full, fifo_empty, cmd_forming, reg_req, reg_is_write, reg_rerr, reg_werr;
+    logic        fifo_full, fifo_empty, cmd_forming, reg_req, reg_is_write;
     logic [15:0] reg_addr;
     logic [31:0] reg_wdata, reg_rdata, dir_data;
     logic        dir_req, dir_ack, dir_err, error_valid;
     logic [22:0] dir_addr, error_offset;
     logic [3:0]  error_code;
     logic [4:0]  fifo_level;
+    logic        tele_select, tele_read;
+    logic [8:2]  tele_addr;
+    logic [31:0] tele_data;
     logic        op_write, op_read, op_ack, op_clearing;
     logic [15:0] op_waddr, op_raddr;
     logic [31:0] op_wdata, op_data;
-    operand_t    op_wkind, op_rkind;
+    word_t       op_wkind, op_rkind;
 
     // A command on its way to the queue counts as being there.
     kvcpu_axil u_axil (
@@ -146,7 +149,8 @@ module kvcpu
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
-        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
+        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
+        .tele_select, .tele_read, .tele_addr, .tele_data,
         .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
         .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
     );
@@ -157,9 +161,6 @@ module kvcpu
     logic [4:0]  shown_setting;
     logic [63:0] in_force;
     logic [63:0] hit_total, misses;
-    logic        telemetry_read;
-    logic [8:2]  telemetry_addr;
-    logic [31:0] telemetry_data;
     logic [31:0] t;
     logic [16:0] t1_used, valid_entries, rows_used;
     logic [63:0] digest;
@@ -175,11 +176,11 @@ module kvcpu
         .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .BUILD_ID(BUILD_ID)
     ) u_csr (
         .clk, .rst(rst_regs),
-        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .reg_rerr, .reg_werr,
+        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
         .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
         .fifo_level(fifo_level + 5'(cmd_forming)),
-        .hit_total, .misses, .telemetry_read, .telemetry_addr, .telemetry_data, .digest,
+        .hit_total, .misses, .digest,
         .result_valid(oldest_valid), .result(oldest), .result_pop,
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level)), .completion_pop
     );
@@ -331,7 +332,7 @@ module kvcpu
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
         .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),
         .current_step(t), .t1_used, .valid_entries, .hit_total, .misses,
-        .read(telemetry_read), .read_addr(telemetry_addr), .read_data(telemetry_data)
+        .select(tele_select), .read(tele_read), .read_addr(tele_addr), .read_data(tele_data)
     );
 
     assign idle = bus_quiet && !any_busy && dma_idle && !draining && !clearing && !op_clearing;

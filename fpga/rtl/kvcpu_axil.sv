@@ -34,23 +34,27 @@ module kvcpu_axil
     output logic             s_axil_rvalid,
     input  wire logic        s_axil_rready,
 
-    // register block, pass-through: answers in the same cycle
+    // register block: answers in the next cycle
     output logic             reg_req,
     output logic             reg_is_write,
     output logic [15:0]      reg_addr,
     output logic [31:0]      reg_wdata,
     input  wire logic [31:0] reg_rdata,
-    input  wire logic        reg_rerr,
-    input  wire logic        reg_werr,
+
+    // kvcpu_telemetry: answers in the same cycle
+    output logic             tele_select,
+    output logic             tele_read,     // with tele_select
+    output logic [8:2]       tele_addr,
+    input  wire logic [31:0] tele_data,
 
     // kvcpu_operands
     output logic             op_write,
     output logic [15:0]      op_waddr,
     output logic [31:0]      op_wdata,
-    output operand_t         op_wkind,
+    output word_t         op_wkind,
     output logic             op_read,
     output logic [15:0]      op_raddr,
-    output operand_t         op_rkind,
+    output word_t         op_rkind,
     input  wire logic        op_ack,
     input  wire logic [31:0] op_data,
 
@@ -73,9 +77,10 @@ module kvcpu_axil
     write_e      wstate;
     logic [22:0] waddr;
     logic [31:0] wdata;
-    logic [3:0]  wrefusal, wcode;
+    logic [3:0]  wcode;
     logic        wissue;
     logic        wrefused;
+    word_t       wkind;
     logic        wresets;   // a soft reset
     logic        wqueues;   // this write would queue a command; a soft reset never waits for room
     logic [3:0]  wfault;    // what is wrong with the write whatever the device does
@@ -84,17 +89,17 @@ module kvcpu_axil
     assign s_axil_wready = s_axil_awready;
     assign write_accepted = s_axil_awready;
     assign wissue = (wstate == W_ISSUE);
+    assign wkind = word_kind(s_axil_awaddr[15:2]);
     assign wqueues = op_wkind.rings && !wresets;
 
     always_comb begin
-        wrefusal = wfault;
+        wcode = wfault;
         if (wfault == BUSERR_NONE && wqueues) begin
-            if (resetting) wrefusal = BUSERR_RESETTING;
-            else if (fifo_full) wrefusal = BUSERR_FIFO_FULL;
+            if (resetting) wcode = BUSERR_RESETTING;
+            else if (fifo_full) wcode = BUSERR_FIFO_FULL;
         end
     end
     assign wrefused = (wfault != BUSERR_NONE) || (wqueues && (resetting || fifo_full));
-    assign wcode = (!wrefused && reg_werr) ? BUSERR_UNMAPPED : wrefusal;
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -116,10 +121,10 @@ module kvcpu_axil
         if (s_axil_awready) begin
             waddr <= s_axil_awaddr;
             wdata <= s_axil_wdata;
-            op_wkind <= operand(s_axil_awaddr[15:2]);
+            op_wkind <= wkind;
             wresets <= (s_axil_awaddr[15:0] == CTRL_OFFSET) && s_axil_wdata[0];
             if (s_axil_awaddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
-            else if (s_axil_awaddr[22:16] != '0) wfault <= BUSERR_UNMAPPED;
+            else if (s_axil_awaddr[22:16] != '0 || !wkind.writable) wfault <= BUSERR_UNMAPPED;
             else if (s_axil_wstrb != 4'hF) wfault <= BUSERR_STROBE;
             else wfault <= BUSERR_NONE;
         end
@@ -134,8 +139,8 @@ module kvcpu_axil
     logic        in_aligned, in_operands;
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
-    logic        answer_refused;
-    logic [31:0] answer_data;
+    logic        answer_refused, from_block, from_telemetry;
+    logic [31:0] other_data, tele_word;
     logic [33:0] queue_head;
 
     assign s_axil_arready = (!rwaiting || rdone) && !block;
@@ -152,7 +157,7 @@ module kvcpu_axil
                 rcode = BUSERR_MISALIGNED;
                 rdone = !wissue;
             end else if (in_bar0) begin
-                if (reg_rerr) rcode = BUSERR_UNMAPPED;
+                if (!op_rkind.readable) rcode = BUSERR_UNMAPPED;
                 rdone = !wissue;
             end else if (in_bar2) begin
                 if (dir_err) rcode = BUSERR_UNMAPPED;
@@ -163,8 +168,8 @@ module kvcpu_axil
             end
         end
     end
-    assign in_registers = in_aligned && !op_rkind.known;
-    assign in_operands = in_aligned && op_rkind.known;
+    assign in_registers = in_aligned && !op_rkind.operand;
+    assign in_operands = in_aligned && op_rkind.operand;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
     assign dir_addr = raddr;
     assign op_read = rwaiting && !queue_full && in_operands;
@@ -178,7 +183,7 @@ module kvcpu_axil
             raddr <= s_axil_araddr;
             in_bar0 <= (s_axil_araddr[22:16] == '0);
             in_bar2 <= (s_axil_araddr >= BAR2_ENTRIES) && s_axil_araddr[1:0] == 2'b00;
-            op_rkind <= operand(s_axil_araddr[15:2]);
+            op_rkind <= word_kind(s_axil_araddr[15:2]);
             in_aligned <= (s_axil_araddr[22:16] == '0) && s_axil_araddr[1:0] == 2'b00;
         end
     end
@@ -187,10 +192,14 @@ module kvcpu_axil
     always_ff @(posedge clk) begin
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        answer_data <= in_operands ? op_data : in_bar0 ? reg_rdata : dir_data;
+        from_block <= in_registers && !op_rkind.telemetry;
+        from_telemetry <= in_registers && op_rkind.telemetry;
+        tele_word <= tele_data;
+        other_data <= in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
-        .clk, .rst, .push(answering), .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, answer_data}), .pop(s_axil_rready),
+        .clk, .rst, .push(answering), .pop(s_axil_rready),
+        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_telemetry ? tele_word : from_block ? reg_rdata : other_data}),
         .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
     assign queue_full = (queue_level >= 4'd6);
@@ -198,10 +207,13 @@ module kvcpu_axil
     assign {s_axil_rresp, s_axil_rdata} = queue_head;
 
     // ---- register block ------------------------------------------------------------------------------------------------------
-    assign reg_req = (wissue && !wrefused && !op_wkind.known) || rissue;
+    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand) || (rissue && !op_rkind.telemetry);
+    assign tele_select = rwaiting && in_registers && op_rkind.telemetry;
+    assign tele_read = rissue && op_rkind.telemetry;
+    assign tele_addr = raddr[8:2];
     assign reg_is_write = wissue;
     assign reg_wdata = wdata;
-    assign op_write = wissue && !wrefused && op_wkind.known;
+    assign op_write = wissue && !wrefused && op_wkind.operand;
     assign op_waddr = waddr[15:0];
     assign op_wdata = wdata;
     // Chosen a cycle ahead, as decoding the address is the longest way here: W_ISSUE follows the handshake at once.

@@ -21,9 +21,7 @@ module kvcpu_csr
     input  wire logic        reg_is_write,
     input  wire logic [15:0] reg_addr,
     input  wire logic [31:0] reg_wdata,
-    output logic [31:0]      reg_rdata,
-    output logic             reg_rerr,
-    output logic             reg_werr,
+    output logic [31:0]      reg_rdata,      // a cycle later
 
     input  wire logic        error_valid,
     input  wire logic [3:0]  error_code,
@@ -37,9 +35,6 @@ module kvcpu_csr
     input  wire logic [4:0]  fifo_level,
     input  wire logic [63:0] hit_total,
     input  wire logic [63:0] misses,
-    output logic             telemetry_read,
-    output logic [8:2]       telemetry_addr,
-    input  wire logic [31:0] telemetry_data,
     input  wire logic [63:0] digest,
 
     input  wire logic        result_valid,
@@ -53,21 +48,19 @@ module kvcpu_csr
     kvcpu_regs_pkg::BAR0__in_t  hw;
     kvcpu_regs_pkg::BAR0__out_t sw;
     logic stall_wr, stall_rd, rd_ack, wr_ack, rd_err, wr_err;
+    logic [31:0] block_data;
 
     kvcpu_regs u_regs (
         .clk, .rst,
         .s_cpuif_req(reg_req), .s_cpuif_req_is_wr(reg_is_write), .s_cpuif_addr(reg_addr),
         .s_cpuif_wr_data(reg_wdata), .s_cpuif_wr_biten('1),
         .s_cpuif_req_stall_wr(stall_wr), .s_cpuif_req_stall_rd(stall_rd),
-        .s_cpuif_rd_ack(rd_ack), .s_cpuif_rd_err(rd_err), .s_cpuif_rd_data(reg_rdata),
+        .s_cpuif_rd_ack(rd_ack), .s_cpuif_rd_err(rd_err), .s_cpuif_rd_data(block_data),
         .s_cpuif_wr_ack(wr_ack), .s_cpuif_wr_err(wr_err),
         .hwif_in(hw), .hwif_out(sw)
     );
-    assign reg_rerr = rd_err;
-    assign reg_werr = wr_err || (sw.TELEMETRY.req && sw.TELEMETRY.req_is_wr);  // counters are read-only (R2)
-    assign telemetry_read = sw.TELEMETRY.req && !sw.TELEMETRY.req_is_wr;
-    assign telemetry_addr = sw.TELEMETRY.addr[8:2];
-    wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, 1'b0};  // the block answers at once, always
+    wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, rd_err, wr_err, 1'b0};  // it answers at once, always
+    always_ff @(posedge clk) reg_rdata <= block_data;
 
     // ---- identity, status, errors, interrupt --------------------------------------------------------------------------------
     logic       any_error;
@@ -94,9 +87,6 @@ module kvcpu_csr
 
     // ---- what registers show -----------------------------------------------------------------------------------------------
     always_comb begin
-        hw.TELEMETRY.rd_ack = telemetry_read;
-        hw.TELEMETRY.rd_data = telemetry_data;
-        hw.TELEMETRY.wr_ack = sw.TELEMETRY.req && sw.TELEMETRY.req_is_wr;
         hw.BUILD_ID.value.next = BUILD_ID;
         hw.REGMAP_HASH.value.next = REGMAP_HASH;
         hw.STATUS.busy.next = busy;

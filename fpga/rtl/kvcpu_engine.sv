@@ -87,7 +87,7 @@ module kvcpu_engine
     localparam int unsigned TOKEN_BITS = $clog2(BLOCK_TOKENS);
     localparam int unsigned LANE_BITS = $clog2(LANES);
 
-    typedef enum logic [3:0] {IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, PASS_WAIT, SETTLE, RESULT} state_e;
+    typedef enum logic [3:0] {IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, SETTLE, RESULT} state_e;
     state_e state;
 
     command_t    c;
@@ -108,12 +108,13 @@ module kvcpu_engine
     logic [64:0] head_end, range_end;
     logic [31:0] head_start, head_span, load_start, load_span;
     logic [16:0] head_rows, digest_end;    // DIGEST: first row behind the range, or behind those in use
-    logic [7:0]  head_check, operands;     // code of the checks that need nothing but the operands and t
+    logic [7:0]  head_check, late_check, operands;  // code of the checks that need nothing but the operands, t and settings
     logic        head_range, head_starts;
     logic        starts;                   // the command begins with a pass
+    logic        settled;                  // `operands` and `starts` are final
+    logic        too_far;                  // a range that ends behind 2^64
     logic        digest_some;              // DIGEST: any row in use is in the range
     logic        is_unload, is_lookup;
-    logic [7:0]  check;
 
     assign head_end = {1'b0, cmd.a} + {1'b0, cmd.b};
     assign head_start = cmd.b[31:0];
@@ -139,12 +140,17 @@ module kvcpu_engine
             OP_DIGEST: if (cmd.a[31:0] > cmd.a[63:32] || cmd.a[63:32] > 32'(ENTRIES)) head_check = CODE_ERR_RANGE;
             default: ;
         endcase
-        if (head_range) begin
-            if (cmd.b == '0 || head_end > {1'b1, 64'd0}) head_check = CODE_ERR_LEN;
-            else if (cmd.op == OP_PREFETCH) begin
-                if (cmd.c[63:32] != '0) head_check = CODE_ERR_RANGE;
-                else if (cmd.c[31:0] < t) head_check = CODE_ERR_STEP_ORDER;
-            end
+    end
+
+    // A range and a setting are looked at in the cycle behind, in CHECK.
+    assign too_far = range_end > {1'b1, 64'd0};
+    always_comb begin
+        late_check = CODE_OK;
+        if (c.op == OP_SET) late_check = set_code;
+        else if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
+        else if (c.op == OP_PREFETCH) begin
+            if (c.c[63:32] != '0) late_check = CODE_ERR_RANGE;
+            else if (c.c[31:0] < t) late_check = CODE_ERR_STEP_ORDER;
         end
     end
 
@@ -152,22 +158,26 @@ module kvcpu_engine
         if (cmd_take) begin
             c <= cmd;
             operands <= head_check;
-            starts <= head_starts;
+            starts <= head_starts && !head_range;
+            settled <= !head_range && cmd.op != OP_SET;
             range_end <= head_end;
             load_span <= head_span;
             digest_end <= (head_rows < rows_used) ? head_rows : rows_used;
             digest_some <= 17'(cmd.a[31:0] >> LANE_BITS) < head_rows && 17'(cmd.a[31:0] >> LANE_BITS) < rows_used;
+        end else if (!settled) begin
+            starts <= (late_check == CODE_OK) && c.op != OP_SET;
+            operands <= late_check;
+            settled <= 1'b1;
         end
     end
     assign load_start = c.b[31:0];
     assign is_unload = (c.op == OP_UNLOAD || c.op == OP_UNLOAD_REQUEST);
     assign is_lookup = (c.op == OP_LOOKUP || c.op == OP_TOUCH);
-    assign check = (c.op == OP_SET) ? set_code : operands;
 
     // ---- starting a pass -------------------------------------------------------------------------------------------------
     logic        start_now;      // from CHECK
     logic        resources;      // what this command must wait for before it may touch anything
-    logic        one_row;
+    logic        one_row, narrow;  // narrow: START begins a pass over the row of `index`, or else over all, to look for a key
     logic [15:0] one_index;
 
     assign resources = !is_unload || (dma_idle && map_ready);
@@ -179,18 +189,10 @@ module kvcpu_engine
         pass_start = start_now;
         if (state == CHECK) begin
             one_row = (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX);
-        end else if (state == LOOK_WAIT && key_done) begin
-            one_row = (c.op == OP_TOUCH) && key_hit && !key_unresolved;
-            one_index = 16'(key_hit_index);
-            pass_start = one_row || key_unresolved;   // unresolved: a pass over all rows that looks for the key
-        end else if (state == FIND_WAIT && pass_done) begin
-            one_row = (c.op == OP_TOUCH) && (pass_found || pass_found_shared);
-            one_index = pass_found ? pass_found_index : pass_found_shared_index;
-            pass_start = one_row;
-        end else if (state == PLACE) begin
-            one_row = 1'b1;
-            one_index = 16'(map_free_index);
-            pass_start = map_ready && map_any_free;
+        end else if (state == START) begin
+            one_row = narrow;
+            one_index = index;
+            pass_start = 1'b1;
         end
         pass_first_row = one_row ? 17'(one_index >> LANE_BITS) : 17'd0;
         pass_end_row = one_row ? pass_first_row + 17'd1 : rows_used;
@@ -205,8 +207,8 @@ module kvcpu_engine
     assign digest_clear = start_now && c.op == OP_DIGEST;
     assign map_rebuild_start = start_now && is_unload;
     assign map_rebuild_end = (state == PASS_WAIT) && pass_done && is_unload;
-    assign map_take = (state == PLACE) && pass_start;
-    assign set_change = (state == CHECK) && c.op == OP_SET;
+    assign map_take = (state == PLACE) && map_ready && map_any_free;
+    assign set_change = (state == CHECK) && settled && c.op == OP_SET && operands == CODE_OK;
     assign clear_counters = set_change && c.b[4:0] == SET_CTRL && c.a[1];
 
     always_ff @(posedge clk) begin
@@ -233,7 +235,7 @@ module kvcpu_engine
                 OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= one_row ? MATCH_LANE : MATCH_KEY;
                 default: pass.match <= MATCH_VA;
             endcase
-            if (state == LOOK_WAIT && key_unresolved) pass.op <= OP_NOP;  // the search changes nothing
+            if (state == START && !narrow) pass.op <= OP_NOP;  // the search changes nothing
         end
     end
 
@@ -266,7 +268,8 @@ module kvcpu_engine
             case (state)
                 IDLE: if (cmd_take) state <= CHECK;
                 CHECK: begin
-                    if (check != CODE_OK) state <= RESULT;
+                    if (!settled) state <= CHECK;
+                    else if (operands != CODE_OK) state <= RESULT;
                     else if (c.op == OP_LOAD || is_lookup) state <= LOOK;
                     else if (c.op == OP_SET || c.op == OP_NOP) state <= RESULT;
                     else if (resources) begin
@@ -276,27 +279,31 @@ module kvcpu_engine
                 end
                 LOOK: if (key_ready) state <= LOOK_WAIT;
                 LOOK_WAIT: if (key_done) begin
-                    if (key_unresolved) state <= FIND_WAIT;
+                    narrow <= !key_unresolved;
+                    if (key_unresolved) state <= START;
                     else if (c.op == OP_LOAD) state <= (key_hit && !key_shared) ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
-                        state <= (c.op == OP_TOUCH && key_hit) ? PASS_WAIT : RESULT;
+                        state <= (c.op == OP_TOUCH && key_hit) ? START : RESULT;
                     end
                 end
                 FIND_WAIT: if (pass_done) begin
+                    narrow <= 1'b1;
                     if (c.op == OP_LOAD) state <= pass_found ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
-                        state <= pass_start ? PASS_WAIT : RESULT;
+                        state <= (c.op == OP_TOUCH && (pass_found || pass_found_shared)) ? START : RESULT;
                     end
                 end
                 PLACE: if (map_ready) begin
-                    state <= map_any_free ? PASS_WAIT : RESULT;
+                    narrow <= 1'b1;
+                    state <= map_any_free ? START : RESULT;
                     if (map_any_free) begin
                         insert_pending <= 1'b1;
                         valid_entries <= valid_entries + 17'd1;
                     end
                 end
+                START: state <= narrow ? PASS_WAIT : FIND_WAIT;
                 PASS_WAIT: if (pass_done) begin
                     state <= SETTLE;
                     if (is_unload) valid_entries <= valid_entries - pass_freed;
@@ -319,7 +326,7 @@ module kvcpu_engine
             cycles <= cycles + 32'd1;
         end
         case (state)
-            CHECK: code <= check;
+            CHECK: code <= operands;
             LOOK_WAIT: if (key_done && !key_unresolved) begin
                 if (c.op == OP_LOAD) begin
                     if (key_hit && !key_shared) code <= CODE_ERR_EXISTS;

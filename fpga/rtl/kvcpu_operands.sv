@@ -23,11 +23,11 @@ module kvcpu_operands
     input  wire logic        write,
     input  wire logic [15:0] waddr,
     input  wire logic [31:0] wdata,
-    input  wire operand_t    wkind,
+    input  wire word_t    wkind,
     input  wire logic [31:0] wstamp,     // cycle of the write's handshake
     input  wire logic        read,
     input  wire logic [15:0] raddr,
-    input  wire operand_t    rkind,
+    input  wire word_t    rkind,
     output logic             read_ack,
     output logic [31:0]      read_data,
 

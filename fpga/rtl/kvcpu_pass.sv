@@ -142,7 +142,6 @@ module kvcpu_pass
 
     assign waiting = (l_evict | l_prefetch | l_freed) & ~served;
     assign any_waiting = stage[5] && (waiting != '0);
-    assign t1_free = (t1_used < set.t1_capacity);
     assign res_port = !completion_valid;
     assign tail_free = !any_waiting && !(stage[5] && pass.op == OP_LOAD && !res_port);
     assign retire = stage[5] && tail_free;
@@ -226,16 +225,24 @@ module kvcpu_pass
     endfunction
 
     logic [LANES-1:0] freed_t1;
-    logic signed [6:0] t1_more;  // T1 places taken in this cycle, less those given back
+    logic signed [6:0] t1_more;  // T1 places taken in this cycle other than by a trigger, less those given back
+    logic [16:0] t1_base, t1_next;
 
     always_comb begin
         for (int l = 0; l < LANES; l++) freed_t1[l] = l_freed[l] && l_res[l].tier == 2'd1;
         t1_more = 7'd0;
-        if (trigger_valid) t1_more = trigger_channel ? 7'd1 : -7'd1;
         if (first_cycle) t1_more = t1_more - 7'(ones(freed_t1));
         if (first_cycle && pass.op == OP_LOAD && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
+
+    // Whether the next row finds a place is worked out for all that this row may do, as the trigger is known last.
+    logic [16:0] t1_after [3];  // without a trigger, with an eviction's, with a prefetch's
+    logic [2:0]  t1_room;
+    assign t1_base = t1_used + 17'(t1_more);
+    assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
+    always_comb for (int k = 0; k < 3; k++) t1_room[k] = (t1_after[k] < set.t1_capacity);
+    assign t1_next = !trigger_valid ? t1_after[0] : !trigger_channel ? t1_after[1] : t1_after[2];
 
     always_comb begin
         events = '0;
@@ -269,12 +276,13 @@ module kvcpu_pass
     assign map_row = stage_row[5];
     assign map_used = still_used;
 
+    always_ff @(posedge clk) t1_free <= !trigger_valid ? t1_room[0] : !trigger_channel ? t1_room[1] : t1_room[2];
     always_ff @(posedge clk) begin
         if (rst) begin
             t1_used <= '0;
             rows_used <= '0;
         end else begin
-            t1_used <= t1_used + 17'(t1_more);
+            t1_used <= t1_next;
             if (first_cycle && pass.op == OP_LOAD && 17'(stage_row[5]) >= rows_used) rows_used <= 17'(stage_row[5]) + 17'd1;
             if (done && unloading) rows_used <= last_used;
         end

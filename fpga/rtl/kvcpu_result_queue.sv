@@ -16,14 +16,14 @@ module kvcpu_result_queue
     output logic         under_way,  // a result that `valid` does not show yet
     output logic         lost
 );
-    logic empty, full;
+    logic    empty, full;
+    logic    held_valid;
+    result_t held;
     assign valid = !empty;
     assign under_way = push || held_valid;
     assign lost = push && full && !pop;
 
     // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.
-    logic    held_valid;
-    result_t held;
     kvcpu_fifo #(.WIDTH($bits(result_t)), .DEPTH(32)) u_fifo (
         .clk, .rst, .push(held_valid), .wdata(held), .pop(pop || lost), .rdata(oldest), .empty, .full, .level()
     );

@@ -1,7 +1,7 @@
 // kvcpu_settings - the settings in force (R6) and the rules for changing them.
 //
 // A change arrives as a command, in order with all others, so no pass ever sees a weight change half way. `code` says in
-// the same cycle whether `value` is acceptable for `setting`; nothing is cut to fit (R6), and what the layout of memory
+// the same cycle whether `value` is acceptable for `setting`: only then is there to be a `change`. Nothing is cut to fit (R6), and what the layout of memory
 // depends on changes only while the directory is empty (R16).
 `default_nettype none
 module kvcpu_settings
@@ -79,7 +79,7 @@ module kvcpu_settings
             set.contend_fixed <= 1'b0;
             set.strict <= 1'b1;
             for (int k = 0; k < 4; k++) set.tier_base[k] <= 64'(k) * 64'(ENTRIES) * 64'(BLOCK_BYTES);
-        end else if (change && code == CODE_OK) begin
+        end else if (change) begin
             case (setting)
                 SET_WINDOW:          set.window <= value[7:0];
                 SET_WEIGHT_R:        set.w_r <= value[7:0];

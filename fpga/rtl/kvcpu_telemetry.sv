@@ -41,7 +41,8 @@ module kvcpu_telemetry
     output logic [63:0]       misses,
 
     // the window of the register map: answers in the same cycle
-    input  wire logic         read,
+    input  wire logic         select,
+    input  wire logic         read,           // with `select`: the value is taken
     input  wire logic [8:2]   read_addr,
     output logic [31:0]       read_data
 );
@@ -148,7 +149,7 @@ module kvcpu_telemetry
 
     always_comb begin
         value = '0;
-        if (read) begin
+        if (select) begin
             case (read_addr[8:3])
                 TELE_CURRENT_STEP:             value = 64'(current_step);
                 TELE_STEP_COUNT:               value = step_count;

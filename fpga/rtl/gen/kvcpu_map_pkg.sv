@@ -97,85 +97,82 @@ package kvcpu_map_pkg;
     localparam logic [3:0] BUSERR_RESETTING = 4'd5;
     localparam logic [3:0] BUSERR_DMA = 4'd6;
 
-    // What kvcpu_operands must know of a BAR0 word.
+    // What a BAR0 word is. Words that no register has are neither readable nor writable.
     typedef struct packed {
-        logic       known;    // it is of a register that is kept there
-        logic       wide;     // of a 64-bit one
-        logic       rings;    // a write of it queues a command: of a doorbell's last word
-        logic [3:0] op;       // the command
-        logic [4:0] setting;  // what OP_SET sets
-    } operand_t;
-    function automatic operand_t operand(input logic [13:0] word);
+        logic       readable;
+        logic       writable;
+        logic       telemetry; // kept by kvcpu_telemetry
+        logic       operand;   // kept by kvcpu_operands
+        logic       wide;      // of a 64-bit register
+        logic       rings;     // a write of it queues a command: of a doorbell's last word
+        logic [3:0] op;        // the command
+        logic [4:0] setting;   // what OP_SET sets
+    } word_t;
+    function automatic word_t word_kind(input logic [13:0] word);
         case (word)
-            14'h0000: operand = {1'b1, 1'b0, 1'b1, OP_STEP, 5'd0};  // STEP_FAST
-            14'h0002: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_WINDOW};  // WINDOW
-            14'h0008: operand = {1'b1, 1'b0, 1'b1, OP_SHARE_INDEX, 5'd0};  // RTBD_SHARE
-            14'h0009: operand = {1'b1, 1'b0, 1'b1, OP_RELEASE_INDEX, 5'd0};  // RTBD_RELEASE
-            14'h000C: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_CONTEND_POLICY};  // CONTEND_POLICY
-            14'h0017: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_CTRL};  // CTRL
-            14'h0040: operand = {1'b1, 1'b1, 1'b0, OP_STEP, 5'd0};  // STEP_ADVANCE
-            14'h0041: operand = {1'b1, 1'b1, 1'b1, OP_STEP, 5'd0};  // STEP_ADVANCE
-            14'h0080: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // BOOST_ADDR
-            14'h0081: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // BOOST_ADDR
-            14'h0082: operand = {1'b1, 1'b1, 1'b0, OP_HOT, 5'd0};  // BOOST_LEN
-            14'h0083: operand = {1'b1, 1'b1, 1'b1, OP_HOT, 5'd0};  // BOOST_LEN
-            14'h0084: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // IMEVICT_ADDR
-            14'h0085: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // IMEVICT_ADDR
-            14'h0086: operand = {1'b1, 1'b1, 1'b0, OP_EVICT, 5'd0};  // IMEVICT_LEN
-            14'h0087: operand = {1'b1, 1'b1, 1'b1, OP_EVICT, 5'd0};  // IMEVICT_LEN
-            14'h00C0: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_ADDR
-            14'h00C1: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_ADDR
-            14'h00C2: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_LEN
-            14'h00C3: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // PREFETCH_LEN
-            14'h00C4: operand = {1'b1, 1'b1, 1'b0, OP_PREFETCH, 5'd0};  // PREFETCH_STEP
-            14'h00C5: operand = {1'b1, 1'b1, 1'b1, OP_PREFETCH, 5'd0};  // PREFETCH_STEP
-            14'h0100: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // SHARE_ADDR
-            14'h0101: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // SHARE_ADDR
-            14'h0102: operand = {1'b1, 1'b1, 1'b0, OP_SHARE, 5'd0};  // SHARE_LEN
-            14'h0103: operand = {1'b1, 1'b1, 1'b1, OP_SHARE, 5'd0};  // SHARE_LEN
-            14'h0104: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // RELEASE_ADDR
-            14'h0105: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // RELEASE_ADDR
-            14'h0106: operand = {1'b1, 1'b1, 1'b0, OP_RELEASE, 5'd0};  // RELEASE_LEN
-            14'h0107: operand = {1'b1, 1'b1, 1'b1, OP_RELEASE, 5'd0};  // RELEASE_LEN
-            14'h0108: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // UNLOAD_ADDR
-            14'h0109: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // UNLOAD_ADDR
-            14'h010A: operand = {1'b1, 1'b1, 1'b0, OP_UNLOAD, 5'd0};  // UNLOAD_LEN
-            14'h010B: operand = {1'b1, 1'b1, 1'b1, OP_UNLOAD, 5'd0};  // UNLOAD_LEN
-            14'h010C: operand = {1'b1, 1'b0, 1'b1, OP_UNLOAD_REQUEST, 5'd0};  // UNLOAD_ID
-            14'h0140: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_R};  // WEIGHT_R
-            14'h0141: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_R};  // WEIGHT_R
-            14'h0142: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_F};  // WEIGHT_F
-            14'h0143: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_F};  // WEIGHT_F
-            14'h0144: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_S};  // WEIGHT_S
-            14'h0145: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_S};  // WEIGHT_S
-            14'h0146: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_D};  // WEIGHT_D
-            14'h0147: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_D};  // WEIGHT_D
-            14'h0148: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_EVICT_THRESH};  // EVICT_THRESH
-            14'h0149: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_EVICT_THRESH};  // EVICT_THRESH
-            14'h014A: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_PREFETCH_THRESH};  // PREFETCH_THRESH
-            14'h014B: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_PREFETCH_THRESH};  // PREFETCH_THRESH
-            14'h014C: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_T1_CAPACITY};  // T1_CAPACITY
-            14'h014D: operand = {1'b1, 1'b0, 1'b1, OP_SET, SET_EVICT_TIER};  // EVICT_TIER
-            14'h0180: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_ID
-            14'h0181: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_TOKEN_START
-            14'h0182: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // LOAD_VA
-            14'h0183: operand = {1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};  // LOAD_VA
-            14'h0184: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOAD_TOKEN_END
-            14'h0185: operand = {1'b1, 1'b0, 1'b1, OP_LOAD, 5'd0};  // LOAD_TIER
-            14'h0188: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // LOOKUP_ID
-            14'h0189: operand = {1'b1, 1'b0, 1'b1, OP_LOOKUP, 5'd0};  // LOOKUP_POS
-            14'h018A: operand = {1'b1, 1'b0, 1'b1, OP_TOUCH, 5'd0};  // TOUCH_POS
-            14'h0190: operand = {1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};  // DIGEST_FIRST
-            14'h0191: operand = {1'b1, 1'b0, 1'b1, OP_DIGEST, 5'd0};  // DIGEST_END
-            14'h0400: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE0};  // TIER_BASE0
-            14'h0401: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE0};  // TIER_BASE0
-            14'h0402: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE1};  // TIER_BASE1
-            14'h0403: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE1};  // TIER_BASE1
-            14'h0404: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE2};  // TIER_BASE2
-            14'h0405: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE2};  // TIER_BASE2
-            14'h0406: operand = {1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE3};  // TIER_BASE3
-            14'h0407: operand = {1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE3};  // TIER_BASE3
-            default: operand = '0;
+            14'h0000: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_STEP, 5'd0};
+            14'h0002: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_WINDOW};
+            14'h0008: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SHARE_INDEX, 5'd0};
+            14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_RELEASE_INDEX, 5'd0};
+            14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_CONTEND_POLICY};
+            14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
+            14'h0025, 14'h0026, 14'h0027, 14'h0198, 14'h0199, 14'h019C, 14'h019D, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h019A, 14'h019B,
+            14'h0408, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, OP_NOP, 5'd0};
+            14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0017: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_CTRL};
+            14'h0040: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_STEP, 5'd0};
+            14'h0041: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_STEP, 5'd0};
+            14'h0080, 14'h0081, 14'h0084, 14'h0085, 14'h00C0, 14'h00C1, 14'h00C2, 14'h00C3, 14'h0100, 14'h0101,
+            14'h0104, 14'h0105, 14'h0108, 14'h0109, 14'h0182, 14'h0183: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};
+            14'h0082: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_HOT, 5'd0};
+            14'h0083: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_HOT, 5'd0};
+            14'h0086: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_EVICT, 5'd0};
+            14'h0087: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_EVICT, 5'd0};
+            14'h00C4: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_PREFETCH, 5'd0};
+            14'h00C5: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_PREFETCH, 5'd0};
+            14'h0102: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SHARE, 5'd0};
+            14'h0103: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SHARE, 5'd0};
+            14'h0106: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_RELEASE, 5'd0};
+            14'h0107: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_RELEASE, 5'd0};
+            14'h010A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_UNLOAD, 5'd0};
+            14'h010B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_UNLOAD, 5'd0};
+            14'h010C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_UNLOAD_REQUEST, 5'd0};
+            14'h0140: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_R};
+            14'h0141: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_R};
+            14'h0142: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_F};
+            14'h0143: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_F};
+            14'h0144: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_S};
+            14'h0145: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_S};
+            14'h0146: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_D};
+            14'h0147: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_D};
+            14'h0148: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_EVICT_THRESH};
+            14'h0149: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_EVICT_THRESH};
+            14'h014A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_PREFETCH_THRESH};
+            14'h014B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_PREFETCH_THRESH};
+            14'h014C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_T1_CAPACITY};
+            14'h014D: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_EVICT_TIER};
+            14'h0180, 14'h0181, 14'h0184, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0185: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_LOAD, 5'd0};
+            14'h0189: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_LOOKUP, 5'd0};
+            14'h018A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_TOUCH, 5'd0};
+            14'h0191: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_DIGEST, 5'd0};
+            14'h0200, 14'h0201, 14'h0202, 14'h0203, 14'h0204, 14'h0205, 14'h0206, 14'h0207, 14'h0208, 14'h0209,
+            14'h020A, 14'h020B, 14'h020C, 14'h020D, 14'h020E, 14'h020F, 14'h0210, 14'h0211, 14'h0212, 14'h0213,
+            14'h0214, 14'h0215, 14'h0216, 14'h0217, 14'h0218, 14'h0219, 14'h021A, 14'h021B, 14'h021C, 14'h021D,
+            14'h021E, 14'h021F, 14'h0220, 14'h0221, 14'h0222, 14'h0223, 14'h0224, 14'h0225, 14'h0226, 14'h0227,
+            14'h0228, 14'h0229, 14'h022A, 14'h022B, 14'h022C, 14'h022D, 14'h022E, 14'h022F, 14'h0230, 14'h0231,
+            14'h0232, 14'h0233, 14'h0234, 14'h0235, 14'h0236, 14'h0237, 14'h0238, 14'h0239, 14'h023A, 14'h023B,
+            14'h023C, 14'h023D, 14'h023E, 14'h023F, 14'h0240, 14'h0241: word_kind = {1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, OP_NOP, 5'd0};
+            14'h0400: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE0};
+            14'h0401: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE0};
+            14'h0402: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE1};
+            14'h0403: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE1};
+            14'h0404: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE2};
+            14'h0405: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE2};
+            14'h0406: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE3};
+            14'h0407: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE3};
+            default: word_kind = '0;
         endcase
     endfunction
 

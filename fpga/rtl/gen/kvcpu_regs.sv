@@ -54,12 +54,10 @@ module kvcpu_regs (
     assign s_cpuif_wr_err = cpuif_wr_err;
 
     logic cpuif_req_masked;
-    logic external_pending;
 
     // Read & write latencies are balanced. Stalls not required
-    // except if external
-    assign cpuif_req_stall_rd = external_pending;
-    assign cpuif_req_stall_wr = external_pending;
+    assign cpuif_req_stall_rd = '0;
+    assign cpuif_req_stall_wr = '0;
     assign cpuif_req_masked = cpuif_req
                             & !(!cpuif_req_is_wr & cpuif_req_stall_rd)
                             & !(cpuif_req_is_wr & cpuif_req_stall_wr);
@@ -93,14 +91,11 @@ module kvcpu_regs (
         logic [1:0] RESULT_PHYS;
         logic RESULT_INDEX;
         logic RESULT_CYCLES;
-        logic TELEMETRY;
         logic [1:0] COMPLETION;
         logic COMPLETION_LEVEL;
     } decoded_reg_strb_t;
     decoded_reg_strb_t decoded_reg_strb;
     logic decoded_err;
-    logic decoded_req_is_external;
-
     logic [15:0] decoded_addr;
     logic decoded_req;
     logic decoded_req_is_wr;
@@ -110,134 +105,45 @@ module kvcpu_regs (
     always_comb begin
         automatic logic is_valid_addr;
         automatic logic is_valid_rw;
-        automatic logic is_external;
-        is_external = '0;
-        is_valid_addr = '0;
-        is_valid_rw = '0;
+        is_valid_addr = '1; // No valid address check
+        is_valid_rw = '1;
         decoded_reg_strb = '0;
         if (cpuif_req_masked) begin
         decoded_reg_strb.DEVICE_ID = cpuif_req_masked & (cpuif_addr == 16'h40) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h40);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h40) & !cpuif_req_is_wr;
         decoded_reg_strb.VERSION = cpuif_req_masked & (cpuif_addr == 16'h44) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h44);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h44) & !cpuif_req_is_wr;
         decoded_reg_strb.BUILD_ID[0] = cpuif_req_masked & (cpuif_addr == 16'h48) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h48);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h48) & !cpuif_req_is_wr;
         decoded_reg_strb.BUILD_ID[1] = cpuif_req_masked & (cpuif_addr == 16'h4c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h4c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h4c) & !cpuif_req_is_wr;
         decoded_reg_strb.REGMAP_HASH = cpuif_req_masked & (cpuif_addr == 16'h50) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h50);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h50) & !cpuif_req_is_wr;
         decoded_reg_strb.SCRATCH = cpuif_req_masked & (cpuif_addr == 16'h54);
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h54);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h54);
         decoded_reg_strb.STATUS = cpuif_req_masked & (cpuif_addr == 16'h58) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h58);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h58) & !cpuif_req_is_wr;
         decoded_reg_strb.ERROR = cpuif_req_masked & (cpuif_addr == 16'h60);
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h60);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h60);
         decoded_reg_strb.ERROR_OFFSET = cpuif_req_masked & (cpuif_addr == 16'h64) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h64);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h64) & !cpuif_req_is_wr;
         decoded_reg_strb.IRQ_ENABLE = cpuif_req_masked & (cpuif_addr == 16'h68);
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h68);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h68);
         decoded_reg_strb.CAP_ENTRIES = cpuif_req_masked & (cpuif_addr == 16'h80) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h80);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h80) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_LANES = cpuif_req_masked & (cpuif_addr == 16'h84) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h84);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h84) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_BLOCK_TOKENS = cpuif_req_masked & (cpuif_addr == 16'h88) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h88);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h88) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_HEAD_DIM = cpuif_req_masked & (cpuif_addr == 16'h8c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h8c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h8c) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_BLOCK_BYTES = cpuif_req_masked & (cpuif_addr == 16'h90) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h90);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h90) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_DATA_BITS = cpuif_req_masked & (cpuif_addr == 16'h94) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h94);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h94) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_LOOKUP_PORTS = cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h98);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_FIFO_DEPTH = cpuif_req_masked & (cpuif_addr == 16'h9c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h9c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h9c) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h120);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h124);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_MISS_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h128);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_MISS_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h12c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h12c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h12c) & !cpuif_req_is_wr;
         decoded_reg_strb.DIGEST[0] = cpuif_req_masked & (cpuif_addr == 16'h648) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h648);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h648) & !cpuif_req_is_wr;
         decoded_reg_strb.DIGEST[1] = cpuif_req_masked & (cpuif_addr == 16'h64c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h64c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h64c) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_STATUS = cpuif_req_masked & (cpuif_addr == 16'h660) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h660);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h660) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_MATCHED = cpuif_req_masked & (cpuif_addr == 16'h664) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h664);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h664) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_PHYS[0] = cpuif_req_masked & (cpuif_addr == 16'h668) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h668);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h668) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_PHYS[1] = cpuif_req_masked & (cpuif_addr == 16'h66c) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h66c);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h66c) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_INDEX = cpuif_req_masked & (cpuif_addr == 16'h670) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h670);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h670) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_CYCLES = cpuif_req_masked & (cpuif_addr == 16'h674) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h674);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h674) & !cpuif_req_is_wr;
-        decoded_reg_strb.TELEMETRY = cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h800) & (cpuif_addr <= 16'h800 + 16'h107);
         decoded_reg_strb.COMPLETION[0] = cpuif_req_masked & (cpuif_addr == 16'h1020) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h1020);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h1020) & !cpuif_req_is_wr;
         decoded_reg_strb.COMPLETION[1] = cpuif_req_masked & (cpuif_addr == 16'h1024) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h1024);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h1024) & !cpuif_req_is_wr;
         decoded_reg_strb.COMPLETION_LEVEL = cpuif_req_masked & (cpuif_addr == 16'h1028) & !cpuif_req_is_wr;
-        is_valid_addr |= cpuif_req_masked & (cpuif_addr == 16'h1028);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr == 16'h1028) & !cpuif_req_is_wr;
         end
-        decoded_err = (~is_valid_addr | (is_valid_addr & ~is_valid_rw)) & decoded_req;
-        decoded_req_is_external = is_external;
-    end
-    logic external_wr_ack;
-    logic external_rd_ack;
-    always_ff @(posedge clk) begin
-        if(rst) begin
-            external_pending <= '0;
-        end else begin
-            if(decoded_req_is_external & ~external_wr_ack & ~external_rd_ack) external_pending <= '1;
-            else if(external_wr_ack | external_rd_ack) external_pending <= '0;
-            `ifndef SYNTHESIS
-                assert_bad_ext_wr_ack: assert(!external_wr_ack || (external_pending | decoded_req_is_external))
-                    else $error("An external wr_ack strobe was asserted when no external request was active");
-                assert_bad_ext_rd_ack: assert(!external_rd_ack || (external_pending | decoded_req_is_external))
-                    else $error("An external rd_ack strobe was asserted when no external request was active");
-            `endif
-        end
+        decoded_err = '0;
     end
 
     // Pass down signals to next stage
@@ -414,12 +320,6 @@ module kvcpu_regs (
     end
     assign hwif_out.IRQ_ENABLE.error.value = field_storage__IRQ_ENABLE__error__value;
     assign hwif_out.RESULT_CYCLES.value.swacc = decoded_reg_strb.RESULT_CYCLES;
-    // External region: kvcpu_space.BAR0.TELEMETRY
-    assign hwif_out.TELEMETRY.req = decoded_reg_strb.TELEMETRY;
-    assign hwif_out.TELEMETRY.addr = decoded_addr[8:0];
-    assign hwif_out.TELEMETRY.req_is_wr = decoded_req_is_wr;
-    assign hwif_out.TELEMETRY.wr_data = decoded_wr_data;
-    assign hwif_out.TELEMETRY.wr_biten = decoded_wr_biten;
     assign hwif_out.COMPLETION.index.swacc = decoded_reg_strb.COMPLETION[0] && !decoded_req_is_wr || (decoded_reg_strb.COMPLETION[0] && decoded_req_is_wr);
 
     //--------------------------------------------------------------------------
@@ -473,30 +373,13 @@ module kvcpu_regs (
     //--------------------------------------------------------------------------
     // Write response
     //--------------------------------------------------------------------------
-    always_comb begin
-        automatic logic wr_ack;
-        wr_ack = '0;
-        wr_ack |= hwif_in.TELEMETRY.wr_ack;
-        external_wr_ack = wr_ack;
-    end
-    assign cpuif_wr_ack = external_wr_ack | (decoded_req & decoded_req_is_wr & ~decoded_req_is_external);
+    assign cpuif_wr_ack = decoded_req & decoded_req_is_wr;
     // Writes are always granted with no error response
-    assign cpuif_wr_err = decoded_err;
+    assign cpuif_wr_err = '0;
 
     //--------------------------------------------------------------------------
     // Readback
     //--------------------------------------------------------------------------
-    logic readback_external_rd_ack_c;
-    always_comb begin
-        automatic logic rd_ack;
-        rd_ack = '0;
-        rd_ack |= hwif_in.TELEMETRY.rd_ack;
-        readback_external_rd_ack_c = rd_ack;
-    end
-
-    logic readback_external_rd_ack;
-
-    assign readback_external_rd_ack = readback_external_rd_ack_c;
 
     logic [15:0] rd_mux_addr;
     assign rd_mux_addr = decoded_addr;
@@ -614,9 +497,6 @@ module kvcpu_regs (
         16'h674: begin
             readback_data_var[31:0] = hwif_in.RESULT_CYCLES.value.next;
         end
-        default: if((rd_mux_addr >= 16'h800) && (rd_mux_addr <= 16'h800 + 16'h107)) begin
-            readback_data_var = hwif_in.TELEMETRY.rd_data;
-        end
         16'h1020: begin
             readback_data_var[15:0] = hwif_in.COMPLETION.index.next;
             readback_data_var[16:16] = hwif_in.COMPLETION.channel.next;
@@ -631,14 +511,14 @@ module kvcpu_regs (
         16'h1028: begin
             readback_data_var[31:0] = hwif_in.COMPLETION_LEVEL.value.next;
         end
+        default: ;
         endcase
         readback_data = readback_data_var;
-        readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;
-        readback_err = decoded_err;
+        readback_done = decoded_req & ~decoded_req_is_wr;
+        readback_err = '0;
     end
 
-    assign external_rd_ack = readback_external_rd_ack;
-    assign cpuif_rd_ack = readback_done | readback_external_rd_ack;
+    assign cpuif_rd_ack = readback_done;
     assign cpuif_rd_data = readback_data;
     assign cpuif_rd_err = readback_err;
 endmodule

@@ -161,12 +161,6 @@ package kvcpu_regs_pkg;
     } kvcpu__RESULT_CYCLES__in_t;
 
     typedef struct packed {
-        logic rd_ack;
-        logic [31:0] rd_data;
-        logic wr_ack;
-    } kvcpu__TELEMETRY__external__in_t;
-
-    typedef struct packed {
         logic [15:0] next;
     } kvcpu__COMPLETION__index__in_t;
 
@@ -234,7 +228,6 @@ package kvcpu_regs_pkg;
         ro64_t__in_t RESULT_PHYS;
         ro32_t__in_t RESULT_INDEX;
         kvcpu__RESULT_CYCLES__in_t RESULT_CYCLES;
-        kvcpu__TELEMETRY__external__in_t TELEMETRY;
         kvcpu__COMPLETION__in_t COMPLETION;
         ro32_t_name_30d577c4__in_t COMPLETION_LEVEL;
     } BAR0__in_t;
@@ -279,14 +272,6 @@ package kvcpu_regs_pkg;
     } kvcpu__RESULT_CYCLES__out_t;
 
     typedef struct packed {
-        logic req;
-        logic [8:0] addr;
-        logic req_is_wr;
-        logic [31:0] wr_data;
-        logic [31:0] wr_biten;
-    } kvcpu__TELEMETRY__external__out_t;
-
-    typedef struct packed {
         logic swacc;
     } kvcpu__COMPLETION__index__out_t;
 
@@ -298,7 +283,6 @@ package kvcpu_regs_pkg;
         kvcpu__ERROR__out_t ERROR;
         kvcpu__IRQ_ENABLE__out_t IRQ_ENABLE;
         kvcpu__RESULT_CYCLES__out_t RESULT_CYCLES;
-        kvcpu__TELEMETRY__external__out_t TELEMETRY;
         kvcpu__COMPLETION__out_t COMPLETION;
     } BAR0__out_t;
 
