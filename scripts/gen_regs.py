@@ -87,6 +87,7 @@ def systemverilog_map(m: Map) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
     cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
+    window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
     soft_reset = m.bar0.get_child_by_name("CTRL")
     return f"""// {BANNER}
 // What the RTL must know of the register map beyond the register block itself.
@@ -128,6 +129,10 @@ package kvcpu_map_pkg;
 {cases}
             default: word_kind = '0;
         endcase
+        if (word >= 14'h{window[0] >> 2:04X} && word < 14'h{window[1] >> 2:04X}) begin
+            word_kind.readable = 1'b1;
+            word_kind.telemetry = 1'b1;
+        end
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
@@ -144,15 +149,15 @@ ROW_BITS = (12, 10, 9, 8, 6, 5, 4, 3)
 
 
 def words(m: Map) -> dict[str, list[int]]:
-    """The addresses of all 32-bit words of BAR0's registers, by their word_t."""
+    """The addresses of all 32-bit words of BAR0's registers but the telemetry's, by their word_t."""
     found: dict[str, list[int]] = {}
-    for r in m.registers:
+    for r in (r for r in m.registers if r not in m.telemetry):
         config, doorbell = (r.get_property(p, default=None) for p in ("config", "doorbell"))
         op, setting = ("SET" if config else doorbell or "NOP"), (f"SET_{config}" if config else "5'd0")
         count = r.get_property("regwidth") // 32
         for word in range(count):
             rings = op != "NOP" and word == count - 1
-            facts = [r.has_sw_readable, r.has_sw_writable, r in m.telemetry, r in m.operands, count == 2, rings]
+            facts = [r.has_sw_readable, r.has_sw_writable, False, r in m.operands, count == 2, rings]
             text = ", ".join([*(f"1'b{int(fact)}" for fact in facts), f"OP_{op}", setting])
             found.setdefault(f"{{{text}}}", []).append(r.absolute_address + 4 * word)
     return found

@@ -157,13 +157,6 @@ package kvcpu_map_pkg;
             14'h0189: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_LOOKUP, 5'd0};
             14'h018A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_TOUCH, 5'd0};
             14'h0191: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_DIGEST, 5'd0};
-            14'h0200, 14'h0201, 14'h0202, 14'h0203, 14'h0204, 14'h0205, 14'h0206, 14'h0207, 14'h0208, 14'h0209,
-            14'h020A, 14'h020B, 14'h020C, 14'h020D, 14'h020E, 14'h020F, 14'h0210, 14'h0211, 14'h0212, 14'h0213,
-            14'h0214, 14'h0215, 14'h0216, 14'h0217, 14'h0218, 14'h0219, 14'h021A, 14'h021B, 14'h021C, 14'h021D,
-            14'h021E, 14'h021F, 14'h0220, 14'h0221, 14'h0222, 14'h0223, 14'h0224, 14'h0225, 14'h0226, 14'h0227,
-            14'h0228, 14'h0229, 14'h022A, 14'h022B, 14'h022C, 14'h022D, 14'h022E, 14'h022F, 14'h0230, 14'h0231,
-            14'h0232, 14'h0233, 14'h0234, 14'h0235, 14'h0236, 14'h0237, 14'h0238, 14'h0239, 14'h023A, 14'h023B,
-            14'h023C, 14'h023D, 14'h023E, 14'h023F, 14'h0240, 14'h0241: word_kind = {1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, OP_NOP, 5'd0};
             14'h0400: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE0};
             14'h0401: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE0};
             14'h0402: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE1};
@@ -174,6 +167,10 @@ package kvcpu_map_pkg;
             14'h0407: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE3};
             default: word_kind = '0;
         endcase
+        if (word >= 14'h0200 && word < 14'h0242) begin
+            word_kind.readable = 1'b1;
+            word_kind.telemetry = 1'b1;
+        end
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
