@@ -17,6 +17,8 @@ import re
 import sys
 import tempfile
 import textwrap
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import markdown
@@ -87,6 +89,7 @@ def systemverilog_map(m: Map) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
     cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
+    used = all_bits(m.registers) >> 2
     window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
     soft_reset = m.bar0.get_child_by_name("CTRL")
     return f"""// {BANNER}
@@ -97,6 +100,7 @@ package kvcpu_map_pkg;
     localparam logic [22:0] BAR2_ENTRIES = 23'h{m.mems[0].absolute_address:06X};
     localparam logic [22:0] BAR2_VAS     = 23'h{m.mems[1].absolute_address:06X};
     localparam logic [15:0] CTRL_OFFSET  = 16'h{soft_reset.absolute_address:04X};
+    localparam logic [15:0] BLOCK_BITS   = 16'h{block_bits(m):04X};  // of an address: set in one of the register block's
 
     // opcodes (R5)
 {constants("OP", 4, m.opcodes.items())}
@@ -121,11 +125,13 @@ package kvcpu_map_pkg;
         logic       operand;   // kept by kvcpu_operands
         logic       wide;      // of a 64-bit register
         logic       rings;     // a write of it queues a command: of a doorbell's last word
+        logic       takes_result;      // a read of it takes the oldest result off its queue
+        logic       takes_completion;  // … the oldest completion record
         logic [3:0] op;        // the command
         logic [4:0] setting;   // what OP_SET sets
     }} word_t;
     function automatic word_t word_kind(input logic [13:0] word);
-        case (word)
+        case (word & 14'h{used:04X})
 {cases}
             default: word_kind = '0;
         endcase
@@ -133,6 +139,7 @@ package kvcpu_map_pkg;
             word_kind.readable = 1'b1;
             word_kind.telemetry = 1'b1;
         end
+        if ((word & 14'h{~used & 0x3FFF:04X}) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
@@ -143,6 +150,15 @@ package kvcpu_map_pkg;
 endpackage
 `default_nettype wire
 """
+
+
+def all_bits(registers) -> int:
+    """The address bits that are set in a word of any of the registers."""
+    return reduce(or_, (r.absolute_address + 4 * word for r in registers for word in range(r.get_property("regwidth") // 32)))
+
+
+def block_bits(m: Map) -> int:
+    return all_bits(r for r in m.registers if r not in m.telemetry and r not in m.operands)
 
 
 ROW_BITS = (12, 10, 9, 8, 6, 5, 4, 3)
@@ -157,7 +173,8 @@ def words(m: Map) -> dict[str, list[int]]:
         count = r.get_property("regwidth") // 32
         for word in range(count):
             rings = op != "NOP" and word == count - 1
-            facts = [r.has_sw_readable, r.has_sw_writable, False, r in m.operands, count == 2, rings]
+            takes = [word == 0 and r.get_property("takes", default=None) == queue for queue in ("RESULT", "COMPLETION")]
+            facts = [r.has_sw_readable, r.has_sw_writable, False, r in m.operands, count == 2, rings, *takes]
             text = ", ".join([*(f"1'b{int(fact)}" for fact in facts), f"OP_{op}", setting])
             found.setdefault(f"{{{text}}}", []).append(r.absolute_address + 4 * word)
     return found

@@ -134,10 +134,10 @@ module kvcpu
     logic [22:0] dir_addr, error_offset;
     logic [3:0]  error_code;
     logic [4:0]  fifo_level;
-    logic        tele_select, tele_read;
+    logic        result_pop, completion_pop, tele_select, tele_read;
     logic [8:2]  tele_addr;
     logic [31:0] tele_data;
-    logic        op_write, op_read, op_ack, op_clearing;
+    logic        op_turn, op_write, op_read, op_ack, op_clearing;
     logic [15:0] op_waddr, op_raddr;
     logic [31:0] op_wdata, op_data;
     word_t       op_wkind, op_rkind;
@@ -149,9 +149,9 @@ module kvcpu
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
-        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
+        .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .result_pop, .completion_pop,
         .tele_select, .tele_read, .tele_addr, .tele_data,
-        .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
+        .op_turn, .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
         .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
     );
 
@@ -164,7 +164,7 @@ module kvcpu
     logic [31:0] t;
     logic [16:0] t1_used, valid_entries, rows_used;
     logic [63:0] digest;
-    logic        oldest_valid, result_pop, stored_valid, completion_pop;
+    logic        oldest_valid, stored_valid;
     logic        result_under_way;
     result_t     oldest;
     completion_t stored, completion;
@@ -181,13 +181,13 @@ module kvcpu
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
         .fifo_level(fifo_level + 5'(cmd_forming)),
         .hit_total, .misses, .digest,
-        .result_valid(oldest_valid), .result(oldest), .result_pop,
-        .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level)), .completion_pop
+        .result_valid(oldest_valid), .result(oldest),
+        .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level))
     );
 
     kvcpu_operands u_operands (
         .clk, .rst(rst_regs), .clearing(op_clearing),
-        .write(op_write), .waddr(op_waddr), .wdata(op_wdata), .wkind(op_wkind), .wstamp(stamp),
+        .turn(op_turn), .write(op_write), .waddr(op_waddr), .wdata(op_wdata), .wkind(op_wkind), .wstamp(stamp),
         .read(op_read), .raddr(op_raddr), .rkind(op_rkind), .read_ack(op_ack), .read_data(op_data),
         .setting(shown_setting), .in_force, .cmd_push, .cmd(cmd_in), .pending(cmd_pending), .forming(cmd_forming), .soft_reset
     );
@@ -204,8 +204,8 @@ module kvcpu
     result_t      result;
     logic [1:0]   lookup_tier_1;
     logic [7:0]   set_code;
-    logic         pass_start, pass_some, pass_done, found, found_shared, digest_clear, digest_busy;
-    logic [16:0]  first_row, end_row, matched, freed;
+    logic         pass_place, pass_start, pass_one_row, pass_some, pass_done, found, found_shared, digest_clear, digest_busy;
+    logic [16:0]  place_row, end_row, matched, freed;
     logic [15:0]  found_index, found_shared_index;
     logic [1:0]   found_tier, found_shared_tier;
     pass_t        pass;
@@ -225,7 +225,7 @@ module kvcpu
         .result_valid, .result, .accepted, .running, .t, .clear_counters,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .valid_entries,
         .set_change, .set_code, .set,
-        .pass_start, .pass_first_row(first_row), .pass_end_row(end_row), .pass_some, .pass, .pass_done, .pass_matched(matched),
+        .pass_place, .pass_row(place_row), .pass_start, .pass_one_row, .pass_end_row(end_row), .pass_some, .pass, .pass_done, .pass_matched(matched),
         .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
         .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
         .pass_freed(freed), .rows_used, .t1_used, .digest_clear, .digest_busy,
@@ -267,7 +267,7 @@ module kvcpu
     );
 
     kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
-        .clk, .rst(rst_core), .start(pass_start), .start_row(first_row), .end_row, .start_some(pass_some), .pass, .set, .done(pass_done),
+        .clk, .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row, .start_some(pass_some), .pass, .set, .done(pass_done),
         .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
         .rows_used, .t1_used, .events,
         .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
@@ -335,6 +335,9 @@ module kvcpu
         .select(tele_select), .read(tele_read), .read_addr(tele_addr), .read_data(tele_data)
     );
 
-    assign idle = bus_quiet && !any_busy && dma_idle && !draining && !clearing && !op_clearing;
+    // All but the bus is a cycle old: what a write begins is seen before the bus is quiet again.
+    logic at_rest;
+    always_ff @(posedge clk) at_rest <= !rst && !any_busy && dma_idle && !draining && !clearing && !op_clearing;
+    assign idle = bus_quiet && at_rest;
 endmodule
 `default_nettype wire

@@ -2,8 +2,8 @@
 //
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
 // write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
-// Reads are pipelined, one per cycle from the register block, answers in order; writes take three cycles each. A write has precedence over
-// a read for the register block. `block` stops new accesses; `quiet` says that none is under way.
+// Reads are pipelined, one per cycle from the register block, answers in order; writes take four cycles each. A write has precedence over
+// a read for the register block. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops new accesses; `quiet` says that none is under way.
 `default_nettype none
 module kvcpu_axil
     import kvcpu_map_pkg::*;
@@ -40,21 +40,24 @@ module kvcpu_axil
     output logic [15:0]      reg_addr,
     output logic [31:0]      reg_wdata,
     input  wire logic [31:0] reg_rdata,
+    output logic             result_pop,    // pulses: the register read takes the oldest of its queue
+    output logic             completion_pop,
 
-    // kvcpu_telemetry: answers in the same cycle
+    // kvcpu_telemetry: answers in the next cycle
     output logic             tele_select,
     output logic             tele_read,     // with tele_select
     output logic [8:2]       tele_addr,
     input  wire logic [31:0] tele_data,
 
     // kvcpu_operands
+    output logic             op_turn,
     output logic             op_write,
     output logic [15:0]      op_waddr,
     output logic [31:0]      op_wdata,
-    output word_t         op_wkind,
+    output word_t            op_wkind,
     output logic             op_read,
     output logic [15:0]      op_raddr,
-    output word_t         op_rkind,
+    output word_t            op_rkind,
     input  wire logic        op_ack,
     input  wire logic [31:0] op_data,
 
@@ -72,11 +75,12 @@ module kvcpu_axil
     localparam logic [1:0] OKAY = 2'b00;
     localparam logic [1:0] SLVERR = 2'b10;
 
-    // ---- writes: take address and data together, issue, answer -----------------------------------------------------------
-    typedef enum logic [1:0] {W_IDLE, W_ISSUE, W_ANSWER} write_e;
+    // ---- writes: take address and data together, look the word up, issue, answer -----------------------------------------
+    typedef enum logic [1:0] {W_IDLE, W_DECODE, W_ISSUE, W_ANSWER} write_e;
     write_e      wstate;
     logic [22:0] waddr;
     logic [31:0] wdata;
+    logic        whole;     // all byte strobes
     logic [3:0]  wcode;
     logic        wissue;
     logic        wrefused;
@@ -89,7 +93,7 @@ module kvcpu_axil
     assign s_axil_wready = s_axil_awready;
     assign write_accepted = s_axil_awready;
     assign wissue = (wstate == W_ISSUE);
-    assign wkind = word_kind(s_axil_awaddr[15:2]);
+    assign wkind = word_kind(waddr[15:2]);
     assign wqueues = op_wkind.rings && !wresets;
 
     always_comb begin
@@ -107,7 +111,8 @@ module kvcpu_axil
             s_axil_bvalid <= 1'b0;
         end else begin
             case (wstate)
-                W_IDLE: if (s_axil_awready) wstate <= W_ISSUE;
+                W_IDLE: if (s_axil_awready) wstate <= W_DECODE;
+                W_DECODE: wstate <= W_ISSUE;
                 W_ISSUE: begin
                     wstate <= W_ANSWER;
                     s_axil_bvalid <= 1'b1;
@@ -121,106 +126,120 @@ module kvcpu_axil
         if (s_axil_awready) begin
             waddr <= s_axil_awaddr;
             wdata <= s_axil_wdata;
+            whole <= (s_axil_wstrb == 4'hF);
+        end
+        if (wstate == W_DECODE) begin
             op_wkind <= wkind;
-            wresets <= (s_axil_awaddr[15:0] == CTRL_OFFSET) && s_axil_wdata[0];
-            if (s_axil_awaddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
-            else if (s_axil_awaddr[22:16] != '0 || !wkind.writable) wfault <= BUSERR_UNMAPPED;
-            else if (s_axil_wstrb != 4'hF) wfault <= BUSERR_STROBE;
+            wresets <= (waddr[15:0] == CTRL_OFFSET) && wdata[0];
+            if (waddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
+            else if (waddr[22:16] != '0 || !wkind.writable) wfault <= BUSERR_UNMAPPED;
+            else if (!whole) wfault <= BUSERR_STROBE;
             else wfault <= BUSERR_NONE;
         end
         if (wissue) s_axil_bresp <= (wcode == BUSERR_NONE) ? OKAY : SLVERR;
     end
 
-    // ---- reads: one waits at the register block or the directory, answers queue up ----------------------------------------
+    // ---- reads: one is looked up, one waits at the register block or the directory, answers queue up ----------------------
+    logic        rtaken, rmove;   // looked up; and goes on to wait
     logic        rwaiting;
-    logic [22:0] raddr;
-    logic [3:0]  rcode;
-    logic        in_bar0, in_bar2, in_registers, rissue, rdone;  // in_registers: of the register block, and aligned
-    logic        in_aligned, in_operands;
+    logic [22:0] raddr_taken, raddr;
+    logic [3:0]  rcode, rfault;
+    logic        in_bar2, in_operands, in_registers;  // whose turn it is; none of them: nobody's, the answer is an error
+    logic        rsimple;         // a read waits, and not for the operands or the directory
+    logic        rissue, rdone, rtakes_result, rtakes_completion;
+    word_t       rkind_taken;
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
     logic        answer_refused, from_block, from_telemetry;
-    logic [31:0] other_data, tele_word;
+    logic [31:0] other_data;
     logic [33:0] queue_head;
 
-    assign s_axil_arready = (!rwaiting || rdone) && !block;
+    assign rmove = rtaken && (!rwaiting || rdone);
+    assign s_axil_arready = (!rtaken || rmove) && !block;
 
-    // One error is recorded a cycle: a read that fails beside a write that fails waits for the next.
-    assign rissue = rwaiting && !queue_full && in_registers && !wissue;
-    always_comb begin
-        rcode = BUSERR_NONE;
-        rdone = 1'b0;
-        if (in_operands) begin
-            rdone = op_ack;  // asked for while there was room
-        end else if (rwaiting && !queue_full) begin
-            if (raddr[1:0] != 2'b00) begin
-                rcode = BUSERR_MISALIGNED;
-                rdone = !wissue;
-            end else if (in_bar0) begin
-                if (!op_rkind.readable) rcode = BUSERR_UNMAPPED;
-                rdone = !wissue;
-            end else if (in_bar2) begin
-                if (dir_err) rcode = BUSERR_UNMAPPED;
-                rdone = dir_ack;
-            end else begin
-                rcode = BUSERR_UNMAPPED;
-                rdone = !wissue;
-            end
-        end
-    end
-    assign in_registers = in_aligned && !op_rkind.operand;
-    assign in_operands = in_aligned && op_rkind.operand;
+    // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
+    assign rissue = rsimple && !queue_full && !wissue;
+    assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
+    assign rcode = (in_bar2 && dir_err) ? BUSERR_UNMAPPED : rfault;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
     assign dir_addr = raddr;
     assign op_read = rwaiting && !queue_full && in_operands;
     assign op_raddr = raddr[15:0];
+    assign rkind_taken = word_kind(raddr_taken[15:2]);
 
     always_ff @(posedge clk) begin
-        if (rst) rwaiting <= 1'b0;
-        else if (s_axil_arready) rwaiting <= s_axil_arvalid;
-        else if (rdone) rwaiting <= 1'b0;
-        if (s_axil_arready && s_axil_arvalid) begin
-            raddr <= s_axil_araddr;
-            in_bar0 <= (s_axil_araddr[22:16] == '0);
-            in_bar2 <= (s_axil_araddr >= BAR2_ENTRIES) && s_axil_araddr[1:0] == 2'b00;
-            op_rkind <= word_kind(s_axil_araddr[15:2]);
-            in_aligned <= (s_axil_araddr[22:16] == '0) && s_axil_araddr[1:0] == 2'b00;
+        if (s_axil_arready) begin
+            rtaken <= s_axil_arvalid;
+            raddr_taken <= s_axil_araddr;
+        end else if (rmove) begin
+            rtaken <= 1'b0;
+        end
+        if (rmove) begin
+            rwaiting <= 1'b1;
+            raddr <= raddr_taken;
+            op_rkind <= rkind_taken;
+            in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
+            in_operands <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00 && rkind_taken.operand;
+            in_registers <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00 && !rkind_taken.operand;
+            if (raddr_taken[1:0] != 2'b00) rfault <= BUSERR_MISALIGNED;
+            else if (raddr_taken >= BAR2_ENTRIES || (raddr_taken[22:16] == '0 && rkind_taken.readable)) rfault <= BUSERR_NONE;
+            else rfault <= BUSERR_UNMAPPED;
+            rsimple <= raddr_taken[1:0] != 2'b00
+                       || (raddr_taken < BAR2_ENTRIES && (raddr_taken[22:16] != '0 || !rkind_taken.operand));
+            rtakes_result <= raddr_taken[22:16] == '0 && raddr_taken[1:0] == 2'b00 && rkind_taken.takes_result;
+            rtakes_completion <= raddr_taken[22:16] == '0 && raddr_taken[1:0] == 2'b00 && rkind_taken.takes_completion;
+        end else if (rdone) begin
+            rwaiting <= 1'b0;
+            rsimple <= 1'b0;
+            rtakes_result <= 1'b0;
+            rtakes_completion <= 1'b0;
+        end
+        if (rst) begin
+            rtaken <= 1'b0;
+            rwaiting <= 1'b0;
+            rsimple <= 1'b0;
+            rtakes_result <= 1'b0;
+            rtakes_completion <= 1'b0;
         end
     end
 
-    // An answer rests in a register on its way into the queue, which keeps places for it and for one that is being made.
+    // An answer rests in a register on its way into the queue, which keeps places for it, for one that is being made, and for one
+    // that came while the level was looked at.
     always_ff @(posedge clk) begin
+        queue_full <= (queue_level >= 4'd5);
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
         from_block <= in_registers && !op_rkind.telemetry;
         from_telemetry <= in_registers && op_rkind.telemetry;
-        tele_word <= tele_data;
         other_data <= in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
         .clk, .rst, .push(answering), .pop(s_axil_rready),
-        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_telemetry ? tele_word : from_block ? reg_rdata : other_data}),
+        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
         .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
-    assign queue_full = (queue_level >= 4'd6);
     assign s_axil_rvalid = !queue_empty;
     assign {s_axil_rresp, s_axil_rdata} = queue_head;
 
     // ---- register block ------------------------------------------------------------------------------------------------------
-    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand) || (rissue && !op_rkind.telemetry);
+    // Only addresses that its registers have reach it, so it need not look at all bits of one.
+    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand) || (rissue && in_registers && rfault == BUSERR_NONE && !op_rkind.telemetry);
+    assign result_pop = rtakes_result && !queue_full && !wissue;
+    assign completion_pop = rtakes_completion && !queue_full && !wissue;
     assign tele_select = rwaiting && in_registers && op_rkind.telemetry;
-    assign tele_read = rissue && op_rkind.telemetry;
+    assign tele_read = rissue && in_registers && op_rkind.telemetry;
     assign tele_addr = raddr[8:2];
     assign reg_is_write = wissue;
     assign reg_wdata = wdata;
+    assign op_turn = wissue;
     assign op_write = wissue && !wrefused && op_wkind.operand;
     assign op_waddr = waddr[15:0];
     assign op_wdata = wdata;
-    // Chosen a cycle ahead, as decoding the address is the longest way here: W_ISSUE follows the handshake at once.
+    // Chosen a cycle ahead, as decoding the address is the longest way here: W_ISSUE follows W_DECODE at once.
     always_ff @(posedge clk) begin
-        if (s_axil_awready) reg_addr <= s_axil_awaddr[15:0];
-        else if (s_axil_arready && s_axil_arvalid) reg_addr <= s_axil_araddr[15:0];
-        else reg_addr <= raddr[15:0];
+        if (wstate == W_DECODE) reg_addr <= waddr[15:0] & BLOCK_BITS;
+        else if (rmove) reg_addr <= raddr_taken[15:0] & BLOCK_BITS;
+        else reg_addr <= raddr[15:0] & BLOCK_BITS;
     end
 
     // A cycle behind the access, with the answer that tells of it.
@@ -230,6 +249,6 @@ module kvcpu_axil
         error_offset <= wissue ? waddr : raddr;
     end
 
-    assign quiet = (wstate == W_IDLE) && !rwaiting && !answering && queue_empty;
+    assign quiet = (wstate == W_IDLE) && !rtaken && !rwaiting && !answering && queue_empty;
 endmodule
 `default_nettype wire

@@ -39,11 +39,9 @@ module kvcpu_csr
 
     input  wire logic        result_valid,
     input  wire result_t     result,
-    output logic             result_pop,
     input  wire logic        completion_valid,
     input  wire completion_t completion,
-    input  wire logic [31:0] completion_level,
-    output logic             completion_pop
+    input  wire logic [31:0] completion_level
 );
     kvcpu_regs_pkg::BAR0__in_t  hw;
     kvcpu_regs_pkg::BAR0__out_t sw;
@@ -80,10 +78,6 @@ module kvcpu_csr
 
     assign irq = (sw.IRQ_ENABLE.result.value && result_valid) || (sw.IRQ_ENABLE.completion.value && completion_valid)
                  || (sw.IRQ_ENABLE.error.value && any_error);
-
-    // ---- results, completions -----------------------------------------------------------------------------------------------
-    assign result_pop = sw.RESULT_CYCLES.value.swacc;
-    assign completion_pop = sw.COMPLETION.index.swacc;
 
     // ---- what registers show -----------------------------------------------------------------------------------------------
     always_comb begin

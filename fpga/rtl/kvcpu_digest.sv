@@ -2,7 +2,7 @@
 //
 // Each entry's four words and its va go through nine add-and-xor stages (docs/digest.md gives the function); the hashes of
 // all entries are added modulo 2^64. Adding makes the value independent of LANES; the index in the first word makes it
-// depend on the order. `clear` empties the sum, `busy` falls when everything taken has been added.
+// depend on the order. `clear` empties the sum; `busy` rises in the cycle behind a `take` and falls when everything taken has been added.
 `default_nettype none
 module kvcpu_digest
     import kvcpu_pkg::*;
@@ -138,6 +138,6 @@ module kvcpu_digest
         else if (tree_pending[LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
     end
 
-    assign busy = take || taken || pending != '0 || tree_pending != '0;
+    assign busy = taken || pending != '0 || tree_pending != '0;
 endmodule
 `default_nettype wire

@@ -59,7 +59,7 @@ module kvcpu_directory
     localparam int unsigned LW = (LANES > 1) ? $clog2(LANES) : 1;
 
     // ---- host window ---------------------------------------------------------------------------------------------------
-    // 0 idle  1 the host's row is being read  2 its data is there, the pass's row is read again  3 form the word  4 answer
+    // 0 idle  1 the host's row is being read  2 its data is there, the pass's row is read again  3 its phys_addr  4 answer
     logic [2:0]    host_state;
     logic [RW-1:0] held_row;   // what the pass last read
     logic [RW-1:0] host_row;
@@ -81,13 +81,12 @@ module kvcpu_directory
     assign host_row = RW'(host_index >> $clog2(LANES));
     assign host_lane = (LANES > 1) ? LW'(host_index) : '0;
     assign row_in_use = (17'(host_row) < rows_used);
-    assign steal = (host_state == 3'd1) || (host_state == 3'd2);
-    assign host_phys = tier_base[host_res.tier] + 64'(host_index) * 64'(BLOCK_BYTES);
     assign host_bits = entry_bits(host_key, host_entry, host_res, host_phys, TOKEN_BITS);
 
     always_ff @(posedge clk) begin
         if (rst) begin
             host_state <= 3'd0;
+            steal <= 1'b0;
             host_ack <= 1'b0;
             host_err <= 1'b0;
         end else begin
@@ -95,13 +94,15 @@ module kvcpu_directory
             case (host_state)
                 3'd0: if (host_req && !host_ack) begin
                     host_state <= in_range ? 3'd1 : 3'd4;
+                    steal <= in_range;
                     host_err <= !in_range;
                 end
                 3'd1: host_state <= 3'd2;
-                3'd2: host_state <= 3'd3;
-                3'd3: begin
-                    host_state <= 3'd4;
+                3'd2: begin
+                    host_state <= 3'd3;
+                    steal <= 1'b0;
                 end
+                3'd3: host_state <= 3'd4;
                 default: begin
                     host_state <= 3'd0;
                     host_ack <= 1'b1;
@@ -118,11 +119,12 @@ module kvcpu_directory
             host_res <= q_res[host_lane];
             host_va <= q_va[host_lane];
         end
-        if (host_state == 3'd3) begin
-            if (is_va) host_data <= !host_entry.valid ? 32'd0 : host_addr[2] ? host_va[63:32] : host_va[31:0];
-            else       host_data <= host_bits[32 * host_addr[4:2] +: 32];
+        if (host_state == 3'd3) host_phys <= tier_base[host_res.tier] + 64'(host_index) * 64'(BLOCK_BYTES);
+        if (host_state == 3'd4) begin
+            if (host_err) host_data <= 32'd0;
+            else if (is_va) host_data <= !host_entry.valid ? 32'd0 : host_addr[2] ? host_va[63:32] : host_va[31:0];
+            else host_data <= host_bits[32 * host_addr[4:2] +: 32];
         end
-        if (host_state == 3'd0 && host_req && !in_range) host_data <= 32'd0;
     end
 
     // ---- row port ------------------------------------------------------------------------------------------------------

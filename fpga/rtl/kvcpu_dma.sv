@@ -144,19 +144,29 @@ module kvcpu_dma
         .empty(order_empty), .full(order_full), .level()
     );
 
-    // ---- write data ------------------------------------------------------------------------------------------------------------
+    // ---- write data, through a register: choosing the channel takes long ---------------------------------------------------------
     logic [8:0] beat;
-    assign m_axi_wvalid = !order_empty && w_valid[order_channel];
-    assign m_axi_wdata = w_data[order_channel];
-    assign m_axi_wlast = (beat == 9'(BURST - 1));
+    logic       take;     // a beat goes into the register
+    logic       last;
+    assign last = (beat == 9'(BURST - 1));
+    assign take = !order_empty && w_valid[order_channel] && (!m_axi_wvalid || m_axi_wready);
     always_comb begin
         w_ready = '0;
-        w_ready[order_channel] = !order_empty && m_axi_wready;
+        w_ready[order_channel] = !order_empty && (!m_axi_wvalid || m_axi_wready);
     end
-    assign order_pop = m_axi_wvalid && m_axi_wready && m_axi_wlast;
+    assign order_pop = take && last;
     always_ff @(posedge clk) begin
-        if (rst || order_pop) beat <= '0;
-        else if (m_axi_wvalid && m_axi_wready) beat <= beat + 9'd1;
+        if (take) begin
+            m_axi_wdata <= w_data[order_channel];
+            m_axi_wlast <= last;
+            beat <= last ? '0 : beat + 9'd1;
+        end
+        if (take) m_axi_wvalid <= 1'b1;
+        else if (m_axi_wready) m_axi_wvalid <= 1'b0;
+        if (rst) begin
+            beat <= '0;
+            m_axi_wvalid <= 1'b0;
+        end
     end
 
     assign m_axi_wstrb = '1;

@@ -75,18 +75,23 @@ module kvcpu_dma_channel
     logic [63:0]   read_addr;
     logic [NW-1:0] reads_left;
     logic [CW-1:0] reserved;     // beats of buffer promised to bursts or holding data
+    logic          room, granted;  // for a burst, a cycle ago; and the last cycle took some
     logic          write_full, write_empty, write_pop;
     trigger_t      writing_next;
 
     assign queue_pop = !queue_empty && !reading && !write_full && !drain;
-    assign ar_valid = reading && (reserved <= CW'(BUFFER - BURST));
+    assign ar_valid = reading && room && !granted;
     assign ar_addr = read_addr;
 
     always_ff @(posedge clk) begin
         if (rst) begin
             reading <= 1'b0;
             reserved <= '0;
+            room <= 1'b0;
+            granted <= 1'b0;
         end else begin
+            room <= (reserved <= CW'(BUFFER - BURST));
+            granted <= ar_valid && ar_ready;
             if (queue_pop) begin
                 reading <= next.copy;
                 reads_left <= NW'(BURSTS);
@@ -192,18 +197,22 @@ module kvcpu_dma_channel
     end
 
     assign failed = finishing.copy && (read_failure || write_failed);
-    assign completion_valid = !finish_empty && (!finishing.copy || (block_written && !failures_empty));
-    assign finish_pop = completion_valid && completion_ready;
-    always_comb begin
-        completion.index = finishing.index;
-        completion.channel = CHANNEL;
-        completion.from = finishing.from;
-        completion.to = finishing.to;
-        // After a prefetch the copy below is as good as before only if evictions go there (R16).
-        completion.dirty = failed ? finishing.dirty : CHANNEL ? (finishing.from != evict_tier) : 1'b0;
-        completion.copy = finishing.copy;
-        completion.error = failed;
-        completion.step = finishing.step;
+    assign finish_pop = !finish_empty && (!finishing.copy || (block_written && !failures_empty)) && (!completion_valid || completion_ready);
+    always_ff @(posedge clk) begin
+        if (rst) completion_valid <= 1'b0;
+        else if (finish_pop) completion_valid <= 1'b1;
+        else if (completion_ready) completion_valid <= 1'b0;
+        if (finish_pop) begin
+            completion.index <= finishing.index;
+            completion.channel <= CHANNEL;
+            completion.from <= finishing.from;
+            completion.to <= finishing.to;
+            // After a prefetch the copy below is as good as before only if evictions go there (R16).
+            completion.dirty <= failed ? finishing.dirty : CHANNEL ? (finishing.from != evict_tier) : 1'b0;
+            completion.copy <= finishing.copy;
+            completion.error <= failed;
+            completion.step <= finishing.step;
+        end
     end
 
     assign idle = queue_empty && !reading && write_empty && !announcing && finish_empty;

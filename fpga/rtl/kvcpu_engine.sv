@@ -42,9 +42,11 @@ module kvcpu_engine
 
     // pass
     output logic               pass_start,
-    output logic [16:0]        pass_first_row,
+    output logic               pass_place,    // before pass_start: where the pass begins
+    output logic [16:0]        pass_row,
+    output logic               pass_one_row,  // with pass_start: only that row; or else up to pass_end_row
     output logic [16:0]        pass_end_row,
-    output logic               pass_some,     // pass_first_row < pass_end_row
+    output logic               pass_some,     // any row at all
     output pass_t              pass,
     input  wire logic          pass_done,
     input  wire logic [16:0]   pass_matched,
@@ -103,105 +105,119 @@ module kvcpu_engine
     assign idle = (state == IDLE);
 
     // ---- what the operands mean ----------------------------------------------------------------------------------------
-    // Worked out on the FIFO's head, in the cycle in which the command is taken: what a pass starts with in the next cycle comes
-    // out of registers. What else the checks read (t, rows in use) does not change while no command runs.
-    logic [64:0] head_end, range_end;
-    logic [31:0] head_start, head_span, load_start, load_span;
-    logic [16:0] head_rows, digest_end;    // DIGEST: first row behind the range, or behind those in use
-    logic [7:0]  head_check, late_check, operands;  // code of the checks that need nothing but the operands, t and settings
-    logic        head_range, head_starts;
-    logic        starts;                   // the command begins with a pass
+    // A STEP is checked at the FIFO's head, in the cycle in which it is taken, so that its pass starts in the next. All others
+    // are looked at in the cycle behind, in CHECK, and stay there for one cycle more. What the checks read besides (t, rows in use)
+    // does not change while no command runs.
+    logic [64:0] range_end;
+    logic [31:0] load_start, load_span;
+    logic [16:0] end_row, digest_end;      // DIGEST: first row behind the range, or behind those in use
+    logic [7:0]  step_check, late_check, operands;  // code of the checks that need nothing but the operands, t and settings
+    logic        starts;                   // the command begins with a pass: it may as soon as `resources` are there
+    logic        waits;                    // it frees blocks, so
     logic        settled;                  // `operands` and `starts` are final
     logic        too_far;                  // a range that ends behind 2^64
     logic        digest_some;              // DIGEST: any row in use is in the range
-    logic        is_unload, is_lookup;
-
-    assign head_end = {1'b0, cmd.a} + {1'b0, cmd.b};
-    assign head_start = cmd.b[31:0];
-    assign head_span = cmd.b[63:32] - head_start;
-    assign head_rows = 17'((cmd.a[63:32] + 32'(LANES - 1)) >> LANE_BITS);
-    assign head_range = (cmd.op == OP_HOT || cmd.op == OP_EVICT || cmd.op == OP_PREFETCH || cmd.op == OP_SHARE
-                         || cmd.op == OP_RELEASE || cmd.op == OP_UNLOAD);
-    assign head_starts = head_check == CODE_OK && cmd.op != OP_LOAD && cmd.op != OP_LOOKUP && cmd.op != OP_TOUCH
-                         && cmd.op != OP_SET && cmd.op != OP_NOP;
+    logic        is_load, is_unload, is_lookup;  // what c.op is
 
     always_comb begin
-        head_check = CODE_OK;
-        case (cmd.op)
-            OP_STEP:
-                if (cmd.a[63:32] != '0) head_check = CODE_ERR_RANGE;
-                else if (cmd.a[31:0] < t) head_check = CODE_ERR_STEP_ORDER;
-            OP_LOAD:
-                if (head_start[TOKEN_BITS-1:0] != '0 || cmd.b[63:32] < head_start || head_span >= 32'(BLOCK_TOKENS)
-                    || cmd.c[63:34] != '0) head_check = CODE_ERR_RANGE;
-            OP_UNLOAD_REQUEST: if (cmd.a[63:16] != '0) head_check = CODE_ERR_RANGE;
-            OP_SHARE_INDEX, OP_RELEASE_INDEX:
-                if (cmd.a >= 64'(ENTRIES) || 17'(cmd.a[15:0] >> LANE_BITS) >= rows_used) head_check = CODE_ERR_NOT_FOUND;
-            OP_DIGEST: if (cmd.a[31:0] > cmd.a[63:32] || cmd.a[63:32] > 32'(ENTRIES)) head_check = CODE_ERR_RANGE;
-            default: ;
-        endcase
+        step_check = CODE_OK;
+        if (cmd.a[63:32] != '0) step_check = CODE_ERR_RANGE;
+        else if (cmd.a[31:0] < t) step_check = CODE_ERR_STEP_ORDER;
     end
 
-    // A range and a setting are looked at in the cycle behind, in CHECK.
     assign too_far = range_end > {1'b1, 64'd0};
+    assign end_row = 17'((c.a[63:32] + 32'(LANES - 1)) >> LANE_BITS);
     always_comb begin
         late_check = CODE_OK;
-        if (c.op == OP_SET) late_check = set_code;
-        else if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
-        else if (c.op == OP_PREFETCH) begin
-            if (c.c[63:32] != '0) late_check = CODE_ERR_RANGE;
-            else if (c.c[31:0] < t) late_check = CODE_ERR_STEP_ORDER;
-        end
+        case (c.op)
+            OP_SET: late_check = set_code;
+            // A token_end below an aligned token_start wraps to a span that is too long.
+            OP_LOAD: if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= 32'(BLOCK_TOKENS) || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
+            OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
+            OP_SHARE_INDEX, OP_RELEASE_INDEX:
+                if (c.a >= 64'(ENTRIES) || 17'(c.a[15:0] >> LANE_BITS) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
+            OP_DIGEST: if (c.a[31:0] > c.a[63:32] || c.a[63:32] > 32'(ENTRIES)) late_check = CODE_ERR_RANGE;
+            OP_HOT, OP_EVICT, OP_PREFETCH, OP_SHARE, OP_RELEASE, OP_UNLOAD:
+                if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
+                else if (c.op == OP_PREFETCH) begin
+                    if (c.c[63:32] != '0) late_check = CODE_ERR_RANGE;
+                    else if (c.c[31:0] < t) late_check = CODE_ERR_STEP_ORDER;
+                end
+            default: ;
+        endcase
     end
 
     always_ff @(posedge clk) begin
         if (cmd_take) begin
             c <= cmd;
-            operands <= head_check;
-            starts <= head_starts && !head_range;
-            settled <= !head_range && cmd.op != OP_SET;
-            range_end <= head_end;
-            load_span <= head_span;
-            digest_end <= (head_rows < rows_used) ? head_rows : rows_used;
-            digest_some <= 17'(cmd.a[31:0] >> LANE_BITS) < head_rows && 17'(cmd.a[31:0] >> LANE_BITS) < rows_used;
+            operands <= step_check;
+            starts <= (cmd.op == OP_STEP) && (step_check == CODE_OK);
+            waits <= 1'b0;
+            settled <= (cmd.op == OP_STEP);
+            is_load <= (cmd.op == OP_LOAD);
+            is_unload <= (cmd.op == OP_UNLOAD || cmd.op == OP_UNLOAD_REQUEST);
+            is_lookup <= (cmd.op == OP_LOOKUP || cmd.op == OP_TOUCH);
+            range_end <= {1'b0, cmd.a} + {1'b0, cmd.b};
+            load_span <= cmd.b[63:32] - cmd.b[31:0];
         end else if (!settled) begin
-            starts <= (late_check == CODE_OK) && c.op != OP_SET;
+            starts <= (late_check == CODE_OK) && !is_load && !is_lookup && c.op != OP_SET && c.op != OP_NOP;
+            waits <= is_unload;
             operands <= late_check;
             settled <= 1'b1;
+            digest_end <= (end_row < rows_used) ? end_row : rows_used;
+            digest_some <= 17'(c.a[31:0] >> LANE_BITS) < end_row && 17'(c.a[31:0] >> LANE_BITS) < rows_used;
         end
     end
     assign load_start = c.b[31:0];
-    assign is_unload = (c.op == OP_UNLOAD || c.op == OP_UNLOAD_REQUEST);
-    assign is_lookup = (c.op == OP_LOOKUP || c.op == OP_TOUCH);
 
     // ---- starting a pass -------------------------------------------------------------------------------------------------
     logic        start_now;      // from CHECK
     logic        resources;      // what this command must wait for before it may touch anything
-    logic        one_row, narrow;  // narrow: START begins a pass over the row of `index`, or else over all, to look for a key
-    logic [15:0] one_index;
+    logic        narrow;           // START begins a pass over the row of `index`, or else over all, to look for a key
+    logic [15:0] one_index, searched_index;
+    assign searched_index = pass_found ? pass_found_index : pass_found_shared_index;
 
-    assign resources = !is_unload || (dma_idle && map_ready);
+    assign resources = !waits || (dma_idle && map_ready);
     assign start_now = (state == CHECK) && starts && resources;
 
     always_comb begin
-        one_row = 1'b0;
+        pass_one_row = 1'b0;
         one_index = c.a[15:0];
         pass_start = start_now;
         if (state == CHECK) begin
-            one_row = (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX);
+            pass_one_row = (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX);
         end else if (state == START) begin
-            one_row = narrow;
+            pass_one_row = narrow;
             one_index = index;
             pass_start = 1'b1;
         end
-        pass_first_row = one_row ? 17'(one_index >> LANE_BITS) : 17'd0;
-        pass_end_row = one_row ? pass_first_row + 17'd1 : rows_used;
-        pass_some = one_row || rows_used != '0;
+        pass_end_row = rows_used;
+        pass_some = pass_one_row || rows_used != '0;
         if (state == CHECK && c.op == OP_DIGEST) begin
-            pass_first_row = 17'(c.a[31:0] >> LANE_BITS);
             pass_end_row = digest_end;
             pass_some = digest_some;
         end
+    end
+
+    // Where a pass begins is placed with what `index` becomes, so that the first row is read from a register.
+    always_comb begin
+        pass_place = 1'b1;
+        pass_row = '0;
+        case (state)
+            IDLE: ;
+            CHECK: begin
+                pass_place = !settled;
+                if (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) pass_row = 17'(c.a[15:0] >> LANE_BITS);
+                if (c.op == OP_DIGEST) pass_row = 17'(c.a[31:0] >> LANE_BITS);
+            end
+            LOOK_WAIT: if (!key_unresolved) pass_row = 17'(key_hit_index >> LANE_BITS);
+            FIND_WAIT: begin
+                pass_place = pass_done;
+                pass_row = 17'(searched_index >> LANE_BITS);
+            end
+            PLACE: pass_row = 17'(map_free_index >> LANE_BITS);
+            default: pass_place = 1'b0;
+        endcase
     end
 
     assign digest_clear = start_now && c.op == OP_DIGEST;
@@ -209,7 +225,7 @@ module kvcpu_engine
     assign map_rebuild_end = (state == PASS_WAIT) && pass_done && is_unload;
     assign map_take = (state == PLACE) && map_ready && map_any_free;
     assign set_change = (state == CHECK) && settled && c.op == OP_SET && operands == CODE_OK;
-    assign clear_counters = set_change && c.b[4:0] == SET_CTRL && c.a[1];
+    always_ff @(posedge clk) clear_counters <= (state == CHECK) && !settled && c.op == OP_SET && c.b[4:0] == SET_CTRL && c.a[1];  // with set_change
 
     always_ff @(posedge clk) begin
         if (pass_start) begin
@@ -227,12 +243,13 @@ module kvcpu_engine
             pass.load_key.span <= load_start | load_span;
             pass.load_va <= c.a;
             pass.load_tier <= (c.c[33:32] == 2'd1 && t1_used >= set.t1_capacity) ? set.evict_tier : c.c[33:32];
-            pass.fresh_row <= (pass_first_row >= rows_used);
+            pass.loads <= is_load && !(state == START && !narrow);
+            pass.fresh_row <= (17'(index >> LANE_BITS) >= rows_used);
             case (c.op)
                 OP_STEP: pass.match <= MATCH_ALL;
                 OP_UNLOAD_REQUEST: pass.match <= MATCH_REQUEST;
                 OP_DIGEST: pass.match <= MATCH_INDEX;
-                OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= one_row ? MATCH_LANE : MATCH_KEY;
+                OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= pass_one_row ? MATCH_LANE : MATCH_KEY;
                 default: pass.match <= MATCH_VA;
             endcase
             if (state == START && !narrow) pass.op <= OP_NOP;  // the search changes nothing
@@ -241,12 +258,12 @@ module kvcpu_engine
 
     // ---- key index: the engine's lookup, LOAD's insert, UNLOAD's removals -------------------------------------------------
     logic [31:0] position;
-    assign position = (c.op == OP_LOAD) ? load_start : {c.a[63:32+TOKEN_BITS], TOKEN_BITS'(0)};
+    assign position = is_load ? load_start : {c.a[63:32+TOKEN_BITS], TOKEN_BITS'(0)};
 
     always_comb begin
         key_valid = (state == LOOK) || insert_pending || free_valid;
         key_op = insert_pending ? 2'd1 : free_valid ? 2'd2 : 2'd0;
-        key = {(c.op == OP_LOAD) ? c.c[31:0] : c.a[31:0], position};
+        key = {is_load ? c.c[31:0] : c.a[31:0], position};
         if (free_valid) key = {free_key.id, {free_key.span[31:TOKEN_BITS], TOKEN_BITS'(0)}};
         key_index = IW'(index);
     end
@@ -270,7 +287,7 @@ module kvcpu_engine
                 CHECK: begin
                     if (!settled) state <= CHECK;
                     else if (operands != CODE_OK) state <= RESULT;
-                    else if (c.op == OP_LOAD || is_lookup) state <= LOOK;
+                    else if (is_load || is_lookup) state <= LOOK;
                     else if (c.op == OP_SET || c.op == OP_NOP) state <= RESULT;
                     else if (resources) begin
                         state <= PASS_WAIT;
@@ -281,7 +298,7 @@ module kvcpu_engine
                 LOOK_WAIT: if (key_done) begin
                     narrow <= !key_unresolved;
                     if (key_unresolved) state <= START;
-                    else if (c.op == OP_LOAD) state <= (key_hit && !key_shared) ? RESULT : PLACE;
+                    else if (is_load) state <= (key_hit && !key_shared) ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
                         state <= (c.op == OP_TOUCH && key_hit) ? START : RESULT;
@@ -289,7 +306,7 @@ module kvcpu_engine
                 end
                 FIND_WAIT: if (pass_done) begin
                     narrow <= 1'b1;
-                    if (c.op == OP_LOAD) state <= pass_found ? RESULT : PLACE;
+                    if (is_load) state <= pass_found ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
                         state <= (c.op == OP_TOUCH && (pass_found || pass_found_shared)) ? START : RESULT;
@@ -328,7 +345,7 @@ module kvcpu_engine
         case (state)
             CHECK: code <= operands;
             LOOK_WAIT: if (key_done && !key_unresolved) begin
-                if (c.op == OP_LOAD) begin
+                if (is_load) begin
                     if (key_hit && !key_shared) code <= CODE_ERR_EXISTS;
                 end else begin
                     matched <= 17'(key_hit);
@@ -338,12 +355,12 @@ module kvcpu_engine
                 end
             end
             FIND_WAIT: if (pass_done) begin
-                if (c.op == OP_LOAD) begin
+                if (is_load) begin
                     if (pass_found) code <= CODE_ERR_EXISTS;
                 end else begin
                     matched <= 17'(pass_found || pass_found_shared);
                     has_index <= pass_found || pass_found_shared;
-                    index <= pass_found ? pass_found_index : pass_found_shared_index;
+                    index <= searched_index;
                     tier <= pass_found ? pass_found_tier : pass_found_shared_tier;
                 end
             end
@@ -356,7 +373,7 @@ module kvcpu_engine
                 end
             end
             PASS_WAIT: if (pass_done) begin
-                if (c.op == OP_LOAD) tier <= pass.load_tier;
+                if (is_load) tier <= pass.load_tier;
                 else if (!is_lookup && c.op != OP_DIGEST) matched <= pass_matched;
                 if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && pass_matched == '0) code <= CODE_ERR_NOT_FOUND;
             end

@@ -1,7 +1,7 @@
-// kvcpu_fifo - small first-in first-out queue with the oldest word always on `rdata` (show-ahead), in registers or LUT RAM.
+// kvcpu_fifo - small first-in first-out queue with the oldest word always on `rdata` (show-ahead), in LUT RAM or registers.
 //
-// Latency: a word pushed into an empty queue can be read in the next cycle. A push into a full queue or a pop of an
-// empty one is ignored; callers check `full` and `empty`. For deep or wide queues use kvcpu_ram_fifo.
+// Latency: a word pushed into an empty queue can be read in the next cycle. All outputs are registers. A push into a full
+// queue or a pop of an empty one is ignored; callers check `full` and `empty`. For deep or wide queues use kvcpu_ram_fifo.
 `default_nettype none
 module kvcpu_fifo #(
     parameter int unsigned WIDTH = 32,
@@ -23,24 +23,35 @@ module kvcpu_fifo #(
     end
 
     logic [WIDTH-1:0] mem [DEPTH];
-    logic [AW-1:0] head, tail;
+    logic [AW-1:0] second, tail;  // where the word behind the oldest is, and where the next goes
+    logic          put, take;
 
-    assign empty = (level == '0);
-    assign full  = level[AW];
-    assign rdata = mem[head];
+    assign put   = push && !full;
+    assign take  = pop && !empty;
 
     always_ff @(posedge clk) begin
-        if (push && !full) mem[tail] <= wdata;
+        if (put) mem[tail] <= wdata;
+        if (take || empty) rdata <= (level[AW:1] != '0) ? mem[second] : wdata;  // what it is while empty does not matter
     end
     always_ff @(posedge clk) begin
         if (rst) begin
-            head <= '0;
+            second <= AW'(1);
             tail <= '0;
             level <= '0;
+            empty <= 1'b1;
+            full <= 1'b0;
         end else begin
-            if (push && !full) tail <= tail + 1'b1;
-            if (pop && !empty) head <= head + 1'b1;
-            if ((push && !full) != (pop && !empty)) level <= (push && !full) ? level + 1'b1 : level - 1'b1;
+            if (put) tail <= tail + 1'b1;
+            if (take) second <= second + 1'b1;
+            if (put && !take) begin
+                level <= level + 1'b1;
+                empty <= 1'b0;
+                full <= (level == (AW+1)'(DEPTH - 1));
+            end else if (take && !put) begin
+                level <= level - 1'b1;
+                empty <= (level == (AW+1)'(1));
+                full <= 1'b0;
+            end
         end
     end
 endmodule

@@ -1,7 +1,7 @@
 // kvcpu_free_map - which entries are in use, and the lowest index that is not (R11).
 //
 // One bit per entry in block RAM, 64 to a word, and one "full" flag per word in registers. The lowest word that is not full
-// is kept at hand, so `free_index` is ready again two cycles after `take`, or a few cycles later when a word fills up.
+// is kept at hand, so `free_index` is ready again three cycles after `take`, or a few cycles later when a word fills up.
 // UNLOAD frees entries only in a pass that visits every used row, so the map is not edited but written anew during that
 // pass (`rebuild_*`, ascending rows, `rebuild_end` behind the last); words behind the used rows count as empty without
 // being read, which is also why nothing needs clearing at reset.
@@ -29,7 +29,7 @@ module kvcpu_free_map #(
     localparam int unsigned ROWS_PER_WORD = 64 / LANES;
     localparam int unsigned PW = $clog2(ROWS_PER_WORD);
 
-    typedef enum logic [3:0] {HOLD, TAKEN, SCAN, SELECT, READ, LOAD, PICK, REBUILD, FLUSH} phase_e;
+    typedef enum logic [3:0] {HOLD, TAKEN, SCAN, SELECT, READ, LOAD, LOADED, PICK, REBUILD, FLUSH} phase_e;
     phase_e phase;
 
     logic [WORDS-1:0] full;
@@ -59,10 +59,19 @@ module kvcpu_free_map #(
         for (int b = 31; b >= 0; b--) if (!group_bits[b]) word_pick = 5'(b);
     end
 
-    logic [5:0] bit_pick, lowest;   // `lowest` is late in the cycle, so `bits` are looked at before they are used
+    // The lowest bit of `bits` that is clear, in two steps as well: in each byte (TAKEN, LOADED), then of the bytes (PICK).
+    logic [5:0]      bit_pick, lowest;
+    logic [7:0]      byte_full;
+    logic [7:0][2:0] byte_pick;
+    always_ff @(posedge clk) begin
+        for (int k = 0; k < 8; k++) begin
+            byte_full[k] <= (bits[8*k +: 8] == '1);
+            for (int b = 7; b >= 0; b--) if (!bits[8*k + b]) byte_pick[k] <= 3'(b);
+        end
+    end
     always_comb begin
         lowest = '0;
-        for (int b = 63; b >= 0; b--) if (!bits[b]) lowest = 6'(b);
+        for (int k = 7; k >= 0; k--) if (!byte_full[k]) lowest = {3'(k), byte_pick[k]};
     end
 
     assign ready = (phase == HOLD);
@@ -76,6 +85,7 @@ module kvcpu_free_map #(
     logic [63:0]   gather;
     logic [WW-1:0] gather_word;
     logic          gather_any;
+    logic          gathered;    // `gather` is new
     logic [63:0]   gather_next;
     logic [WW-1:0] row_word;
     assign row_word = WW'(rebuild_row >> PW);
@@ -108,7 +118,10 @@ module kvcpu_free_map #(
             written <= '0;
             none <= 1'b0;
             gather_any <= 1'b0;
+            gathered <= 1'b0;
         end else begin
+            gathered <= (phase == REBUILD) && rebuild_valid;
+            if (gathered) full[gather_word] <= (gather == '1);
             case (phase)
                 HOLD: begin
                     if (rebuild_start) begin
@@ -123,8 +136,7 @@ module kvcpu_free_map #(
                     end
                 end
                 TAKEN: begin
-                    bit_pick <= lowest;
-                    phase <= HOLD;
+                    phase <= PICK;
                     if (bits == '1) begin
                         full[current] <= 1'b1;
                         phase <= SCAN;
@@ -143,8 +155,9 @@ module kvcpu_free_map #(
                 READ: phase <= LOAD;
                 LOAD: begin
                     bits <= written[current] ? ram_q : 64'd0;
-                    phase <= PICK;
+                    phase <= LOADED;
                 end
+                LOADED: phase <= PICK;
                 PICK: begin
                     bit_pick <= lowest;
                     phase <= HOLD;
@@ -155,7 +168,6 @@ module kvcpu_free_map #(
                         gather_word <= row_word;
                         gather_any <= 1'b1;
                         written[row_word] <= 1'b1;
-                        full[row_word] <= (gather_next == '1);
                     end
                     if (rebuild_end) phase <= FLUSH;
                 end

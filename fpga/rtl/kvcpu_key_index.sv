@@ -8,7 +8,8 @@
 //
 // Requests are taken one per cycle when `ready`; every answer comes LATENCY = 5 cycles behind the handshake, in order, with the
 // tag of its request. A lookup searches the key and, in the same cycle, the same key of request 0 (the shared prefix): both
-// RAM ports read. INSERT and REMOVE write three cycles behind their read, which costs that cycle's place for a new request.
+// RAM ports read. INSERT and REMOVE write three cycles behind their read, which costs that cycle's place for a new request; a
+// request that reads in between does not see them yet.
 // After reset the index clears itself (ENTRIES/4 cycles, `clearing`).
 `default_nettype none
 module kvcpu_key_index #(
@@ -84,12 +85,11 @@ module kvcpu_key_index #(
     } request_t;
 
     request_t s1, s2, s3, s4;
-    logic [WAYS-1:0][BW-1:0] bucket2, shared2, bucket3, bucket4;
-    logic write_now;  // stage 4 uses port A
+    logic [WAYS-1:0][BW-1:0] bucket2, shared2, bucket3, bucket4, write_bucket;
+    logic write_now;  // what stage 4 chose: port A writes
 
-    // A request taken now reads in two cycles; the write of one taken two cycles ago falls on that same cycle.
-    assign ready = !clearing && !(s2.valid && s2.op != 2'd0);
-    assign write_now = s4.valid && s4.op != 2'd0;
+    // A request taken now reads in two cycles; the write of one taken three cycles ago falls on that same cycle.
+    assign ready = !clearing && !(s3.valid && s3.op != 2'd0);
 
     function automatic logic [KW-1:0] as_shared(input logic [KW-1:0] k);
         as_shared = k;
@@ -133,18 +133,18 @@ module kvcpu_key_index #(
 
     // ---- tables ----------------------------------------------------------------------------------------------------------
     slot_t [WAYS-1:0][SLOTS-1:0] a_q, b_q;
-    logic  [WAYS-1:0][SLOTS-1:0] slot_we;
-    slot_t                       slot_wdata;
-    logic                        mark_we, mark_a, mark_b;
+    logic  [WAYS-1:0][SLOTS-1:0] slot_we, write_slot;
+    slot_t                       slot_wdata, write_data;
+    logic                        mark_we, write_mark, mark_a, mark_b;
 
     for (genvar w = 0; w < WAYS; w++) begin : g_way
         for (genvar s = 0; s < SLOTS; s++) begin : g_slot
             kvcpu_ram_2r #(.WIDTH(SW), .DEPTH(BUCKETS)) u_slot (
                 .clk,
-                .a_we(clearing || slot_we[w][s]),
+                .a_we(clearing || write_slot[w][s]),
                 .a_en(s2.valid),
-                .a_addr(clearing ? clear_count[BW-1:0] : write_now ? bucket4[w] : bucket2[w]),
-                .a_wdata(clearing ? '0 : slot_wdata),
+                .a_addr(clearing ? clear_count[BW-1:0] : write_now ? write_bucket[w] : bucket2[w]),
+                .a_wdata(clearing ? '0 : write_data),
                 .a_rdata(a_q[w][s]),
                 .b_en(s2.valid),
                 .b_addr(shared2[w]),
@@ -155,9 +155,9 @@ module kvcpu_key_index #(
 
     kvcpu_ram_2r #(.WIDTH(1), .DEPTH(BUCKETS)) u_mark (
         .clk,
-        .a_we(clearing || mark_we),
+        .a_we(clearing || write_mark),
         .a_en(s2.valid),
-        .a_addr(clearing ? clear_count[BW-1:0] : write_now ? bucket4[0] : bucket2[0]),
+        .a_addr(clearing ? clear_count[BW-1:0] : write_now ? write_bucket[0] : bucket2[0]),
         .a_wdata(!clearing),
         .a_rdata(mark_a),
         .b_en(s2.valid),
@@ -209,7 +209,7 @@ module kvcpu_key_index #(
         end
     end
 
-    // ---- stage 4: choose a slot, write ---------------------------------------------------------------------------------------
+    // ---- stage 4: choose a slot, to be written in stage 5 ---------------------------------------------------------------------------------------
     logic [16:0] overflows;  // keys that live in the directory only
     logic        no_room;
     logic [1:0]  best_way;
@@ -238,6 +238,11 @@ module kvcpu_key_index #(
             if (mark_we) overflows <= overflows + 17'd1;
             else if (s4.valid && s4.op == 2'd2 && match4 == '0) overflows <= overflows - 17'd1;
         end
+        write_now <= !rst && s4.valid && s4.op != 2'd0;
+        write_slot <= rst ? '0 : slot_we;
+        write_mark <= !rst && mark_we;
+        write_data <= slot_wdata;
+        write_bucket <= bucket4;
         if (s4.valid) begin : answer
             automatic logic direct, shared;
             direct = (match4 != '0);

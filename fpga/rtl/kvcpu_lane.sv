@@ -50,16 +50,22 @@ module kvcpu_lane
     // The memories' data arrive late in the cycle, so the comparisons are only put together in the next.
     entry_t             e1;    // match: if the comparisons say so; write: whatever they say
     logic signed [32:0] age1;  // t - access_step (of a PREFETCH: to its target; nobody asks where it does not match)
-    logic               low1, high1, block1, request1, id1, index1;
+    logic               low1, high1, index1;
+    logic [1:0]         request1, id1;  // by bytes
+    logic [5:0]         block1;
 
     always_ff @(posedge clk) begin
         if (advance && stage[0]) begin : compare_stage
-            automatic logic [31:0] accessed;
+            automatic logic [31:0] accessed, position;
+            position = {key.span[31:TOKEN_BITS], TOKEN_BITS'(0)};
             low1 <= (va >= pass.va_low);
             high1 <= ({1'b0, va} < pass.va_end);
-            block1 <= (key.span[31:TOKEN_BITS] == pass.key[31:TOKEN_BITS]) && (key.id[31:16] == pass.key[63:48]);
-            request1 <= (key.id[15:0] == pass.request);
-            id1 <= (key.id[15:0] == pass.key[47:32]);
+            for (int k = 0; k < 2; k++) begin
+                request1[k] <= (key.id[8*k +: 8] == pass.request[8*k +: 8]);
+                id1[k] <= (key.id[8*k +: 8] == pass.key[32 + 8*k +: 8]);
+                block1[4 + k] <= (key.id[16 + 8*k +: 8] == pass.key[48 + 8*k +: 8]);
+            end
+            for (int k = 0; k < 4; k++) block1[k] <= (position[8*k +: 8] == pass.key[8*k +: 8]);
             index1 <= (index >= pass.first) && (index < pass.last);
             accessed = (pass.op == OP_TOUCH || pass.op == OP_HOT || pass.op == OP_LOAD) ? pass.t
                      : (pass.op == OP_PREFETCH) ? pass.target : state.access_step;
@@ -70,7 +76,7 @@ module kvcpu_lane
             e1.match <= state.valid;
             e1.match_shared <= (key.id[15:0] == 16'd0) && state.valid;
             e1.write <= 1'b0;
-            if (pass.op == OP_LOAD) begin
+            if (pass.loads) begin
                 e1.match <= 1'b1;
                 e1.match_shared <= 1'b0;
                 e1.write <= pass.fresh_row;
@@ -96,9 +102,9 @@ module kvcpu_lane
         case (pass.match)
             MATCH_ALL:     match1 = e1.match;
             MATCH_VA:      match1 = e1.match && low1 && high1;
-            MATCH_REQUEST: match1 = e1.match && request1;
+            MATCH_REQUEST: match1 = e1.match && request1 == '1;
             MATCH_LANE:    match1 = e1.match && (pass.lane == 4'(LANE));
-            MATCH_KEY:     match1 = e1.match && block1 && id1;
+            MATCH_KEY:     match1 = e1.match && block1 == '1 && id1 == '1;
             MATCH_INDEX:   match1 = e1.match && index1;
             default:       match1 = 1'b0;
         endcase
@@ -113,7 +119,7 @@ module kvcpu_lane
             s2 <= outside ? 8'd0 : set.window - distance;
             e2 <= e1;
             e2.match <= match1;
-            e2.match_shared <= e1.match_shared && block1;
+            e2.match_shared <= e1.match_shared && block1 == '1;
             e2.write <= e1.write || (match1 && pass.op != OP_DIGEST && pass.match != MATCH_KEY);
             if (match1) begin
                 case (pass.op)

@@ -4,10 +4,10 @@
 // one of 64 bits. Beside a row are the low word that waits for its high word, and the high word that was latched when the low
 // one was read (R1). A setting reads back what is in force and not what was written.
 //
-// Write in cycle n (`write`; the other w* stay for two cycles more, the next write comes in cycle n+3 at the earliest):
+// Write in cycle n (`write`; the other w* stay for two cycles more, the next write comes in cycle n+4 at the earliest):
 //   n    read the row
-//   n+1  complete the value and write it; read the row before, for a command that has two operands
-//   n+2  push a command of one operand; read the row before that
+//   n+1  complete the value; read the row before, for a command that has two operands
+//   n+2  write the value; push a command of one operand; read the row before that
 //   n+3  push a command of two              n+4  push a command of three
 // Reads wait for a cycle in which the memory is free, are answered in
 // the next, and keep `read` high until then. After reset the memory clears itself in 2^ROW_BITS cycles: no access meanwhile.
@@ -20,19 +20,20 @@ module kvcpu_operands
     input  wire logic        rst,
     output logic             clearing,
 
+    input  wire logic        turn,       // with `write`, but also with one that is refused: no read begins
     input  wire logic        write,
     input  wire logic [15:0] waddr,
     input  wire logic [31:0] wdata,
-    input  wire word_t    wkind,
+    input  wire word_t       wkind,
     input  wire logic [31:0] wstamp,     // cycle of the write's handshake
     input  wire logic        read,
     input  wire logic [15:0] raddr,
-    input  wire word_t    rkind,
+    input  wire word_t       rkind,
     output logic             read_ack,
     output logic [31:0]      read_data,
 
     output logic [4:0]       setting,    // asks for the value in force
-    input  wire logic [63:0] in_force,   // the answer, in the same cycle
+    input  wire logic [63:0] in_force,   // the answer, in the next cycle
 
     output logic             cmd_push,
     output command_t         cmd,
@@ -52,8 +53,8 @@ module kvcpu_operands
     // ---- memory ----------------------------------------------------------------------------------------------------------
     logic [ROW_BITS:0]   cleared;
     logic [ROW_BITS-1:0] wrow, rrow, row, store_row, latch_row;
-    logic [31:0]         low, high, low_in, high_in, latched, latch_in, waiting_word;
-    logic [32:0]         waiting_in;
+    logic [31:0]         low, high, latched, latch_in, waiting_word;
+    logic [63:0]         stored;      // what a write makes of its row
     logic                has_waiting, fetch, put_low, put_high, put_waiting, put_latch;
     logic [4:1]          stage;       // cycles n+1 to n+4 of a write
     logic                shows_setting, shows_wide;
@@ -70,13 +71,13 @@ module kvcpu_operands
     assign latch_row = clearing ? cleared[ROW_BITS-1:0] : rrow;
 
     kvcpu_ram #(.WIDTH(32), .DEPTH(2**ROW_BITS)) u_low (
-        .clk, .we(put_low || clearing), .waddr(store_row), .wdata(clearing ? '0 : low_in), .ren(1'b1), .raddr(row), .rdata(low)
+        .clk, .we(put_low || clearing), .waddr(store_row), .wdata(clearing ? '0 : stored[31:0]), .ren(1'b1), .raddr(row), .rdata(low)
     );
     kvcpu_ram #(.WIDTH(32), .DEPTH(2**ROW_BITS)) u_high (
-        .clk, .we(put_high || clearing), .waddr(store_row), .wdata(clearing ? '0 : high_in), .ren(1'b1), .raddr(row), .rdata(high)
+        .clk, .we(put_high || clearing), .waddr(store_row), .wdata(clearing ? '0 : stored[63:32]), .ren(1'b1), .raddr(row), .rdata(high)
     );
     kvcpu_ram #(.WIDTH(33), .DEPTH(2**ROW_BITS)) u_waiting (
-        .clk, .we(put_waiting || clearing), .waddr(store_row), .wdata(clearing ? '0 : waiting_in),
+        .clk, .we(put_waiting || clearing), .waddr(store_row), .wdata(clearing ? '0 : {!waddr[2], wdata}),
         .ren(1'b1), .raddr(row), .rdata({has_waiting, waiting_word})
     );
     kvcpu_ram #(.WIDTH(32), .DEPTH(2**ROW_BITS)) u_latched (
@@ -86,17 +87,17 @@ module kvcpu_operands
 
     logic third;  // the row before the row before the doorbell's is read
     assign third = stage[2] && wkind.rings && rows_before(wkind.op) == 2'd2;
-    assign fetch = read && !read_ack && !write && !stage[1] && !third;
+    assign fetch = read && !read_ack && !turn && !stage[1] && !stage[2];
     always_comb begin
         row = rrow;
-        if (write) row = wrow;
+        if (turn) row = wrow;
         else if (stage[1]) row = wrow - ROW_BITS'(1);
         else if (third) row = wrow - ROW_BITS'(2);
     end
+    assign setting = turn ? wkind.setting : rkind.setting;
     always_ff @(posedge clk) begin
-        setting <= write ? wkind.setting : rkind.setting;
-        shows_setting <= (write ? wkind.op : rkind.op) == OP_SET;
-        shows_wide <= write ? wkind.wide : rkind.wide;
+        shows_setting <= (turn ? wkind.op : rkind.op) == OP_SET;
+        shows_wide <= turn ? wkind.wide : rkind.wide;
     end
     assign shown = !shows_setting ? {high, low} : shows_wide ? in_force : {2{in_force[31:0]}};
 
@@ -106,20 +107,18 @@ module kvcpu_operands
     assign put_latch = read_ack && rkind.wide && !raddr[2];
     assign latch_in = shown[63:32];
 
-    // ---- writes: the value, n+1 ------------------------------------------------------------------------------------------
+    // ---- writes: the value, n+1 and n+2 ------------------------------------------------------------------------------------------
     logic [63:0] value;
     logic        resets;
+    // Only rows of a 64-bit register have a low word that waits.
     always_comb begin
-        if (wkind.wide) value = {wdata, has_waiting ? waiting_word : shown[31:0]};
-        else if (waddr[2]) value = {wdata, shown[31:0]};
-        else value = {shown[63:32], wdata};
+        value[63:32] = waddr[2] ? wdata : shown[63:32];
+        value[31:0] = (!wkind.wide && !waddr[2]) ? wdata : has_waiting ? waiting_word : shown[31:0];
     end
-    assign low_in = value[31:0];
-    assign high_in = value[63:32];
-    assign waiting_in = {!waddr[2], wdata};
-    assign put_low = stage[1] && (wkind.wide ? waddr[2] : !waddr[2]);
-    assign put_high = stage[1] && waddr[2];
-    assign put_waiting = stage[1] && wkind.wide;
+    always_ff @(posedge clk) if (stage[1]) stored <= value;
+    assign put_low = stage[2] && (wkind.wide ? waddr[2] : !waddr[2]);
+    assign put_high = stage[2] && waddr[2];
+    assign put_waiting = stage[2] && wkind.wide;
     assign resets = (waddr == CTRL_OFFSET) && wdata[0];
 
     // ---- doorbells: the command, n+2 to n+4 ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // kvcpu_pass - the pass engine: streams rows of the directory through the lanes, LANES entries per cycle, in index order.
 //
-// `start` begins a pass over rows [start_row, end_row); the first row is read in the same cycle and is decided six
+// `place` sets the row where the next pass begins; `start` begins it, up to end_row or over that row only. The first row is read in the same cycle and is decided six
 // cycles later. A row without trigger candidates costs one cycle. Candidates are served one per cycle in index order
 // (R16): an eviction gives back its T1 place before a later candidate asks for one, a prefetch is granted while
 // t1_used < t1_capacity and otherwise denied and counted; where nothing can free a place any more, the row's remaining
@@ -22,10 +22,12 @@ module kvcpu_pass
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst,
+    input  wire logic                     place,     // before `start`
+    input  wire logic [16:0]              place_row,
     input  wire logic                     start,
-    input  wire logic [16:0]              start_row, // rows [start_row, end_row), with `start`
+    input  wire logic                     one_row,   // with `start`, as the two below
     input  wire logic [16:0]              end_row,
-    input  wire logic                     start_some, // start_row < end_row
+    input  wire logic                     start_some, // there is a row
     input  wire pass_t                    pass,      // from the cycle behind `start` to `done`
     input  wire settings_t                set,
     output logic                          done,      // pulse: everything written, nothing pending
@@ -82,33 +84,36 @@ module kvcpu_pass
     localparam int unsigned LW = (LANES > 1) ? $clog2(LANES) : 1;
 
     // ---- row issue and stage bookkeeping -------------------------------------------------------------------------------
-    logic        advance, active;
+    logic        advance, active, single;
     logic [16:0] next_row, stop_row;
     logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
+    logic        fetched;                // a row was read; it is one of the pass if there was `more`
     logic [5:0][RW-1:0] stage_row;
     logic        issue;
-    logic        more;
+    logic        more;                   // as rows were read: whether that was one before stop_row
 
-    assign more = start ? start_some : (next_row < stop_row);
-    assign issue = (start || active) && more && advance;
-    assign row_read = (start || active) && advance;  // one row more than it takes: nobody looks at what comes behind the last
-    assign row = start ? RW'(start_row) : RW'(next_row);
+    // Rows are read on behind the last, as whether there was one more is known a cycle later. Nobody looks at those.
+    assign issue = (start || active) && advance;
+    assign row_read = issue;
+    assign row = RW'(next_row);
     assign row_valid = stage[0] && advance;
     assign row_index = stage_row[0];
 
     always_ff @(posedge clk) begin
+        if (start) more <= start_some;
+        else if (advance) more <= !single && (next_row < stop_row);
+        if (place) next_row <= place_row;
+        else if (issue) next_row <= next_row + 17'd1;
+        if (start) begin
+            single <= one_row;
+            stop_row <= end_row;
+        end
         if (rst) begin
             active <= 1'b0;
-            next_row <= '0;
-            stop_row <= '0;
         end else if (start) begin
             active <= 1'b1;
-            next_row <= steal ? start_row : start_row + 17'd1;  // nothing else can hold a row back now
-            stop_row <= end_row;
         end else if (done) begin
             active <= 1'b0;
-        end else if (issue) begin
-            next_row <= next_row + 17'd1;
         end
     end
 
@@ -143,7 +148,7 @@ module kvcpu_pass
     assign waiting = (l_evict | l_prefetch | l_freed) & ~served;
     assign any_waiting = stage[5] && (waiting != '0);
     assign res_port = !completion_valid;
-    assign tail_free = !any_waiting && !(stage[5] && pass.op == OP_LOAD && !res_port);
+    assign tail_free = !any_waiting && !(stage[5] && pass.loads && !res_port);
     assign retire = stage[5] && tail_free;
     assign advance = tail_free && !steal;
 
@@ -183,28 +188,33 @@ module kvcpu_pass
         else first_cycle <= advance && stage[4];
     end
 
+    assign stage[0] = fetched && more;
     always_ff @(posedge clk) begin
-        if (rst) stage <= '0;
-        else if (advance) stage <= {stage[4:0], issue};
+        if (start || advance) fetched <= issue;
+        if (advance) stage[5:1] <= stage[4:0];
         else if (retire) stage[5] <= 1'b0;  // the row leaves although a host read holds those behind it
         if (advance) begin
             stage_row[0] <= row;
             for (int k = 1; k < 6; k++) stage_row[k] <= stage_row[k-1];
         end
+        if (rst) begin
+            fetched <= 1'b0;
+            stage[5:1] <= '0;
+        end
     end
 
-    assign done = active && !(next_row < stop_row) && stage == '0;
+    assign done = active && !more && stage[5:1] == '0;
 
     // ---- writes --------------------------------------------------------------------------------------------------------
     assign write_row = stage_row[5];
     assign write_state = retire ? l_write : '0;
-    assign write_static = (retire && pass.op == OP_LOAD) ? l_matched : '0;
+    assign write_static = (retire && pass.loads) ? l_matched : '0;
     always_comb begin
         state_wdata = l_state;
         for (int l = 0; l < LANES; l++) if (granted[l]) state_wdata[l].armed = 1'b0;
     end
     always_comb begin
-        write_res = completion_valid || trigger_valid || (retire && pass.op == OP_LOAD);
+        write_res = completion_valid || trigger_valid || (retire && pass.loads);
         if (completion_valid) begin
             res_index = IW'(completion.index);
             res_wdata = '{tier: completion.to, dirty: completion.dirty, inflight: 1'b0};
@@ -225,21 +235,22 @@ module kvcpu_pass
     endfunction
 
     logic [LANES-1:0] freed_t1;
-    logic signed [6:0] t1_more;  // T1 places taken in this cycle other than by a trigger, less those given back
+    logic signed [6:0] t1_more, t1_change;  // T1 places taken other than by a trigger, less those given back: in this cycle, in the last
     logic [16:0] t1_base, t1_next;
 
     always_comb begin
         for (int l = 0; l < LANES; l++) freed_t1[l] = l_freed[l] && l_res[l].tier == 2'd1;
         t1_more = 7'd0;
         if (first_cycle) t1_more = t1_more - 7'(ones(freed_t1));
-        if (first_cycle && pass.op == OP_LOAD && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
+        if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
 
     // Whether the next row finds a place is worked out for all that this row may do, as the trigger is known last.
     logic [16:0] t1_after [3];  // without a trigger, with an eviction's, with a prefetch's
     logic [2:0]  t1_room;
-    assign t1_base = t1_used + 17'(t1_more);
+    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;  // no trigger of the same command waits for these
+    assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
     always_comb for (int k = 0; k < 3; k++) t1_room[k] = (t1_after[k] < set.t1_capacity);
     assign t1_next = !trigger_valid ? t1_after[0] : !trigger_channel ? t1_after[1] : t1_after[2];
@@ -283,7 +294,7 @@ module kvcpu_pass
             rows_used <= '0;
         end else begin
             t1_used <= t1_next;
-            if (first_cycle && pass.op == OP_LOAD && 17'(stage_row[5]) >= rows_used) rows_used <= 17'(stage_row[5]) + 17'd1;
+            if (first_cycle && pass.loads && 17'(stage_row[5]) >= rows_used) rows_used <= 17'(stage_row[5]) + 17'd1;
             if (done && unloading) rows_used <= last_used;
         end
         if (start) begin

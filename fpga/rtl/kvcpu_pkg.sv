@@ -95,6 +95,7 @@ package kvcpu_pkg;
         entry_key_t   load_key;     // LOAD
         logic [63:0]  load_va;
         logic [1:0]   load_tier;
+        logic         loads;        // op is LOAD
         logic         fresh_row;    // LOAD: the row holds no valid entry and rubbish in its other lanes
     } pass_t;
 

@@ -20,19 +20,27 @@ module kvcpu_reset (
     typedef enum logic [1:0] {RUN, DRAIN, QUIET, PULSE} phase_e;
     phase_e phase;
 
-    assign draining = (phase != RUN);
-    assign stop_core = (phase != RUN);
+    assign draining = stop_core;
     assign block = (phase == QUIET) || (phase == PULSE);
     assign reset_all = (phase == PULSE);
 
     always_ff @(posedge clk) begin
-        if (rst) phase <= RUN;
-        else case (phase)
-            RUN:     if (request) phase <= DRAIN;
+        case (phase)
+            RUN: if (request) begin
+                phase <= DRAIN;
+                stop_core <= 1'b1;
+            end
             DRAIN:   if (dma_idle) phase <= QUIET;
             QUIET:   if (bus_quiet) phase <= PULSE;
-            default: phase <= RUN;
+            default: begin
+                phase <= RUN;
+                stop_core <= 1'b0;
+            end
         endcase
+        if (rst) begin
+            phase <= RUN;
+            stop_core <= 1'b0;
+        end
     end
 endmodule
 `default_nettype wire

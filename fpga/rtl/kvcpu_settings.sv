@@ -19,8 +19,8 @@ module kvcpu_settings
     input  wire logic        empty,   // no valid entry
     output logic [7:0]       code,
     output settings_t        set,
-    input  wire logic [4:0]  shown,   // for `in_force`, which is what this setting's register shows
-    output logic [63:0]      in_force
+    input  wire logic [4:0]  shown,
+    output logic [63:0]      in_force // what the register of `shown` shows, a cycle later
 );
     logic wide8, wide16, unaligned;
     assign wide8 = (value[63:8] != '0);
@@ -44,24 +44,24 @@ module kvcpu_settings
         endcase
     end
 
-    always_comb begin
+    always_ff @(posedge clk) begin
         case (shown)
-            SET_WINDOW:          in_force = 64'(set.window);
-            SET_WEIGHT_R:        in_force = 64'(set.w_r);
-            SET_WEIGHT_F:        in_force = 64'(set.w_f);
-            SET_WEIGHT_S:        in_force = 64'(set.w_s);
-            SET_WEIGHT_D:        in_force = 64'(set.w_d);
-            SET_EVICT_THRESH:    in_force = 64'(set.evict_thresh);
-            SET_PREFETCH_THRESH: in_force = 64'(set.prefetch_thresh);
-            SET_CONTEND_POLICY:  in_force = 64'(set.contend_fixed);
-            SET_T1_CAPACITY:     in_force = 64'(set.t1_capacity);
-            SET_EVICT_TIER:      in_force = 64'(set.evict_tier);
-            SET_TIER_BASE0:      in_force = set.tier_base[0];
-            SET_TIER_BASE1:      in_force = set.tier_base[1];
-            SET_TIER_BASE2:      in_force = set.tier_base[2];
-            SET_TIER_BASE3:      in_force = set.tier_base[3];
-            SET_CTRL:            in_force = {61'd0, set.strict, 2'd0};
-            default:             in_force = '0;
+            SET_WINDOW:          in_force <= 64'(set.window);
+            SET_WEIGHT_R:        in_force <= 64'(set.w_r);
+            SET_WEIGHT_F:        in_force <= 64'(set.w_f);
+            SET_WEIGHT_S:        in_force <= 64'(set.w_s);
+            SET_WEIGHT_D:        in_force <= 64'(set.w_d);
+            SET_EVICT_THRESH:    in_force <= 64'(set.evict_thresh);
+            SET_PREFETCH_THRESH: in_force <= 64'(set.prefetch_thresh);
+            SET_CONTEND_POLICY:  in_force <= 64'(set.contend_fixed);
+            SET_T1_CAPACITY:     in_force <= 64'(set.t1_capacity);
+            SET_EVICT_TIER:      in_force <= 64'(set.evict_tier);
+            SET_TIER_BASE0:      in_force <= set.tier_base[0];
+            SET_TIER_BASE1:      in_force <= set.tier_base[1];
+            SET_TIER_BASE2:      in_force <= set.tier_base[2];
+            SET_TIER_BASE3:      in_force <= set.tier_base[3];
+            SET_CTRL:            in_force <= {61'd0, set.strict, 2'd0};
+            default:             in_force <= '0;
         endcase
     end
 

@@ -40,7 +40,7 @@ module kvcpu_telemetry
     output logic [63:0]       hit_total,
     output logic [63:0]       misses,
 
-    // the window of the register map: answers in the same cycle
+    // the window of the register map: answers in the next cycle
     input  wire logic         select,
     input  wire logic         read,           // with `select`: the value is taken
     input  wire logic [8:2]   read_addr,
@@ -57,7 +57,9 @@ module kvcpu_telemetry
     logic        any_trigger;
     assign any_trigger = events.evict_trigger || events.prefetch_trigger;
 
+    logic counting;  // of a command that ended with OK, in the cycle behind: `command` is still there
     always_ff @(posedge clk) begin
+        counting <= !rst && !clear && accepted;
         if (rst || clear) begin
             step_count <= '0;
             hot_count <= '0;
@@ -67,7 +69,7 @@ module kvcpu_telemetry
             last_va <= '0;
             last_len <= '0;
             last_target_step <= '0;
-        end else if (accepted) begin
+        end else if (counting) begin
             case (command.op)
                 OP_STEP: begin
                     step_count <= step_count + 64'd1;
@@ -145,53 +147,53 @@ module kvcpu_telemetry
 
     // ---- read window: a low word latches its high word (R1), each counter's in a place of its own ----------------------------
     logic [63:0] value;
+    logic [8:2]  addr;      // of `value`
+    logic        latching;  // its high word, while it is on the way to the host
     logic [31:0] latched [64];
 
-    always_comb begin
-        value = '0;
+    always_ff @(posedge clk) begin
+        addr <= read_addr;
+        latching <= !rst && read && !read_addr[2];
         if (select) begin
             case (read_addr[8:3])
-                TELE_CURRENT_STEP:             value = 64'(current_step);
-                TELE_STEP_COUNT:               value = step_count;
-                TELE_HOT_COUNT:                value = hot_count;
-                TELE_EVICT_COUNT:              value = evict_count;
-                TELE_PREFETCH_COUNT:           value = prefetch_count;
-                TELE_SHARE_COUNT:              value = share_count;
-                TELE_LAST_VA:                  value = last_va;
-                TELE_LAST_LEN:                 value = last_len;
-                TELE_LAST_TARGET_STEP:         value = last_target_step;
-                TELE_EVICT_TRIGGERS:           value = triggers[0];
-                TELE_PREFETCH_TRIGGERS:        value = triggers[1];
-                TELE_EVICT_COMPLETIONS:        value = completions[0];
-                TELE_PREFETCH_COMPLETIONS:     value = completions[1];
-                TELE_EVICT_BYTES:              value = moved_bytes[0];
-                TELE_PREFETCH_BYTES:           value = moved_bytes[1];
-                TELE_GUARDS:                   value = guards;
-                TELE_DENIALS:                  value = denials;
-                TELE_SATURATIONS:              value = saturations;
-                TELE_RELEASE_REFUSALS:         value = release_refusals;
-                TELE_HITS_T0:                  value = hits[0];
-                TELE_HITS_T1:                  value = hits[1];
-                TELE_HITS_T2:                  value = hits[2];
-                TELE_HITS_T3:                  value = hits[3];
-                TELE_MISSES:                   value = misses;
-                TELE_T1_USED:                  value = 64'(t1_used);
-                TELE_VALID_ENTRIES:            value = 64'(valid_entries);
-                TELE_BUSY_CYCLES:              value = busy_cycles;
-                TELE_LAST_COMMAND_CYCLES:      value = last_command_cycles;
-                TELE_STEP_TO_TRIGGER_CYCLES:   value = step_to_trigger_cycles;
-                TELE_INDEX_OVERFLOWS:          value = index_overflows;
-                TELE_RESULTS_LOST:             value = results_lost;
-                TELE_COMPLETIONS_LOST:         value = completions_lost;
-                TELE_DMA_ERRORS:               value = dma_errors;
-                default: ;
+                TELE_CURRENT_STEP:             value <= 64'(current_step);
+                TELE_STEP_COUNT:               value <= step_count;
+                TELE_HOT_COUNT:                value <= hot_count;
+                TELE_EVICT_COUNT:              value <= evict_count;
+                TELE_PREFETCH_COUNT:           value <= prefetch_count;
+                TELE_SHARE_COUNT:              value <= share_count;
+                TELE_LAST_VA:                  value <= last_va;
+                TELE_LAST_LEN:                 value <= last_len;
+                TELE_LAST_TARGET_STEP:         value <= last_target_step;
+                TELE_EVICT_TRIGGERS:           value <= triggers[0];
+                TELE_PREFETCH_TRIGGERS:        value <= triggers[1];
+                TELE_EVICT_COMPLETIONS:        value <= completions[0];
+                TELE_PREFETCH_COMPLETIONS:     value <= completions[1];
+                TELE_EVICT_BYTES:              value <= moved_bytes[0];
+                TELE_PREFETCH_BYTES:           value <= moved_bytes[1];
+                TELE_GUARDS:                   value <= guards;
+                TELE_DENIALS:                  value <= denials;
+                TELE_SATURATIONS:              value <= saturations;
+                TELE_RELEASE_REFUSALS:         value <= release_refusals;
+                TELE_HITS_T0:                  value <= hits[0];
+                TELE_HITS_T1:                  value <= hits[1];
+                TELE_HITS_T2:                  value <= hits[2];
+                TELE_HITS_T3:                  value <= hits[3];
+                TELE_MISSES:                   value <= misses;
+                TELE_T1_USED:                  value <= 64'(t1_used);
+                TELE_VALID_ENTRIES:            value <= 64'(valid_entries);
+                TELE_BUSY_CYCLES:              value <= busy_cycles;
+                TELE_LAST_COMMAND_CYCLES:      value <= last_command_cycles;
+                TELE_STEP_TO_TRIGGER_CYCLES:   value <= step_to_trigger_cycles;
+                TELE_INDEX_OVERFLOWS:          value <= index_overflows;
+                TELE_RESULTS_LOST:             value <= results_lost;
+                TELE_COMPLETIONS_LOST:         value <= completions_lost;
+                TELE_DMA_ERRORS:               value <= dma_errors;
+                default:                       value <= '0;
             endcase
         end
-        read_data = read_addr[2] ? latched[read_addr[8:3]] : value[31:0];
+        if (latching) latched[addr[8:3]] <= value[63:32];
     end
-
-    always_ff @(posedge clk) begin
-        if (read && !read_addr[2]) latched[read_addr[8:3]] <= value[63:32];
-    end
+    assign read_data = addr[2] ? latched[addr[8:3]] : value[31:0];
 endmodule
 `default_nettype wire

@@ -6,6 +6,7 @@ package kvcpu_map_pkg;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
+    localparam logic [15:0] BLOCK_BITS   = 16'h17FC;  // of an address: set in one of the register block's
 
     // opcodes (R5)
     localparam logic [3:0] OP_NOP = 4'd0;
@@ -105,72 +106,77 @@ package kvcpu_map_pkg;
         logic       operand;   // kept by kvcpu_operands
         logic       wide;      // of a 64-bit register
         logic       rings;     // a write of it queues a command: of a doorbell's last word
+        logic       takes_result;      // a read of it takes the oldest result off its queue
+        logic       takes_completion;  // … the oldest completion record
         logic [3:0] op;        // the command
         logic [4:0] setting;   // what OP_SET sets
     } word_t;
     function automatic word_t word_kind(input logic [13:0] word);
-        case (word)
-            14'h0000: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_STEP, 5'd0};
-            14'h0002: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_WINDOW};
-            14'h0008: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SHARE_INDEX, 5'd0};
-            14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_RELEASE_INDEX, 5'd0};
-            14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_CONTEND_POLICY};
+        case (word & 14'h07FF)
+            14'h0000: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
+            14'h0002: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_WINDOW};
+            14'h0008: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SHARE_INDEX, 5'd0};
+            14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_RELEASE_INDEX, 5'd0};
+            14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CONTEND_POLICY};
             14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
-            14'h0025, 14'h0026, 14'h0027, 14'h0198, 14'h0199, 14'h019C, 14'h019D, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0025, 14'h0026, 14'h0027, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h019A, 14'h019B,
-            14'h0408, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, OP_NOP, 5'd0};
-            14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
-            14'h0017: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_CTRL};
-            14'h0040: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_STEP, 5'd0};
-            14'h0041: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_STEP, 5'd0};
+            14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0017: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CTRL};
+            14'h0040: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_STEP, 5'd0};
+            14'h0041: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
             14'h0080, 14'h0081, 14'h0084, 14'h0085, 14'h00C0, 14'h00C1, 14'h00C2, 14'h00C3, 14'h0100, 14'h0101,
-            14'h0104, 14'h0105, 14'h0108, 14'h0109, 14'h0182, 14'h0183: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_NOP, 5'd0};
-            14'h0082: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_HOT, 5'd0};
-            14'h0083: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_HOT, 5'd0};
-            14'h0086: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_EVICT, 5'd0};
-            14'h0087: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_EVICT, 5'd0};
-            14'h00C4: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_PREFETCH, 5'd0};
-            14'h00C5: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_PREFETCH, 5'd0};
-            14'h0102: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SHARE, 5'd0};
-            14'h0103: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SHARE, 5'd0};
-            14'h0106: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_RELEASE, 5'd0};
-            14'h0107: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_RELEASE, 5'd0};
-            14'h010A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_UNLOAD, 5'd0};
-            14'h010B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_UNLOAD, 5'd0};
-            14'h010C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_UNLOAD_REQUEST, 5'd0};
-            14'h0140: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_R};
-            14'h0141: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_R};
-            14'h0142: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_F};
-            14'h0143: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_F};
-            14'h0144: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_S};
-            14'h0145: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_S};
-            14'h0146: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_WEIGHT_D};
-            14'h0147: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_WEIGHT_D};
-            14'h0148: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_EVICT_THRESH};
-            14'h0149: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_EVICT_THRESH};
-            14'h014A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_PREFETCH_THRESH};
-            14'h014B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_PREFETCH_THRESH};
-            14'h014C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_T1_CAPACITY};
-            14'h014D: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_SET, SET_EVICT_TIER};
-            14'h0180, 14'h0181, 14'h0184, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_NOP, 5'd0};
-            14'h0185: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_LOAD, 5'd0};
-            14'h0189: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_LOOKUP, 5'd0};
-            14'h018A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_TOUCH, 5'd0};
-            14'h0191: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, OP_DIGEST, 5'd0};
-            14'h0400: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE0};
-            14'h0401: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE0};
-            14'h0402: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE1};
-            14'h0403: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE1};
-            14'h0404: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE2};
-            14'h0405: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE2};
-            14'h0406: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, OP_SET, SET_TIER_BASE3};
-            14'h0407: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, OP_SET, SET_TIER_BASE3};
+            14'h0104, 14'h0105, 14'h0108, 14'h0109, 14'h0182, 14'h0183: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0082: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_HOT, 5'd0};
+            14'h0083: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_HOT, 5'd0};
+            14'h0086: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_EVICT, 5'd0};
+            14'h0087: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_EVICT, 5'd0};
+            14'h00C4: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_PREFETCH, 5'd0};
+            14'h00C5: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_PREFETCH, 5'd0};
+            14'h0102: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SHARE, 5'd0};
+            14'h0103: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SHARE, 5'd0};
+            14'h0106: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_RELEASE, 5'd0};
+            14'h0107: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_RELEASE, 5'd0};
+            14'h010A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
+            14'h010B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
+            14'h010C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_UNLOAD_REQUEST, 5'd0};
+            14'h0140: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
+            14'h0141: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
+            14'h0142: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_F};
+            14'h0143: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_F};
+            14'h0144: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_S};
+            14'h0145: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_S};
+            14'h0146: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_D};
+            14'h0147: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_D};
+            14'h0148: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_EVICT_THRESH};
+            14'h0149: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_EVICT_THRESH};
+            14'h014A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_PREFETCH_THRESH};
+            14'h014B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_PREFETCH_THRESH};
+            14'h014C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_T1_CAPACITY};
+            14'h014D: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_EVICT_TIER};
+            14'h0180, 14'h0181, 14'h0184, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0185: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_LOAD, 5'd0};
+            14'h0189: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_LOOKUP, 5'd0};
+            14'h018A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_TOUCH, 5'd0};
+            14'h0191: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_DIGEST, 5'd0};
+            14'h019D: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, OP_NOP, 5'd0};
+            14'h0400: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_TIER_BASE0};
+            14'h0401: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_TIER_BASE0};
+            14'h0402: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_TIER_BASE1};
+            14'h0403: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_TIER_BASE1};
+            14'h0404: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_TIER_BASE2};
+            14'h0405: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_TIER_BASE2};
+            14'h0406: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_TIER_BASE3};
+            14'h0407: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_TIER_BASE3};
+            14'h0408: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b1, OP_NOP, 5'd0};
             default: word_kind = '0;
         endcase
         if (word >= 14'h0200 && word < 14'h0242) begin
             word_kind.readable = 1'b1;
             word_kind.telemetry = 1'b1;
         end
+        if ((word & 14'h3800) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.

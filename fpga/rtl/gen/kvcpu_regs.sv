@@ -319,8 +319,6 @@ module kvcpu_regs (
         end
     end
     assign hwif_out.IRQ_ENABLE.error.value = field_storage__IRQ_ENABLE__error__value;
-    assign hwif_out.RESULT_CYCLES.value.swacc = decoded_reg_strb.RESULT_CYCLES;
-    assign hwif_out.COMPLETION.index.swacc = decoded_reg_strb.COMPLETION[0] && !decoded_req_is_wr || (decoded_reg_strb.COMPLETION[0] && decoded_req_is_wr);
 
     //--------------------------------------------------------------------------
     // Read double-buffers

@@ -264,26 +264,8 @@ package kvcpu_regs_pkg;
     } kvcpu__IRQ_ENABLE__out_t;
 
     typedef struct packed {
-        logic swacc;
-    } kvcpu__RESULT_CYCLES__value__out_t;
-
-    typedef struct packed {
-        kvcpu__RESULT_CYCLES__value__out_t value;
-    } kvcpu__RESULT_CYCLES__out_t;
-
-    typedef struct packed {
-        logic swacc;
-    } kvcpu__COMPLETION__index__out_t;
-
-    typedef struct packed {
-        kvcpu__COMPLETION__index__out_t index;
-    } kvcpu__COMPLETION__out_t;
-
-    typedef struct packed {
         kvcpu__ERROR__out_t ERROR;
         kvcpu__IRQ_ENABLE__out_t IRQ_ENABLE;
-        kvcpu__RESULT_CYCLES__out_t RESULT_CYCLES;
-        kvcpu__COMPLETION__out_t COMPLETION;
     } BAR0__out_t;
 
     typedef enum logic [2:0] {

@@ -118,10 +118,9 @@ module kvcpu_tier_ram #(
 
     assign pick_w = s_awvalid[1];
     assign s_awready = (w_state != W_IDLE) ? 2'b00 : pick_w ? 2'b10 : 2'b01;
-    assign s_wready = (w_state != W_DATA) ? 2'b00 : w_port ? 2'b10 : 2'b01;
     assign s_bvalid = (w_state != W_ANSWER) ? 2'b00 : w_port ? 2'b10 : 2'b01;
     assign s_bresp = w_outside ? DECERR : OKAY;
-    assign taken = (w_state == W_DATA) && s_wvalid[w_port];
+    assign taken = (s_wready & s_wvalid) != 2'b00;
 
     always_ff @(posedge clk) begin
         case (w_state)
@@ -130,13 +129,19 @@ module kvcpu_tier_ram #(
                 s_bid <= s_awid[pick_w];
                 w_beat <= beat_of(s_awaddr[pick_w], s_awsize[pick_w], s_awburst[pick_w]);
                 w_outside <= 1'b0;
-                if (s_awvalid != 2'b00) w_state <= W_DATA;
+                if (s_awvalid != 2'b00) begin
+                    w_state <= W_DATA;
+                    s_wready <= pick_w ? 2'b10 : 2'b01;
+                end
             end
             W_DATA: if (taken) begin
                 w_beat[AW-1:0] <= w_beat[AW-1:0] + 1'b1;
                 if (&w_beat[AW-1:0]) w_beat[AW] <= 1'b1;
                 w_outside <= w_outside || w_beat[AW];
-                if (s_wlast[w_port]) w_state <= W_ANSWER;
+                if (s_wlast[w_port]) begin
+                    w_state <= W_ANSWER;
+                    s_wready <= '0;
+                end
             end
             default: if (s_bready[w_port]) w_state <= W_IDLE;
         endcase
@@ -145,6 +150,7 @@ module kvcpu_tier_ram #(
         wdata <= s_wdata[w_port];
         if (rst) begin
             w_state <= W_IDLE;
+            s_wready <= '0;
             we <= '0;
         end
     end

@@ -82,14 +82,14 @@ module kvcpu_uart_bridge (
     );
 
     // ---- requests --------------------------------------------------------------------------------------------------------
-    logic          frame, dropped, damaged, hold, request_we;
+    logic          deframing, frame, dropped, damaged, hold, request_we;
     logic [7:0]    kind, sequence_number, request_wdata, request_raw, request_rdata;
     logic [15:0]   session;
     logic [31:0]   first_word;
     logic [AW:0]   body_bytes;
     logic [AW-1:0] request_waddr, request_raddr;
     kvcpu_uart_deframer #(.BUFFER(BUFFER)) u_deframer (
-        .clk, .rst, .byte_valid(rx_valid), .byte_error(rx_error), .byte_data(rx_data), .hold, .frame, .dropped, .damaged,
+        .clk, .rst, .byte_valid(rx_valid), .byte_error(rx_error), .byte_data(rx_data), .hold, .busy(deframing), .frame, .dropped, .damaged,
         .kind, .session, .sequence_number, .first_word, .body_bytes,
         .we(request_we), .waddr(request_waddr), .wdata(request_wdata)
     );
@@ -170,6 +170,6 @@ module kvcpu_uart_bridge (
     assign m_axi_wlast = 1'b1;
     wire unused_answers = &{1'b0, m_axi_bid, m_axi_rid, m_axi_rlast, 1'b0};  // one access, one beat
 
-    assign busy = rx_busy || control_busy || send_busy || tx_valid || !tx_ready || frame;
+    assign busy = rx_busy || control_busy || send_busy || tx_valid || !tx_ready || deframing;
 endmodule
 `default_nettype wire

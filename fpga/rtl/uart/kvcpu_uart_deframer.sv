@@ -18,6 +18,7 @@ module kvcpu_uart_deframer #(
     input  wire logic [7:0]    byte_data,
     input  wire logic          hold,
 
+    output logic               busy,       // a byte is being looked at
     output logic               frame,
     output logic               dropped,
     output logic               damaged,
@@ -40,14 +41,21 @@ module kvcpu_uart_deframer #(
     // ---- flags and escapes ---------------------------------------------------------------------------------------------
     logic       hunting;     // no flag since reset
     logic       escaped, spoiled, unwanted;
-    logic       is_flag, is_escape, bad_escape, take;
+    logic       is_flag, is_escape, bad_escape, take, wrong_stop;
     logic [7:0] value;
 
-    assign is_flag = byte_valid && byte_data == FLAG;
-    assign is_escape = byte_valid && byte_data == ESCAPE;
-    assign bad_escape = escaped && byte_data != (FLAG ^ 8'h20) && byte_data != (ESCAPE ^ 8'h20);
-    assign take = byte_valid && !is_flag && !is_escape;
-    assign value = byte_data ^ {2'b00, escaped, 5'b00000};
+    always_ff @(posedge clk) begin
+        is_flag <= !rst && byte_valid && byte_data == FLAG;
+        is_escape <= !rst && byte_valid && byte_data == ESCAPE;
+        take <= !rst && byte_valid && byte_data != FLAG && byte_data != ESCAPE;
+        bad_escape <= escaped && byte_data != (FLAG ^ 8'h20) && byte_data != (ESCAPE ^ 8'h20);
+        wrong_stop <= !rst && byte_error;
+        value <= byte_data ^ {2'b00, escaped, 5'b00000};
+    end
+
+    logic [2:0] recent;
+    assign busy = byte_valid || recent != '0;
+    always_ff @(posedge clk) recent <= rst ? '0 : {recent[1:0], byte_valid};
 
     // ---- the bytes of a frame ------------------------------------------------------------------------------------------
     logic [AW+1:0] count;
@@ -72,7 +80,7 @@ module kvcpu_uart_deframer #(
             if (is_escape) escaped <= 1'b1;
             else if (take) escaped <= 1'b0;
             if (take && !too_long) count <= count + 1'b1;
-            if ((take && (bad_escape || too_long)) || (is_escape && escaped) || byte_error) spoiled <= 1'b1;
+            if ((take && (bad_escape || too_long)) || (is_escape && escaped) || wrong_stop) spoiled <= 1'b1;
             if (take && hold && count == '0) unwanted <= 1'b1;
         end
 

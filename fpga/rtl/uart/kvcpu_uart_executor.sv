@@ -67,19 +67,17 @@ module kvcpu_uart_executor #(
     logic [23:0] offset;           // of the access; of WAIT_IDLE the units still to wait
     logic [9:0]  ticks;
     logic        idle;             // device_idle, a clock old
-    logic        to_memory, second, ended;
+    logic        to_memory, drains; // what `kind` is
+    logic        answered;          // the access, a clock ago
+    logic        second, ended;
     logic [8:0]  word_after;
     logic [AW:0] operand_bytes;    // of the operation
     logic [9:0]  result_words;
     logic        bad;
 
-    assign to_memory = (kind == MEM_READ) || (kind == MEM_WRITE);
-    assign is_write = (kind == WRITE) || (kind == MEM_WRITE);
-    assign second = (kind == DRAIN) && word[0];          // high word of a record
+    assign second = drains && word[0];                   // high word of a record
     assign ended = (word == count);
     assign word_after = {1'b0, word} + 9'd1;
-    assign reg_start = (state == START) && !to_memory;
-    assign mem_start = (state == START) && to_memory;
     assign reg_addr = offset;
     assign we = (state == STORE) || (state == STORE_HIGH);
     assign waddr = used[WW-1:0];
@@ -87,7 +85,10 @@ module kvcpu_uart_executor #(
 
     always_ff @(posedge clk) begin
         idle <= device_idle;
+        answered <= to_memory ? mem_done : reg_done;
         done <= 1'b0;
+        reg_start <= (state == START) && !to_memory;
+        mem_start <= (state == START) && to_memory;
         mem_wstrb <= ((word == 8'd0) ? offset[7:0] : 8'hFF) & ((word_after == {1'b0, count}) ? offset[15:8] : 8'hFF);
         case (state)
             IDLE: begin
@@ -110,6 +111,9 @@ module kvcpu_uart_executor #(
             end
             DECODE: begin
                 {offset, count, kind} <= operand[63:24];
+                to_memory <= (operand[31:24] == MEM_READ) || (operand[31:24] == MEM_WRITE);
+                is_write <= (operand[31:24] == WRITE) || (operand[31:24] == MEM_WRITE);
+                drains <= (operand[31:24] == DRAIN);
                 operand_bytes <= '0;
                 result_words <= '0;
                 bad <= (operand[39:32] == 8'd0);
@@ -179,7 +183,7 @@ module kvcpu_uart_executor #(
                 endcase
             end
             START: state <= AWAIT;
-            AWAIT: if (to_memory ? mem_done : reg_done) begin
+            AWAIT: if (answered) begin
                 if (!is_write) operand <= to_memory ? mem_rdata : {32'd0, reg_rdata};
                 if ((to_memory ? mem_status : reg_status) != OK) begin
                     status <= to_memory ? mem_status : reg_status;
@@ -195,7 +199,7 @@ module kvcpu_uart_executor #(
                 used <= used + 1'b1;
                 // word[0] is set behind a low word. One without its valid bit is the last.
                 if (to_memory) state <= STORE_HIGH;
-                else if (kind == DRAIN && word[0] && !operand[{1'b0, count[4:0]}]) state <= ADVANCE;
+                else if (second && !operand[{1'b0, count[4:0]}]) state <= ADVANCE;
                 else state <= TURN;
             end
             STORE_HIGH: begin
@@ -215,6 +219,8 @@ module kvcpu_uart_executor #(
         if (rst) begin
             state <= IDLE;
             done <= 1'b0;
+            reg_start <= 1'b0;
+            mem_start <= 1'b0;
         end
     end
 endmodule
