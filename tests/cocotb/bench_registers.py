@@ -1,7 +1,7 @@
 """The register port at pin level: R1 (no tearing), R2 (every refusal), R4 (identity, the sticky error), under random pauses."""
 
 import cocotb
-from cocotb.triggers import gather
+from cocotb.triggers import RisingEdge, gather
 from cocotbext.axi import AxiResp
 from dut_bench import Bench
 from kvfpga.commands import Hot
@@ -195,6 +195,22 @@ async def the_first_error_is_kept(dut):
     assert not await bench.get("STATUS") >> 3 & 1
     assert (await bench.read(scratch + 1))[0] == AxiResp.SLVERR
     assert await bench.error() == (BUS, MISALIGNED, scratch + 1)
+    await bench.finish()
+
+
+@cocotb.test()
+async def no_error_is_lost_beside_a_write(dut):
+    """R2: a read that fails is recorded at whatever moment of it a write goes through."""
+    bench = await Bench(dut, seed=11).start()
+    scratch, beyond = REGISTERS["SCRATCH"].offset, BAR2_VAS + 8 * ENTRIES
+    for offset in (beyond, 0x3000, scratch + 1):
+        for cycles in range(16):
+            reading = cocotb.start_soon(bench.read(offset))
+            for _ in range(cycles):
+                await RisingEdge(dut.clk)
+            await bench.write32(scratch, cycles)
+            assert (await reading)[0] == AxiResp.SLVERR
+            assert (await bench.error())[2] == offset, f"{offset:#x}, a write {cycles} cycles behind"
     await bench.finish()
 
 
