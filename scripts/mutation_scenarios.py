@@ -77,6 +77,8 @@ def ranges_and_refusals() -> Iterator[str]:
     yield QUIET
     for n in range(10):
         yield load(n, tokens=f"{32 * n}:{32 * n + 7 * n % 32}")
+    yield "load --request 2 --layer 0 --head 0 --tokens 0:31 --va 0x810000000"
+    yield from ("hot 0x7f0000000 0x30000000", "hot 0x800000000 0x1000000")
     yield f"hot {va(3) + BLOCK - 1:#x} 1"
     yield f"evict {va(2) + 100:#x} {BLOCK - 100}"
     yield f"share {va(5):#x} {BLOCK}"

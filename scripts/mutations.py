@@ -31,10 +31,14 @@ OPERANDS = "kvcpu_operands.sv"
 
 MUTATIONS: tuple[Mutation, ...] = (
     # ---- lane: match, score, decision ------------------------------------------------------------------------------
-    Mutation("lane-range-low", LANE, "va >= pass.va_low", "va > pass.va_low", "section 4",
+    Mutation("lane-range-low", ENGINE, "c.a - 64'(BLOCK_BYTES - 1)", "c.a - 64'(BLOCK_BYTES - 2)", "section 4",
              "a block of which only the last byte is in the range is missed"),
-    Mutation("lane-range-high", LANE, "{1'b0, va} < pass.va_end", "{1'b0, va} <= pass.va_end", "section 4",
-             "a block that begins where the range ends is matched"),
+    Mutation("lane-range-high", LANE,
+             "va[32*k +: 32] < pass.va_end[32*k +: 32]", "va[32*k +: 32] <= pass.va_end[32*k +: 32]",
+             "section 4", "a block that begins where the range ends is matched"),
+    Mutation("lane-range-halves", LANE,
+             "less_low1[1] || (other_low1 == '0 && less_low1[0])", "less_low1[1] || less_low1[0]",
+             "section 4", "a block above the range's start is missed where the lower half of its address is the smaller"),
     Mutation("lane-r-floor", LANE, "if (e1.state.r != 8'd0) e2.state.r <=", "e2.state.r <=", "R15",
              "R goes from 0 to 255 instead of staying"),
     Mutation("lane-f-saturation", LANE, "if (e1.state.f != 8'hFF) e2.state.f <=", "e2.state.f <=", "R13",
@@ -180,12 +184,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("dma-write-order", DMA, ".wdata(aw_pick), .pop(order_pop)", ".wdata(ar_last), .pop(order_pop)", "AXI4",
              "write data follow the reads' order instead of the write addresses'"),
     Mutation("dma-write-source", DMA,
-             "m_axi_wdata <= w_data[order_channel];", "m_axi_wdata <= w_data[0];",
+             "wdata({last, w_data[order_channel]})", "wdata({last, w_data[0]})",
              "R16", "prefetched blocks get the eviction channel's bytes"),
     # ---- key index, free map, directory, lookup --------------------------------------------------------------------
     Mutation("keys-head-ignored", KEYS,
-             "byte_differs(a_q[w][s].key ^ s3.key)",
-             "byte_differs((a_q[w][s].key ^ s3.key) & ~(KW'(8'hFF) << (48 - TOKEN_BITS)))",
+             "parts_of(a_q[w][s].key ^ s3.key)",
+             "parts_of((a_q[w][s].key ^ s3.key) & ~(KW'(8'hFF) << (48 - TOKEN_BITS)))",
              "R12", "two keys that differ in the head alone are taken for one"),
     Mutation("keys-remove", KEYS, "if (s4.valid && s4.op == 2'd2) slot_we = match4;", "", "R21",
              "an unloaded key is still found"),

@@ -132,6 +132,17 @@ def test_section4_a_range_matches_a_block_that_it_overlaps(dut, offset, length, 
     assert ok(dut, Hot(VA + offset, length)).matched == matched
 
 
+def test_section4_both_halves_of_an_address_count(dut):
+    """Blocks and ranges on both sides of multiples of 2^32, where the lower words alone tell the opposite."""
+    blocks = [0x7000_0000, 1 << 32, 0x1_8000_0000, (2 << 32) - dut.block_bytes, 2 << 32, 0x2_4000_0000]
+    for n, address in enumerate(blocks):
+        load(dut, n, address=address)
+    for start in [address + shift for address in blocks for shift in (-1, 0, dut.block_bytes - 1, dut.block_bytes)]:
+        for length in (1, 2, 1 << 31, 1 << 32, (1 << 32) + 1):
+            overlapping = sum(start < address + dut.block_bytes and address < start + length for address in blocks)
+            assert ok(dut, Hot(start, length)).matched == overlapping, f"{start:#x} {length:#x}"
+
+
 def test_section4_a_range_over_several_blocks(dut):
     for n in range(5):
         load(dut, n)

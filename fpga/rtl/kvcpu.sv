@@ -320,11 +320,22 @@ module kvcpu
         .clk, .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
         .under_way(result_under_way), .lost(result_lost)
     );
-    // Room for one record of every entry: a host that empties it after each command loses none (R16).
+    // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
+    // the RAM, which is too slow for the register block.
+    completion_t oldest_stored;
+    logic        oldest_stored_valid, front_empty, front_full;
+    logic [1:0]  front_level;
+    logic [IW+1:0] ram_level;
     kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
-        .clk, .rst(rst_core), .push(completion_valid), .wdata(completion), .full(stored_full), .pop(completion_pop),
-        .rdata(stored), .valid(stored_valid), .level(stored_level)
+        .clk, .rst(rst_core), .push(completion_valid), .wdata(completion), .full(stored_full), .pop(!front_full),
+        .rdata(oldest_stored), .valid(oldest_stored_valid), .level(ram_level)
     );
+    kvcpu_fifo #(.WIDTH($bits(completion_t)), .DEPTH(2)) u_front (
+        .clk, .rst(rst_core), .push(oldest_stored_valid), .wdata(oldest_stored), .pop(completion_pop), .rdata(stored),
+        .empty(front_empty), .full(front_full), .level(front_level)
+    );
+    assign stored_valid = !front_empty;
+    assign stored_level = ram_level + (IW+2)'(front_level);
 
     kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
         .clk, .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),

@@ -144,10 +144,9 @@ module kvcpu_axil
     logic        rwaiting;
     logic [22:0] raddr_taken, raddr;
     logic [3:0]  rcode, rfault;
-    logic        in_bar2, in_operands, in_registers;  // whose turn it is; none of them: nobody's, the answer is an error
-    logic        rsimple;         // a read waits, and not for the operands or the directory
-    logic        rissue, rdone, rtakes_result, rtakes_completion;
-    word_t       rkind_taken;
+    logic        misaligned, in_bar0, in_bar2;        // in_bar0, in_bar2: and aligned
+    logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
+    logic        rissue, rdone;
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
     logic        answer_refused, from_block, from_telemetry;
@@ -158,14 +157,19 @@ module kvcpu_axil
     assign s_axil_arready = (!rtaken || rmove) && !block;
 
     // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
-    assign rissue = rsimple && !queue_full && !wissue;
+    assign in_operands = in_bar0 && op_rkind.operand;
+    assign in_registers = in_bar0 && !op_rkind.operand;
+    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue;
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
+    always_comb begin
+        if (misaligned) rfault = BUSERR_MISALIGNED;
+        else rfault = (in_bar2 || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
+    end
     assign rcode = (in_bar2 && dir_err) ? BUSERR_UNMAPPED : rfault;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
     assign dir_addr = raddr;
     assign op_read = rwaiting && !queue_full && in_operands;
     assign op_raddr = raddr[15:0];
-    assign rkind_taken = word_kind(raddr_taken[15:2]);
 
     always_ff @(posedge clk) begin
         if (s_axil_arready) begin
@@ -177,29 +181,16 @@ module kvcpu_axil
         if (rmove) begin
             rwaiting <= 1'b1;
             raddr <= raddr_taken;
-            op_rkind <= rkind_taken;
+            op_rkind <= word_kind(raddr_taken[15:2]);
+            misaligned <= raddr_taken[1:0] != 2'b00;
+            in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
             in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
-            in_operands <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00 && rkind_taken.operand;
-            in_registers <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00 && !rkind_taken.operand;
-            if (raddr_taken[1:0] != 2'b00) rfault <= BUSERR_MISALIGNED;
-            else if (raddr_taken >= BAR2_ENTRIES || (raddr_taken[22:16] == '0 && rkind_taken.readable)) rfault <= BUSERR_NONE;
-            else rfault <= BUSERR_UNMAPPED;
-            rsimple <= raddr_taken[1:0] != 2'b00
-                       || (raddr_taken < BAR2_ENTRIES && (raddr_taken[22:16] != '0 || !rkind_taken.operand));
-            rtakes_result <= raddr_taken[22:16] == '0 && raddr_taken[1:0] == 2'b00 && rkind_taken.takes_result;
-            rtakes_completion <= raddr_taken[22:16] == '0 && raddr_taken[1:0] == 2'b00 && rkind_taken.takes_completion;
         end else if (rdone) begin
             rwaiting <= 1'b0;
-            rsimple <= 1'b0;
-            rtakes_result <= 1'b0;
-            rtakes_completion <= 1'b0;
         end
         if (rst) begin
             rtaken <= 1'b0;
             rwaiting <= 1'b0;
-            rsimple <= 1'b0;
-            rtakes_result <= 1'b0;
-            rtakes_completion <= 1'b0;
         end
     end
 
@@ -224,8 +215,8 @@ module kvcpu_axil
     // ---- register block ------------------------------------------------------------------------------------------------------
     // Only addresses that its registers have reach it, so it need not look at all bits of one.
     assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand) || (rissue && in_registers && rfault == BUSERR_NONE && !op_rkind.telemetry);
-    assign result_pop = rtakes_result && !queue_full && !wissue;
-    assign completion_pop = rtakes_completion && !queue_full && !wissue;
+    assign result_pop = rissue && in_registers && op_rkind.takes_result;
+    assign completion_pop = rissue && in_registers && op_rkind.takes_completion;
     assign tele_select = rwaiting && in_registers && op_rkind.telemetry;
     assign tele_read = rissue && in_registers && op_rkind.telemetry;
     assign tele_addr = raddr[8:2];

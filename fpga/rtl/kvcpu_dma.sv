@@ -144,30 +144,26 @@ module kvcpu_dma
         .empty(order_empty), .full(order_full), .level()
     );
 
-    // ---- write data, through a register: choosing the channel takes long ---------------------------------------------------------
+    // ---- write data: choosing the channel takes long, so two beats wait for the slave ----------------------------------------------
     logic [8:0] beat;
-    logic       take;     // a beat goes into the register
-    logic       last;
+    logic       take;     // a beat goes there
+    logic       last, w_empty, w_full;
     assign last = (beat == 9'(BURST - 1));
-    assign take = !order_empty && w_valid[order_channel] && (!m_axi_wvalid || m_axi_wready);
+    assign take = !order_empty && w_valid[order_channel] && !w_full;
     always_comb begin
         w_ready = '0;
-        w_ready[order_channel] = !order_empty && (!m_axi_wvalid || m_axi_wready);
+        w_ready[order_channel] = !order_empty && !w_full;
     end
     assign order_pop = take && last;
     always_ff @(posedge clk) begin
-        if (take) begin
-            m_axi_wdata <= w_data[order_channel];
-            m_axi_wlast <= last;
-            beat <= last ? '0 : beat + 9'd1;
-        end
-        if (take) m_axi_wvalid <= 1'b1;
-        else if (m_axi_wready) m_axi_wvalid <= 1'b0;
-        if (rst) begin
-            beat <= '0;
-            m_axi_wvalid <= 1'b0;
-        end
+        if (rst) beat <= '0;
+        else if (take) beat <= last ? '0 : beat + 9'd1;
     end
+    kvcpu_fifo #(.WIDTH(DATA_BITS + 1), .DEPTH(2)) u_beats (
+        .clk, .rst, .push(take), .wdata({last, w_data[order_channel]}), .pop(m_axi_wready), .rdata({m_axi_wlast, m_axi_wdata}),
+        .empty(w_empty), .full(w_full), .level()
+    );
+    assign m_axi_wvalid = !w_empty;
 
     assign m_axi_wstrb = '1;
     assign m_axi_awlen = 8'(BURST - 1);

@@ -165,23 +165,23 @@ module kvcpu_key_index #(
         .b_rdata(mark_b)
     );
 
-    // ---- stage 3: compare all slots, a byte of the key at a time: the memories' data arrive late in the cycle ----------------
-    localparam int unsigned BYTES = (KW + 7) / 8;
-    logic [WAYS-1:0][SLOTS-1:0][BYTES-1:0] differ4, shared_differ4;
+    // ---- stage 3: compare all slots, four bits of the key at a time: the memories' data arrive late in the cycle ----------------
+    localparam int unsigned PARTS = (KW + 3) / 4;
+    logic [WAYS-1:0][SLOTS-1:0][PARTS-1:0] differ4, shared_differ4;
     logic [WAYS-1:0][SLOTS-1:0]            used4, shared_used4;
     logic [WAYS-1:0][SLOTS-1:0][IW-1:0]    indices4, shared_indices4;
     logic                                  mark_a4, mark_b4;
 
-    function automatic logic [BYTES-1:0] byte_differs(input logic [KW-1:0] difference);
-        for (int unsigned b = 0; b < BYTES; b++) byte_differs[b] = |(difference >> (8 * b) & KW'(8'hFF));
+    function automatic logic [PARTS-1:0] parts_of(input logic [KW-1:0] difference);
+        for (int unsigned p = 0; p < PARTS; p++) parts_of[p] = |(difference >> (4 * p) & KW'(4'hF));
     endfunction
 
     always_ff @(posedge clk) begin
         if (s3.valid) begin : compare
             for (int w = 0; w < WAYS; w++) begin
                 for (int s = 0; s < SLOTS; s++) begin
-                    differ4[w][s] <= byte_differs(a_q[w][s].key ^ s3.key);
-                    shared_differ4[w][s] <= byte_differs(b_q[w][s].key ^ as_shared(s3.key));
+                    differ4[w][s] <= parts_of(a_q[w][s].key ^ s3.key);
+                    shared_differ4[w][s] <= parts_of(b_q[w][s].key ^ as_shared(s3.key));
                     used4[w][s] <= a_q[w][s].used;
                     shared_used4[w][s] <= b_q[w][s].used;
                     indices4[w][s] <= a_q[w][s].index;

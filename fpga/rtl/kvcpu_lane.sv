@@ -50,22 +50,33 @@ module kvcpu_lane
     // The memories' data arrive late in the cycle, so the comparisons are only put together in the next.
     entry_t             e1;    // match: if the comparisons say so; write: whatever they say
     logic signed [32:0] age1;  // t - access_step (of a PREFETCH: to its target; nobody asks where it does not match)
-    logic               low1, high1, index1;
-    logic [1:0]         request1, id1;  // by bytes
-    logic [5:0]         block1;
+    logic               index1;
+    logic [1:0]         less_low1, less_high1;  // by halves: va below va_low, va below va_end
+    logic [7:0]         other_low1, other_high1;  // their upper halves differ, by four bits
+    logic               past_end1;              // va_end is 2^64
+    logic [3:0]         request1, id1, shared1;  // the request's field is that wanted, the key's, 0: by four bits
+    logic [11:0]        block1;
 
     always_ff @(posedge clk) begin
         if (advance && stage[0]) begin : compare_stage
             automatic logic [31:0] accessed, position;
             position = {key.span[31:TOKEN_BITS], TOKEN_BITS'(0)};
-            low1 <= (va >= pass.va_low);
-            high1 <= ({1'b0, va} < pass.va_end);
             for (int k = 0; k < 2; k++) begin
-                request1[k] <= (key.id[8*k +: 8] == pass.request[8*k +: 8]);
-                id1[k] <= (key.id[8*k +: 8] == pass.key[32 + 8*k +: 8]);
-                block1[4 + k] <= (key.id[16 + 8*k +: 8] == pass.key[48 + 8*k +: 8]);
+                less_low1[k] <= (va[32*k +: 32] < pass.va_low[32*k +: 32]);
+                less_high1[k] <= (va[32*k +: 32] < pass.va_end[32*k +: 32]);
             end
-            for (int k = 0; k < 4; k++) block1[k] <= (position[8*k +: 8] == pass.key[8*k +: 8]);
+            for (int k = 0; k < 8; k++) begin
+                other_low1[k] <= (va[32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
+                other_high1[k] <= (va[32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
+                block1[k] <= (position[4*k +: 4] == pass.key[4*k +: 4]);
+            end
+            past_end1 <= pass.va_end[64];
+            for (int k = 0; k < 4; k++) begin
+                request1[k] <= (key.id[4*k +: 4] == pass.request[4*k +: 4]);
+                shared1[k] <= (key.id[4*k +: 4] == 4'd0);
+                id1[k] <= (key.id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
+                block1[8 + k] <= (key.id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
+            end
             index1 <= (index >= pass.first) && (index < pass.last);
             accessed = (pass.op == OP_TOUCH || pass.op == OP_HOT || pass.op == OP_LOAD) ? pass.t
                      : (pass.op == OP_PREFETCH) ? pass.target : state.access_step;
@@ -74,7 +85,7 @@ module kvcpu_lane
             e1.res <= res;
             e1.state <= state;
             e1.match <= state.valid;
-            e1.match_shared <= (key.id[15:0] == 16'd0) && state.valid;
+            e1.match_shared <= state.valid;
             e1.write <= 1'b0;
             if (pass.loads) begin
                 e1.match <= 1'b1;
@@ -96,8 +107,10 @@ module kvcpu_lane
     // ---- stage 2: match, S, and the fields that feed the score ---------------------------------------------------------
     entry_t     e2;
     logic [7:0] s2;
-    logic       match1;
+    logic       match1, low1, high1;  // low1: the block ends behind the range's start; high1: it starts before its end
 
+    assign low1 = !(less_low1[1] || (other_low1 == '0 && less_low1[0]));
+    assign high1 = past_end1 || less_high1[1] || (other_high1 == '0 && less_high1[0]);
     always_comb begin
         case (pass.match)
             MATCH_ALL:     match1 = e1.match;
@@ -119,7 +132,7 @@ module kvcpu_lane
             s2 <= outside ? 8'd0 : set.window - distance;
             e2 <= e1;
             e2.match <= match1;
-            e2.match_shared <= e1.match_shared && block1 == '1;
+            e2.match_shared <= e1.match_shared && shared1 == '1 && block1 == '1;
             e2.write <= e1.write || (match1 && pass.op != OP_DIGEST && pass.match != MATCH_KEY);
             if (match1) begin
                 case (pass.op)

@@ -84,7 +84,7 @@ module kvcpu_pass
     localparam int unsigned LW = (LANES > 1) ? $clog2(LANES) : 1;
 
     // ---- row issue and stage bookkeeping -------------------------------------------------------------------------------
-    logic        advance, active, single;
+    logic        advance, active, single, finished;
     logic [16:0] next_row, stop_row;
     logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
     logic        fetched;                // a row was read; it is one of the pass if there was `more`
@@ -112,7 +112,7 @@ module kvcpu_pass
             active <= 1'b0;
         end else if (start) begin
             active <= 1'b1;
-        end else if (done) begin
+        end else if (finished) begin
             active <= 1'b0;
         end
     end
@@ -203,7 +203,8 @@ module kvcpu_pass
         end
     end
 
-    assign done = active && !more && stage[5:1] == '0;
+    assign finished = active && !more && stage[5:1] == '0;
+    always_ff @(posedge clk) done <= !rst && finished;
 
     // ---- writes --------------------------------------------------------------------------------------------------------
     assign write_row = stage_row[5];
