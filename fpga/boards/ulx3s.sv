@@ -10,8 +10,8 @@
 `default_nettype none
 module ulx3s #(
     parameter int unsigned CLKI_DIV = 1,     // CLK_HZ = 25 MHz / CLKI_DIV * CLKFB_DIV
-    parameter int unsigned CLKFB_DIV = 2,
-    parameter int unsigned CLKOP_DIV = 12,   // CLK_HZ * CLKOP_DIV, the oscillator, must be 400 to 800 MHz
+    parameter int unsigned CLKFB_DIV = 3,
+    parameter int unsigned CLKOP_DIV = 8,    // CLK_HZ * CLKOP_DIV, the oscillator, must be 400 to 800 MHz
     parameter int unsigned BAUD = 3_000_000,
     parameter logic [63:0] BUILD_ID = 64'd0
 ) (
