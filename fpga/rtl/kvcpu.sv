@@ -225,7 +225,8 @@ module kvcpu
         .result_valid, .result, .accepted, .running, .t, .clear_counters,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .valid_entries,
         .set_change, .set_code, .set,
-        .pass_place, .pass_row(place_row), .pass_start, .pass_one_row, .pass_end_row(end_row), .pass_some, .pass, .pass_done, .pass_matched(matched),
+        .pass_place, .pass_row(place_row), .pass_start, .pass_one_row, .pass_end_row(end_row), .pass_some, .pass, .pass_done,
+        .pass_matched(matched),
         .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
         .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
         .pass_freed(freed), .rows_used, .t1_used, .digest_clear, .digest_busy,
@@ -267,7 +268,8 @@ module kvcpu
     );
 
     kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
-        .clk, .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row, .start_some(pass_some), .pass, .set, .done(pass_done),
+        .clk, .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
+        .start_some(pass_some), .pass, .set, .done(pass_done),
         .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
         .rows_used, .t1_used, .events,
         .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,

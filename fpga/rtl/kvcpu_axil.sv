@@ -3,7 +3,8 @@
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
 // write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
 // Reads are pipelined, one per cycle from the register block, answers in order; writes take four cycles each. A write has precedence over
-// a read for the register block. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops new accesses; `quiet` says that none is under way.
+// a read for the register block. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops
+// new accesses; `quiet` says that none is under way.
 `default_nettype none
 module kvcpu_axil
     import kvcpu_map_pkg::*;
@@ -214,7 +215,8 @@ module kvcpu_axil
 
     // ---- register block ------------------------------------------------------------------------------------------------------
     // Only addresses that its registers have reach it, so it need not look at all bits of one.
-    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand) || (rissue && in_registers && rfault == BUSERR_NONE && !op_rkind.telemetry);
+    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand)
+                     || (rissue && in_registers && op_rkind.readable && !op_rkind.telemetry);
     assign result_pop = rissue && in_registers && op_rkind.takes_result;
     assign completion_pop = rissue && in_registers && op_rkind.takes_completion;
     assign tele_select = rwaiting && in_registers && op_rkind.telemetry;

@@ -113,7 +113,7 @@ module kvcpu_engine
     logic [16:0] end_row, digest_end;      // DIGEST: first row behind the range, or behind those in use
     logic [7:0]  step_check, late_check, operands;  // code of the checks that need nothing but the operands, t and settings
     logic        starts;                   // the command begins with a pass: it may as soon as `resources` are there
-    logic        waits;                    // it frees blocks, so
+    logic        waits;                    // for those: it frees blocks
     logic        settled;                  // `operands` and `starts` are final
     logic        too_far;                  // a range that ends behind 2^64
     logic        digest_some;              // DIGEST: any row in use is in the range
@@ -132,7 +132,8 @@ module kvcpu_engine
         case (c.op)
             OP_SET: late_check = set_code;
             // A token_end below an aligned token_start wraps to a span that is too long.
-            OP_LOAD: if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= 32'(BLOCK_TOKENS) || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
+            OP_LOAD:
+                if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= 32'(BLOCK_TOKENS) || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
             OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
                 if (c.a >= 64'(ENTRIES) || 17'(c.a[15:0] >> LANE_BITS) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
@@ -225,7 +226,8 @@ module kvcpu_engine
     assign map_rebuild_end = (state == PASS_WAIT) && pass_done && is_unload;
     assign map_take = (state == PLACE) && map_ready && map_any_free;
     assign set_change = (state == CHECK) && settled && c.op == OP_SET && operands == CODE_OK;
-    always_ff @(posedge clk) clear_counters <= (state == CHECK) && !settled && c.op == OP_SET && c.b[4:0] == SET_CTRL && c.a[1];  // with set_change
+    always_ff @(posedge clk)  // with set_change
+        clear_counters <= (state == CHECK) && !settled && c.op == OP_SET && c.b[4:0] == SET_CTRL && c.a[1];
 
     always_ff @(posedge clk) begin
         if (pass_start) begin

@@ -209,7 +209,7 @@ module kvcpu_key_index #(
         end
     end
 
-    // ---- stage 4: choose a slot, to be written in stage 5 ---------------------------------------------------------------------------------------
+    // ---- stage 4: choose a slot, to be written in stage 5 ----------------------------------------------------------------------
     logic [16:0] overflows;  // keys that live in the directory only
     logic        no_room;
     logic [1:0]  best_way;

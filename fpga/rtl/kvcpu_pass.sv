@@ -1,7 +1,7 @@
 // kvcpu_pass - the pass engine: streams rows of the directory through the lanes, LANES entries per cycle, in index order.
 //
-// `place` sets the row where the next pass begins; `start` begins it, up to end_row or over that row only. The first row is read in the same cycle and is decided six
-// cycles later. A row without trigger candidates costs one cycle. Candidates are served one per cycle in index order
+// `place` sets the row where the next pass begins; `start` begins it, up to end_row or over that row only. The first row is read
+// in the same cycle and is decided six cycles later. A row without trigger candidates costs one cycle. Candidates are served one per cycle in index order
 // (R16): an eviction gives back its T1 place before a later candidate asks for one, a prefetch is granted while
 // t1_used < t1_capacity and otherwise denied and counted; where nothing can free a place any more, the row's remaining
 // prefetches are denied together. While a queue is full or a candidate waits, the whole pipeline stands still.
@@ -84,7 +84,8 @@ module kvcpu_pass
     localparam int unsigned LW = (LANES > 1) ? $clog2(LANES) : 1;
 
     // ---- row issue and stage bookkeeping -------------------------------------------------------------------------------
-    logic        advance, active, single, finished;
+    logic        advance, active, finished;
+    logic        single, first;          // a pass over one row; which is still to be read
     logic [16:0] next_row, stop_row;
     logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
     logic        fetched;                // a row was read; it is one of the pass if there was `more`
@@ -101,7 +102,8 @@ module kvcpu_pass
 
     always_ff @(posedge clk) begin
         if (start) more <= start_some;
-        else if (advance) more <= !single && (next_row < stop_row);
+        else if (advance) more <= single ? first : (next_row < stop_row);
+        if (start || advance) first <= start && !advance;  // a read of the directory's window may have been before it
         if (place) next_row <= place_row;
         else if (issue) next_row <= next_row + 17'd1;
         if (start) begin

@@ -4,7 +4,7 @@ import cocotb
 from cocotb.triggers import gather
 from cocotbext.axi import AxiResp
 from dut_bench import BLOCK, VA, Bench, filled, load
-from kvfpga.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, UnloadRequest
+from kvfpga.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, Touch, UnloadRequest
 from kvfpga.errors import BusError
 from kvfpga.regmap import BAR2_ENTRIES, REGISTERS, TELEMETRY, BusErrorCode, Code, Opcode
 
@@ -111,6 +111,39 @@ async def no_command_is_lost(dut):
     assert results == accepted
     assert refused > 20 and len(accepted) > 150, (refused, len(accepted))
     assert await bench.get("T_RESULTS_LOST") == 0
+    await bench.finish()
+
+
+@cocotb.test()
+async def passes_over_one_row_beside_directory_reads(dut):
+    """A read of the window takes the row port from a pass at any moment, its first cycle included: no row is left out."""
+    blocks = 12
+    bench = await filled(dut, seed=12, blocks=blocks)
+    reading = True
+
+    async def look() -> None:
+        while reading:
+            await bench.read32(BAR2_ENTRIES + 32 * bench.random.randrange(256))
+
+    looking = [cocotb.start_soon(look()) for _ in range(4)]
+    shares, uses = [0] * blocks, [1] * blocks
+    for _ in range(150):
+        index = bench.random.randrange(blocks)
+        command = bench.random.choice([ShareIndex(index), ShareIndex(index), ReleaseIndex(index), Touch(1, 0, 0, 32 * index)])
+        await bench.clocks(bench.random.randrange(8))
+        await bench.ring(command)
+        while not (result := await bench.result()):
+            pass
+        assert result[1:3] == (Code.OK, 1), command
+        if isinstance(command, Touch):
+            uses[index] += 1
+        else:
+            shares[index] = max(0, shares[index] + (1 if isinstance(command, ShareIndex) else -1))
+    reading = False
+    for task in looking:
+        await task
+    entries = [await bench.entry(index) for index in range(blocks)]
+    assert [(entry >> 210 & 255, entry >> 228 & 255) for entry in entries] == list(zip(shares, uses))
     await bench.finish()
 
 
