@@ -60,6 +60,10 @@ RANGES = {
 }  # fmt: skip
 SETTINGS = tuple(s.name for s in Setting if s is not Setting.CTRL) + ("STRICT",)
 """The settings by their names in `commands.Set`."""
+OPERANDS = tuple(
+    name for name, r in REGISTERS.items() if r.access == "rw" and not r.config and name not in ("ERROR", "SCRATCH", "IRQ_ENABLE")
+)
+"""The registers that commands are made of."""
 
 
 def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
@@ -299,16 +303,23 @@ class Device:
 
     def settings(self) -> dict[str, int]:
         """The settings in force, by their names in `commands.Set`."""
-        batch = Batch()
-        names = [name for name in SETTINGS if name != "STRICT"]
-        slots = {n: (batch.read64 if REGISTERS[n].width == 64 else batch.read)(REGISTERS[n].offset) for n in names}
-        control = batch.read(REGISTERS["CTRL"].offset)
-        words = self.mmio.run(batch).words.tolist()
-        found = {}
-        for name, slot in slots.items():
-            found[name] = words[slot] | words[slot + 1] << 32 if REGISTERS[name].width == 64 else words[slot]
-        found["STRICT"] = int(bool(words[control] & STRICT_BIT))
+        found = self._read_registers([*(name for name in SETTINGS if name != "STRICT"), "CTRL"])
+        found["STRICT"] = int(bool(found.pop("CTRL") & STRICT_BIT))
         return found
+
+    def operands(self) -> dict[str, int]:
+        """What was last written to the registers that commands are made of, doorbells included; 0 after a reset."""
+        return self._read_registers(OPERANDS)
+
+    def _read_registers(self, names: Sequence[str]) -> dict[str, int]:
+        """Their values, in one batch."""
+        batch = Batch()
+        slots = {n: (batch.read64 if REGISTERS[n].width == 64 else batch.read)(REGISTERS[n].offset) for n in names}
+        words = self.mmio.run(batch).words.tolist()
+        return {
+            name: words[slot] | words[slot + 1] << 32 if REGISTERS[name].width == 64 else words[slot]
+            for name, slot in slots.items()
+        }
 
     def read_entries(self, lo: int = 0, hi: int | None = None, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2. `progress(n)` after n entries."""

@@ -20,7 +20,7 @@ import numpy as np
 from . import script
 from .api import Api
 from .commands import Command, Load, Result
-from .device import BURST_ENTRIES, Device, decode_entries
+from .device import BURST_ENTRIES, OPERANDS, Device, decode_entries
 from .errors import BusError, TargetError, UsageError
 from .regmap import REGISTERS
 from .report import Difference, Report, compare
@@ -291,7 +291,7 @@ class Lockstep(Api):
         self.model.memory_write(addr, data)
 
     def reset(self) -> None:
-        """Both to their reset values (R6, D12); memory keeps its bytes."""
+        """Both to their reset values (R4, R6, D12), the operands to 0; memory keeps its bytes."""
         self.device.soft_reset()
         self.model.reset()
         if self.blackbox:
@@ -299,6 +299,7 @@ class Lockstep(Api):
         if self.check:
             differences = compare("telemetry", self.device.telemetry(), self.model.telemetry())
             differences += compare("settings", self.device.settings(), self.model.settings())
+            differences += compare("operand", self.device.operands(), dict.fromkeys(OPERANDS, 0))
             if self.device.digest() != self.model.digest():
                 differences += self._find_entries(self.device.digest())
             self._conclude("reset --raw", differences)

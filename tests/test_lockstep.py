@@ -227,6 +227,17 @@ def test_a_reset_that_leaves_something_behind_is_a_difference(fake, pair, monkey
         pair.reset()
 
 
+def test_an_operand_that_a_reset_leaves_is_a_difference(fake, pair, monkeypatch):
+    monkeypatch.setattr(fake, "stored", Everlasting(fake.stored))
+    with pytest.raises(DifferenceError, match=r"operand\s+LOAD_VA"):
+        pair.reset()
+
+
+class Everlasting(dict):
+    def clear(self) -> None:
+        pass
+
+
 # ---- the reference alone -------------------------------------------------------------------------------------------
 def test_the_reference_alone_has_the_same_surface():
     alone = Reference(ReferenceModel(256))

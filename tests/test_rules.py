@@ -1036,6 +1036,16 @@ def test_r22_without_strict_the_settled_state_is_the_same(dut):
     assert ok(dut, Step(2)).triggers == (prefetched(0), evicted(1), prefetched(2))
 
 
+@pytest.mark.parametrize("strict", [0, 1])
+def test_r22_a_step_sees_what_the_command_before_it_moved(lockstep, strict):
+    """Nothing comes between the two, no check either."""
+    put(lockstep, STRICT=strict)
+    eager(lockstep)
+    load(lockstep, 0)
+    results = lockstep.execute_many([Step(1), Step(2), Step(3)])
+    assert [r.triggers for r in results] == [(evicted(0),), (prefetched(0),), (evicted(0),)]
+
+
 @pytest.mark.parametrize("policy", [0, 1])
 def test_r3_the_order_of_the_channels_does_not_change_the_result(dut, policy):
     put(dut, CONTEND_POLICY=policy)
