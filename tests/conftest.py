@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 ENTRIES, LANES, DATA_BITS = 256, 4, 128
 """A small device: its model builds and runs fastest, and every rule is the same."""
+
+
+# Started by nohup or in the background of a script, this process ignores them, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

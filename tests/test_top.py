@@ -579,6 +579,8 @@ def test_live_on_a_terminal(kv, how):
         if shown.count(b"kvfpga top") >= 3 and not asked:
             asked = True
             os.write(terminal, b"\x03") if how == "ctrl-c" else os.kill(pid, signal.SIGTERM)
+    else:  # it did not end, and would wait for a reader for ever
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
