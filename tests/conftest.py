@@ -75,3 +75,12 @@ def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """No repetition only because this machine is busy: for tests that count exchanges or frames of a good line."""
+    from kvfpga import uart_link
+
+    for name in ("LEAST", "FIRST", "MOST"):
+        monkeypatch.setattr(uart_link._Pace, name, 2.0)

@@ -66,13 +66,6 @@ def uart(board):
 
 
 @pytest.fixture
-def calm(monkeypatch):
-    """No repetition only because this machine is busy: for tests that count exchanges or frames of a good line."""
-    for name in ("LEAST", "FIRST", "MOST"):
-        monkeypatch.setattr(uart_link._Pace, name, 2.0)
-
-
-@pytest.fixture
 def hasty(monkeypatch):
     """Connecting that gives up sooner: for tests of what is said then, beside those of the real time."""
     monkeypatch.setattr(uart_link, "CONNECT_SECONDS", 0.5)

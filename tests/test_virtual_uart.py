@@ -57,7 +57,7 @@ def test_identity(link):
     assert bridge.bridge.clock_hz == CLOCK_HZ
 
 
-def test_commands_in_lockstep_one_exchange_each(link):
+def test_commands_in_lockstep_one_exchange_each(calm, link):
     virtual, bridge = link
     pair = lockstep(bridge)
     pair.execute_many([Load(n % 3, 0, 0, 32 * n, 32 * n + 31, n * BLOCK) for n in range(40)])
@@ -106,7 +106,7 @@ def test_wrong_rate_is_named():
         UartBridge(port, BAUD, patience=PATIENT).close()
 
 
-def test_rate_that_is_no_even_part_of_the_clock():
+def test_rate_that_is_no_even_part_of_the_clock(calm):
     virtual = VirtualUartBoard(clk_hz=10_000_000, baud=921_600)
     with virtual.running() as port, UartBridge(port, 921_600, patience=PATIENT) as bridge:
         data = random.Random(0).randbytes(1000)
