@@ -303,16 +303,16 @@ class Device:
 
     def settings(self) -> dict[str, int]:
         """The settings in force, by their names in `commands.Set`."""
-        found = self._read_registers([*(name for name in SETTINGS if name != "STRICT"), "CTRL"])
+        found = self.read_registers([*(name for name in SETTINGS if name != "STRICT"), "CTRL"])
         found["STRICT"] = int(bool(found.pop("CTRL") & STRICT_BIT))
         return found
 
     def operands(self) -> dict[str, int]:
         """What was last written to the registers that commands are made of, doorbells included; 0 after a reset."""
-        return self._read_registers(OPERANDS)
+        return self.read_registers(OPERANDS)
 
-    def _read_registers(self, names: Sequence[str]) -> dict[str, int]:
-        """Their values, in one batch."""
+    def read_registers(self, names: Sequence[str]) -> dict[str, int]:
+        """The values of registers by name, in one batch."""
         batch = Batch()
         slots = {n: (batch.read64 if REGISTERS[n].width == 64 else batch.read)(REGISTERS[n].offset) for n in names}
         words = self.mmio.run(batch).words.tolist()

@@ -18,6 +18,7 @@ from .diagnosis import FEW_BITS, Stuck, address_bits, lane_order, name_bits, stu
 
 PLAIN = [r for r in REGISTERS.values() if r.access == "rw" and not (r.doorbell or r.config or r.name == "ERROR")]
 """Registers that only store: operands, SCRATCH, IRQ_ENABLE."""
+NAMES = [r.name for r in PLAIN]
 READ_ONLY = [r for r in REGISTERS.values() if r.access == "r"]
 POPS = ("RESULT_CYCLES", "COMPLETION")
 LIVE = ("STATUS", "ERROR_OFFSET", "RTBD_", "RESULT_", "COMPLETION", "DIGEST", "T_")
@@ -86,7 +87,7 @@ def _refused(bench: Bench, offset: int, value: int) -> bool:
 # ---- read and write ------------------------------------------------------------------------------------------------
 def read_write(bench: Bench) -> None:
     """Walking ones and zeros through every plain register, each in one batch."""
-    saved = _read_plain(bench)
+    saved = bench.device.read_registers(NAMES)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     try:
         for register in PLAIN:
@@ -152,7 +153,7 @@ def _lanes(written: np.ndarray, read: np.ndarray) -> str:
 # ---- address lines -------------------------------------------------------------------------------------------------
 def address_lines(bench: Bench) -> None:
     """A value of its own into every plain register, then all are read back: two that answer as one share an address."""
-    saved = _read_plain(bench)
+    saved = bench.device.read_registers(NAMES)
     own = {r.name: (0x9E3779B97F4A7C15 * (r.offset + 1)) & mask(r) for r in PLAIN}
     try:
         batch = Batch()
@@ -182,7 +183,7 @@ def address_lines(bench: Bench) -> None:
 # ---- tearing -------------------------------------------------------------------------------------------------------
 def tearing(bench: Bench) -> None:
     """R1: a low word alone changes nothing, the high word commits; reading the low word latches the high one."""
-    mmio, saved = bench.mmio, _read_plain(bench)
+    mmio, saved = bench.mmio, bench.device.read_registers(NAMES)
     old, new = 0x1111111122222222, 0xAAAAAAAABBBBBBBB
     registers = [r for r in PLAIN if r.width == 64]
     findings = []
@@ -266,13 +267,6 @@ def _values(words: np.ndarray, slots: list[int], register: Register) -> np.ndarr
     if register.width == 64:
         values |= words[places + 1].astype(np.uint64) << np.uint64(32)
     return values
-
-
-def _read_plain(bench: Bench) -> dict[str, int]:
-    batch = Batch()
-    slots = {r.name: _read(batch, r) for r in PLAIN}
-    words = bench.mmio.run(batch).words
-    return {r.name: int(_values(words, [slots[r.name]], r)[0]) for r in PLAIN}
 
 
 def _restore(bench: Bench, saved: dict[str, int]) -> None:
