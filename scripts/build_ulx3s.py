@@ -25,11 +25,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvfpga.errors import BuildError, KvfpgaError
-from kvfpga.verilator_build import Parameters, build_id, rtl_root, rtl_sources
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from kvfpga.contract.errors import BuildError, KvfpgaError
+from kvfpga.transport.sim.build import Parameters, build_id, rtl_root, rtl_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = Parameters(256, 1, 64, 32, 2)

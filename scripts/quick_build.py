@@ -13,8 +13,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from kvfpga import verilator_build
-from kvfpga.verilator_build import Model, Parameters
+from kvfpga.transport.sim import build as verilator_build
+from kvfpga.transport.sim.build import Model, Parameters
 
 OPTIMISE = "-O1"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.verilator_build import rtl_root, rtl_sources
+from kvfpga.transport.sim.build import rtl_root, rtl_sources
 
 
 @pytest.mark.parametrize(

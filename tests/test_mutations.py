@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kvfpga import verilator_build
+
+from kvfpga.transport.sim import build as verilator_build
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvfpga import verilator_build as build
-from kvfpga.errors import BuildError, SessionError, UsageError
-from kvfpga.regmap import REGISTERS
-from kvfpga.verilator_build import Parameters
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.contract.errors import BuildError, SessionError, UsageError
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.sim import build
+from kvfpga.transport.sim.build import Parameters
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 SMALL = Parameters(entries=256, lanes=4, data_bits=128)
 PROBE = Path(__file__).parent / "rtl" / "axi_probe.sv"
