@@ -4,7 +4,7 @@
 sent for each request, trace_plan.py says.
 
 `sample` blocks, spread evenly over all blocks of the run, get a pattern of their own written into memory when they are
-loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D13); at the
+loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D8); at the
 end, so are those still in the directory. Bytes that differ raise `DifferenceError`, as any difference in lockstep does.
 
 The directory must be empty at the start; weights, thresholds and W are used as they are in force.

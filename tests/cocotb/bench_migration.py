@@ -60,7 +60,7 @@ async def lockstep_strict(dut):
 
 @cocotb.test()
 async def lockstep_not_strict(dut):
-    """The same with CTRL.strict=0 (decision D14)."""
+    """The same with CTRL.strict=0 (decision D21)."""
     bench = await Bench(dut, seed=2, pause=0.1).start()
     await bridge(session)(bench, 0)
     await bench.finish()
