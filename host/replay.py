@@ -154,7 +154,7 @@ class Sampler:
     def _load(self, block: int, index: int | None) -> None:
         if index is None:
             raise DifferenceError(f"the load of block {block} was accepted, but left no entry index (R5)")
-        to_t1 = self.t1_used < self.t1_capacity  # R11
+        to_t1 = self.t1_used < self.t1_capacity  # else the LOAD lands in EVICT_TIER (R11)
         self.t1_used += to_t1
         self.index_of[block] = index
         self.block_at[index] = block
