@@ -1,4 +1,4 @@
-"""Weights, thresholds and window that go together (contract R6, R14 and section 8).
+"""Weights, thresholds and window that go together (R6, R14, contract section 8).
 
 `seed` is what the device has after a reset: the values of the existing Linux driver, under which an unshared block
 falls below EVICT_THRESH at once. `balanced` is what `kvfpga reset` programs: its weights add up to 256, so no score

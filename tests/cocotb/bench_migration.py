@@ -109,7 +109,7 @@ async def both_channels_at_once(dut):
 
 @cocotb.test()
 async def fixed_priority_favours_evictions(dut):
-    """R3, CONTEND_POLICY=1: while both want the bus, the eviction channel gets it."""
+    """CONTEND_POLICY=1 (R3, D22): while both want the bus, the eviction channel gets it."""
     last = {}
     for policy in (0, 1):
         bench = await filled(dut, seed=4, blocks=4)
