@@ -3,7 +3,7 @@
 `ReferenceModel.execute(command)` answers with the `Result` that the device must give, and leaves the state that the
 device must be in once it is idle. It knows no register, no clock and no hardware: `cycles` is 0, the device-only
 counters (busy_cycles, …) are absent from `telemetry()`, and `strict` changes nothing, because states are only shown
-with both DMA channels idle (R22). What the contract leaves open is decided in docs/decisions and cited here as D1..D14.
+with both DMA channels idle (R22). What the contract (docs/device-contract.md) leaves open is decided in docs/decisions.
 
     model = ReferenceModel(entries=256)
     model.execute(Load(request=1, layer=0, head=0, token_start=0, token_end=31, va=0x7F000000))
@@ -35,7 +35,7 @@ COUNTERS = (
     "evict_bytes", "prefetch_bytes", "guards", "denials", "saturations", "release_refusals",
     "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses",
 )  # fmt: skip
-"""What CLEAR_COUNTERS clears (D10). `telemetry()` shows them between current_step and t1_used, valid_entries."""
+"""What CLEAR_COUNTERS clears (D4). `telemetry()` shows them between current_step and t1_used, valid_entries."""
 
 STEP_LIMIT = 1 << 32
 FILE_FORMAT = 1
@@ -45,7 +45,7 @@ make_trigger = partial(tuple.__new__, Trigger)
 
 
 class Refused(Exception):
-    """A rule refuses the command. Raised before anything has changed (R10, D2)."""
+    """A rule refuses the command. Raised before anything has changed (R10); which rule comes first is D1."""
 
     def __init__(self, code: str):
         super().__init__(code)
@@ -72,7 +72,7 @@ class ReferenceModel:
         self.reset()
 
     def reset(self) -> None:
-        """R6, D12. The memory keeps its bytes."""
+        """Settings to their reset values (R6), directory and counters empty, step 0. The memory keeps its bytes (D20)."""
         self._settings = reset_values(self.entries, self.block_bytes)
         self._place_tiers()
         self._directory.clear()
@@ -88,7 +88,7 @@ class ReferenceModel:
             return Result(refusal.code)
 
     def telemetry(self) -> dict[str, int]:
-        """R23, the keys that do not depend on time, in the order of the register map."""
+        """The counters that do not depend on time (R23, D4), in the order of the register map."""
         return {
             "current_step": self._step, **self._counters,
             "t1_used": self._t1_used, "valid_entries": self._directory.count,
@@ -99,7 +99,7 @@ class ReferenceModel:
         return dict(self._settings)
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
-        """R24, over the valid entries in [lo, hi)."""
+        """The hash over the valid entries in [lo, hi) (R24)."""
         hi = self.entries if hi is None else hi
         if not 0 <= lo <= hi <= self.entries:
             raise UsageError(f"digest of [{lo}, {hi}): not a range of entries 0..{self.entries}")
@@ -198,7 +198,7 @@ class ReferenceModel:
 
     # ---- commands: directory ---------------------------------------------------------------------------------------
     def _load(self, c: cmd.Load) -> Result:
-        """R11; the order of its refusals is D1."""
+        """Put a block into the lowest free index, below tier 1 where that is full (R11). The order of the refusals is D1."""
         start, tier, directory = c.token_start, c.tier, self._directory
         if start % self.block_tokens or not start <= c.token_end < start + self.block_tokens or tier > 3:
             raise Refused("ERR_RANGE")
@@ -219,7 +219,8 @@ class ReferenceModel:
         return Result("OK", matched=1, index=index)
 
     def _find(self, c: cmd.Lookup | cmd.Touch) -> tuple[slice | None, Result]:
-        """R12, shared by LOOKUP and TOUCH. The result shows the entry as it was found, before a TOUCH changes it."""
+        """Find the entry of a token, or else the shared prefix's, and count hit or miss (R12); LOOKUP and TOUCH share it.
+        The result shows the entry as it was found, before a TOUCH changes it (D3)."""
         start = c.token_pos - c.token_pos % self.block_tokens
         index = self._directory.find(pack_key(c.request, c.layer, c.head, start))
         if index is None:
@@ -236,7 +237,8 @@ class ReferenceModel:
         return self._find(c)[1]
 
     def _touch(self, c: cmd.Touch) -> Result:
-        """R13, D9."""
+        """A lookup that is an access: refreshes R, F and access_step, and wants a block of tier 2 or 3 back (R13).
+        The result names the tier before that prefetch (D3)."""
         row, found = self._find(c)
         if row is None:
             return found
@@ -257,7 +259,7 @@ class ReferenceModel:
         return self._free(self._directory.of_request(c.request))
 
     def _free(self, rows: np.ndarray) -> Result:
-        """R21, D11."""
+        """Free the rows and give back their places in tier 1 (R21). Guarded rows stay; they are matched and counted (D3)."""
         freed = rows[~self._guarded(rows)]
         self._counters["guards"] += rows.size - freed.size
         self._t1_used -= int((self._directory.tier[freed] == 1).sum())
@@ -266,7 +268,8 @@ class ReferenceModel:
 
     # ---- commands: hints -------------------------------------------------------------------------------------------
     def _advance(self, c: cmd.Step) -> Result:
-        """R15: STEP. Decisions use the new R, S, P and the pin as it is after the step (D8)."""
+        """Move time to a decode step: age and score every entry, then decide what moves (R15). The decisions see R, S, P and
+        the pin as they are after the step (D19)."""
         self._check_step(c.step)
         directory, window = self._directory, self._settings["WINDOW"]
         self._step = c.step
@@ -288,7 +291,7 @@ class ReferenceModel:
         return Result("OK", matched=directory.count, triggers=triggers)
 
     def _hot(self, c: cmd.Hot) -> Result:
-        """R17. F stays (D6)."""
+        """Pin what matches as accessed now, at the highest priority (R17). F stays (D3)."""
         rows = self._hinted(c, "hot_count")
         directory = self._directory
         directory.pinned[rows] = True
@@ -298,7 +301,8 @@ class ReferenceModel:
         return Result("OK", matched=rows.size)
 
     def _evict(self, c: cmd.Evict) -> Result:
-        """R18, D6: guarded blocks lose their pin and are scored like the others; a guard counts in any tier."""
+        """Unpin what matches, score it anew and send it out of tier 1 (R18). Guarded blocks lose their pin and are scored
+        like the others; a guard counts in any tier (D3)."""
         rows = self._hinted(c, "evict_count")
         self._directory.pinned[rows] = False
         self._rescore(rows)
@@ -308,7 +312,8 @@ class ReferenceModel:
         return Result("OK", matched=rows.size, triggers=triggers)
 
     def _prefetch(self, c: cmd.Prefetch) -> Result:
-        """R19, D8: what is denied, too far off or in tier 0 stays armed."""
+        """Expect what matches at the target step, and prefetch what is near (R19). What is denied, too far off or in tier 0
+        stays armed (D19)."""
         self._check_range(c)
         self._check_step(c.target)
         rows = self._hinted(c, "prefetch_count")
@@ -329,7 +334,7 @@ class ReferenceModel:
         return self._add_reference(row)
 
     def _add_reference(self, rows: np.ndarray) -> Result:
-        """R20. The priority follows at the next scoring (D6)."""
+        """Count one more user of each row, which makes it shared prefix (R20). The priority follows at the next scoring (D3)."""
         full = self._directory.ref_count[rows] == 255
         self._counters["saturations"] += int(full.sum())
         self._directory.ref_count[rows] += ~full
@@ -344,7 +349,7 @@ class ReferenceModel:
         return self._drop_reference(self._valid_row(c.index))
 
     def _drop_reference(self, rows: np.ndarray) -> Result:
-        """R20, D6: prefix stays."""
+        """Count one user less of each row; without a user that is refused and counted (R20). prefix stays (D3)."""
         held = self._directory.ref_count[rows] > 0
         self._counters["release_refusals"] += int((~held).sum())
         self._directory.ref_count[rows] -= held
@@ -353,7 +358,7 @@ class ReferenceModel:
 
     # ---- settings --------------------------------------------------------------------------------------------------
     def _set(self, c: cmd.Set) -> Result:
-        """R6, R16, D10."""
+        """Put a setting in force, where `judge` allows it (R6, R16, D2), or clear the counters (D4)."""
         if c.setting == "CLEAR_COUNTERS":
             self._counters = dict.fromkeys(COUNTERS, 0)
             return Result("OK")
@@ -370,17 +375,17 @@ class ReferenceModel:
     # ---- parts of the rules ----------------------------------------------------------------------------------------
     @staticmethod
     def _check_range(c) -> None:
-        """R10; a range may end at 2^64 exactly (D1)."""
+        """Refuse an empty range and one past the end of addresses (R10). It may end at 2^64 exactly (D1)."""
         if c.length == 0 or c.addr + c.length > 1 << 64:
             raise Refused("ERR_LEN")
 
     def _matches(self, c) -> np.ndarray:
-        """The rows that a command's range selects, in index order (section 4)."""
+        """The rows that a command's range selects, in index order (contract section 4)."""
         self._check_range(c)
         return self._directory.in_range(c.addr, c.length)
 
     def _hinted(self, c, counter: str) -> np.ndarray:
-        """The same for an accepted hint: counts it and shows its range in telemetry (D10)."""
+        """The same for an accepted hint: counts it and shows its range in telemetry (D4)."""
         rows = self._matches(c)
         self._counters[counter] += 1
         self._counters["last_va"] = c.addr
@@ -399,7 +404,7 @@ class ReferenceModel:
             raise Refused("ERR_STEP_ORDER")
 
     def _t1_free(self) -> int:
-        """Places left in tier 1; negative when T1_CAPACITY was set below t1_used (D4)."""
+        """Places left in tier 1; negative when T1_CAPACITY was set below t1_used (D2)."""
         return self._settings["T1_CAPACITY"] - self._t1_used
 
     def _guarded(self, rows) -> np.ndarray:
@@ -407,7 +412,7 @@ class ReferenceModel:
         return self._directory.prefix[rows] & (self._directory.ref_count[rows] > 0)
 
     def _rescore(self, rows) -> np.ndarray:
-        """R14: store the priority of `rows` and return S (uint16[n]), which some decisions need."""
+        """Store the priority of `rows` (R14) and return S (uint16[n]), which some decisions need."""
         d = self._directory
         P, S = score(
             d.R[rows], d.F[rows], d.access_step[rows], d.prefix[rows], d.pinned[rows], self._step, self._settings
@@ -417,7 +422,8 @@ class ReferenceModel:
         return S
 
     def _move(self, evict: np.ndarray, prefetch: np.ndarray) -> tuple[Trigger, ...]:
-        """R16: decide on `prefetch` in index order, count, move the bytes and complete. Both are ascending indices."""
+        """Grant `prefetch` in index order, count the triggers, move the bytes and complete (R16, D19). Both arguments are
+        ascending indices."""
         if not evict.size and not prefetch.size:
             return ()
         directory, counters = self._directory, self._counters

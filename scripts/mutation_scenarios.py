@@ -73,7 +73,7 @@ ONLY_R = weights(w_r=1, w_f=0, w_s=0, w_d=0)
 # ---- directed scripts ----------------------------------------------------------------------------------------------
 # fmt: off
 def ranges_and_refusals() -> Iterator[str]:
-    """Borders of ranges (section 4), order of refusals (R10), borders of steps."""
+    """Borders of ranges (contract section 4), order of refusals (R10), borders of steps."""
     yield QUIET
     for n in range(10):
         yield load(n, tokens=f"{32 * n}:{32 * n + 7 * n % 32}")

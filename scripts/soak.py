@@ -51,7 +51,7 @@ def target(through: str, entries: int):
 
 
 def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int) -> dict:
-    """One script in a session of its own; raises AssertionError when an answer is not as section 8 has it."""
+    """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
     script = ["reset --raw", *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.kvfpga"

@@ -16,7 +16,7 @@ from kvfpga.contract.commands import Evict, Load, Lookup, Set, Step, Touch, Unlo
 BLOCK = 16384
 IN_INDEX = WAYS * SLOTS
 LOOKUP_CYCLES = 8 + 4
-"""R12's eight and what a command costs around them."""
+"""The eight cycles of a lookup (R12), and what a command costs around them."""
 
 
 def load(n: int, key: tuple[int, int, int, int], tier: int = 2) -> Load:

@@ -148,7 +148,7 @@ def test_r10_the_last_step_there_is(dut):
     assert show(dut, 0, "access_step", "priority") == (0xFFFF_FFFF, 0xFFFF)
 
 
-# ---- section 4: which blocks a range selects -------------------------------------------------------------------------
+# ---- contract section 4: which blocks a range selects ----------------------------------------------------------------
 @pytest.mark.parametrize(
     "offset, length, matched",
     [(0, 1, 1), (-1, 1, 0), (-1, 2, 1), (16383, 1, 1), (16384, 1, 0), (16384, 1 << 40, 0), (-(1 << 40), 1 << 40, 0),

@@ -298,7 +298,7 @@ def test_a_server_that_was_killed_leaves_room_for_the_next(tmp_path):
 
 # ---- the device behind it --------------------------------------------------------------------------------------------
 def test_random_script_in_lockstep(folder, tmp_path):
-    """400 random commands by the command line: no difference, and every answer as section 8 has it."""
+    """400 random commands by the command line: no difference, and every answer as contract section 8 has it."""
     script = ["reset --raw", *Script(11).lines(400), "verify"]
     (tmp_path / "random.kvfpga").write_text("\n".join(script))
     options = ["--target", f"xdma:{folder}", "--session", str(tmp_path / "session"), "--json"]

@@ -66,7 +66,7 @@ public:
     Counters counters;
     Random random;
 
-    /// With the device in reset: forget what is under way. The bytes stay, a reset does not touch them (decision D12).
+    /// With the device in reset: forget what is under way. The bytes stay, a reset does not touch them (decision D20).
     void reset(Vkvcpu& top) {
         for (auto& queue : reads_) queue.clear();
         for (auto& queue : responses_) queue.clear();

@@ -18,7 +18,7 @@ def print_json(found: dict) -> None:
 
 
 def result_object(name: str, result: Result, checked: bool) -> dict:
-    """The command result of section 8; a lookup has three keys more."""
+    """The command result of contract section 8; a lookup has three keys more."""
     found = {
         "command": name,
         "code": result.code,

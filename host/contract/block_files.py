@@ -68,7 +68,7 @@ def read_data(path: Path, block_bytes: int) -> bytes:
 
 
 def number(text: str) -> int:
-    """Decimal or 0x, nothing else (section 8). ValueError where it is not that."""
+    """Decimal or 0x, nothing else (contract section 8). ValueError where it is not that."""
     if not re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]+", text):
         raise ValueError(f"{text!r} is not a number in decimal or 0x")
     return int(text, 16) if text[:2].lower() == "0x" else int(text)

@@ -18,7 +18,7 @@ EVICT, PREFETCH = "evict", "prefetch"
 
 @dataclass(frozen=True)
 class Load:
-    """R11. `token_end` is inclusive, `tier` 0..3."""
+    """Put a block into the directory (R11). `token_end` is inclusive, `tier` 0..3."""
 
     request: int
     layer: int
@@ -32,7 +32,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Step:
-    """R15."""
+    """Go on to a decode step: every block is scored, cold ones leave tier 1, expected ones come back (R15)."""
 
     step: int
     name = "step"
@@ -40,7 +40,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Hot:
-    """R17. A byte range [addr, addr+length) of host virtual addresses."""
+    """Pin the blocks that the range overlaps: they are wanted now (R17). A byte range [addr, addr+length) of host virtual
+    addresses, as in the commands below."""
 
     addr: int
     length: int
@@ -49,7 +50,7 @@ class Hot:
 
 @dataclass(frozen=True)
 class Evict:
-    """R18."""
+    """Send the blocks of a range out of tier 1 (R18)."""
 
     addr: int
     length: int
@@ -58,7 +59,7 @@ class Evict:
 
 @dataclass(frozen=True)
 class Prefetch:
-    """R19. `target` is the decode step at which the blocks are wanted."""
+    """Expect the blocks of a range at the decode step `target`, and fetch them in time (R19)."""
 
     addr: int
     length: int
@@ -68,7 +69,7 @@ class Prefetch:
 
 @dataclass(frozen=True)
 class Share:
-    """R20, by range."""
+    """One more user of the blocks of a range, which makes them shared prefix (R20)."""
 
     addr: int
     length: int
@@ -77,7 +78,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Release:
-    """R20, by range."""
+    """One user less of the blocks of a range (R20)."""
 
     addr: int
     length: int
@@ -86,7 +87,7 @@ class Release:
 
 @dataclass(frozen=True)
 class ShareIndex:
-    """R20, by entry index."""
+    """One more user of one block, by its entry index (R20)."""
 
     index: int
     name = "share"
@@ -94,7 +95,7 @@ class ShareIndex:
 
 @dataclass(frozen=True)
 class ReleaseIndex:
-    """R20, by entry index."""
+    """One user less of one block, by its entry index (R20)."""
 
     index: int
     name = "release"
@@ -102,7 +103,7 @@ class ReleaseIndex:
 
 @dataclass(frozen=True)
 class Unload:
-    """R21, by range."""
+    """Free the entries of the blocks of a range (R21)."""
 
     addr: int
     length: int
@@ -111,7 +112,7 @@ class Unload:
 
 @dataclass(frozen=True)
 class UnloadRequest:
-    """R21, all blocks of one request."""
+    """Free the entries of all blocks of one request (R21)."""
 
     request: int
     name = "unload"
@@ -119,7 +120,7 @@ class UnloadRequest:
 
 @dataclass(frozen=True)
 class Lookup:
-    """R12."""
+    """Find the block of a token, of the request or else of the shared prefix, and count hit or miss (R12)."""
 
     request: int
     layer: int
@@ -130,7 +131,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Touch:
-    """R13: a lookup that is an access."""
+    """A lookup that is an access: the block counts as used now, and comes back from tier 2 or 3 (R13)."""
 
     request: int
     layer: int

@@ -1,4 +1,4 @@
-"""Weights, thresholds and window that go together (contract R6, R14 and section 8).
+"""Weights, thresholds and window that go together (R6, R14, contract section 8).
 
 `seed` is what the device has after a reset: the values of the existing Linux driver, under which an unshared block
 falls below EVICT_THRESH at once. `balanced` is what `kvfpga reset` programs: its weights add up to 256, so no score
@@ -27,10 +27,10 @@ PRESETS: dict[str, dict[str, int]] = {
 DEFAULT = "balanced"
 
 LARGEST = {"w_r": 0xFF, "w_f": 0xFF, "w_s": 0xFF, "w_d": 0xFF, "evict": 0xFFFF, "prefetch": 0xFFFF, "window": 0xFF}
-"""R6. Only to send what the device will refuse before the rest; it is the device that refuses."""
+"""The widths of R6, here only to send what the device will refuse before the rest; it is the device that refuses."""
 
 WRAP_LIMIT = 257
-"""R14: with weights that add up to at most this, P cannot exceed 16 bits."""
+"""With weights that add up to at most this, P cannot exceed 16 bits (R14)."""
 
 
 def sets(values: dict[str, int]) -> list[Set]:

@@ -1,4 +1,4 @@
-"""Commands as lines of a `.kvfpga` script: what a program did can be run again with `kvfpga run` (section 8)."""
+"""Commands as lines of a `.kvfpga` script: what a program did can be run again with `kvfpga run` (contract section 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device's settings: their reset values (contract R6) and which values are refused (R6, R16, section 2).
+"""The device's settings: their reset values (contract R6) and which values are refused (R6, R16, D2).
 
 Names are those of `commands.Set`. A setting is judged here, and put in force by whoever holds it.
 """
@@ -25,7 +25,7 @@ def reset_values(entries: int, block_bytes: int) -> dict[str, int]:
 
 
 def judge(name: str, value: int, entries: int, block_bytes: int, empty: bool) -> str:
-    """The code with which the device answers: the value is judged first, then whether the directory is `empty` (D5)."""
+    """The code with which the device answers: the value is judged first, then whether the directory is `empty` (D2)."""
     if name in TIER_BASES:
         allowed = value % block_bytes == 0
     elif name == "EVICT_TIER":

@@ -132,7 +132,7 @@ def decode_entries(raw: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class Identity(NamedTuple):
-    """Who answers: R4 and the capability registers."""
+    """Who answers: the identity and capability registers (R4)."""
 
     version: str
     build_id: int
@@ -171,7 +171,7 @@ class Device:
 
     # ---- identity --------------------------------------------------------------------------------------------------
     def identify(self) -> Identity:
-        """R4, before anything else is believed: device id, register map, then the capabilities."""
+        """Ask who answers, before anything else is believed (R4): device id, register map, then the capabilities."""
         try:
             words = self.mmio.read_burst(REGISTERS["DEVICE_ID"].offset, 5).tolist()
         except BusError as error:
@@ -290,13 +290,13 @@ class Device:
 
     # ---- what the device shows -------------------------------------------------------------------------------------
     def telemetry(self) -> dict[str, int]:
-        """R23, every key of the register map in its order."""
+        """Every counter of the register map by its key, in its order (R23)."""
         batch = Batch()
         where = self._append_telemetry(batch)
         return self._telemetry(self.mmio.run(batch), where)
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
-        """R24, over the valid entries in [lo, hi); `hi` None is ENTRIES."""
+        """The device's hash over the valid entries in [lo, hi) (R24); `hi` None is ENTRIES."""
         batch = Batch()
         where = self._append_digest(batch, lo, self.entries if hi is None else hi)
         return self._digest(self.mmio.run(batch), where)
@@ -361,7 +361,7 @@ class Device:
 
     # ---- reset -----------------------------------------------------------------------------------------------------
     def soft_reset(self) -> None:
-        """CTRL.soft_reset (R4): the DMA channels drain, everything gets its reset value; memory keeps its bytes."""
+        """CTRL.soft_reset (R4): the DMA channels drain, everything gets its reset value; memory keeps its bytes (D20)."""
         batch = Batch()
         batch.write(REGISTERS["CTRL"].offset, RESET_BIT | STRICT_BIT)
         batch.wait_idle()

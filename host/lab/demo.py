@@ -243,7 +243,7 @@ class _Story:
         settings = self.dut.settings()
         for index, block in self.placed.items():
             tier = self._entry(block)["tier"]
-            addr = settings[f"TIER_BASE{tier}"] + index * self.dut.block_bytes  # D13
+            addr = settings[f"TIER_BASE{tier}"] + index * self.dut.block_bytes  # where it is follows from its tier (D8)
             check_block(self.dut, f"{block.name} (entry {index}, tier {tier})", addr, block.va)
         return len(self.placed)
 

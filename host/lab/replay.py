@@ -4,7 +4,7 @@
 sent for each request, trace_plan.py says.
 
 `sample` blocks, spread evenly over all blocks of the run, get a pattern of their own written into memory when they are
-loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D13); at the
+loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D8); at the
 end, so are those still in the directory. Bytes that differ raise `DifferenceError`, as any difference in lockstep does.
 
 The directory must be empty at the start; weights, thresholds and W are used as they are in force.
@@ -154,7 +154,7 @@ class Sampler:
     def _load(self, block: int, index: int | None) -> None:
         if index is None:
             raise DifferenceError(f"the load of block {block} was accepted, but left no entry index (R5)")
-        to_t1 = self.t1_used < self.t1_capacity  # R11
+        to_t1 = self.t1_used < self.t1_capacity  # else the LOAD lands in EVICT_TIER (R11)
         self.t1_used += to_t1
         self.index_of[block] = index
         self.block_at[index] = block

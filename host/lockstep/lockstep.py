@@ -291,7 +291,7 @@ class Lockstep(Api):
         self.model.memory_write(addr, data)
 
     def reset(self) -> None:
-        """Both to their reset values (R4, R6, D12), the operands to 0; memory keeps its bytes."""
+        """Both to their reset values (R4, R6), the operands to 0; memory keeps its bytes (D20)."""
         self.device.soft_reset()
         self.model.reset()
         if self.blackbox:

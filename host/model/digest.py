@@ -1,4 +1,4 @@
-"""The hash behind DIGEST (contract R24; its arithmetic is fixed in docs/decisions).
+"""The hash behind DIGEST (contract R24; its arithmetic is fixed in docs/digest.md).
 
 One 64-bit hash per valid entry over (index, entry, va); DIGEST is the sum of the hashes of a range, mod 2^64. A sum, so
 that the hardware can add in any order and that a model may keep the hashes of the entries that did not change; the

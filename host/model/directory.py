@@ -4,7 +4,7 @@ It answers the questions that the rules ask (which index is free, which entry ha
 packs entries into the 256-bit form that the device shows in BAR2, and keeps the digest (R24) cheap: hashes of entries
 are kept, and only those that were reported `touched` are computed again.
 
-Not kept, because they follow from the rest: phys_addr (TIER_BASE[tier] + index * BLOCK_BYTES), and inflight, which is 0
+Not kept, because they follow from the rest: phys_addr (TIER_BASE[tier] + index * BLOCK_BYTES, D8), and inflight, which is 0
 whenever the device is idle, and the model only shows states between commands.
 
 `rows` is always a slice or an array of indices. An entry that is not valid is zero in every column.

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def score(R, F, access_step, prefix, pinned, step: int, settings: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """R14 for n entries: (P, S), both uint16[n]. `step` is t; `settings` gives the weights and WINDOW.
+    """Priority and nearness of n entries (R14): (P, S), both uint16[n]. `step` is t; `settings` gives the weights and WINDOW.
 
     All sums are uint16, so they are mod 2^16 by themselves."""
     now, window = np.uint32(step), settings["WINDOW"]
@@ -24,12 +24,12 @@ def score(R, F, access_step, prefix, pinned, step: int, settings: dict[str, int]
 
 
 def prefetch_grants(evict: np.ndarray, prefetch: np.ndarray, free: int) -> np.ndarray:
-    """bool per candidate in `prefetch`: is there a place in tier 1 when its turn comes (R16, D7)?
+    """bool per candidate in `prefetch`: is there a place in tier 1 when its turn comes (R16, D19)?
 
     `evict` and `prefetch` are disjoint ascending indices, `free` the places left before the pass. In index order, an
     eviction adds a place, and a candidate takes one if there is one. With free >= 0 that is a walk of +1 and -1 that
     may not go below 0: a candidate is denied exactly where the unbounded walk sinks to a new lowest value below 0.
-    With free < 0 (the capacity was lowered below t1_used, D4) the first -free evictions only pay the debt, and no
+    With free < 0 (the capacity was lowered below t1_used, D2) the first -free evictions only pay the debt, and no
     candidate before the last of them gets a place.
     """
     if free >= prefetch.size:

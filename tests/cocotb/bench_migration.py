@@ -61,7 +61,7 @@ async def lockstep_strict(dut):
 
 @cocotb.test()
 async def lockstep_not_strict(dut):
-    """The same with CTRL.strict=0 (decision D14)."""
+    """The same with CTRL.strict=0 (decision D21)."""
     bench = await Bench(dut, seed=2, pause=0.1).start()
     await bridge(session)(bench, 0)
     await bench.finish()
@@ -110,7 +110,7 @@ async def both_channels_at_once(dut):
 
 @cocotb.test()
 async def fixed_priority_favours_evictions(dut):
-    """R3, CONTEND_POLICY=1: while both want the bus, the eviction channel gets it."""
+    """CONTEND_POLICY=1 (R3, D22): while both want the bus, the eviction channel gets it."""
     last = {}
     for policy in (0, 1):
         bench = await filled(dut, seed=4, blocks=4)

@@ -99,7 +99,7 @@ async def reads_latch_with_the_low_word(dut):
 
 @cocotb.test()
 async def identity(dut):
-    """R4 and the capabilities."""
+    """Every identity and capability register says what was built (R4)."""
     bench = await Bench(dut, seed=5, pause=0.2).start()
     assert await bench.get("DEVICE_ID") == 0x4B564350
     names = "ENTRIES LANES BLOCK_TOKENS HEAD_DIM BLOCK_BYTES DATA_BITS LOOKUP_PORTS FIFO_DEPTH".split()

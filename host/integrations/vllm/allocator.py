@@ -81,7 +81,7 @@ class KvCpuController:
         self.run(Release(va, length))
 
     def telemetry(self) -> dict[str, int]:
-        """R23; of a node, what its GET_TELEMETRY has."""
+        """The counters by their names in R23; of a node, what its GET_TELEMETRY has."""
         return self._link.telemetry()
 
     def run(self, *commands: Command) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 VA_BASE = 0x20_0000_0000
 REF_LIMIT = 255
-"""R20: ref_count saturates here; further copies are counted by the mirror alone."""
+"""ref_count saturates here (R20); further copies are counted by the mirror alone."""
 FLUSH = 1024
 """Commands that wait at most: they run, and are checked, in one batch."""
 GPU = "GPU"
