@@ -1,6 +1,6 @@
 """The mutations of scripts/mutate.py: one place of the RTL each, and what the contract loses by it.
 
-`file` is below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
+`file` is anywhere below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
 what a host can see through results, triggers, counters, entries or block bytes. What only timing shows (busy cycles,
 arbitration between the DMA channels, hazards of strict=0) and what only a bus shows (error codes, interrupt, hardware
 lookup ports) is for other tests.
@@ -22,7 +22,7 @@ class Mutation(NamedTuple):
     why: str
 
 
-LANE, PASS, ENGINE, SETTINGS = "kvcpu_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
+LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
 CHANNEL, DMA, KEYS, MAP, DIRECTORY = (
     "kvcpu_dma_channel.sv", "kvcpu_dma.sv", "kvcpu_key_index.sv", "kvcpu_free_map.sv", "kvcpu_directory.sv",
 )  # fmt: skip

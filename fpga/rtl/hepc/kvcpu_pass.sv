@@ -126,7 +126,7 @@ module kvcpu_pass
     entry_key_t   [LANES-1:0] l_key;
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
-        kvcpu_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
+        kvcpu_score_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
             .clk, .advance, .stage(stage[4:0]), .pass, .set,
             .index(32'(stage_row[0]) * 32'(LANES) + 32'(l)),
             .key(q_key[l]), .state(q_state[l]), .res(q_res[l]), .va(q_va[l]),
