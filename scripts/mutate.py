@@ -52,10 +52,15 @@ class Unfit(Exception):
 
 
 # ---- one mutation --------------------------------------------------------------------------------------------------
+def file_of(mutation: Mutation, rtl: Path) -> Path | None:
+    """Where its file is: no two of the RTL have one name."""
+    return next(rtl.rglob(mutation.file), None)
+
+
 def mutated(mutation: Mutation, rtl: Path) -> str:
     """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
-    path = rtl / mutation.file
-    text = path.read_text() if path.is_file() else ""
+    path = file_of(mutation, rtl)
+    text = path.read_text() if path else ""
     count = text.count(mutation.old)
     if count != 1:
         raise Unfit(
@@ -76,7 +81,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
         shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
         if name != ORIGINAL:
             mutation = by_name(name)
-            (rtl / mutation.file).write_text(mutated(mutation, rtl))
+            file_of(mutation, rtl).write_text(mutated(mutation, rtl))
         sources = verilator_build.rtl_sources(rtl)
         with contextlib.redirect_stderr(io.StringIO()):
             quick_build.model(

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -123,22 +124,25 @@ def rtl_root() -> Path:
 
 
 def rtl_sources(folder: Path | None = None) -> list[Path]:
-    """All RTL of a folder in compilation order: packages first, else alphabetical; `gen` before the rest of its
-    kind."""
+    """All RTL of a folder and of those below it but `uart`, which is around the core, in compilation order."""
     folder = folder or rtl_root() / "rtl"
-    found = [*sorted((folder / "gen").glob("*.sv")), *sorted(folder.glob("*.sv"))]
-    return sorted(found, key=lambda path: not path.name.endswith("_pkg.sv"))
+    return compile_order(path for path in folder.rglob("*.sv") if "uart" not in path.relative_to(folder).parts)
+
+
+def compile_order(sources: Iterable[Path]) -> list[Path]:
+    """Packages first, else by file name: in which folder a file lies says nothing."""
+    return sorted(sources, key=lambda path: (not path.name.endswith("_pkg.sv"), path.name))
 
 
 def build_id(parameters: Parameters, sources: list[Path] | None = None) -> int:
     """The BUILD_ID of a design (R4): the first 64 bits of a SHA-256 over names and contents of its sources, and
-    parameters."""
+    parameters. The folders and the order of the sources have no part in it."""
     return int(_design_digest(parameters, sources or rtl_sources()).hexdigest()[:16], 16)
 
 
 def _design_digest(parameters: Parameters, sources: list[Path]):
     digest = hashlib.sha256()
-    for path in sources:
+    for path in sorted(sources, key=lambda path: path.name):
         _add(digest, path.name, path.read_bytes())
     _add(digest, "parameters", json.dumps(asdict(parameters)).encode())
     return digest
@@ -235,8 +239,7 @@ def model(
     with held:
         if not built.path.exists():
             _sweep(home.parent)
-            packages_first = sorted([*sources, *more], key=lambda path: not path.name.endswith("_pkg.sv"))
-            _Build(built, packages_first, [path for path in harness if path.suffix == ".cpp"], root).run(home)
+            _Build(built, compile_order([*sources, *more]), [path for path in harness if path.suffix == ".cpp"], root).run(home)
     return built
 
 

@@ -77,7 +77,7 @@ module kvcpu_directory
 
     assign is_va = (host_addr >= BAR2_VAS);
     assign host_index = is_va ? host_addr[18:3] : host_addr[20:5];
-    assign in_range = is_va ? ({9'd0, host_addr - BAR2_VAS} < 32'(ENTRIES * 8)) : ({9'd0, host_addr - BAR2_ENTRIES} < 32'(ENTRIES * 32));
+    assign in_range = is_va ? ({9'd0, host_addr - BAR2_VAS} < ENTRIES * 8) : ({9'd0, host_addr - BAR2_ENTRIES} < ENTRIES * 32);
     assign host_row = RW'(host_index >> $clog2(LANES));
     assign host_lane = (LANES > 1) ? LW'(host_index) : '0;
     assign row_in_use = (17'(host_row) < rows_used);

@@ -89,6 +89,10 @@ module kvcpu_engine
     localparam int unsigned TOKEN_BITS = $clog2(BLOCK_TOKENS);
     localparam int unsigned LANE_BITS = $clog2(LANES);
 
+    function automatic logic [16:0] row_of(input logic [15:0] entry);
+        row_of = 17'(entry) >> LANE_BITS;
+    endfunction
+
     typedef enum logic [3:0] {IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, SETTLE, RESULT} state_e;
     state_e state;
 
@@ -126,18 +130,18 @@ module kvcpu_engine
     end
 
     assign too_far = range_end > {1'b1, 64'd0};
-    assign end_row = 17'((c.a[63:32] + 32'(LANES - 1)) >> LANE_BITS);
+    assign end_row = 17'((c.a[63:32] + (LANES - 1)) >> LANE_BITS);
     always_comb begin
         late_check = CODE_OK;
         case (c.op)
             OP_SET: late_check = set_code;
             // A token_end below an aligned token_start wraps to a span that is too long.
             OP_LOAD:
-                if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= 32'(BLOCK_TOKENS) || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
+                if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= BLOCK_TOKENS || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
             OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
-                if (c.a >= 64'(ENTRIES) || 17'(c.a[15:0] >> LANE_BITS) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
-            OP_DIGEST: if (c.a[31:0] > c.a[63:32] || c.a[63:32] > 32'(ENTRIES)) late_check = CODE_ERR_RANGE;
+                if (c.a >= 64'(ENTRIES) || row_of(c.a[15:0]) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
+            OP_DIGEST: if (c.a[31:0] > c.a[63:32] || c.a[63:32] > ENTRIES) late_check = CODE_ERR_RANGE;
             OP_HOT, OP_EVICT, OP_PREFETCH, OP_SHARE, OP_RELEASE, OP_UNLOAD:
                 if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
                 else if (c.op == OP_PREFETCH) begin
@@ -208,15 +212,15 @@ module kvcpu_engine
             IDLE: ;
             CHECK: begin
                 pass_place = !settled;
-                if (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) pass_row = 17'(c.a[15:0] >> LANE_BITS);
+                if (c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) pass_row = row_of(c.a[15:0]);
                 if (c.op == OP_DIGEST) pass_row = 17'(c.a[31:0] >> LANE_BITS);
             end
-            LOOK_WAIT: if (!key_unresolved) pass_row = 17'(key_hit_index >> LANE_BITS);
+            LOOK_WAIT: if (!key_unresolved) pass_row = row_of(16'(key_hit_index));
             FIND_WAIT: begin
                 pass_place = pass_done;
-                pass_row = 17'(searched_index >> LANE_BITS);
+                pass_row = row_of(searched_index);
             end
-            PLACE: pass_row = 17'(map_free_index >> LANE_BITS);
+            PLACE: pass_row = row_of(16'(map_free_index));
             default: pass_place = 1'b0;
         endcase
     end
@@ -234,7 +238,7 @@ module kvcpu_engine
             pass.op <= c.op;
             pass.t <= (c.op == OP_STEP) ? c.a[31:0] : t;
             pass.target <= c.c[31:0];
-            pass.va_low <= (c.a >= 64'(BLOCK_BYTES)) ? c.a - 64'(BLOCK_BYTES - 1) : 64'd0;
+            pass.va_low <= (c.a >= 64'(BLOCK_BYTES)) ? c.a - 64'(BLOCK_BYTES) + 64'd1 : 64'd0;
             pass.va_end <= range_end;
             pass.request <= c.a[15:0];
             pass.key <= key;
@@ -246,7 +250,7 @@ module kvcpu_engine
             pass.load_va <= c.a;
             pass.load_tier <= (c.c[33:32] == 2'd1 && t1_used >= set.t1_capacity) ? set.evict_tier : c.c[33:32];
             pass.loads <= is_load && !(state == START && !narrow);
-            pass.fresh_row <= (17'(index >> LANE_BITS) >= rows_used);
+            pass.fresh_row <= (row_of(index) >= rows_used);
             case (c.op)
                 OP_STEP: pass.match <= MATCH_ALL;
                 OP_UNLOAD_REQUEST: pass.match <= MATCH_REQUEST;

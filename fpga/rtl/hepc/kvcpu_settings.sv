@@ -25,7 +25,7 @@ module kvcpu_settings
     logic wide8, wide16, unaligned;
     assign wide8 = (value[63:8] != '0);
     assign wide16 = (value[63:16] != '0);
-    assign unaligned = ((value & 64'(BLOCK_BYTES - 1)) != '0);
+    assign unaligned = ((value & (64'(BLOCK_BYTES) - 64'd1)) != '0);
 
     always_comb begin
         code = CODE_OK;

@@ -92,7 +92,7 @@ module kvcpu_free_map #(
     always_comb begin
         gather_next = (gather_any && gather_word == row_word) ? gather : 64'd0;
         for (int l = 0; l < LANES; l++)
-            gather_next[(32'(rebuild_row) % ROWS_PER_WORD) * LANES + 32'(l)] = rebuild_used[l];
+            gather_next[(32'(rebuild_row) % ROWS_PER_WORD) * LANES + l] = rebuild_used[l];
     end
 
     always_comb begin

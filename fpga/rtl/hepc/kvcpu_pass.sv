@@ -87,8 +87,9 @@ module kvcpu_pass
     logic        advance, active, finished;
     logic        single, first;          // a pass over one row; which is still to be read
     logic [16:0] next_row, stop_row;
-    logic [5:0]  stage;                  // stage[0]: read data present; stage[5]: decided row at the tail
     logic        fetched;                // a row was read; it is one of the pass if there was `more`
+    logic        entering;               // its data are there: it goes into the lanes
+    logic [5:1]  stage;                  // a row is in stage k of the lanes; stage[5]: decided, at the tail
     logic [5:0][RW-1:0] stage_row;
     logic        issue;
     logic        more;                   // as rows were read: whether that was one before stop_row
@@ -97,7 +98,7 @@ module kvcpu_pass
     assign issue = (start || active) && advance;
     assign row_read = issue;
     assign row = RW'(next_row);
-    assign row_valid = stage[0] && advance;
+    assign row_valid = entering && advance;
     assign row_index = stage_row[0];
 
     always_ff @(posedge clk) begin
@@ -126,9 +127,9 @@ module kvcpu_pass
     entry_key_t   [LANES-1:0] l_key;
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
-        kvcpu_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
-            .clk, .advance, .stage(stage[4:0]), .pass, .set,
-            .index(32'(stage_row[0]) * 32'(LANES) + 32'(l)),
+        kvcpu_score_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
+            .clk, .advance, .stage({stage[4:1], entering}), .pass, .set,
+            .index(32'(stage_row[0]) * LANES + 32'(l)),
             .key(q_key[l]), .state(q_state[l]), .res(q_res[l]), .va(q_va[l]),
             .matched(l_matched[l]), .matched_shared(l_shared[l]), .new_state(l_state[l]), .new_res(l_res[l]),
             .write(l_write[l]), .evict(l_evict[l]), .prefetch(l_prefetch[l]),
@@ -190,10 +191,10 @@ module kvcpu_pass
         else first_cycle <= advance && stage[4];
     end
 
-    assign stage[0] = fetched && more;
+    assign entering = fetched && more;
     always_ff @(posedge clk) begin
         if (start || advance) fetched <= issue;
-        if (advance) stage[5:1] <= stage[4:0];
+        if (advance) stage <= {stage[4:1], entering};
         else if (retire) stage[5] <= 1'b0;  // the row leaves although a host read holds those behind it
         if (advance) begin
             stage_row[0] <= row;
@@ -201,11 +202,11 @@ module kvcpu_pass
         end
         if (rst) begin
             fetched <= 1'b0;
-            stage[5:1] <= '0;
+            stage <= '0;
         end
     end
 
-    assign finished = active && !more && stage[5:1] == '0;
+    assign finished = active && !more && stage == '0;
     always_ff @(posedge clk) done <= !rst && finished;
 
     // ---- writes --------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ module kvcpu_pass
             res_index = IW'(pick_index);
             res_wdata = '{tier: trigger.from, dirty: trigger.dirty, inflight: 1'b1};
         end else begin
-            res_index = IW'(32'(stage_row[5]) * 32'(LANES) + 32'(pass.lane));
+            res_index = IW'(32'(stage_row[5]) * LANES + 32'(pass.lane));
             res_wdata = '{tier: pass.load_tier, dirty: 1'b1, inflight: 1'b0};
         end
     end

@@ -27,6 +27,7 @@ module kvcpu_digest
     output logic [63:0]                   digest
 );
     localparam int unsigned STAGES = 9;
+    localparam int unsigned LEVELS = $clog2(LANES);  // of the adder tree
 
     function automatic logic [63:0] mix(input logic [63:0] h, input int unsigned step);
         logic [63:0] x;
@@ -44,7 +45,7 @@ module kvcpu_digest
     endfunction
 
     logic                   taken;      // a row sits in the input registers
-    logic [STAGES:0]        pending;    // a row sits before mixing stage k
+    logic [STAGES+LEVELS:0] pending;    // a row sits before mixing stage k, or behind them before level k - STAGES of the sum
     logic [LANES-1:0][63:0] hash_out;   // zero for entries that do not count
 
     always_ff @(posedge clk) begin
@@ -53,7 +54,7 @@ module kvcpu_digest
             pending <= '0;
         end else begin
             taken <= take;
-            pending <= {pending[STAGES-1:0], taken};
+            pending <= {pending[STAGES+LEVELS-1:0], taken};
         end
     end
 
@@ -82,7 +83,7 @@ module kvcpu_digest
             logic [63:0] h;
             for (genvar j = k; j < 5; j++) begin : g_word
                 logic [63:0] word;
-                if (k == 0) begin : g_first
+                if (k == 0) begin : g_entry
                     always_ff @(posedge clk) if (taken) word <= (j < 4) ? bits[64*(j % 4) +: 64] : entry_va;
                 end else begin : g_later
                     always_ff @(posedge clk) if (pending[k-1]) word <= g_stage[k-1].g_word[j].word;
@@ -114,10 +115,6 @@ module kvcpu_digest
     end
 
     // Adder tree, two lanes a level, one register a level.
-    localparam int unsigned LEVELS = $clog2(LANES);
-    logic [LEVELS:0] tree_pending;
-
-    assign tree_pending[0] = pending[STAGES];
     for (genvar v = 0; v <= LEVELS; v++) begin : g_level
         for (genvar l = 0; l < (LANES >> v); l++) begin : g_sum
             logic [63:0] sum;
@@ -125,19 +122,16 @@ module kvcpu_digest
                 assign sum = hash_out[l];
             end else begin : g_node
                 always_ff @(posedge clk)
-                    if (tree_pending[v-1]) sum <= g_level[v-1].g_sum[2*l].sum + g_level[v-1].g_sum[2*l+1].sum;
+                    if (pending[STAGES+v-1]) sum <= g_level[v-1].g_sum[2*l].sum + g_level[v-1].g_sum[2*l+1].sum;
             end
-        end
-        if (v > 0) begin : g_pending
-            always_ff @(posedge clk) tree_pending[v] <= !rst && tree_pending[v-1];
         end
     end
 
     always_ff @(posedge clk) begin
         if (rst || clear) digest <= 64'd0;
-        else if (tree_pending[LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
+        else if (pending[STAGES+LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
     end
 
-    assign busy = taken || pending != '0 || tree_pending != '0;
+    assign busy = taken || pending != '0;
 endmodule
 `default_nettype wire

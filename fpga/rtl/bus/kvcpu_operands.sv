@@ -42,8 +42,8 @@ module kvcpu_operands
     output logic             soft_reset  // pulse
 );
     // How many rows before its own a doorbell's command needs.
-    function automatic logic [1:0] rows_before(input logic [3:0] op);
-        case (op)
+    function automatic logic [1:0] rows_before(input logic [3:0] command);
+        case (command)
             OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH: rows_before = 2'd1;
             OP_PREFETCH, OP_LOAD: rows_before = 2'd2;
             default: rows_before = 2'd0;

@@ -1,4 +1,4 @@
-// kvcpu_lane - one lane of the pass engine: takes one directory entry per cycle through match, score and decision.
+// kvcpu_score_lane - one lane of the pass engine: takes one directory entry per cycle through match, score and decision.
 //
 // Five register stages behind the directory's read data (R14 to R21):
 //   1 match, and t - access_step      2 S, R, F, pinned      3 products      4 priority P      5 new state and decision
@@ -6,7 +6,7 @@
 // pass. Outputs belong to the row in stage 5. The lane decides what the entry itself allows; whether a prefetch candidate
 // finds a free T1 place is decided in index order by kvcpu_pass.
 `default_nettype none
-module kvcpu_lane
+module kvcpu_score_lane
     import kvcpu_pkg::*;
     import kvcpu_map_pkg::*;
 #(

@@ -141,7 +141,7 @@ module kvcpu_telemetry
             if (ended && command.op != OP_DIGEST) last_command_cycles <= 64'(command_cycles);
             if (ended) first_trigger <= 1'b1;
             else if (any_trigger) first_trigger <= 1'b0;
-            if (any_trigger && first_trigger && command.op == OP_STEP) step_to_trigger_cycles <= 64'(now - command.stamp);
+            if (any_trigger && first_trigger && command.op == OP_STEP) step_to_trigger_cycles <= {32'd0, now - command.stamp};
         end
     end
 

@@ -55,7 +55,7 @@ module kvcpu_key_index #(
     function automatic logic [WAYS*BW*64-1:0] h3_matrix();
         logic [63:0] z;
         for (int unsigned i = 0; i < WAYS * BW; i++) begin
-            z = 64'(i + 1) * 64'h9E3779B97F4A7C15;
+            z = (64'(i) + 64'd1) * 64'h9E3779B97F4A7C15;
             z = (z ^ (z >> 30)) * 64'hBF58476D1CE4E5B9;
             z = (z ^ (z >> 27)) * 64'h94D049BB133111EB;
             h3_matrix[64*i +: 64] = z ^ (z >> 31);
