@@ -30,7 +30,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from kvfpga.contract.errors import BuildError, KvfpgaError
-from kvfpga.transport.sim.build import Parameters, build_id, compile_order, rtl_root, rtl_sources
+from kvfpga.contract.parameters import Parameters
+from kvfpga.transport.sim.build import build_id, compile_order, rtl_root, rtl_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = Parameters(256, 1, 64, 32, 2)

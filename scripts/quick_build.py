@@ -13,8 +13,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim import build as verilator_build
-from kvfpga.transport.sim.build import Model, Parameters
+from kvfpga.transport.sim.build import Model
 
 OPTIMISE = "-O1"
 

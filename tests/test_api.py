@@ -12,13 +12,14 @@ from fake_device import FakeDevice
 import kvfpga
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import EVICT, PREFETCH, Result, Trigger
+from kvfpga.contract.entry import DUMP_FIELDS
 from kvfpga.contract.errors import DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS
 from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep.lockstep import DUMP_FIELDS, Lockstep
+from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
-from kvfpga.lockstep.surface import ENTRY_DTYPE, Api
+from kvfpga.lockstep.surface import ENTRY_DTYPE, Surface
 
 VA, BLOCK = 0x7F000000, 16384
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "python.md"
@@ -288,13 +289,13 @@ def public(names):
 def test_no_name_means_two_things(fake):
     for device in (fake, Reference(ReferenceModel(256))):
         own = public(vars(type(device))) | public(vars(device))
-        assert not public(vars(Api)) & own
+        assert not public(vars(Surface)) & own
         assert all(hasattr(device, n) for n in ("execute", "execute_many", "sync", "reset", "verify", "read_register"))
 
 
 def test_every_method_has_a_manual():
-    for name in public(vars(Api)):
-        assert getattr(Api, name).__doc__, name
+    for name in public(vars(Surface)):
+        assert getattr(Surface, name).__doc__, name
         assert f"{name}(" in DOCS.read_text(), f"{name} is missing in docs/python.md"
 
 

@@ -15,7 +15,7 @@ from kvfpga.blackbox import simulation as blackboxes
 from kvfpga.blackbox.attach import attach
 from kvfpga.blackbox.history import History, MemoryWrite
 from kvfpga.blackbox.retrace import trace
-from kvfpga.blackbox.simulation import BlackBox
+from kvfpga.blackbox.simulation import SimulationBlackBox
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Step
 from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
@@ -185,12 +185,12 @@ def test_starts_are_made_anew_when_the_list_gets_long(pair, monkeypatch):
     pair.execute(block(0))
     monkeypatch.setattr(blackboxes, "LOG_BYTES", 100)
     pair.memory_write(0, bytes(101))
-    assert len(pair.blackbox.log) > 1
+    assert len(pair.recorder.log) > 1
     pair.execute(block(1))
-    assert pair.blackbox.log == [(block(1),)]
+    assert pair.recorder.log == [(block(1),)]
     monkeypatch.setattr(blackboxes, "EVERY", 0)
     pair.execute(cmd.Hot(0, 1))
-    assert pair.blackbox.log == [(cmd.Hot(0, 1),)]
+    assert pair.recorder.log == [(cmd.Hot(0, 1),)]
     report = fail(pair, Step(3))
     assert (report.folder / "failing.kvfpga").read_text() == "step 3\n"
 
@@ -218,7 +218,7 @@ def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
 
 def test_a_box_without_history_makes_no_waveform(tmp_path):
     pair = TARGET.open()
-    pair.blackbox = BlackBox(TARGET, tmp_path)
+    pair.recorder = SimulationBlackBox(TARGET, tmp_path)
     pair.execute_many([block(0), block(1)])
     assert not (fail(pair, Step(3)).folder / "waveform.fst").exists()
     pair.close()
@@ -245,7 +245,7 @@ def test_a_box_of_a_long_life_keeps_its_history(tmp_path):
     """A reset starts it anew; clearing the counters does not."""
     pair = TARGET.open()
     history = History(tmp_path)
-    pair.blackbox = BlackBox(TARGET, tmp_path, history)
+    pair.recorder = SimulationBlackBox(TARGET, tmp_path, history)
     pair.execute(block(0))
     pair.execute(cmd.Set("CLEAR_COUNTERS", 0))
     assert len(history.new) == 2

@@ -252,5 +252,5 @@ def test_the_reference_alone_has_the_same_surface():
     )
     for name in methods.split():
         assert callable(getattr(alone, name)) and callable(getattr(Lockstep, name))
-    for name in ("entries", "block_bytes", "checks", "differences", "commands", "blackbox"):
+    for name in ("entries", "block_bytes", "checks", "differences", "commands", "recorder"):
         assert hasattr(alone, name)

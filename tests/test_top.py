@@ -288,7 +288,7 @@ def sim(tmp_path, monkeypatch):
     """The same on the small simulation that the other tests use."""
     from conftest import DATA_BITS, ENTRIES, LANES
 
-    from kvfpga.transport.sim.build import Parameters
+    from kvfpga.contract.parameters import Parameters
 
     monkeypatch.setattr(Target, "parameters", property(lambda self: Parameters(ENTRIES, LANES, DATA_BITS)))
     kv = Kvfpga(tmp_path / "session", "--target", "sim", "--lanes", str(LANES))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from kvfpga.contract.errors import BuildError, SessionError, UsageError
+from kvfpga.contract.parameters import Parameters
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.sim import build
-from kvfpga.transport.sim.build import Parameters
 from kvfpga.transport.sim.verilated import VerilatorSim
 
 SMALL = Parameters(entries=256, lanes=4, data_bits=128)

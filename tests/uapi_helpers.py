@@ -10,9 +10,9 @@ from pathlib import Path
 
 from conftest import DATA_BITS, ENTRIES, LANES
 
+from kvfpga.contract.parameters import Parameters
 from kvfpga.targets.boards import Board
 from kvfpga.targets.target import Target
-from kvfpga.transport.sim.build import Parameters
 
 SOURCE = Path(__file__).parent / "c" / "kvcpu0_test.c"
 SERVER = """

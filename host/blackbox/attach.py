@@ -9,7 +9,7 @@ from ..lockstep.reference import Reference
 from ..targets.target import Target
 from .board import BoardBlackBox
 from .history import History
-from .simulation import BlackBox
+from .simulation import SimulationBlackBox
 
 
 def attach(device: Lockstep | Reference, target: Target, folder: Path) -> None:
@@ -17,6 +17,6 @@ def attach(device: Lockstep | Reference, target: Target, folder: Path) -> None:
     if not isinstance(device, Lockstep):
         return
     if target.is_board:
-        device.blackbox = BoardBlackBox(target, folder, History(folder), mark=lambda: None)
+        device.recorder = BoardBlackBox(target, folder, History(folder), mark=lambda: None)
     else:
-        device.blackbox = BlackBox(target, folder, History(folder))
+        device.recorder = SimulationBlackBox(target, folder, History(folder))

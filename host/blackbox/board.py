@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract import script
 from ..contract.commands import Command
-from ..contract.errors import KvfpgaError
 from ..transport.recording import dump_call
+from .base import BlackBox
 from .history import History, Item, MemoryWrite, RegisterWrite
 
 if TYPE_CHECKING:
@@ -34,13 +33,12 @@ if TYPE_CHECKING:
 BOARD = "board.json"
 
 
-class BoardBlackBox:
-    """`folder` gets a subfolder for each failure (None: none is made). `mark` is called before the first change of the board.
+class BoardBlackBox(BlackBox):
+    """`mark` is called before the first change of the board.
     `whole`: does the history go back to a reset? Not after a `sync`."""
 
     def __init__(self, target: Target, folder: Path | None, history: History, mark: Callable[[], None], whole: bool = True):
-        self.target = target
-        self.folder = folder
+        super().__init__(target, folder, history)
         self.history = history
         self.whole = whole
         self._mark = mark
@@ -95,22 +93,7 @@ class BoardBlackBox:
             self._device.mmio.forget()
 
     # ---- when it is not ----------------------------------------------------------------------------------------------
-    def write(self, report: Report) -> None:
-        """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
-        if self.folder is None:
-            return
-        try:
-            self._fill(report.make_folder(self.folder))
-            if self.whole:
-                report.reproduce = f"kvfpga handoff {shlex.quote(str(report.folder))}"
-            else:
-                report.notes.append("what the board went through before the last `sync` is not known, so it cannot be replayed")
-        except (OSError, KvfpgaError) as error:
-            report.notes.append(f"the failure folder is incomplete: {error}")
-            print(f"kvfpga: the failure folder is incomplete: {error}", file=sys.stderr)
-        report.write()
-
-    def _fill(self, folder: Path) -> None:
+    def _fill(self, report: Report, folder: Path) -> None:
         items = [*self.history.old(), *self.history.new]
         copy = History(folder)
         copy.new = list(items)
@@ -123,6 +106,10 @@ class BoardBlackBox:
             "items": len(items), "failing": self._failing, "whole": self.whole,
         }  # fmt: skip
         (folder / BOARD).write_text(json.dumps(facts, indent=2) + "\n")
+        if self.whole:
+            report.reproduce = f"kvfpga handoff {shlex.quote(str(folder))}"
+        else:
+            report.notes.append("what the board went through before the last `sync` is not known, so it cannot be replayed")
 
 
 def line(item: Item, number: int, folder: Path) -> str:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
+from ..contract.waveforms import SUFFIXES
 from ..device.device import Device, Identity
 from ..device.regmap import REGISTERS, TELEMETRY
 from ..hepc_ref import ReferenceModel
@@ -31,7 +32,6 @@ from .board import BOARD, line
 from .history import History, Item, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
 
-WAVES = (".fst", ".vcd")
 SHOWN = 20
 """Differing answers that are told."""
 
@@ -179,7 +179,7 @@ def _shrink(items: list[Item], fails: Callable[[list[Item]], bool], progress: Ca
 
 def _record(target: Target, items: Sequence[Item], folder: Path, hangs: bool, finding: Finding) -> None:
     """The last of `items` as a waveform; a .vcd where an .fst cannot be built."""
-    for kind in WAVES:
+    for kind in SUFFIXES:
         path = folder / f"waveform{kind}"
         try:
             trace(target, iter(items[:-1]), list(items[-1:]), path, HANG_CYCLES if hangs else None)

@@ -17,19 +17,13 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..contract import commands as cmd
-from ..contract.commands import Command
+from ..contract.commands import KINDS, Command
 
 if TYPE_CHECKING:
     pass
 
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        cmd.Load, cmd.Step, cmd.Hot, cmd.Evict, cmd.Prefetch, cmd.Share, cmd.Release, cmd.ShareIndex, cmd.ReleaseIndex,
-        cmd.Unload, cmd.UnloadRequest, cmd.Lookup, cmd.Touch, cmd.Set,
-    )
-}  # fmt: skip
+KIND_OF = {kind.__name__: kind for kind in KINDS}
+"""Kinds of commands by the name that a history gives them."""
 
 
 class MemoryWrite(NamedTuple):
@@ -120,4 +114,4 @@ def _decode(found: list, contents) -> Item:
         addr, where, size = values
         contents.seek(where)
         return MemoryWrite(addr, contents.read(size))
-    return RegisterWrite(*values) if kind == "RegisterWrite" else KINDS[kind](*values)
+    return RegisterWrite(*values) if kind == "RegisterWrite" else KIND_OF[kind](*values)

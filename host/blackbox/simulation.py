@@ -30,8 +30,10 @@ from typing import TYPE_CHECKING
 from ..contract import script
 from ..contract.commands import Command
 from ..contract.errors import BuildError, KvfpgaError
+from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
+from .base import BlackBox
 from .generation import DEVICE, current_state, read_state, write_generation, write_state
 from .history import History, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
@@ -44,20 +46,15 @@ EVERY = 30.0
 """Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
 LOG_BYTES = 64 << 20
 """Bytes of memory writes after which a new start is made."""
-WAVES = (".fst", ".vcd")
-"""Kinds of waveform, the better first: .fst needs zlib's headers to be built."""
 AT_REST = "verify"
 """The command of a report that no command led to: the state itself differs."""
 
 
-class BlackBox:
-    """`folder` gets a subfolder for each failure (None: it only keeps the history). `history`: what the device has been
-    through since its reset, for waveforms (None: no waveforms)."""
+class SimulationBlackBox(BlackBox):
+    """`history` None: no waveforms. While `folder` is None, no failure folder is made and no start kept."""
 
     def __init__(self, target: Target, folder: Path | None, history: History | None = None):
-        self.target = replace(target, record=None)
-        self.folder = folder
-        self.history = history
+        super().__init__(replace(target, record=None), folder, history)
         self.log: list[tuple[Command, ...] | MemoryWrite] = []
         self._start: Path | None = None
         self._own: tempfile.TemporaryDirectory | None = None
@@ -126,20 +123,9 @@ class BlackBox:
         self.start_from(Path(own.name))
 
     # ---- when it is not --------------------------------------------------------------------------------------------
-    def write(self, report: Report) -> None:
-        """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
-        if self.folder is None:
-            return
-        try:
-            report.make_folder(self.folder)
-            print(f"kvfpga: a difference; running the last commands again for {report.folder}", file=sys.stderr)
-            self._rerun(report)
-        except (OSError, KvfpgaError) as error:
-            report.notes.append(f"the failure folder is incomplete: {error}")
-        report.write()
-
-    def _rerun(self, report: Report) -> None:
-        folder, at_rest = report.folder, report.command == AT_REST
+    def _fill(self, report: Report, folder: Path) -> None:
+        print(f"kvfpga: a difference; running the last commands again for {folder}", file=sys.stderr)
+        at_rest = report.command == AT_REST
         budget = None if report.differences else HANG_CYCLES
         if self._start is None:
             report.notes.append("nothing was recorded before it")
@@ -160,14 +146,14 @@ class BlackBox:
                 report.notes.append(f"the failing command of the batch is `{line}`")
             (folder / "failing.kvfpga").write_text(line + "\n")
             history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
-        report.reproduce = self._command(folder, WAVES[0])
+        report.reproduce = self._command(folder, SUFFIXES[0])
         self._record(folder, failing, budget)
         if history:
             report.reproduce = self._command(folder, self._waveform(folder, history, failing, budget))
 
     def _waveform(self, folder: Path, history: History, failing: list[Command], budget: int | None) -> str:
         """waveform.fst, or .vcd where the former cannot be built. Which it is."""
-        for kind in WAVES:
+        for kind in SUFFIXES:
             try:
                 trace(self.target, history.old(), failing, folder / f"waveform{kind}", budget)
                 return kind

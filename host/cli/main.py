@@ -15,12 +15,13 @@ from pathlib import Path
 import click
 
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
-from ..targets.target import ENTRIES, LANES, parse_target
+from ..contract.parameters import DEFAULT
+from ..contract.waveforms import SUFFIXES
+from ..targets.target import parse_target
 from . import batch, blocks, board, bringup, follow, inspect, program, registers, serve, settings, top
 from .app import App, note
 from .values import Number
 
-WAVES = (".fst", ".vcd")
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -91,8 +92,8 @@ def complain(error: KvfpgaError) -> None:
               help="The simulated RTL in lockstep with the reference model, the model alone, a board, or a served device.  "
                    "[default: sim, or what --board says]")  # fmt: skip
 @click.option("--board", metavar="NAME", help="A board by its name or YAML file (`kvfpga board list`).")
-@click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {ENTRIES}]")
-@click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {LANES}]")
+@click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {DEFAULT.entries}]")
+@click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {DEFAULT.lanes}]")
 @click.option("--session", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Where the state between commands lives.  [default: per user, target and size]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per command on stdout, nothing else there.")
@@ -117,7 +118,7 @@ def cli(ctx, target, board, entries, lanes, session, as_json, no_check, record, 
 
     Numbers are decimal or 0x. `kvfpga demo` shows it all at work.
     """
-    if trace and (trace.suffix not in WAVES or not trace.parent.is_dir()):
+    if trace and (trace.suffix not in SUFFIXES or not trace.parent.is_dir()):
         raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
     chosen = replace(parse_target(target, entries, lanes, _board(board)), record=record)
     if trace and chosen.kind == "model":

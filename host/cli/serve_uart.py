@@ -38,8 +38,8 @@ def uart(app: App, entries, lanes, baud, clock_hz, link, flip, drop, double, del
     Serves until Ctrl-C. The target to use is printed once the port is there. With `--board NAME` before the command, the
     sizes are those of the board file.
     """
+    from ..contract.parameters import Parameters
     from ..targets.target import rtl_root_in_use
-    from ..transport.sim.build import Parameters
     from ..transport.virtual.uart import SMALL, Incident, LineFaults, VirtualUartBoard
 
     small = Parameters(entries, lanes, SMALL.data_bits, SMALL.block_tokens, SMALL.head_dim)

@@ -10,7 +10,7 @@ that the *device* refuses (a wide weight, a misaligned token_start…) passes th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 EVICT, PREFETCH = "evict", "prefetch"
 """The two DMA channels, as they are named in triggers."""
@@ -155,6 +155,8 @@ Command = (
     Load | Step | Hot | Evict | Prefetch | Share | Release | ShareIndex | ReleaseIndex | Unload | UnloadRequest
     | Lookup | Touch | Set
 )  # fmt: skip
+KINDS: tuple[type[Command], ...] = get_args(Command)
+"""Every kind of command."""
 
 
 class Trigger(NamedTuple):

@@ -21,12 +21,12 @@ import numpy as np
 from ..contract import commands as cmd
 from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
 from ..contract.errors import BusError, DeviceRefused, TargetError, UsageError
+from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
 from .regmap import BAR2_ENTRIES, BAR2_VAS, ENTRY_FIELDS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode, Setting
 
 if TYPE_CHECKING:
     from ..transport.mmio import BatchResult, Mmio
-    from ..transport.sim.build import Parameters
 
 DEVICE_ID = 0x4B564350
 MAJOR_VERSION = 1
@@ -148,8 +148,6 @@ class Identity(NamedTuple):
     @property
     def parameters(self) -> Parameters:
         """The build parameters that it says of itself. UsageError where no design has them."""
-        from ..transport.sim.build import Parameters
-
         return Parameters(*(getattr(self, field.name) for field in fields(Parameters)))
 
 

@@ -12,8 +12,8 @@ from ..contract.commands import Command, Result, Set
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..device.device import writes
 from ..device.regmap import REGISTERS, TELEMETRY
-from .lockstep import Verified
-from .surface import Api
+from .report import Verified
+from .surface import Surface
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ..hepc_ref import ReferenceModel
 
 
-class Reference(Api):
+class Reference(Surface):
     """`operands` are the registers that only hold operands, so that `reg write BOOST_ADDR` works here as well."""
 
     checked = check = False
-    blackbox = None
+    recorder = None
 
     def __init__(self, model: ReferenceModel):
         self.model = model

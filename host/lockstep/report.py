@@ -32,6 +32,14 @@ class Difference(NamedTuple):
         return self.where, self.field, _text(self.field, self.device), _text(self.field, self.expected)
 
 
+class Verified(NamedTuple):
+    """What a full read-back looked at."""
+
+    entries: int
+    blocks: int
+    block_bytes: int
+
+
 @dataclass
 class Report:
     """`command`: the script line after which it was seen. `number`: how many commands this process had run, this one
@@ -109,17 +117,6 @@ class Report:
         if self.reproduce:
             lines.append(f"again, with a waveform: {self.reproduce}")
         return lines
-
-
-def compare(where: str, device: dict, expected: dict) -> list[Difference]:
-    """The keys of `expected` whose values differ. The device may know more (what depends on time is not compared)."""
-    if device == expected:
-        return []
-    return [
-        Difference(where, name, device.get(name), value)
-        for name, value in expected.items()
-        if device.get(name) != value
-    ]
 
 
 def _text(name: str, value: object) -> str:

@@ -29,21 +29,18 @@ import numpy as np
 from ..contract import commands as cmd
 from ..contract import presets, script
 from ..contract.commands import Command, Result
+from ..contract.entry import DUMP_TYPES
 from ..contract.errors import DeviceRefused, UsageError
 from ..contract.settings import judge
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-ENTRY_DTYPE = np.dtype([
-    ("index", "u4"), ("request_id", "u2"), ("layer", "u1"), ("head", "u1"), ("token_start", "u4"), ("token_end", "u4"),
-    ("tier", "u1"), ("phys_addr", "u8"), ("va", "u8"), ("priority", "u2"), ("access_step", "u4"), ("ref_count", "u1"),
-    ("prefix", "?"), ("dirty", "?"), ("R", "u1"), ("F", "u1"), ("pinned", "?"), ("inflight", "?"), ("armed", "?"),
-])  # fmt: skip
-"""One row of `Api.table`: the keys of a `dump` entry, in its order (contract section 8)."""
+ENTRY_DTYPE = np.dtype([("index", "u4"), *DUMP_TYPES.items()])
+"""One row of `Surface.table`: the keys of a `dump` entry, in its order (contract section 8)."""
 
 
-class Api:
+class Surface:
     """Convenience methods over `execute`, `settings`, `telemetry`, `dump`, `entry`, `memory_read` and `memory_write`, which
     `lockstep.Lockstep` and `reference.Reference` have."""
 

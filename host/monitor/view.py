@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..lockstep.lockstep import FLAGS
+from ..contract.entry import FLAGS
 from .look import ERRORS, HINTS, HITS, busy_share, hit_rates
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ class BoardSession(Session):
         self.token = meta.get("scratch", 0)
         self.commands_before = meta.get("commands", 0)
         self._history = History(self.home, meta.get("history"))
-        device.blackbox = BoardBlackBox(self.target, self.failures, self._history, self._mark, meta.get("whole", True))
+        device.recorder = BoardBlackBox(self.target, self.failures, self._history, self._mark, meta.get("whole", True))
         self.require(purpose)
         return device
 
@@ -97,7 +97,7 @@ class BoardSession(Session):
 
     def _write(self, device: Lockstep, commands: int) -> None:
         self._mark()  # also after a reset, which cleared it
-        more = {"build_id": device.device.identity.build_id, "scratch": self.token, "whole": device.blackbox.whole}
+        more = {"build_id": device.device.identity.build_id, "scratch": self.token, "whole": device.recorder.whole}
         write_generation(self.home, device, self.target, commands, self._history, **more)
 
     def trace(self, path: Path, budget: int | None = None) -> None:

@@ -25,9 +25,10 @@ from ..blackbox.history import History
 from ..contract import presets
 from ..contract.commands import Set
 from ..contract.errors import SessionBusy, SessionError
+from ..contract.parameters import DEFAULT
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
-from ..targets.target import ENTRIES, LANES, Target
+from ..targets.target import Target
 
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another command on the same session."""
@@ -138,7 +139,7 @@ class Session:
 
     def _open(self, state: Path | None, check: bool) -> None:
         meta = read_meta(state) if state else {}
-        target = self.target.filled(meta.get("entries", ENTRIES), meta.get("lanes", LANES))
+        target = self.target.filled(meta.get("entries", DEFAULT.entries), meta.get("lanes", DEFAULT.lanes))
         size = target.parameters
         if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
             raise SessionError(
@@ -155,12 +156,12 @@ class Session:
             read_state(state, device)
         self.commands_before = meta.get("commands", 0)
         if isinstance(device, Lockstep):
-            from ..blackbox.simulation import BlackBox
+            from ..blackbox.simulation import SimulationBlackBox
 
             self._history = History(self.home, meta.get("history"))
-            device.blackbox = BlackBox(target, self.failures, self._history)
+            device.recorder = SimulationBlackBox(target, self.failures, self._history)
             if state:
-                device.blackbox.start_from(state)
+                device.recorder.start_from(state)
 
     @property
     def failures(self) -> Path | None:
@@ -178,8 +179,8 @@ class Session:
                 f"cannot store the session in {self.folder}: {error}; it stays as it was before this command",
                 "make room, or use another session with --session DIR",
             ) from error
-        if device.blackbox:
-            device.blackbox.forget()
+        if device.recorder:
+            device.recorder.forget()
 
     def _write(self, device: Lockstep | Reference, commands: int) -> None:
         write_generation(self.home, device, self.target, commands, self._history)

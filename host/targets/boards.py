@@ -33,7 +33,8 @@ from functools import cache
 from pathlib import Path
 
 from ..contract.errors import UsageError
-from ..transport.sim.build import Parameters, build_id, rtl_root
+from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
+from ..transport.sim.build import build_id, rtl_root
 
 NUMBER = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 SCHEMA = {
@@ -48,11 +49,7 @@ SCHEMA = {
             "additionalProperties": False,
             "required": ["entries", "lanes", "data_bits"],
             "properties": {
-                "entries": {"enum": [1 << n for n in range(8, 17)]},
-                "lanes": {"enum": [1, 2, 4, 8, 16]},
-                "data_bits": {"enum": [32, 64, 128, 256, 512]},
-                "block_tokens": {"enum": [1 << n for n in range(1, 11)]},
-                "head_dim": {"enum": [1 << n for n in range(0, 11)]},
+                **{name: {"enum": choices(name)} for name in LIMITS},
                 "id": NUMBER,
             },
         },
@@ -169,7 +166,7 @@ def load(path: Path) -> Board:
         file=path,
         description=content.get("description", ""),
         target=content["target"],
-        parameters=Parameters(**{key: value for key, value in build.items() if key != "id"}),
+        parameters=_parameters(content),
         build_id=build.get("id"),
         bar_offsets=(bars.get("bar0", 0), bars.get("bar2", 0x400000)),
         bar_bytes=bars.get("bytes"),
@@ -179,6 +176,10 @@ def load(path: Path) -> Board:
         program_board=program.get("board"),
         program_cable=program.get("cable"),
     )
+
+
+def _parameters(content: dict) -> Parameters:
+    return Parameters(**{key: value for key, value in content["build"].items() if key != "id"})
 
 
 def _problems(content, tree) -> list[tuple[int, str]]:
@@ -207,10 +208,10 @@ def _problems(content, tree) -> list[tuple[int, str]]:
 def _beyond_schema(content: dict, tree) -> list[tuple[int, str]]:
     """What one key says about another."""
     found = []
-    build = {"block_tokens": 32, "head_dim": 128} | content["build"]
-    size = 4 * build["block_tokens"] * build["head_dim"]
-    if not 256 <= size <= 65536:
-        text = f"build: a block has 4 * block_tokens * head_dim = {size} bytes; allowed are 256 to 65536"
+    size = _parameters(content).block_bytes
+    least, most = BLOCK_BYTES
+    if not least <= size <= most:
+        text = f"build: a block has 4 * block_tokens * head_dim = {size} bytes; allowed are {least} to {most}"
         found.append((_line(tree, ["build"]), text))
     elif any(base % size for base in content.get("tiers", ())):
         found.append((_line(tree, ["tiers"]), f"tiers: each must be a multiple of the {size} bytes of a block"))

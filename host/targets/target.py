@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract.errors import TargetError, UsageError
+from ..contract.parameters import DEFAULT, Parameters, check
 
 if TYPE_CHECKING:
     from ..device.device import Device, Identity
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from ..lockstep.lockstep import Lockstep
     from ..lockstep.reference import Reference
     from ..transport.mmio import Mmio
-    from ..transport.sim.build import Parameters
     from .boards import Board
 
-ENTRIES, LANES = 65536, 8
 BAUD = 3_000_000
 """Where a uart target names no rate: the fastest that the usual USB bridges and the bring-up build have."""
 BOARD_KINDS = ("uart", "xdma", "unix", "tcp")
@@ -55,8 +54,9 @@ class Target:
                 "--entries and --lanes are for sim and model without a board: a board has the size that was built",
                 "leave them out; `kvfpga info` shows the size",
             )
-        _power_of_two("entries", self.entries, 256, 65536)
-        _power_of_two("lanes", self.lanes, 1, 16)
+        for name in ("entries", "lanes"):
+            if (value := getattr(self, name)) is not None:
+                check(name, value, f"--{name}")
 
     @property
     def is_board(self) -> bool:
@@ -75,7 +75,7 @@ class Target:
         size = f" --entries {self.entries} --lanes {self.lanes}" if self.entries else ""
         return f"{board}--target {self.text}{size}"
 
-    def filled(self, entries: int = ENTRIES, lanes: int = LANES) -> Target:
+    def filled(self, entries: int = DEFAULT.entries, lanes: int = DEFAULT.lanes) -> Target:
         """With these sizes where none were said; a board is never told its size."""
         if self.is_board or self.board:
             return self
@@ -84,9 +84,7 @@ class Target:
     @property
     def parameters(self) -> Parameters:
         """Build parameters of the design that sim and model run."""
-        from ..transport.sim.build import Parameters
-
-        return self.board.parameters if self.board else Parameters(self.entries or ENTRIES, self.lanes or LANES)
+        return self.board.parameters if self.board else Parameters(self.entries or DEFAULT.entries, self.lanes or DEFAULT.lanes)
 
     # ---- opening -----------------------------------------------------------------------------------------------------
     def open(self, check: bool = True, wave: Path | None = None, restore: Path | None = None) -> Lockstep | Reference:
@@ -222,8 +220,3 @@ def rtl_sources() -> list[Path] | None:
     if not files:
         raise TargetError(f"KVFPGA_RTL={folder}: no SystemVerilog files in its rtl/", "name a copy of the folder fpga/")
     return files
-
-
-def _power_of_two(name: str, value: int | None, least: int, most: int) -> None:
-    if value is not None and (not least <= value <= most or value & (value - 1)):
-        raise UsageError(f"--{name} {value}: must be a power of two, {least} to {most}")

@@ -32,9 +32,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...contract.errors import BuildError, UsageError
+from ...contract.parameters import Parameters
+from ...contract.waveforms import SUFFIXES
 
 TOP = "kvcpu"
-WAVES = ("fst", "vcd")
+WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
 """Waveform formats. Verilator builds one or none into a model; one that can trace is slower even when it does not."""
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
@@ -74,29 +76,6 @@ CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4
 UART_BOARD = Design(
     "kvcpu_uart_top", "the virtual UART board", ("rtl/uart",), ("sim/uart/*.cpp", "sim/uart/*.h", "sim/hooks.*", "sim/fault.h")
 )
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Build parameters of the device (contract section 1)."""
-
-    entries: int = 65536
-    lanes: int = 8
-    data_bits: int = 512
-    block_tokens: int = 32
-    head_dim: int = 128
-
-    def __post_init__(self):
-        if self.entries not in [1 << n for n in range(8, 17)]:
-            raise UsageError(f"ENTRIES must be a power of two from 256 to 65536, not {self.entries}")
-        if self.lanes not in (1, 2, 4, 8, 16):
-            raise UsageError(f"LANES must be 1, 2, 4, 8 or 16, not {self.lanes}")
-        if self.data_bits not in (32, 64, 128, 256, 512):
-            raise UsageError(f"DATA_BITS must be 32, 64, 128, 256 or 512, not {self.data_bits}")
-
-    @property
-    def block_bytes(self) -> int:
-        return 2 * self.block_tokens * self.head_dim * 2
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
+from ...contract.parameters import Parameters
 from ..mmio import Batch, BatchResult, Mmio, check_memory_range
-from .build import Parameters, model
+from .build import model
 from .pyverilator import load_pyverilator
 
 OK, PAUSED = 0, 1

@@ -32,7 +32,8 @@ from pathlib import Path
 import numpy as np
 
 from ...contract.errors import TargetError, UsageError
-from ..sim.build import UART_BOARD, Parameters, model
+from ...contract.parameters import Parameters
+from ..sim.build import UART_BOARD, model
 
 SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2)
 """The bring-up build: blocks of 256 bytes, so that the four tiers are 256 KiB."""

@@ -1,0 +1,125 @@
+"""Where device and reference model differ: results, entries field by field, bytes of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..contract import script
+from ..contract.commands import Command, Result
+from ..device.device import decode_entries
+from .report import Difference
+
+if TYPE_CHECKING:
+    from ..device.device import Device
+    from ..hepc_ref import ReferenceModel
+
+ENTRIES_SHOWN = 16
+"""Entries that a report takes apart; more rarely say more."""
+BLOCKS_AT_ONCE = 512
+"""Blocks compared in one go: 8 MiB from each side."""
+
+
+class Comparison:
+    """Looks for what differs between `device` and `model`, both idle, and changes neither."""
+
+    def __init__(self, device: Device, model: ReferenceModel):
+        self.device = device
+        self.model = model
+
+    def entries_behind(self, digest: int) -> list[Difference]:
+        """Bisect by DIGEST ranges to the entries that differ, and take those apart field by field."""
+        found = [Difference("digest", "digest", digest, self.model.digest())]
+        pending, indices = [(0, self.device.entries)], []
+        while pending and len(indices) < ENTRIES_SHOWN:
+            lo, hi = pending.pop()
+            middle = (lo + hi) // 2
+            halves = [(a, b) for a, b in ((lo, middle), (middle, hi)) if b > a]
+            wrong = [(a, b) for a, b in halves if self.device.digest(a, b) != self.model.digest(a, b)]
+            if not wrong:
+                found.append(Difference("digest", f"digest of [{lo}, {hi})", "not the sum of its halves", "their sum"))
+            indices += [a for a, b in wrong if b == a + 1]
+            pending += [(a, b) for a, b in reversed(wrong) if b > a + 1]
+        for index in sorted(indices):
+            fields = self.entries(index, index + 1)
+            found += fields or [Difference(f"entry {index}", "digest", "differs though every field agrees", "the same")]
+        return found
+
+    def entries(self, lo: int, hi: int, raw=None) -> list[Difference]:
+        """Fields and va of the entries [lo, hi) that differ; `raw` is what the device was already seen to hold."""
+        device, device_vas = self.device.read_entries(lo, hi) if raw is None else raw
+        model, model_vas = self.model.read_entries(lo, hi)
+        wrong = np.flatnonzero((device != model).any(axis=1) | (device_vas != model_vas))[:ENTRIES_SHOWN]
+        if not wrong.size:
+            return []
+        left, right = decode_entries(device[wrong]), decode_entries(model[wrong])
+        left["va"], right["va"] = device_vas[wrong], model_vas[wrong]
+        found = []
+        for row, index in enumerate(wrong.tolist()):
+            one, other = ({name: int(column[row]) for name, column in side.items()} for side in (left, right))
+            fields = differing(f"entry {lo + index}", one, other)
+            found += fields or [Difference(f"entry {lo + index}", "unused bits", "not zero", "zero")]
+        return found
+
+    def blocks(self, blocks: Sequence[tuple[int, int]], progress=None) -> list[Difference]:
+        """Bytes of (tier, index) slots. At most ENTRIES_SHOWN blocks are reported."""
+        found = []
+        for first in range(0, len(blocks), BLOCKS_AT_ONCE):
+            part = blocks[first : first + BLOCKS_AT_ONCE]
+            addresses = [self.model.slot_address(*place) for place in part]
+            device = self.device.mmio.memory_read_blocks(np.array(addresses, np.uint64), self.device.block_bytes)
+            expected = np.frombuffer(b"".join(self.model.block_content(*place) for place in part), np.uint8)
+            wrong = device != expected.reshape(len(part), self.device.block_bytes)
+            for row in np.flatnonzero(wrong.any(axis=1))[: ENTRIES_SHOWN - len(found)].tolist():
+                tier, index = part[row]
+                offset, count = int(wrong[row].argmax()), int(wrong[row].sum())
+                piece = slice(offset, offset + 8)
+                found.append(
+                    Difference(
+                        f"bytes of block {index} in tier {tier}",
+                        f"{count} differ, from byte {offset:#x}",
+                        device[row, piece].tobytes().hex(" "),
+                        self.model.block_content(tier, index)[piece].hex(" "),
+                    )  # fmt: skip
+                )
+            if progress:
+                progress(len(part))
+        return found
+
+
+def differing(where: str, device: dict, expected: dict) -> list[Difference]:
+    """The keys of `expected` whose values differ. The device may know more (what depends on time is not compared)."""
+    if device == expected:
+        return []
+    return [
+        Difference(where, name, device.get(name), value)
+        for name, value in expected.items()
+        if device.get(name) != value
+    ]
+
+
+def differing_results(commands: Sequence[Command], device: list[Result], expected: list[Result]) -> list[Difference]:
+    found = []
+    for number, (command, one, other) in enumerate(zip(commands, device, expected)):
+        if one != other:
+            where = "result" if len(commands) == 1 else f"result {number} ({script.line(command)})"
+            for name in ("code", "matched", "index", "tier", "phys_addr"):
+                if getattr(one, name) != getattr(other, name):
+                    found.append(Difference(where, name, getattr(one, name), getattr(other, name)))
+            if one.triggers != other.triggers:
+                found += _differing_triggers(where, one.triggers, other.triggers)
+    return found
+
+
+def _differing_triggers(where: str, device: tuple, expected: tuple) -> list[Difference]:
+    """The triggers that only one side has; where both have the same ones, their order differs."""
+    only_device, only_model = set(device) - set(expected), set(expected) - set(device)
+    rows = [(t, _text(t), "none") for t in only_device] + [(t, "none", _text(t)) for t in only_model]
+    found = [Difference(where, f"trigger of {t.index}", one, other) for t, one, other in sorted(rows)[:ENTRIES_SHOWN]]
+    return found or [Difference(where, "triggers", f"{len(device)} in another order", f"{len(expected)}")]
+
+
+def _text(trigger) -> str:
+    return f"{trigger.channel} {trigger.from_tier}→{trigger.to_tier}"

@@ -1,0 +1,166 @@
+"""The state of the reference model: settings, counters, the directory and the bytes of the tiers, and how it is shown, stored
+and taken over. What commands do to it, hepc_ref.py says; it has no rules of its own.
+"""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+
+from ..contract.entry import DUMP_FIELDS
+from ..contract.errors import SessionError, UsageError
+from ..contract.parameters import Parameters
+from ..contract.settings import TIER_BASES, reset_values
+from .block_memory import BlockMemory
+from .directory import Directory
+
+COUNTERS = (
+    "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
+    "last_target_step", "evict_triggers", "prefetch_triggers", "evict_completions", "prefetch_completions",
+    "evict_bytes", "prefetch_bytes", "guards", "denials", "saturations", "release_refusals",
+    "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses",
+)  # fmt: skip
+"""What CLEAR_COUNTERS clears (D4). `telemetry()` shows them between current_step and t1_used, valid_entries."""
+
+FILE_FORMAT = 1
+
+
+class State:
+    """`entries`: a power of two, 256..65536; a block has 2 * block_tokens * head_dim FP16 values.
+
+    `in_force`: every setting by its name in `commands.Set`. `counters`: those of COUNTERS by name. `step`: t of the contract.
+    `t1_used`: blocks in tier 1. `directory`, `memory`: the entries, and the bytes of all tiers.
+    """
+
+    def __init__(self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128):
+        size = Parameters(entries, block_tokens=block_tokens, head_dim=head_dim)
+        self.entries, self.block_tokens, self.block_bytes = entries, block_tokens, size.block_bytes
+        self._parameters = (FILE_FORMAT, entries, block_tokens, head_dim)
+        self.memory = BlockMemory(self.block_bytes)
+        self.tier_base = np.zeros(4, np.uint64)
+        self.directory = Directory(entries, self.block_bytes, self.tier_base)
+        self.reset()
+
+    def reset(self) -> None:
+        """Settings to their reset values (R6), directory and counters empty, step 0. The memory keeps its bytes (D20)."""
+        self.in_force = reset_values(self.entries, self.block_bytes)
+        self.place_tiers()
+        self.directory.clear()
+        self.step = 0
+        self.t1_used = 0
+        self.clear_counters()
+
+    def clear_counters(self) -> None:
+        """All of COUNTERS to 0 (D4)."""
+        self.counters = dict.fromkeys(COUNTERS, 0)
+
+    def place_tiers(self) -> None:
+        """Let the directory know where the tiers lie, after a change of TIER_BASE."""
+        self.tier_base[:] = [self.in_force[name] for name in TIER_BASES]
+
+    # ---- showing ---------------------------------------------------------------------------------------------------
+    def telemetry(self) -> dict[str, int]:
+        """The counters that do not depend on time (R23, D4), in the order of the register map."""
+        return {
+            "current_step": self.step, **self.counters,
+            "t1_used": self.t1_used, "valid_entries": self.directory.count,
+        }  # fmt: skip
+
+    def settings(self) -> dict[str, int]:
+        """Every setting in force by its name in `commands.Set`."""
+        return dict(self.in_force)
+
+    def digest(self, lo: int = 0, hi: int | None = None) -> int:
+        """The hash over the valid entries in [lo, hi) (R24)."""
+        hi = self.entries if hi is None else hi
+        if not 0 <= lo <= hi <= self.entries:
+            raise UsageError(f"digest of [{lo}, {hi}): not a range of entries 0..{self.entries}")
+        return self.directory.digest(lo, hi)
+
+    def entry(self, index: int) -> dict[str, int]:
+        """All fields of one entry (contract section 3) and va, as integers; all 0 when it is not valid."""
+        fields = self.directory.fields(slice(index, index + 1))
+        return {name: int(column[0]) for name, column in fields.items()}
+
+    def entries_array(self) -> dict[str, np.ndarray]:
+        """The same for all entries: one array[entries] per field."""
+        return self.directory.fields(slice(0, self.entries))
+
+    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """(uint32[hi-lo, 8], uint64[hi-lo]): entries and vas as BAR2 shows them."""
+        return self.directory.raw(lo, hi)
+
+    def dump(self) -> list[dict]:
+        """The valid entries in index order, as contract section 8 prints them."""
+        rows = np.flatnonzero(self.directory.valid[: self.directory.limit])
+        fields = self.directory.fields(rows)
+        columns = [rows.tolist()] + [fields[name].tolist() for name in DUMP_FIELDS]
+        return [dict(zip(("index", *DUMP_FIELDS), values)) for values in zip(*columns)]
+
+    def memory_read(self, addr: int, size: int) -> bytes:
+        return self.memory.read(addr, size)
+
+    def memory_write(self, addr: int, data: bytes) -> None:
+        self.memory.write(addr, data)
+
+    def overlapping(self, addr: int, length: int) -> np.ndarray:
+        """uint64: va of each block that the range [addr, addr+length) matches, in index order."""
+        return self.directory.va[self.directory.in_range(addr, length)]
+
+    def free_indices(self, count: int) -> list[int]:
+        """The lowest `count` entries that are not valid (fewer where there are no more): where LOADs will land (R11)."""
+        return self.directory.free(count)
+
+    def block_content(self, tier: int, index: int) -> bytes:
+        """The BLOCK_BYTES of the slot of entry `index` in `tier`, whether or not a block lives there."""
+        return self.memory.read(self.slot_address(tier, index), self.block_bytes)
+
+    def slot_address(self, tier: int, index: int) -> int:
+        """Where that slot is (contract section 2)."""
+        return (self.in_force[TIER_BASES[tier]] + index * self.block_bytes) % (1 << 64)
+
+    # ---- state outside the process ---------------------------------------------------------------------------------
+    def save(self, path) -> None:
+        """Write everything to `path` (npz, uncompressed); the time it takes follows the highest used index."""
+        entries, vas = self.directory.raw(0, self.directory.limit)
+        with open(path, "wb") as file:
+            np.savez(
+                file,
+                parameters=np.array(self._parameters, np.uint64),
+                settings=np.array(list(self.in_force.values()), np.uint64),
+                telemetry=np.array(list(self.telemetry().values()), np.uint64),
+                entries=entries,
+                vas=vas,
+                **self.memory.state(),
+            )
+
+    def load(self, path) -> None:
+        """Replace this model's state by a saved one, made by a model with the same parameters."""
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                state = {name: arrays[name] for name in arrays.files}
+            parameters = tuple(state["parameters"].tolist())
+            if parameters != self._parameters:
+                raise SessionError(
+                    f"{path} was made with (format, entries, block_tokens, head_dim) = {parameters}, "
+                    f"not {self._parameters}",
+                    "give the options the session was started with, or remove the session's folder",
+                )
+            settings = dict(zip(self.in_force, state["settings"].tolist(), strict=True))
+            telemetry = dict(zip(self.telemetry(), state["telemetry"].tolist(), strict=True))
+            self.adopt(state["entries"], state["vas"], settings, telemetry)
+            self.memory.set_state(state)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise SessionError(f"{path} is not a saved model: {error}", "remove the session's folder") from error
+
+    def adopt(self, entries: np.ndarray, vas: np.ndarray, settings: dict[str, int], telemetry: dict[str, int]) -> None:
+        """Take a state from outside as the truth (`sync`): `entries` and `vas` as `read_entries` gives them, for
+        indices 0..n-1 (the others become invalid), read while idle. Memory bytes stay as they are. Keys that the
+        model does not know are left alone; valid_entries is counted, not believed."""
+        self.in_force = {name: int(settings[name]) for name in self.in_force}
+        self.place_tiers()
+        self.directory.set_raw(entries, vas)
+        self.counters = {name: int(telemetry[name]) for name in COUNTERS}
+        self.step = int(telemetry["current_step"])
+        self.t1_used = int(telemetry["t1_used"])
