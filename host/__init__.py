@@ -6,21 +6,110 @@
         dev.load(request=1, layer=0, head=0, tokens=(0, 31), va=0x7F001000)
         dev.step(120).triggers
 
-`open` gives a new device with its reset values, in lockstep with the reference model; docs/python.md is its guide. The state
-between the commands of `kvfpga` on the command line is another matter: `session.Session`.
+`open` gives a new device with its reset values, in lockstep with the reference model; docs/python.md is its guide. What it
+takes, returns and raises is exported here, flat, and each name is imported when it is first used, so that `import kvfpga` is
+quick. The state between the commands of `kvfpga` on the command line is another matter: `open_session`.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .lockstep import Lockstep
-    from .reference import Reference
+from .contract.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
+    from .contract.commands import Command as Command
+    from .contract.commands import Evict as Evict
+    from .contract.commands import Hot as Hot
+    from .contract.commands import Load as Load
+    from .contract.commands import Lookup as Lookup
+    from .contract.commands import Prefetch as Prefetch
+    from .contract.commands import Release as Release
+    from .contract.commands import ReleaseIndex as ReleaseIndex
+    from .contract.commands import Result as Result
+    from .contract.commands import Set as Set
+    from .contract.commands import Share as Share
+    from .contract.commands import ShareIndex as ShareIndex
+    from .contract.commands import Step as Step
+    from .contract.commands import Touch as Touch
+    from .contract.commands import Trigger as Trigger
+    from .contract.commands import Unload as Unload
+    from .contract.commands import UnloadRequest as UnloadRequest
+    from .contract.errors import BuildError as BuildError
+    from .contract.errors import BusError as BusError
+    from .contract.errors import DeviceRefused as DeviceRefused
+    from .contract.errors import DifferenceError as DifferenceError
+    from .contract.errors import IdleTimeout as IdleTimeout
+    from .contract.errors import KvfpgaError as KvfpgaError
+    from .contract.errors import SessionBusy as SessionBusy
+    from .contract.errors import SessionError as SessionError
+    from .contract.errors import TargetError as TargetError
+    from .contract.errors import UsageError as UsageError
+    from .contract.presets import PRESETS as PRESETS
+    from .hepc_ref import ReferenceModel as ReferenceModel
+    from .lab.replay import ReplayOptions as ReplayOptions
+    from .lab.replay import ReplaySummary as ReplaySummary
+    from .lab.replay import replay as replay
+    from .lab.traces import Request as Request
+    from .lab.traces import parse_trace as parse_trace
+    from .lab.traces import read_trace as read_trace
+    from .lockstep.lockstep import Lockstep as Lockstep
+    from .lockstep.reference import Reference as Reference
+    from .lockstep.report import Difference as Difference
+    from .lockstep.report import Report as Report
+    from .lockstep.report import Verified as Verified
+    from .lockstep.surface import ENTRY_DTYPE as ENTRY_DTYPE
+    from .session.open import open_session as open_session
+    from .session.session import Purpose as Purpose
+    from .targets.boards import Board as Board
+    from .targets.boards import find_board as find_board
+    from .targets.target import Target as Target
+    from .targets.target import parse_target as parse_target
+    from .transport.mmio import Batch as Batch
+    from .transport.mmio import Mmio as Mmio
+
+_HOMES = {
+    "contract.commands": (
+        "Command", "Load", "Step", "Hot", "Evict", "Prefetch", "Share", "Release", "ShareIndex", "ReleaseIndex", "Unload",
+        "UnloadRequest", "Lookup", "Touch", "Set", "Result", "Trigger",
+    ),
+    "contract.errors": (
+        "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "IdleTimeout", "SessionError",
+        "SessionBusy", "DifferenceError",
+    ),
+    "contract.presets": ("PRESETS",),
+    "hepc_ref": ("ReferenceModel",),
+    "lab.replay": ("ReplayOptions", "ReplaySummary", "replay"),
+    "lab.traces": ("Request", "parse_trace", "read_trace"),
+    "lockstep.lockstep": ("Lockstep",),
+    "lockstep.reference": ("Reference",),
+    "lockstep.report": ("Difference", "Report", "Verified"),
+    "lockstep.surface": ("ENTRY_DTYPE",),
+    "session.open": ("open_session",),
+    "session.session": ("Purpose",),
+    "targets.boards": ("Board", "find_board"),
+    "targets.target": ("Target", "parse_target"),
+    "transport.mmio": ("Batch", "Mmio"),
+}  # fmt: skip
+"""Where each exported name is defined."""
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = ["__version__", "open", *_HOME_OF]
+
+
+def __getattr__(name: str) -> object:
+    """An exported name, imported now that it is asked for."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def open(
@@ -28,10 +117,10 @@ def open(
     entries: int | None = None,
     lanes: int | None = None,
     check: bool = True,
-    failures: str | os.PathLike | None = None,
+    failures: str | os.PathLike[str] | None = None,
     board: str | None = None,
 ) -> Lockstep | Reference:
-    """A new device with its reset values, to be closed after use (`with`). Its methods: api.py.
+    """A new device with its reset values, to be closed after use (`with`). Its methods: lockstep/surface.py.
 
     target: "sim" (the default) is the Verilated RTL in lockstep with the reference model, "model" the reference alone; anything
     else that `--target` takes is a device that is there already. It is reset, and has the size that was built.
@@ -42,23 +131,20 @@ def open(
 
     Raises UsageError (no such target or size), TargetError (it cannot be reached, built or trusted).
     """
-    from .targets import parse
+    from .blackbox.attach import attach
+    from .targets.boards import find_board
+    from .targets.target import parse_target
 
-    if board is not None:
-        from .boards import find
-
-        board = find(board)
-    chosen = parse(target, entries, lanes, board)
+    named = None if board is None else find_board(board)
+    chosen = parse_target(target, entries, lanes, named)
     device = chosen.open(check)
     try:
         if chosen.is_board:
             device.reset()
         if failures is not None:
-            from .blackbox import attach
-
             attach(device, chosen, Path(failures))
-        if board and board.tiers:
-            device.set(**{f"TIER_BASE{tier}": base for tier, base in enumerate(board.tiers)})
+        if named and named.tiers:
+            device.set(**{f"TIER_BASE{tier}": base for tier, base in enumerate(named.tiers)})
     except BaseException:
         device.close()
         raise

@@ -21,13 +21,13 @@ from itertools import repeat
 
 import numpy as np
 
-from . import commands as cmd
-from .block_memory import BlockMemory
-from .commands import EVICT, PREFETCH, Result, Trigger
-from .directory import NO_ROWS, Directory, pack_key
-from .errors import SessionError, UsageError
-from .scoring import prefetch_grants, score
-from .settings import TIER_BASES, judge, reset_values
+from .contract import commands as cmd
+from .contract.commands import EVICT, PREFETCH, Result, Trigger
+from .contract.errors import SessionError, UsageError
+from .contract.settings import TIER_BASES, judge, reset_values
+from .model.block_memory import BlockMemory
+from .model.directory import NO_ROWS, Directory, pack_key
+from .model.scoring import prefetch_grants, score
 
 COUNTERS = (
     "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",

@@ -32,10 +32,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import xdma_nodes
-from .errors import BusError, IdleTimeout, TargetError, UsageError
-from .mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind
-from .regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode
+from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
+from .device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode
+from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind
+from .transport.xdma import nodes as xdma_nodes
 
 BAR0_BYTES = 1 << 16
 BAR2_BYTES = SPACE_BYTES - BAR2_ENTRIES

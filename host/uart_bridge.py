@@ -15,12 +15,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import BusError, IdleTimeout, TargetError, UsageError
-from .mmio import SPACE_BYTES, Batch, BatchMmio, BatchResult, check_memory_range
-from .uart_link import MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
-from .uart_program import (
-    Answers, Kind, Operation, Status, compile_batch, encode_frame, fill_frame, read_memory, write_memory,
-)  # fmt: skip
+from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
+from .transport.mmio import SPACE_BYTES, Batch, BatchMmio, BatchResult, check_memory_range
+from .transport.uart.bus_program import (
+    Answers,
+    Kind,
+    Operation,
+    Status,
+    compile_batch,
+    encode_frame,
+    fill_frame,
+    read_memory,
+    write_memory,
+)
+from .transport.uart.link import MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
 
 BAUD = 3_000_000
 IDLE_SECONDS = 10.0

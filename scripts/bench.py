@@ -31,15 +31,15 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from kvfpga import verilator_build
-from kvfpga.commands import Load, Set, Step
-from kvfpga.device import Device
+from kvfpga.contract.commands import Load, Set, Step
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS, TELEMETRY
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.mmio import Batch
-from kvfpga.regmap import REGISTERS, TELEMETRY
-from kvfpga.targets import ENTRIES, LANES
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.targets.target import ENTRIES, LANES
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.sim import build as verilator_build
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 SCRIPTS = Path(__file__).resolve().parent
 OFFSET = REGISTERS["SCRATCH"].offset

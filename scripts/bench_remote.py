@@ -23,18 +23,19 @@ import time
 from pathlib import Path
 
 import zmq
-from kvfpga import remote_keys
-from kvfpga import remote_protocol as wire
-from kvfpga.commands import Load, Set, Step
-from kvfpga.device import Device
-from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.recording import RecordingMmio
-from kvfpga.regmap import REGISTERS
-from kvfpga.remote import RemoteMmio
-from kvfpga.verilator_sim import VerilatorSim
 from rich.console import Console
 from rich.table import Table
+
+from kvfpga.contract.commands import Load, Set, Step
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.transport.recording import RecordingMmio
+from kvfpga.transport.remote import keys as remote_keys
+from kvfpga.transport.remote import protocol as wire
+from kvfpga.transport.remote.client import RemoteMmio
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 LANES, DATA_BITS, BLOCKS, ROUNDS = 4, 128, 64, 5
 PROCESS = Path(__file__).resolve().parent.parent / "tests" / "remote_process.py"

@@ -21,13 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kvfpga import uapi
-from kvfpga.commands import Load
-from kvfpga.kvcpu0 import Kvcpu0, running
-from kvfpga.serving import Served
-from kvfpga.targets import Target
 from rich.console import Console
 from rich.table import Table
+
+from kvfpga.contract.commands import Load
+from kvfpga.linux import ioctls
+from kvfpga.linux.node import Kvcpu0, running
+from kvfpga.session.serving import Served
+from kvfpga.targets.target import Target
 
 VA, BLOCKS = 0x7F00_0000_0000, 64
 ENOTTY = 0x4B00
@@ -73,12 +74,12 @@ def seconds(call: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - began) / count
 
 
-def jobs(block: int) -> dict[uapi.Ioctl, bytes]:
-    span = uapi.MARK_HOT.layout.pack(VA + 5 * block, block, 9)
+def jobs(block: int) -> dict[ioctls.Ioctl, bytes]:
+    span = ioctls.MARK_HOT.layout.pack(VA + 5 * block, block, 9)
     return {
-        uapi.STEP_ADVANCE: uapi.STEP_ADVANCE.layout.pack(9), uapi.MARK_HOT: span, uapi.EVICT: span, uapi.PREFETCH: span,
-        uapi.SHARE_PREFIX: span, uapi.SET_WEIGHTS: uapi.SET_WEIGHTS.layout.pack(48, 16, 128, 64, 20000, 60000),
-        uapi.GET_TELEMETRY: bytes(96),
+        ioctls.STEP_ADVANCE: ioctls.STEP_ADVANCE.layout.pack(9), ioctls.MARK_HOT: span, ioctls.EVICT: span, ioctls.PREFETCH: span,
+        ioctls.SHARE_PREFIX: span, ioctls.SET_WEIGHTS: ioctls.SET_WEIGHTS.layout.pack(48, 16, 128, 64, 20000, 60000),
+        ioctls.GET_TELEMETRY: bytes(96),
     }  # fmt: skip
 
 
@@ -106,12 +107,12 @@ def measure(target: Target, count: int, rounds: int, folder: Path, crowds=(1, 2,
                     if ioctl is None:
                         times.append([through(ENOTTY, data), *[0.0] * 3])
                         continue
-                    if ioctl is uapi.GET_TELEMETRY:
+                    if ioctl is ioctls.GET_TELEMETRY:
                         direct, unchecked = (
                             lambda d=d: (d.device.telemetry(), d.device.settings()) for d in (served, plain)
                         )  # fmt: skip
                     else:
-                        commands = uapi.commands(ioctl, data)
+                        commands = ioctls.commands(ioctl, data)
                         direct, unchecked = (lambda d=d: d.execute(*commands) for d in (served, plain))  # noqa: B023
                     times.append([
                         through(ioctl.request, data), seconds(lambda: kvcpu0.ioctl(ioctl.request, data), count),  # noqa: B023
@@ -124,7 +125,7 @@ def measure(target: Target, count: int, rounds: int, folder: Path, crowds=(1, 2,
             for number in crowds:
                 began = time.perf_counter()
                 for client in clients[:number]:
-                    client.start(path, uapi.MARK_HOT.request, jobs(block)[uapi.MARK_HOT], count)
+                    client.start(path, ioctls.MARK_HOT.request, jobs(block)[ioctls.MARK_HOT], count)
                 for client in clients[:number]:
                     client.seconds()
                 rates[number] = round(number * count / (time.perf_counter() - began))

@@ -16,17 +16,18 @@ import argparse
 import json
 import sys
 
-from kvfpga.commands import Load, Step
-from kvfpga.device import Device
-from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.mmio import OpKind
-from kvfpga.recording import RecordingMmio
-from kvfpga.uart_bridge import UartBridge
-from kvfpga.virtual_uart import SMALL, VirtualUartBoard
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from kvfpga.contract.commands import Load, Step
+from kvfpga.device.device import Device
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.transport.mmio import OpKind
+from kvfpga.transport.recording import RecordingMmio
+from kvfpga.transport.virtual.uart import SMALL, VirtualUartBoard
+from kvfpga.uart_bridge import UartBridge
 
 CLOCK_HZ = 50_000_000
 BLOCKS = 16

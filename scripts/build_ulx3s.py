@@ -25,11 +25,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvfpga.errors import BuildError, KvfpgaError
-from kvfpga.verilator_build import Parameters, build_id, rtl_root, rtl_sources
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from kvfpga.contract.errors import BuildError, KvfpgaError
+from kvfpga.transport.sim.build import Parameters, build_id, compile_order, rtl_root, rtl_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = Parameters(256, 1, 64, 32, 2)
@@ -60,8 +61,7 @@ class Routed:
 
 def sources(fpga: Path) -> list[Path]:
     """All RTL of the bitstream, packages first, the top last."""
-    found = [*rtl_sources(fpga / "rtl"), *rtl_sources(fpga / "rtl" / "uart")]
-    found.sort(key=lambda path: not path.name.endswith("_pkg.sv"))
+    found = compile_order([*rtl_sources(fpga / "rtl"), *rtl_sources(fpga / "rtl" / "uart")])
     return [*found, fpga / "boards" / "stubs" / "EHXPLLL.sv", fpga / "boards" / "ulx3s.sv"]
 
 

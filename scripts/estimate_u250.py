@@ -22,10 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from kvfpga.errors import BuildError, KvfpgaError
-from kvfpga.verilator_build import rtl_root, rtl_sources
 from rich.console import Console
 from rich.table import Table
+
+from kvfpga.contract.errors import BuildError, KvfpgaError
+from kvfpga.transport.sim.build import rtl_root, rtl_sources
 
 AVAILABLE = {"LUT": 1_728_000, "flip-flop": 3_456_000, "RAMB36": 2_688, "URAM288": 1_280, "DSP48E2": 12_288}
 """Of an XCU250. A RAMB18 is half a RAMB36."""

@@ -353,7 +353,7 @@ def generate(out: Path) -> None:
     check_rows(m)
     rtl = out / "fpga/rtl/gen"
     rtl.mkdir(parents=True)
-    (out / "host").mkdir()
+    (out / "host/device").mkdir(parents=True)
     (out / "docs").mkdir()
     (out / "fpga/regs").mkdir(parents=True)
     # What has no register is refused before the block (word_kind).
@@ -364,7 +364,7 @@ def generate(out: Path) -> None:
     for generated in rtl.glob("kvcpu_regs*.sv"):
         generated.write_text(adapt(generated.read_text()))
     (rtl / "kvcpu_map_pkg.sv").write_text(systemverilog_map(m))
-    (out / "host/regmap.py").write_text(python_map(m))
+    (out / "host/device/regmap.py").write_text(python_map(m))
     CHeaderExporter().export(space, str(out / "fpga/regs/kvcpu_regs.h"))
     (out / "docs/registers.html").write_text(html_page(space))
 

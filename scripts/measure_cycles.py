@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-from kvfpga.commands import Evict, Hot, Load, Lookup, Prefetch, Set, Share, Step, Touch, Unload
-from kvfpga.device import Device
-from kvfpga.mmio import Batch
-from kvfpga.regmap import REGISTERS
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.contract.commands import Evict, Hot, Load, Lookup, Prefetch, Set, Share, Step, Touch, Unload
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 SMALL, ALL = (256, 1024), (256, 1024, 4096, 16384, 65536)
 LANES = (1, 4, 8, 16)

@@ -32,8 +32,8 @@ from types import SimpleNamespace
 import click
 import numpy as np
 
-from kvfpga import verilator_build
-from kvfpga.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.transport.sim import build as verilator_build
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -52,10 +52,15 @@ class Unfit(Exception):
 
 
 # ---- one mutation --------------------------------------------------------------------------------------------------
+def file_of(mutation: Mutation, rtl: Path) -> Path | None:
+    """Where its file is: no two of the RTL have one name."""
+    return next(rtl.rglob(mutation.file), None)
+
+
 def mutated(mutation: Mutation, rtl: Path) -> str:
     """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
-    path = rtl / mutation.file
-    text = path.read_text() if path.is_file() else ""
+    path = file_of(mutation, rtl)
+    text = path.read_text() if path else ""
     count = text.count(mutation.old)
     if count != 1:
         raise Unfit(
@@ -76,7 +81,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
         shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
         if name != ORIGINAL:
             mutation = by_name(name)
-            (rtl / mutation.file).write_text(mutated(mutation, rtl))
+            file_of(mutation, rtl).write_text(mutated(mutation, rtl))
         sources = verilator_build.rtl_sources(rtl)
         with contextlib.redirect_stderr(io.StringIO()):
             quick_build.model(
@@ -102,10 +107,10 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
 
 def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
     """(lines run, what gave the device away or None)."""
-    from kvfpga.device import Device
+    from kvfpga.device.device import Device
     from kvfpga.hepc_ref import ReferenceModel
-    from kvfpga.lockstep import Lockstep
-    from kvfpga.verilator_sim import VerilatorSim
+    from kvfpga.lockstep.lockstep import Lockstep
+    from kvfpga.transport.sim.verilated import VerilatorSim
 
     done, line = 0, "reset"
     try:
@@ -145,10 +150,10 @@ def fill_memory(pair, seed: int) -> None:
 @contextlib.contextmanager
 def command_line(pair) -> Iterator[Callable[[str], None]]:
     """A function that runs one line of a `.kvfpga` script on `pair`, through the commands of `kvfpga` themselves."""
-    from kvfpga import presets
     from kvfpga.cli.app import App
     from kvfpga.cli.main import cli
-    from kvfpga.targets import Target
+    from kvfpga.contract import presets
+    from kvfpga.targets.target import Target
 
     target = Target("sim", ENTRIES, LANES)
     session = SimpleNamespace(  # all that these commands ask a session for

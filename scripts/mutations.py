@@ -1,6 +1,6 @@
 """The mutations of scripts/mutate.py: one place of the RTL each, and what the contract loses by it.
 
-`file` is below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
+`file` is anywhere below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
 what a host can see through results, triggers, counters, entries or block bytes. What only timing shows (busy cycles,
 arbitration between the DMA channels, hazards of strict=0) and what only a bus shows (error codes, interrupt, hardware
 lookup ports) is for other tests.
@@ -22,7 +22,7 @@ class Mutation(NamedTuple):
     why: str
 
 
-LANE, PASS, ENGINE, SETTINGS = "kvcpu_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
+LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
 CHANNEL, DMA, KEYS, MAP, DIRECTORY = (
     "kvcpu_dma_channel.sv", "kvcpu_dma.sv", "kvcpu_key_index.sv", "kvcpu_free_map.sv", "kvcpu_directory.sv",
 )  # fmt: skip
@@ -31,7 +31,7 @@ OPERANDS = "kvcpu_operands.sv"
 
 MUTATIONS: tuple[Mutation, ...] = (
     # ---- lane: match, score, decision ------------------------------------------------------------------------------
-    Mutation("lane-range-low", ENGINE, "c.a - 64'(BLOCK_BYTES - 1)", "c.a - 64'(BLOCK_BYTES - 2)", "contract section 4",
+    Mutation("lane-range-low", ENGINE, "c.a - 64'(BLOCK_BYTES) + 64'd1", "c.a - 64'(BLOCK_BYTES) + 64'd2", "contract section 4",
              "a block of which only the last byte is in the range is missed"),
     Mutation("lane-range-high", LANE,
              "va[32*k +: 32] < pass.va_end[32*k +: 32]", "va[32*k +: 32] <= pass.va_end[32*k +: 32]",
@@ -104,7 +104,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("pass-completion-tier", PASS, "'{tier: completion.to,", "'{tier: completion.from,", "R16",
              "a completed move leaves the tier as it was"),
     # ---- engine: checks, sequence ----------------------------------------------------------------------------------
-    Mutation("engine-load-span", ENGINE, "load_span >= 32'(BLOCK_TOKENS)", "load_span > 32'(BLOCK_TOKENS)", "R10",
+    Mutation("engine-load-span", ENGINE, "load_span >= BLOCK_TOKENS", "load_span > BLOCK_TOKENS", "R10",
              "a block one token too long is accepted"),
     Mutation("engine-range-end", ENGINE, "range_end > {1'b1, 64'd0}", "range_end >= {1'b1, 64'd0}", "D1",
              "a range that ends at 2^64 is refused"),
@@ -133,10 +133,10 @@ MUTATIONS: tuple[Mutation, ...] = (
              "(end_row < rows_used) ? end_row : rows_used;",
              "(end_row < rows_used) ? end_row : rows_used - 17'd1;",
              "R24", "DIGEST leaves out the last row in use"),
-    Mutation("engine-place", ENGINE, "PLACE: pass_row = 17'(map_free_index >> LANE_BITS);", "PLACE: ;", "R11",
+    Mutation("engine-place", ENGINE, "PLACE: pass_row = row_of(16'(map_free_index));", "PLACE: ;", "R11",
              "LOAD writes into the first row whatever index it takes"),
     Mutation("engine-fresh-row", ENGINE,
-             "pass.fresh_row <= (17'(index >> LANE_BITS) >= rows_used);", "pass.fresh_row <= 1'b0;",
+             "pass.fresh_row <= (row_of(index) >= rows_used);", "pass.fresh_row <= 1'b0;",
              "contract section 3", "what a memory held at power-up comes to life as entries"),
     Mutation("engine-valid-count", ENGINE,
              "valid_entries <= valid_entries - pass_freed;", "valid_entries <= valid_entries - pass_matched;",

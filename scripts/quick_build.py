@@ -2,7 +2,7 @@
 
 The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
-design with another `kvcpu_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
+design with another `kvcpu_score_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from kvfpga import verilator_build
-from kvfpga.verilator_build import Model, Parameters
+from kvfpga.transport.sim import build as verilator_build
+from kvfpga.transport.sim.build import Model, Parameters
 
 OPTIMISE = "-O1"
 

@@ -29,7 +29,6 @@ sys.path.insert(0, str(TESTS))
 import section8  # noqa: E402
 from random_script import BLOCK, Script  # noqa: E402
 
-
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
 BLOCK_BYTES = {"uart": 256}
 """Of virtual boards, where it is not 16 KiB."""

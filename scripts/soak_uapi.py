@@ -21,14 +21,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from kvfpga.commands import Load
-from kvfpga.errors import KvfpgaError
-from kvfpga.kvcpu0 import Kvcpu0, running
-from kvfpga.serving import Served
-from kvfpga.targets import Target
 from rich.console import Console
 from rich.progress import Progress
 from uapi_helpers import compile_program
+
+from kvfpga.contract.commands import Load
+from kvfpga.contract.errors import KvfpgaError
+from kvfpga.linux.node import Kvcpu0, running
+from kvfpga.session.serving import Served
+from kvfpga.targets.target import Target
 
 VA, BLOCKS = 0x7F00_0000_0000, 97
 COUNTERS = ("step_count", "hot_count", "evict_count", "prefetch_count", "share_count")

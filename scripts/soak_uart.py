@@ -22,14 +22,15 @@ import sys
 import time
 from contextlib import contextmanager
 
-from kvfpga.errors import KvfpgaError
-from kvfpga.mmio import Batch
-from kvfpga.regmap import REGISTERS, Opcode
-from kvfpga.uart_bridge import UartBridge
-from kvfpga.virtual_uart import FAULTS, LineFaults, VirtualUartBoard
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from kvfpga.contract.errors import KvfpgaError
+from kvfpga.device.regmap import REGISTERS, Opcode
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.virtual.uart import FAULTS, LineFaults, VirtualUartBoard
+from kvfpga.uart_bridge import UartBridge
 
 CLOCK_HZ, BAUD = 24_000_000, 3_000_000
 OPERANDS = ("BOOST_ADDR", "SHARE_ADDR", "LOAD_VA", "UNLOAD_ADDR")

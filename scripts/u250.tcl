@@ -135,8 +135,8 @@ save_bd_design
 add_files -norecurse [make_wrapper -files [get_files u250_shell.bd] -top]
 
 # ---- the core -------------------------------------------------------------------------------------------------------------
-# Packages first: Vivado sorts the rest itself.
-foreach folder {fpga/rtl/gen fpga/rtl} {
+# Vivado finds the order of compilation itself.
+foreach folder {fpga/rtl fpga/rtl/gen fpga/rtl/bus fpga/rtl/rtbd fpga/rtl/hepc fpga/rtl/dma fpga/rtl/lib} {
     add_files [lsort [glob -directory [file join $root $folder] *.sv]]
 }
 add_files [file join $root fpga/boards/u250.sv]

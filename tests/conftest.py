@@ -18,8 +18,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.fixture(scope="session")
 def small_sim(tmp_path_factory):
     """One simulation of the small device for the whole run, and a checkpoint of it just after reset."""
-    from kvfpga.targets import rtl_sources
-    from kvfpga.verilator_sim import VerilatorSim
+    from kvfpga.targets.target import rtl_sources
+    from kvfpga.transport.sim.verilated import VerilatorSim
 
     with VerilatorSim(ENTRIES, LANES, DATA_BITS, sources=rtl_sources()) as sim:
         fresh = tmp_path_factory.mktemp("sim") / "fresh.ckpt"
@@ -30,9 +30,9 @@ def small_sim(tmp_path_factory):
 @pytest.fixture
 def lockstep(small_sim):
     """The small device with its reset values and empty memory, in lockstep with the reference model."""
-    from kvfpga.device import Device
+    from kvfpga.device.device import Device
     from kvfpga.hepc_ref import ReferenceModel
-    from kvfpga.lockstep import Lockstep
+    from kvfpga.lockstep.lockstep import Lockstep
 
     sim, fresh = small_sim
     sim.restore(fresh)
@@ -46,7 +46,7 @@ def dut(request):
     if request.param == "sim":
         return request.getfixturevalue("lockstep")
     from kvfpga.hepc_ref import ReferenceModel
-    from kvfpga.reference import Reference
+    from kvfpga.lockstep.reference import Reference
 
     return Reference(ReferenceModel(ENTRIES))
 
@@ -56,11 +56,11 @@ def mutant(tmp_path_factory):
     """A copy of fpga/ whose RELEASE takes two references at once."""
     import shutil
 
-    from kvfpga.verilator_build import rtl_root
+    from kvfpga.transport.sim.build import rtl_root
 
     fpga = tmp_path_factory.mktemp("mutant") / "fpga"
     shutil.copytree(rtl_root(), fpga)
-    lane = fpga / "rtl" / "kvcpu_lane.sv"
+    lane = fpga / "rtl" / "hepc" / "kvcpu_score_lane.sv"
     right, wrong = "e4.state.ref_count - 8'd1", "e4.state.ref_count - 8'd2"
     assert right in lane.read_text()
     lane.write_text(lane.read_text().replace(right, wrong))
@@ -80,7 +80,7 @@ def pytest_sessionfinish(session, exitstatus):
 @pytest.fixture
 def calm(monkeypatch):
     """No repetition only because this machine is busy: for tests that count exchanges or frames of a good line."""
-    from kvfpga import uart_link
+    from kvfpga.transport.uart import link as uart_link
 
     for name in ("LEAST", "FIRST", "MOST"):
         monkeypatch.setattr(uart_link._Pace, name, 2.0)

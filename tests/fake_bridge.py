@@ -17,8 +17,8 @@ import threading
 import tty
 from collections.abc import Callable
 
-from kvfpga.errors import BusError, IdleTimeout
-from kvfpga.mmio import Mmio
+from kvfpga.contract.errors import BusError, IdleTimeout
+from kvfpga.transport.mmio import Mmio
 
 HELLO, RUN, STATS, NAK = 1, 2, 3, 0x9F
 OK, MORE, SLVERR, DECERR, NO_ANSWER, BAD_PROGRAM, NO_SESSION, BAD_SEQUENCE = range(8)

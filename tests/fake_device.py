@@ -7,11 +7,11 @@ lockstep's back leaves it with another state, `fake.spoil_result` changes what i
 
 from __future__ import annotations
 
-from kvfpga import commands as cmd
-from kvfpga.errors import BusError
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import BusError
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.mmio import Mmio
-from kvfpga.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
+from kvfpga.transport.mmio import Mmio
 
 BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word in range(r.width // 32)}
 CONSTANTS = {

@@ -1,4 +1,4 @@
-"""Keys that the key index cannot tell apart: they fall into the same bucket of all four ways (fpga/rtl/kvcpu_key_index.sv).
+"""Keys that the key index cannot tell apart: they fall into the same bucket of all four ways (fpga/rtl/rtbd/kvcpu_key_index.sv).
 
 Each hash bit is the parity of half the key's bits, so hashing is linear over GF(2): whatever lies in the kernel of all
 rows together can be XORed into a key without moving it. The rows are words of splitmix64, as the RTL's header says.

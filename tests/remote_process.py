@@ -15,11 +15,11 @@ from pathlib import Path
 
 from fake_device import FakeDevice
 
-from kvfpga import remote_keys
-from kvfpga.mmio import Batch
-from kvfpga.regmap import REGISTERS
-from kvfpga.remote import RemoteMmio
-from kvfpga.remote_server import serve
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.remote import keys as remote_keys
+from kvfpga.transport.remote.client import RemoteMmio
+from kvfpga.transport.remote.server import serve
 
 
 class SlowDevice(FakeDevice):
@@ -60,7 +60,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if what == "sim":
-        from kvfpga.verilator_sim import VerilatorSim
+        from kvfpga.transport.sim.verilated import VerilatorSim
 
         mmio = VerilatorSim(*map(int, more))
     else:

@@ -9,7 +9,7 @@ Block n of a test has token_start 32 * n and lives at `va(dut, n)`, one behind t
 
 from __future__ import annotations
 
-from kvfpga.commands import Load, Result, Set, ShareIndex, Trigger
+from kvfpga.contract.commands import Load, Result, Set, ShareIndex, Trigger
 
 VA = 0x7F00_0000_0000
 

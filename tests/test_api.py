@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import kvfpga
 import numpy as np
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga.api import ENTRY_DTYPE, Api
-from kvfpga.commands import EVICT, PREFETCH, Result, Trigger
-from kvfpga.device import Device
-from kvfpga.errors import DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
+
+import kvfpga
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import EVICT, PREFETCH, Result, Trigger
+from kvfpga.contract.errors import DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.presets import PRESETS
+from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import DUMP_FIELDS, Lockstep
-from kvfpga.presets import PRESETS
-from kvfpga.reference import Reference
+from kvfpga.lockstep.lockstep import DUMP_FIELDS, Lockstep
+from kvfpga.lockstep.reference import Reference
+from kvfpga.lockstep.surface import ENTRY_DTYPE, Api
 
 VA, BLOCK = 0x7F000000, 16384
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "python.md"
@@ -251,7 +252,7 @@ tiers: [0x10000000, 0x20000000, 0x30000000, 0x40000000]
 
 
 def test_open_a_board_puts_its_tiers_in_force(monkeypatch, tmp_path):
-    from kvfpga import targets
+    from kvfpga.targets import target as targets
 
     fake = FakeDevice()
     fake.model.execute(cmd.Step(5))
@@ -267,7 +268,7 @@ def test_open_a_board_puts_its_tiers_in_force(monkeypatch, tmp_path):
 
 
 def test_open_lets_go_of_a_device_that_cannot_be_reset(monkeypatch):
-    from kvfpga import targets
+    from kvfpga.targets import target as targets
 
     fake, closed = FakeDevice(BUILD_ID=1), []
     monkeypatch.setattr(targets.Target, "open_mmio", lambda self, *_, **__: fake)
@@ -298,7 +299,7 @@ def test_every_method_has_a_manual():
 
 
 def test_every_exception_that_the_guide_names_exists():
-    from kvfpga import errors
+    from kvfpga.contract import errors
 
     rows = re.findall(r"^\| `(\w+)` \|.*\|.*\|$", DOCS.read_text().split("## When something goes wrong")[1], re.M)
     assert len(rows) == 4

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.errors import BusError, TargetError
-from kvfpga.mmio import Batch
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.contract.errors import BusError, TargetError
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 PROBE = [Path(__file__).parent / "rtl" / "axi_probe.sv"]
 BEAT = 16

@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 from fake_device import FakeDevice
-from kvfpga import blackbox as blackboxes
-from kvfpga import commands as cmd
-from kvfpga.blackbox import BlackBox, attach
-from kvfpga.commands import Step
-from kvfpga.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
-from kvfpga.history import History, MemoryWrite, trace
-from kvfpga.session import Session
-from kvfpga.targets import Target
+
+from kvfpga.blackbox import simulation as blackboxes
+from kvfpga.blackbox.attach import attach
+from kvfpga.blackbox.history import History, MemoryWrite
+from kvfpga.blackbox.retrace import trace
+from kvfpga.blackbox.simulation import BlackBox
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Step
+from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
+from kvfpga.session.session import Session
+from kvfpga.targets.target import Target
 
 VA, BLOCK = 0x7F000000, 16384
 

@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga.errors import DifferenceError, SessionError
-from kvfpga.lockstep import Lockstep
-from kvfpga.session import Purpose, open_session
-from kvfpga.targets import Target
 from test_cli import BLOCK, Kvfpga
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import DifferenceError, SessionError
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.session.open import open_session
+from kvfpga.session.session import Purpose
+from kvfpga.targets.target import Target
 
 VA = 0x7F000000
 
@@ -84,7 +86,7 @@ def test_bytes_that_the_memory_held_before_travel_with_the_block(kv, board):
 
 
 def test_many_loads_in_one_batch_each_take_their_slot(board):
-    from kvfpga.device import Device
+    from kvfpga.device.device import Device
     from kvfpga.hepc_ref import ReferenceModel
 
     pair = Lockstep(Device(board), ReferenceModel(256))

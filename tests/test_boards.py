@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from kvfpga import boards, verilator_build
-from kvfpga.errors import TargetError, UsageError
-from kvfpga.targets import Target, parse
+
+from kvfpga.contract.errors import TargetError, UsageError
+from kvfpga.targets import boards
+from kvfpga.targets.target import Target, parse_target
+from kvfpga.transport.sim import build as verilator_build
 
 GOOD = {
     "target": "xdma:/dev",
@@ -26,10 +28,10 @@ def write(folder, content, name="lab.yaml"):
 
 @pytest.mark.parametrize("name", sorted(boards.known()))
 def test_the_boards_that_come_with_kvfpga_are_right(name):
-    found = boards.find(name)
+    found = boards.find_board(name)
     assert found.name == name and found.description
     assert found.expected_build_id() == verilator_build.build_id(found.parameters)
-    assert parse(None, board=found).text == found.target
+    assert parse_target(None, board=found).text == found.target
 
 
 def test_everything_in_a_file_arrives(tmp_path):
@@ -88,25 +90,25 @@ def test_files_that_are_no_board_are_usage_errors(tmp_path, content):
 def test_own_boards_are_found_before_the_others(tmp_path, monkeypatch):
     write(tmp_path, GOOD, "ulx3s.yaml")
     monkeypatch.setenv("KVFPGA_BOARDS", str(tmp_path))
-    boards.find.cache_clear()
-    assert boards.find("ulx3s").target == "xdma:/dev"
-    boards.find.cache_clear()
+    boards.find_board.cache_clear()
+    assert boards.find_board("ulx3s").target == "xdma:/dev"
+    boards.find_board.cache_clear()
     with pytest.raises(UsageError, match="there are .*u250.*ulx3s"):
-        boards.find("nothing")
+        boards.find_board("nothing")
 
 
 def test_a_board_has_its_own_size():
-    found = boards.find("ulx3s")
+    found = boards.find_board("ulx3s")
     with pytest.raises(UsageError, match="has the size that was built"):
-        parse("sim", 512, board=found)
-    assert parse("sim", board=found).parameters == found.parameters
-    assert parse("uart:/dev/other@115200", board=found).text == "uart:/dev/other@115200"
+        parse_target("sim", 512, board=found)
+    assert parse_target("sim", board=found).parameters == found.parameters
+    assert parse_target("uart:/dev/other@115200", board=found).text == "uart:/dev/other@115200"
 
 
 @pytest.mark.parametrize("text", ["uart:", "xdma:", "uart:/dev/x@fast", "uart:/dev/x@1", "uart:/dev/x@"])
 def test_bad_addresses_are_usage_errors(text):
     with pytest.raises(UsageError):
-        parse(text)
+        parse_target(text)
 
 
 # ---- the design on the board -------------------------------------------------------------------------------------------
@@ -114,9 +116,9 @@ def identified(**changes):
     """A device that says it is the ULX3S build, but for `changes`."""
     from types import SimpleNamespace
 
-    from kvfpga.device import Identity
+    from kvfpga.device.device import Identity
 
-    p = boards.find("ulx3s").parameters
+    p = boards.find_board("ulx3s").parameters
     said = dict(version="1.1", build_id=verilator_build.build_id(p), entries=p.entries, lanes=p.lanes,
                 block_tokens=p.block_tokens, head_dim=p.head_dim, block_bytes=p.block_bytes, data_bits=p.data_bits,
                 lookup_ports=3, fifo_depth=16)  # fmt: skip
@@ -125,7 +127,7 @@ def identified(**changes):
 
 @pytest.mark.parametrize("with_file", [True, False])
 def test_the_right_build_is_accepted_and_another_refused(with_file):
-    target = Target("uart", address="x", board=boards.find("ulx3s") if with_file else None)
+    target = Target("uart", address="x", board=boards.find_board("ulx3s") if with_file else None)
     target.check_build(identified())
     with pytest.raises(TargetError, match="runs build 0x0000000000000001") as error:
         target.check_build(identified(build_id=1))
@@ -134,7 +136,7 @@ def test_the_right_build_is_accepted_and_another_refused(with_file):
 
 def test_a_board_of_another_size_than_its_file_says_is_refused():
     with pytest.raises(TargetError, match="lanes = 8, the board file .* says 1"):
-        Target("uart", address="x", board=boards.find("ulx3s")).check_build(identified(lanes=8))
+        Target("uart", address="x", board=boards.find_board("ulx3s")).check_build(identified(lanes=8))
 
 
 def test_a_trusted_build_is_named_in_the_board_file(tmp_path):

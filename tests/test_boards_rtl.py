@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.errors import BuildError
-from kvfpga.verilator_build import Parameters, build_id, rtl_root, rtl_sources
+from kvfpga.contract.errors import BuildError
+from kvfpga.transport.sim.build import Parameters, build_id, rtl_root, rtl_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))

@@ -12,14 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from kvfpga import bringup
 from kvfpga.bringup import Options, memory
 from kvfpga.bringup.diagnosis import address_of, pattern
-from kvfpga.commands import Load
-from kvfpga.device import DEVICE_ID, Device
-from kvfpga.errors import BusError, TargetError, UsageError
-from kvfpga.mmio import Batch, Mmio, Op, OpKind
-from kvfpga.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
+from kvfpga.contract.commands import Load
+from kvfpga.contract.errors import BusError, TargetError, UsageError
+from kvfpga.device.device import DEVICE_ID, Device
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
+from kvfpga.transport.mmio import Batch, Mmio, Op, OpKind
 
 ENTRIES, BLOCK_BYTES = 256, 16384
 WINDOW = ENTRIES * BLOCK_BYTES
@@ -142,7 +143,7 @@ def test_figures_of_a_sound_board(sim):
 
 
 def sim_step_to_trigger(sim) -> int:
-    from kvfpga.commands import Step
+    from kvfpga.contract.commands import Step
 
     device = Device(sim)
     device.soft_reset()
@@ -197,7 +198,7 @@ def test_tiers_stay_where_the_board_has_them(sim):
 
 def test_small_blocks(tmp_path):
     """As the bring-up build of a UART board has them: one lane, 256 bytes a block, memory that ends behind tier 3."""
-    from kvfpga.verilator_sim import VerilatorSim
+    from kvfpga.transport.sim.verilated import VerilatorSim
 
     with VerilatorSim(256, 1, 64, block_tokens=32, head_dim=2) as small:
         small.memory_limit(4 * 256 * 256 - 1)
@@ -764,7 +765,7 @@ def test_a_command_that_hangs_is_a_failed_step(sim):
             step = REGISTERS["STEP_FAST"].offset
             if not self.hung and any(op.kind == OpKind.WRITE and op.offset == step for op in batch):
                 self.hung = True
-                from kvfpga.errors import IdleTimeout
+                from kvfpga.contract.errors import IdleTimeout
 
                 raise IdleTimeout("the device is still busy", "`kvfpga reg read STATUS` says with what")
             return super().run(batch)
@@ -822,7 +823,7 @@ def command(sim, tmp_path, monkeypatch):
     """`kvfpga --json bringup …` on a board of this class: (exit code, JSON, stderr)."""
     from kvfpga.cli.bringup import bringup as bringup_command
     from kvfpga.cli.main import cli
-    from kvfpga.targets import Target
+    from kvfpga.targets.target import Target
 
     if "bringup" not in cli.commands:
         monkeypatch.setitem(cli.commands, "bringup", bringup_command)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvfpga.cache_baselines import POLICIES, baselines, lfu_hits, lru_hits, optimal_hits
-from kvfpga.traces import read_trace
 from trace_helpers import MOONCAKE, needs
+
+from kvfpga.lab.policies.baselines import POLICIES, baselines, lfu_hits, lru_hits, optimal_hits
+from kvfpga.lab.traces import read_trace
 
 streams = st.lists(st.integers(0, 12), max_size=120)
 capacities = st.integers(0, 14)

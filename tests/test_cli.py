@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from kvfpga.cli.main import cli
-from kvfpga.presets import PRESETS
+from kvfpga.contract.presets import PRESETS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BLOCK = 16384
@@ -655,8 +656,8 @@ def test_a_step_imports_nothing_that_it_does_not_need(tmp_path):
         "filelock",
         "hypothesis",
         "pytest",
-        "kvfpga.replay",
-        "kvfpga.demo",
+        "kvfpga.lab.replay",
+        "kvfpga.lab.demo",
         "asyncio",
     }
 

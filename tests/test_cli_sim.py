@@ -12,7 +12,6 @@ from random_script import Script
 from test_cli import BLOCK, LOAD, SHARED, TOUR, Kvfpga
 
 
-
 @pytest.fixture
 def kv(tmp_path):
     kv = Kvfpga(tmp_path / "session", "--target", "sim")

@@ -6,12 +6,13 @@ import io
 import json
 
 import pytest
-from kvfpga import demo
-from kvfpga.commands import Load, Set, Step
-from kvfpga.errors import DifferenceError, UsageError
-from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.reference import Reference
 from rich.console import Console
+
+from kvfpga.contract.commands import Load, Set, Step
+from kvfpga.contract.errors import DifferenceError, UsageError
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lab import demo
+from kvfpga.lockstep.reference import Reference
 
 
 class Dut(Reference):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga.commands import Result, Trigger
-from kvfpga.device import RESULT_WORDS, Device, decode_entries, writes
-from kvfpga.errors import DeviceRefused, TargetError, UsageError
-from kvfpga.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result, Trigger
+from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
+from kvfpga.device.device import RESULT_WORDS, Device, decode_entries, writes
+from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
 
 BLOCK = 16384
 
@@ -163,7 +164,7 @@ def test_digest_of_a_range_and_of_none(fake, device):
 
 
 def test_entries_read_back_in_pieces_are_whole(fake, device, monkeypatch):
-    monkeypatch.setattr("kvfpga.device.BURST_ENTRIES", 3)
+    monkeypatch.setattr("kvfpga.device.device.BURST_ENTRIES", 3)
     device.execute_many([block(n) for n in range(8)])
     raw, vas = device.read_entries(1, 9)
     expected = fake.model.read_entries(1, 9)

@@ -15,17 +15,17 @@ from click.testing import CliRunner
 from fake_device import FakeDevice
 from kv_publisher import FORMS, Cache, Publisher, cleared, encode, removed, stored
 
-from kvfpga import kv_events
 from kvfpga.cli.main import cli
-from kvfpga.commands import Load, Unload
-from kvfpga.device import Device
-from kvfpga.errors import DeviceRefused, DifferenceError, TargetError, UsageError
-from kvfpga.follow import Follower, rank_endpoint
+from kvfpga.contract.commands import Load, Unload
+from kvfpga.contract.errors import DeviceRefused, DifferenceError, TargetError, UsageError
+from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.kv_events import Cleared, Removed, Stored, WireError
-from kvfpga.kv_mirror import VA_BASE, Mirror
-from kvfpga.lockstep import Lockstep
-from kvfpga.reference import Reference
+from kvfpga.integrations.vllm import events as kv_events
+from kvfpga.integrations.vllm.events import Cleared, Removed, Stored, WireError
+from kvfpga.integrations.vllm.follow import Follower, rank_endpoint
+from kvfpga.integrations.vllm.mirror import VA_BASE, Mirror
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.lockstep.reference import Reference
 
 SLOT = 16384
 
@@ -245,7 +245,7 @@ def test_somebody_else_changes_the_directory():
 
 def test_steps_and_a_small_t1():
     device = model()
-    from kvfpga.commands import Set
+    from kvfpga.contract.commands import Set
 
     device.execute(Set("T1_CAPACITY", 4))
     mirror = Mirror(device, step_every=2)

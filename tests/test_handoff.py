@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from kvfpga.errors import UsageError
-from kvfpga.handoff import _shrink
-from kvfpga.targets import Target, rtl_sources
-from kvfpga.verilator_sim import VerilatorSim
 from test_cli import BLOCK, Kvfpga
+
+from kvfpga.blackbox.handoff import _shrink
+from kvfpga.contract.errors import UsageError
+from kvfpga.targets.target import Target, rtl_sources
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 VA = 0x7F000000
 
@@ -100,7 +101,7 @@ def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant,
 @pytest.mark.xdist_group("handoff")
 def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     """Bit 3 of RESULT_MATCHED is stuck on the way to the host."""
-    from kvfpga.regmap import REGISTERS
+    from kvfpga.device.regmap import REGISTERS
 
     kv("reset", "--raw")
     place = REGISTERS["RESULT_MATCHED"].offset
@@ -155,7 +156,7 @@ def test_shrinking_finds_what_is_needed():
 
 
 def test_handoff_needs_a_history_that_goes_back_to_a_reset(tmp_path):
-    from kvfpga.handoff import investigate
+    from kvfpga.blackbox.handoff import investigate
 
     facts = {"identity": dict.fromkeys(
         ["version", "build_id", "entries", "lanes", "block_tokens", "head_dim", "block_bytes", "data_bits", "lookup_ports",

@@ -10,12 +10,13 @@ import random
 
 import numpy as np
 import pytest
-from kvfpga import commands as cmd
-from kvfpga import regmap
-from kvfpga.block_memory import COLLECT_AT, BlockMemory
-from kvfpga.errors import SessionError, UsageError
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import SessionError, UsageError
+from kvfpga.device import regmap
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.scoring import prefetch_grants
+from kvfpga.model.block_memory import COLLECT_AT, BlockMemory
+from kvfpga.model.scoring import prefetch_grants
 
 BLOCK = 16384
 VA = 1 << 44

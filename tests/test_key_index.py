@@ -10,7 +10,8 @@ import random
 import pytest
 from conftest import ENTRIES, LANES
 from key_collisions import SLOTS, WAYS, bucket, colliding
-from kvfpga.commands import Evict, Load, Lookup, Set, Step, Touch, Unload, UnloadRequest
+
+from kvfpga.contract.commands import Evict, Load, Lookup, Set, Step, Touch, Unload, UnloadRequest
 
 BLOCK = 16384
 IN_INDEX = WAYS * SLOTS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.verilator_build import rtl_root, rtl_sources
+from kvfpga.transport.sim.build import rtl_root, rtl_sources
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_lint_clean(entries, lanes, data_bits):
 
 
 def test_every_file_is_default_nettype_none():
-    for source in (rtl_root() / "rtl").glob("*.sv"):
+    for source in (path for path in rtl_sources() if path.parent.name != "gen"):
         text = source.read_text()
         assert "`default_nettype none" in text and text.startswith(f"// {source.stem} - "), source.name

@@ -7,13 +7,14 @@ import json
 
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga.commands import Result, Trigger
-from kvfpga.device import Device
-from kvfpga.errors import DifferenceError, UsageError
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result, Trigger
+from kvfpga.contract.errors import DifferenceError, UsageError
+from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.reference import Reference
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.lockstep.reference import Reference
 
 VA, BLOCK = 0x7F000000, 16384
 

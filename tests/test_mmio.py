@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from kvfpga.commands import Load
-from kvfpga.device import Device
-from kvfpga.errors import BusError, IdleTimeout, TargetError, UsageError
-from kvfpga.mmio import SPACE_BYTES, Batch, Mmio, Op, OpKind
-from kvfpga.recording import RecordingMmio, replay_recording
-from kvfpga.regmap import BAR2_ENTRIES, REGISTERS
+from kvfpga.contract.commands import Load
+from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
+from kvfpga.transport.mmio import SPACE_BYTES, Batch, Mmio, Op, OpKind
+from kvfpga.transport.recording import RecordingMmio, replay_recording
 
 SCRATCH, DEVICE_ID, ERROR = (REGISTERS[name].offset for name in ("SCRATCH", "DEVICE_ID", "ERROR"))
 BOOST_ADDR = REGISTERS["BOOST_ADDR"].offset
@@ -62,7 +62,7 @@ class PlainMmio(Mmio):
 
 @pytest.fixture(scope="module")
 def shared_sim():
-    from kvfpga.verilator_sim import VerilatorSim
+    from kvfpga.transport.sim.verilated import VerilatorSim
 
     with VerilatorSim(entries=256, lanes=4, data_bits=128) as sim:
         yield sim
@@ -329,7 +329,7 @@ def test_memory_survives_a_reset(sim):
 
 
 def test_closed_simulator_says_so():
-    from kvfpga.verilator_sim import VerilatorSim
+    from kvfpga.transport.sim.verilated import VerilatorSim
 
     sim = VerilatorSim(entries=256, lanes=4, data_bits=128)
     sim.close()

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from kvfpga import pcie_mmio, xdma_nodes
-from kvfpga.errors import BusError, IdleTimeout, TargetError, UsageError
-from kvfpga.mmio import SPACE_BYTES, Batch
+from kvfpga import pcie_mmio
+from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
 from kvfpga.pcie_mmio import BAR2_BYTES, PcieMmio
-from kvfpga.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
+from kvfpga.transport.mmio import SPACE_BYTES, Batch
+from kvfpga.transport.xdma import nodes as xdma_nodes
 
 DEVICE_ID, SCRATCH, STATUS, ERROR, ERROR_OFFSET, IRQ_ENABLE, STEP, CTRL, COMPLETION, CAP_ENTRIES, CAP_FIFO_DEPTH = (
     REGISTERS[name].offset

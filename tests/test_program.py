@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from kvfpga import program as module
 from kvfpga.cli.program import program as command
-from kvfpga.errors import TargetError, UsageError
+from kvfpga.contract.errors import TargetError, UsageError
+from kvfpga.targets import bitstream as module
 
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > "$RECORD"

@@ -8,13 +8,41 @@ releases at 0. Bus-level refusals (R1..R5) are tested where the registers are.
 from __future__ import annotations
 
 import pytest
-from kvfpga.commands import (
-    Evict, Hot, Load, Lookup, Prefetch, Release, ReleaseIndex, Result, Set, Share, ShareIndex, Step, Touch, Unload,
-    UnloadRequest,
-)  # fmt: skip
 from rule_helpers import (
-    VA, changes, eager, entry, evicted, load, ok, prefetched, put, quiet, refuse, share_by_index, show, slot, va,
+    VA,
+    changes,
+    eager,
+    entry,
+    evicted,
+    load,
+    ok,
+    prefetched,
+    put,
+    quiet,
+    refuse,
+    share_by_index,
+    show,
+    slot,
+    va,
 )  # fmt: skip
+
+from kvfpga.contract.commands import (
+    Evict,
+    Hot,
+    Load,
+    Lookup,
+    Prefetch,
+    Release,
+    ReleaseIndex,
+    Result,
+    Set,
+    Share,
+    ShareIndex,
+    Step,
+    Touch,
+    Unload,
+    UnloadRequest,
+)
 
 MAX64 = 1 << 64
 

@@ -26,17 +26,18 @@ from remote_process import SlowDevice, step_batch
 from test_cli import Kvfpga
 from zmq.utils.monitor import recv_monitor_message
 
-from kvfpga import commands as cmd
-from kvfpga import remote_keys, remote_server
-from kvfpga import remote_protocol as wire
-from kvfpga.device import Device
-from kvfpga.errors import BusError, DifferenceError, IdleTimeout, KvfpgaError, SessionError, TargetError, UsageError
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import BusError, DifferenceError, IdleTimeout, KvfpgaError, SessionError, TargetError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.mmio import SPACE_BYTES, Batch, OpKind
-from kvfpga.regmap import REGISTERS
-from kvfpga.remote import RemoteMmio
-from kvfpga.remote_server import serve
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.transport.mmio import SPACE_BYTES, Batch, OpKind
+from kvfpga.transport.remote import keys as remote_keys
+from kvfpga.transport.remote import protocol as wire
+from kvfpga.transport.remote import server as remote_server
+from kvfpga.transport.remote.client import RemoteMmio
+from kvfpga.transport.remote.server import serve
 
 HERE = Path(__file__).parent
 DEVICE_ID, SCRATCH, STEP = (REGISTERS[name].offset for name in ("DEVICE_ID", "SCRATCH", "STEP_FAST"))
@@ -728,7 +729,7 @@ def test_places_that_are_taken(fake, tmp_path, keys):
 
 
 def test_a_server_that_is_silent_is_given_up(keys, monkeypatch):
-    monkeypatch.setattr("kvfpga.remote_link.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("kvfpga.transport.remote.link.CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         remote_keys.trust(at, keys.public.hex(), keys.folder)
@@ -918,7 +919,7 @@ def test_sigterm_lets_the_running_batch_end(keys):
 # ---- what does not belong there ----------------------------------------------------------------------------------------
 def test_another_version_is_told_with_the_remedy(fake, keys, monkeypatch, caplog):
     with serving(fake, keys) as at:
-        monkeypatch.setattr("kvfpga.remote_link.PROTOCOL", 2)
+        monkeypatch.setattr("kvfpga.transport.remote.link.PROTOCOL", 2)
         with pytest.raises(TargetError, match="the server speaks protocol 1 .*, the client 2") as error:
             RemoteMmio(at, keys)
         assert "use the same on both sides" in error.value.remedy

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvfpga import replay
-from kvfpga.commands import Load, Release, Set, Share, Step, Touch, Unload
-from kvfpga.errors import DeviceRefused, DifferenceError, UsageError
-from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.reference import Reference
-from kvfpga.presets import PRESETS, sets
-from kvfpga.replay import ReplayOptions
-from kvfpga.trace_plan import key_of, va_of
-from kvfpga.traces import MAX_BLOCK_ID, read_trace
-from kvfpga.workload import block_pattern
 from rich.console import Console
 from trace_helpers import AGENTIC, MOONCAKE, needs, write_trace
+
+from kvfpga.contract.commands import Load, Release, Set, Share, Step, Touch, Unload
+from kvfpga.contract.errors import DeviceRefused, DifferenceError, UsageError
+from kvfpga.contract.presets import PRESETS, sets
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lab import replay
+from kvfpga.lab.plan import key_of, va_of
+from kvfpga.lab.replay import ReplayOptions
+from kvfpga.lab.traces import MAX_BLOCK_ID, read_trace
+from kvfpga.lab.workload import block_pattern
+from kvfpga.lockstep.reference import Reference
 
 BLOCK = 16384
 
@@ -50,7 +51,7 @@ class Dut(Reference):
 
 def run(tmp_path, requests, dut=None, progress=None, **options):
     dut = dut or Dut()
-    summary = replay.run(dut, write_trace(tmp_path / "t.jsonl", requests), ReplayOptions(**options), progress)
+    summary = replay.replay(dut, write_trace(tmp_path / "t.jsonl", requests), ReplayOptions(**options), progress)
     return dut, summary
 
 
@@ -364,7 +365,7 @@ def test_the_verilated_device_agrees(lockstep, tmp_path, check_every):
 
 @needs(MOONCAKE)
 def test_a_real_trace():
-    s = replay.run(Dut(4096), MOONCAKE.path, ReplayOptions(limit=400, t1_capacity=1024, sample=200, check_every=0))
+    s = replay.replay(Dut(4096), MOONCAKE.path, ReplayOptions(limit=400, t1_capacity=1024, sample=200, check_every=0))
     assert (s.requests, s.unplaced, s.differences) == (400, 0, 0)
     assert s.unloads and s.sampled_moved > 50
     assert s.counters["release_refusals"] == 0
@@ -373,6 +374,6 @@ def test_a_real_trace():
 
 @needs(AGENTIC)
 def test_a_real_trace_with_ranges():
-    s = replay.run(Dut(16384), AGENTIC.path, ReplayOptions(limit=8, t1_capacity=4096, sample=50, check_every=0))
+    s = replay.replay(Dut(16384), AGENTIC.path, ReplayOptions(limit=8, t1_capacity=4096, sample=50, check_every=0))
     assert (s.requests, s.unplaced, s.differences) == (8, 0, 0)
     assert s.counters["hits_t1"]

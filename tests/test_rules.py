@@ -8,13 +8,41 @@ Refusals are in test_refusals.py.
 from __future__ import annotations
 
 import pytest
-from kvfpga.commands import (
-    Evict, Hot, Load, Lookup, Prefetch, Release, ReleaseIndex, Result, Set, Share, ShareIndex, Step, Touch, Unload,
-    UnloadRequest,
-)  # fmt: skip
 from rule_helpers import (
-    VA, changes, counters, eager, entry, evicted, load, ok, prefetched, put, quiet, share_by_index, show, slot, va,
+    VA,
+    changes,
+    counters,
+    eager,
+    entry,
+    evicted,
+    load,
+    ok,
+    prefetched,
+    put,
+    quiet,
+    share_by_index,
+    show,
+    slot,
+    va,
 )  # fmt: skip
+
+from kvfpga.contract.commands import (
+    Evict,
+    Hot,
+    Load,
+    Lookup,
+    Prefetch,
+    Release,
+    ReleaseIndex,
+    Result,
+    Set,
+    Share,
+    ShareIndex,
+    Step,
+    Touch,
+    Unload,
+    UnloadRequest,
+)
 
 MAX64 = 1 << 64
 

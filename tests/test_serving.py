@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga import session as sessions
-from kvfpga.errors import DifferenceError, SessionError
-from kvfpga.serving import Served
-from kvfpga.targets import Target
 from test_cli import Kvfpga
+
+from kvfpga.blackbox import generation
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import DifferenceError, SessionError
+from kvfpga.session.serving import Served
+from kvfpga.targets.target import Target
 
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
 MODEL = Target("model", 256)
@@ -31,10 +32,10 @@ def test_what_was_done_is_stored_at_the_end_and_in_time(tmp_path, monkeypatch):
     with Served(MODEL, tmp_path) as served:
         served.execute(cmd.Step(3))
         served.save_in_time()
-        before = sessions.current_state(tmp_path / "model")
-        monkeypatch.setattr("kvfpga.serving.SAVE_SECONDS", 0.0)
+        before = generation.current_state(tmp_path / "model")
+        monkeypatch.setattr("kvfpga.session.serving.SAVE_SECONDS", 0.0)
         served.save_in_time()
-        assert sessions.current_state(tmp_path / "model") != before
+        assert generation.current_state(tmp_path / "model") != before
         served.execute(cmd.Step(4))
     assert stored_step(tmp_path) == 4
 
@@ -44,7 +45,7 @@ def test_a_full_disk_keeps_the_state_before_and_the_device_goes_on(tmp_path, mon
         served.execute(cmd.Step(3))
         served.save()
         served.execute(cmd.Step(4))
-        monkeypatch.setattr(sessions, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        monkeypatch.setattr(generation, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(SessionError, match="No space left"):
             served.save()
         assert served.execute(cmd.Step(5))[0].code == "OK"

@@ -7,13 +7,16 @@ import multiprocessing
 import time
 
 import pytest
-from kvfpga import commands as cmd
-from kvfpga import session as sessions
-from kvfpga.errors import SessionError, TargetError, UsageError
-from kvfpga.history import History, MemoryWrite, RegisterWrite
-from kvfpga.presets import PRESETS, weights
-from kvfpga.session import Purpose, Session, current_state
-from kvfpga.targets import Target, parse
+
+from kvfpga.blackbox import generation
+from kvfpga.blackbox.generation import current_state
+from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import SessionError, TargetError, UsageError
+from kvfpga.contract.presets import PRESETS, weights
+from kvfpga.session import session as sessions
+from kvfpga.session.session import Purpose, Session
+from kvfpga.targets.target import Target, parse_target
 
 MODEL = Target("model", 256)
 
@@ -88,7 +91,7 @@ def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch, whe
     def crash(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"kvfpga.session.{where}", crash)
+    monkeypatch.setattr(f"kvfpga.blackbox.generation.{where}", crash)
     with pytest.raises(KeyboardInterrupt):
         do(tmp_path, block(1))
     monkeypatch.undo()
@@ -98,7 +101,7 @@ def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch, whe
 
 def test_a_full_disk_is_a_session_error_and_leaves_the_state_before(tmp_path, monkeypatch):
     do(tmp_path, block(0))
-    monkeypatch.setattr(sessions, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(generation, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(SessionError, match="No space left"):
         do(tmp_path, block(1))
     monkeypatch.undo()
@@ -222,19 +225,19 @@ def test_a_reset_starts_a_new_history(tmp_path):
 # ---- targets -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("text", ["uart:/dev/ttyUSB0@921600", "xdma:/dev", "unix:/run/kv", "tcp://host:1"])
 def test_devices_that_live_elsewhere(text):
-    assert parse(text).is_board and parse(text).text == text
+    assert parse_target(text).is_board and parse_target(text).text == text
 
 
 @pytest.mark.parametrize("text", ["tcp://host", "tcp:host:1", "tcp://host:99999", "unix:"])
 def test_addresses_that_are_none(text):
     with pytest.raises(UsageError):
-        parse(text)
+        parse_target(text)
 
 
 @pytest.mark.parametrize("text", ["", "simulator", "uart:", "model:256", "Model"])
 def test_no_such_target(text):
     with pytest.raises(UsageError, match="no such target"):
-        parse(text)
+        parse_target(text)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +245,11 @@ def test_no_such_target(text):
 )
 def test_sizes_that_no_device_has(sizes):
     with pytest.raises(UsageError, match="power of two"):
-        parse("model", **sizes)
+        parse_target("model", **sizes)
 
 
 def test_an_rtl_folder_without_rtl_is_an_error(monkeypatch, tmp_path):
-    from kvfpga.targets import rtl_sources
+    from kvfpga.targets.target import rtl_sources
 
     monkeypatch.setenv("KVFPGA_RTL", str(tmp_path))
     with pytest.raises(TargetError, match="no SystemVerilog"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.verilator_build import rtl_root, rtl_sources
+from kvfpga.transport.sim.build import rtl_root, rtl_sources
 
 DEEP = ("u_key", "u_state", "u_res", "u_va", "u_tier", "u_slot", "u_completions", "u_buffer")
 """Memories that must be in block RAM; the small queues may be in LUT RAM."""

@@ -18,17 +18,18 @@ from dataclasses import replace
 
 import pytest
 from fake_device import FakeDevice
-from kvfpga import commands as cmd
-from kvfpga.errors import SessionBusy, TargetError
-from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.reference import Reference
-from kvfpga.regmap import TELEMETRY
-from kvfpga.session import Session
-from kvfpga.targets import Target, parse
-from kvfpga.top import BLOCKS_SHOWN, COUNTERS, PIECE, Blocks, Scan, Snapshot, Watch, busy_share, change, hit_rates
-from kvfpga.top_view import LEAST, NARROW, WIDE, View, count, size
 from rich.console import Console
 from test_cli import BLOCK, LOAD, Kvfpga
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import SessionBusy, TargetError
+from kvfpga.device.regmap import TELEMETRY
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lockstep.reference import Reference
+from kvfpga.monitor.look import BLOCKS_SHOWN, COUNTERS, PIECE, Blocks, Scan, Snapshot, Watch, busy_share, change, hit_rates
+from kvfpga.monitor.view import LEAST, NARROW, WIDE, View, count, size
+from kvfpga.session.session import Session
+from kvfpga.targets.target import Target, parse_target
 
 NEVER = ("current_step", "last_va", "last_len", "last_target_step", "t1_used", "valid_entries", "last_command_cycles",
          "step_to_trigger_cycles")  # fmt: skip
@@ -286,7 +287,8 @@ def kv(tmp_path):
 def sim(tmp_path, monkeypatch):
     """The same on the small simulation that the other tests use."""
     from conftest import DATA_BITS, ENTRIES, LANES
-    from kvfpga.verilator_build import Parameters
+
+    from kvfpga.transport.sim.build import Parameters
 
     monkeypatch.setattr(Target, "parameters", property(lambda self: Parameters(ENTRIES, LANES, DATA_BITS)))
     kv = Kvfpga(tmp_path / "session", "--target", "sim", "--lanes", str(LANES))
@@ -405,7 +407,7 @@ def test_another_size_meanwhile_is_looked_at_anew(tmp_path):
 
 # ---- while another command has the session ---------------------------------------------------------------------------
 def test_a_look_does_not_wait_for_a_long_command(tmp_path):
-    target = parse("model", 256)
+    target = parse_target("model", 256)
     watch = Watch(target, tmp_path)
     assert watch.look(1).telemetry["valid_entries"] == 0
     with Session(target, tmp_path) as session:
@@ -417,9 +419,9 @@ def test_a_look_does_not_wait_for_a_long_command(tmp_path):
 
 
 def test_the_first_look_waits_as_every_command_does(tmp_path, monkeypatch):
-    from kvfpga import session as sessions
+    from kvfpga.session import session as sessions
 
-    target, said = parse("model", 256), []
+    target, said = parse_target("model", 256), []
     with Session(target, tmp_path) as session:
         session.open()
         monkeypatch.setattr(sessions, "LOCK_TIMEOUT", 0.1)

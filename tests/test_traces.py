@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from kvfpga.errors import UsageError
-from kvfpga.traces import MAX_BLOCK_ID, Request, parse_trace, read_trace
 from trace_helpers import AGENTIC, MOONCAKE, needs
+
+from kvfpga.contract.errors import UsageError
+from kvfpga.lab.traces import MAX_BLOCK_ID, Request, parse_trace, read_trace
 
 GOOD = {"timestamp": 5, "input_length": 10, "output_length": 3, "hash_ids": [4, 5, 9]}
 

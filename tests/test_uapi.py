@@ -1,4 +1,4 @@
-"""uapi.py, kvcpu0.py, auto_load.py: the ioctls byte for byte, node and attributes as programs of other processes see them, and
+"""ioctls.py, kvcpu0.py, auto_load.py: the ioctls byte for byte, node and attributes as programs of other processes see them, and
 the blocks that hints load by themselves."""
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import uapi_helpers
 from conftest import ENTRIES, LANES
 from random_script import BASE, BLOCK
 
-from kvfpga import auto_load, uapi
-from kvfpga import commands as cmd
-from kvfpga.commands import Result
-from kvfpga.errors import DeviceRefused, DifferenceError, TargetError, UsageError
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result
+from kvfpga.contract.errors import DeviceRefused, DifferenceError, TargetError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.kvcpu0 import ATTRIBUTES, Kvcpu0, running, serve
-from kvfpga.serving import Served
-from kvfpga.targets import Target
+from kvfpga.linux import auto_load, ioctls
+from kvfpga.linux.node import ATTRIBUTES, Kvcpu0, running, serve
+from kvfpga.session.serving import Served
+from kvfpga.targets.target import Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
@@ -108,8 +108,8 @@ def refused(kvcpu0: Kvcpu0, request: int, data: bytes) -> int:
 # ---- numbers and bytes ---------------------------------------------------------------------------------------------------
 def test_numbers_are_those_of_the_compiler(program):
     found = [int(line) for line in run(program, "none", "numbers").stdout.split()]
-    assert found == list(uapi.IOCTLS) == [STEP, HOT, EVICT, PREFETCH, SHARE, WEIGHTS, TELEMETRY]
-    assert uapi.GET_TELEMETRY.layout.size == 96
+    assert found == list(ioctls.IOCTLS) == [STEP, HOT, EVICT, PREFETCH, SHARE, WEIGHTS, TELEMETRY]
+    assert ioctls.GET_TELEMETRY.layout.size == 96
 
 
 def test_all_seven_byte_for_byte(served):
@@ -139,7 +139,7 @@ def test_telemetry_is_the_devices(served):
         data = span(BASE + rng.randrange(45) * BLOCK, rng.randrange(1, 5 * BLOCK), n + 5)
         kvcpu0.ioctl(rng.choice((HOT, EVICT, PREFETCH, SHARE)), data)
         kvcpu0.ioctl(STEP, step(n))
-    names = list(uapi.telemetry(served.device.telemetry(), served.device.settings()))
+    names = list(ioctls.telemetry(served.device.telemetry(), served.device.settings()))
     found = dict(zip(names, struct.unpack("<9Q6I", kvcpu0.ioctl(TELEMETRY, b""))))
     assert names == [
         "current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
@@ -306,7 +306,7 @@ def test_the_commands_of_the_program(node, program, served):
         assert done.returncode == 1 and done.stderr == f"{words[0]}: Invalid argument\n"
     shown = dict(line.split("=") for line in run(program, path, "telemetry").stdout.split())
     device = served.device.telemetry()
-    assert {name: int(shown[name]) for name in uapi.COUNTERS} == {name: device[name] for name in uapi.COUNTERS}
+    assert {name: int(shown[name]) for name in ioctls.COUNTERS} == {name: device[name] for name in ioctls.COUNTERS}
     assert (device["step_count"], device["hot_count"], device["evict_count"]) == (1, 1, 2)
 
 
@@ -749,5 +749,5 @@ def test_the_soak_sees_a_lost_ioctl(tmp_path, capsys, monkeypatch):
 
 def test_the_bench(tmp_path):
     rows, rates = bench_uapi.measure(Target("model", ENTRIES, LANES), 5, 1, tmp_path, (1, 3))
-    assert [row["name"] for row in rows] == ["ENOTTY", *(ioctl.name for ioctl in uapi.IOCTLS.values())]
+    assert [row["name"] for row in rows] == ["ENOTTY", *(ioctl.name for ioctl in ioctls.IOCTLS.values())]
     assert all(row["node"] > 0 for row in rows) and all(rate > 0 for rate in rates.values()) and list(rates) == [1, 3]

@@ -34,14 +34,15 @@ from test_mmio import (  # the seam's own tests, run here with the fixture `mmio
     test_write_error_in_a_batch_says_where,  # noqa: F401
 )
 
-from kvfpga import uart_link, uart_port
-from kvfpga.commands import Evict, Load, Step
-from kvfpga.device import Device
-from kvfpga.errors import BusError, IdleTimeout, TargetError, UsageError
-from kvfpga.mmio import SPACE_BYTES, Batch
+from kvfpga.contract.commands import Evict, Load, Step
+from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.transport.mmio import SPACE_BYTES, Batch
+from kvfpga.transport.uart import link as uart_link
+from kvfpga.transport.uart import port as uart_port
+from kvfpga.transport.uart.frames import Decoder, Frame, encode
+from kvfpga.transport.uart.port import SerialPort
 from kvfpga.uart_bridge import UartBridge
-from kvfpga.uart_frames import Decoder, Frame, encode
-from kvfpga.uart_port import SerialPort
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kvfpga.verilator_build import rtl_root
+
+from kvfpga.transport.sim.build import rtl_root
 
 FOLDER = Path(__file__).parent / "cocotb"
 sys.path.append(str(FOLDER))

@@ -2,6 +2,7 @@
 built."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvfpga import verilator_build as build
-from kvfpga.errors import BuildError, SessionError, UsageError
-from kvfpga.regmap import REGISTERS
-from kvfpga.verilator_build import Parameters
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.contract.errors import BuildError, SessionError, UsageError
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.sim import build
+from kvfpga.transport.sim.build import Parameters
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 SMALL = Parameters(entries=256, lanes=4, data_bits=128)
 PROBE = Path(__file__).parent / "rtl" / "axi_probe.sv"
@@ -53,6 +54,14 @@ def test_build_id_follows_contents_names_and_parameters(tmp_path):
     assert build.build_id(SMALL, [Path(source.rename(elsewhere / "kvcpu.sv"))]) == first, "the place does not matter"
     source.write_text("module kvcpu ; endmodule\n")
     assert build.build_id(SMALL, [source]) != first
+
+
+def test_build_id_does_not_depend_on_the_folders(tmp_path):
+    """Else moving a file would change the id of every board."""
+    sources = build.rtl_sources()
+    assert len({path.parent for path in sources}) > 5 and not [path for path in sources if path.parent.name == "uart"]
+    flat = [Path(shutil.copy(path, tmp_path)) for path in sources]
+    assert build.build_id(SMALL, build.rtl_sources(tmp_path)) == build.build_id(SMALL) == build.build_id(SMALL, flat[::-1])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +144,7 @@ def test_two_processes_at_once(empty_cache):
     os.utime(old, (0, 0))
     code = f"""
 from pathlib import Path
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.transport.sim.verilated import VerilatorSim
 with VerilatorSim(256, 4, 128, sources=[Path({str(PROBE)!r})]) as sim:
     print(sim.model.path, sim.read32(0x20) is not None)
 """

@@ -12,15 +12,15 @@ import sys
 
 import pytest
 
-from kvfpga.commands import Evict, Hot, Load, Prefetch, Share, Step
-from kvfpga.device import Device
-from kvfpga.errors import BusError, TargetError, UsageError
+from kvfpga.contract.commands import Evict, Hot, Load, Prefetch, Share, Step
+from kvfpga.contract.errors import BusError, TargetError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.mmio import Batch
-from kvfpga.regmap import REGISTERS
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.transport.mmio import Batch
+from kvfpga.transport.virtual.uart import FAULTS, SMALL, Incident, LineFaults, VirtualUartBoard, _Line
 from kvfpga.uart_bridge import UartBridge
-from kvfpga.virtual_uart import FAULTS, SMALL, Incident, LineFaults, VirtualUartBoard, _Line
 
 CLOCK_HZ, BAUD = 24_000_000, 3_000_000
 """Eight clock cycles a bit: the fewest that the receiver takes, so the quickest."""

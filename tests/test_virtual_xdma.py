@@ -21,18 +21,19 @@ import section8
 from click.testing import CliRunner
 from conftest import DATA_BITS, ENTRIES, LANES
 from random_script import BASE, BLOCK, Script
+from xdma_process import running
 
-from kvfpga import commands as cmd
 from kvfpga.cli.main import cli
-from kvfpga.device import Device
-from kvfpga.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.mmio import SPACE_BYTES, Batch
+from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.pcie_mmio import DEVICE_ID as KVCPU
 from kvfpga.pcie_mmio import PcieMmio
-from kvfpga.regmap import BAR2_ENTRIES, REGISTERS
-from kvfpga.virtual_xdma import C2H, EVENTS, H2C, USER, Card, Nodes, fault, running
+from kvfpga.transport.mmio import SPACE_BYTES, Batch
+from kvfpga.transport.virtual.xdma import C2H, EVENTS, H2C, USER, Card, Nodes, fault
 
 DEVICE_ID, SCRATCH, STATUS, ERROR, IRQ_ENABLE, STEP, RESULT = (
     REGISTERS[name].offset for name in ("DEVICE_ID", "SCRATCH", "STATUS", "ERROR", "IRQ_ENABLE", "STEP_FAST", "RESULT_STATUS")

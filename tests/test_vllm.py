@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvfpga.commands import Load
-from kvfpga.errors import DeviceRefused, TargetError, UsageError
+from kvfpga.contract.commands import Load
+from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.integrations.vllm import VA_BASE, KvCpuBlockAllocator, KvCpuController, attach
-from kvfpga.reference import Reference
+from kvfpga.integrations.vllm.allocator import VA_BASE, KvCpuBlockAllocator, KvCpuController, attach
+from kvfpga.lockstep.reference import Reference
 
 VA, SLOT = 0x7F00_0000, 16384
 
@@ -127,17 +127,17 @@ class FakeNode:
         self.device, self.calls = device, []
 
     def __call__(self, file, request, data):
-        from kvfpga import uapi
+        from kvfpga.linux import ioctls
 
-        ioctl = uapi.IOCTLS[request]
+        ioctl = ioctls.IOCTLS[request]
         self.calls.append(ioctl.name)
         assert len(data) == ioctl.layout.size
-        if ioctl is uapi.GET_TELEMETRY:
-            return uapi.pack_telemetry(uapi.telemetry(self.device.telemetry(), self.device.settings()))
-        for command in uapi.commands(ioctl, data):
+        if ioctl is ioctls.GET_TELEMETRY:
+            return ioctls.pack_telemetry(ioctls.telemetry(self.device.telemetry(), self.device.settings()))
+        for command in ioctls.commands(ioctl, data):
             code = self.device.execute(command).code
             if code != "OK":
-                raise OSError(uapi.ERRNO[code], "Invalid argument")
+                raise OSError(ioctls.ERRNO[code], "Invalid argument")
         return data
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from conftest import DATA_BITS, ENTRIES, LANES
 
-from kvfpga.boards import Board
-from kvfpga.targets import Target
-from kvfpga.verilator_build import Parameters
+from kvfpga.targets.boards import Board
+from kvfpga.targets.target import Target
+from kvfpga.transport.sim.build import Parameters
 
 SOURCE = Path(__file__).parent / "c" / "kvcpu0_test.c"
 SERVER = """
 import sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from kvfpga.kvcpu0 import Kvcpu0, serve
-from kvfpga import serving
-from kvfpga.serving import Served
+from kvfpga.linux.node import Kvcpu0, serve
+from kvfpga.session import serving
+from kvfpga.session.serving import Served
 from uapi_helpers import small_target
 
 serving.SAVE_SECONDS = 0.0  # all the time, so that a kill is likely to meet it

@@ -281,7 +281,7 @@ module kvcpu
 
     kvcpu_digest #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_digest (
         .clk, .rst(rst_core), .clear(digest_clear), .take(row_valid && running.op == kvcpu_map_pkg::OP_DIGEST),
-        .base_index(32'(row_index) * 32'(LANES)), .first(pass.first), .last(pass.last), .tier_base(set.tier_base),
+        .base_index(32'(row_index) * LANES), .first(pass.first), .last(pass.last), .tier_base(set.tier_base),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va), .busy(digest_busy), .digest
     );
 

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import DifferenceError, KvfpgaError, TargetError, UsageError
-from ..mmio import Mmio
+from ..contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from ..transport.mmio import Mmio
 from . import directory, identity, link, memory, registers, smoke, speed
 from .bench import Bench, Options
 from .report import Report, Row

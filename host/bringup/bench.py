@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..commands import Set
-from ..device import DEVICE_ID, Device
-from ..errors import TargetError
-from ..mmio import Mmio
-from ..regmap import REGISTERS
+from ..contract.commands import Set
+from ..contract.errors import TargetError
+from ..device.device import DEVICE_ID, Device
+from ..device.regmap import REGISTERS
+from ..transport.mmio import Mmio
 from .report import FAIL, PASS, SKIPPED, Report, Row
 
 FINDINGS_SHOWN = 3

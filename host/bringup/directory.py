@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..commands import Command, Hot, Load, Release, Share, Step, Unload
-from ..device import decode_entries
+from ..contract.commands import Command, Hot, Load, Release, Share, Step, Unload
+from ..device.device import decode_entries
+from ..device.regmap import ENTRY_FIELDS
 from ..hepc_ref import ReferenceModel
-from ..regmap import ENTRY_FIELDS
 from .bench import Bench, Finding
 from .diagnosis import address_bits, name_bits, pattern, stuck_bits, stuck_text
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..device import DEVICE_ID, MAJOR_VERSION, Device, Identity
-from ..errors import BusError
-from ..regmap import REGISTERS, REGMAP_HASH
+from ..contract.errors import BusError
+from ..device.device import DEVICE_ID, MAJOR_VERSION, Device, Identity
+from ..device.regmap import REGISTERS, REGMAP_HASH
 from .bench import TIER_BASES, Bench, Finding
 from .diagnosis import byte_order
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, is_dataclass
 
 import numpy as np
 
-from ..mmio import Batch
-from ..regmap import REGISTERS
+from ..device.regmap import REGISTERS
+from ..transport.mmio import Batch
 from .bench import Bench
 from .diagnosis import name_bits, stuck_bits, stuck_text
 

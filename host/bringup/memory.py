@@ -15,11 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import TargetError
+from ..contract.errors import TargetError
 from .bench import Bench, Finding
-from .diagnosis import (
-    MOST, address_bits, address_of, beats, dead_lanes, lane_order, name_bits, pattern, stuck_bits, stuck_text,
-)  # fmt: skip
+from .diagnosis import MOST, address_bits, address_of, beats, dead_lanes, lane_order, name_bits, pattern, stuck_bits, stuck_text
 
 WORD = 8
 CHUNK = 1 << 16

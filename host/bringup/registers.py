@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from ..errors import BusError
-from ..mmio import Batch
-from ..regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode, Register
+from ..contract.errors import BusError
+from ..device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode, Register
+from ..transport.mmio import Batch
 from .bench import Bench, Finding
 from .diagnosis import FEW_BITS, Stuck, address_bits, lane_order, name_bits, stuck_bits, stuck_text
 

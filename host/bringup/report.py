@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from ..errors import DifferenceError, TargetError
+from ..contract.errors import DifferenceError, TargetError
 
 PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
 COLOURS = {PASS: "green", FAIL: "bold red", SKIPPED: "yellow"}

@@ -7,13 +7,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..commands import (
-    Command, Evict, Hot, Load, Lookup, Prefetch, Release, ReleaseIndex, Set, Share, ShareIndex, Step, Touch, Unload,
+from ..contract.commands import (
+    Command,
+    Evict,
+    Hot,
+    Load,
+    Lookup,
+    Prefetch,
+    Release,
+    ReleaseIndex,
+    Set,
+    Share,
+    ShareIndex,
+    Step,
+    Touch,
+    Unload,
     UnloadRequest,
-)  # fmt: skip
-from ..errors import DeviceRefused, DifferenceError
+)
+from ..contract.errors import DeviceRefused, DifferenceError
 from ..hepc_ref import ReferenceModel
-from ..lockstep import Lockstep
+from ..lockstep.lockstep import Lockstep
 from .bench import Bench
 
 BLOCKS = 12

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from statistics import median, quantiles
 from time import perf_counter
 
-from ..commands import Load, Step
-from ..mmio import Batch
-from ..regmap import REGISTERS
+from ..contract.commands import Load, Step
+from ..device.regmap import REGISTERS
+from ..transport.mmio import Batch
 from . import smoke
 from .bench import Bench
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from ..commands import Command, Result
-from ..history import HANG_CYCLES
-from ..session import Purpose, Session, open_session
-from ..targets import Target
+from ..contract.commands import Command, Result
+from ..session.open import open_session
+from ..session.session import Purpose, Session
+from ..targets.target import Target
 from . import output
 
 
@@ -57,6 +57,8 @@ class App:
     def record(self, hung: bool = False) -> None:
         """The waveform of this process's commands (--trace). `hung`: the last one did not end."""
         if self.trace and self._device:
+            from ..blackbox.retrace import HANG_CYCLES
+
             self.session.trace(self.trace, HANG_CYCLES if hung else None)
             note(f"waveform in {self.trace}")
 

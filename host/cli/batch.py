@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-from ..errors import KvfpgaError, UsageError
+from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .values import EXISTING, Number
@@ -23,7 +23,7 @@ def run(ctx, file):
     end.
     """
     app: App = ctx.obj
-    commands = ctx.parent.command
+    commands = ctx.find_root().command
     try:
         lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -64,13 +64,13 @@ def _run_line(parent: click.Context, commands: click.Group, words: list[str]) ->
 @click.pass_obj
 def replay(app: App, trace, limit, t1_capacity, step_ms, sample, check_every):
     """Replay a trace of LLM requests (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
-    from .. import replay as replays
+    from ..lab import replay as replays
 
     options = replays.ReplayOptions(
         limit=limit, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample, check_every=check_every
     )
     with app.progress("replaying") as update:
-        summary = replays.run(app.device(), trace, options, update)
+        summary = replays.replay(app.device(), trace, options, update)
     app.present(summary.to_json(), lambda: _print_summary(summary))
 
 
@@ -87,9 +87,9 @@ def demo(app: App):
     """
     from rich.console import Console
 
-    from .. import demo as demos
-    from ..blackbox import attach
-    from ..session import default_folder
+    from ..blackbox.attach import attach
+    from ..lab import demo as demos
+    from ..session.session import default_folder
 
     target = app.target.filled()
     with target.open(app.check, app.trace) as device:
@@ -103,7 +103,8 @@ def demo(app: App):
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell):
+@click.pass_context
+def completion(ctx, shell):
     """Print the completion script for a shell.
 
     \b
@@ -113,9 +114,7 @@ def completion(shell):
     """
     from click.shell_completion import get_completion_class
 
-    from .main import cli
-
-    click.echo(get_completion_class(shell)(cli, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
+    click.echo(get_completion_class(shell)(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
 
 
 COMMANDS = (run, replay, demo, completion)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .. import commands as cmd
-from ..commands import Result
+from ..contract import commands as cmd
+from ..contract.commands import Result
 from .app import App, note
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
@@ -44,7 +44,7 @@ def load(app: App, file, data, **options):
     required = ("request", "layer", "head", "tokens", "va")
     if missing := [f"--{name}" for name in required if name not in given]:
         raise click.UsageError(f"Missing option {', '.join(missing)} (or a FILE of blocks).")
-    from ..block_files import read_data
+    from ..contract.block_files import read_data
 
     device = app.device()
     content = read_data(Path(data), device.block_bytes) if data else None
@@ -55,7 +55,7 @@ def load(app: App, file, data, **options):
 
 
 def _load_file(app: App, file: Path) -> None:
-    from ..block_files import read_blocks
+    from ..contract.block_files import read_blocks
 
     device = app.device()
     rows = read_blocks(file, device.block_bytes)

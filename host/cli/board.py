@@ -24,7 +24,7 @@ def board():
 @click.pass_obj
 def list_boards(app: App):
     """All boards that --board NAME can name."""
-    from .. import boards
+    from ..targets import boards
 
     found = [boards.load(path) for path in boards.known().values()]
     header = ["name", "target", "entries", "lanes", "description"]
@@ -40,9 +40,9 @@ def list_boards(app: App):
 @click.pass_obj
 def show(app: App, name):
     """The file of one board, checked."""
-    from .. import boards
+    from ..targets import boards
 
-    found = boards.find(name)
+    found = boards.find_board(name)
     text = found.file.read_text()
     app.present(
         {"command": "board", "code": "OK", "name": found.name, "file": str(found.file), "text": text,

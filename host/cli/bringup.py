@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..errors import KvfpgaError, UsageError
+from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .values import Number
@@ -61,7 +61,7 @@ def bringup(app: App, only, skip, memory, memory_bytes, directory_entries, link_
 def _expected_build(target, mmio) -> int | None:
     """The BUILD_ID of this kvfpga's RTL with the parameters of the board file, or else with those that the device shows.
     None where it shows none that make sense: then the report says so."""
-    from ..device import Device
+    from ..device.device import Device
 
     if not target.is_board:
         return mmio.build_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import click
 
 from . import output
@@ -36,8 +35,8 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
     messages are replayed. Ctrl-C ends it: the mirrored directory is read back and compared, the session stored. What
     an earlier follow mirrored is unloaded at the start.
     """
-    from ..follow import Follower, rank_endpoint
-    from ..kv_mirror import Mirror
+    from ..integrations.vllm.follow import Follower, rank_endpoint
+    from ..integrations.vllm.mirror import Mirror
 
     endpoint, replay = (rank_endpoint(text, rank) if text else None for text in (endpoint, replay))
     mirror = Mirror(app.device(), medium, copies == "count", step_every)

@@ -21,7 +21,7 @@ def handoff(app: App, path, no_shrink):
     same design, where the board's answers part from the RTL's, and leaves the shortest list of commands that makes
     it and a waveform. RECORDING is a file of `--record` that began with `reset`: its calls are made again and compared.
     """
-    from .. import handoff as handoffs
+    from ..blackbox import handoff as handoffs
 
     if path.is_file():
         finding = handoffs.replay_file(path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..commands import Result
-from ..session import Purpose
+from ..contract.commands import Result
+from ..session.session import Purpose
 from . import output
 from .app import App, note
 

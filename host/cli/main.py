@@ -14,12 +14,11 @@ from pathlib import Path
 
 import click
 
-from ..errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
-from ..targets import ENTRIES, LANES, parse
+from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from ..targets.target import ENTRIES, LANES, parse_target
 from . import batch, blocks, board, bringup, follow, inspect, program, registers, serve, settings, top
 from .app import App, note
 from .values import Number
-
 
 WAVES = (".fst", ".vcd")
 INTERRUPTED = 130
@@ -120,7 +119,7 @@ def cli(ctx, target, board, entries, lanes, session, as_json, no_check, record, 
     """
     if trace and (trace.suffix not in WAVES or not trace.parent.is_dir()):
         raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
-    chosen = replace(parse(target, entries, lanes, _board(board)), record=record)
+    chosen = replace(parse_target(target, entries, lanes, _board(board)), record=record)
     if trace and chosen.kind == "model":
         raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
     ctx.obj = App(chosen, session, as_json, not no_check, trace)
@@ -130,9 +129,9 @@ def _board(name: str | None):
     """What --board names; reading it takes libraries that other starts do without."""
     if name is None:
         return None
-    from ..boards import find
+    from ..targets.boards import find_board
 
-    return find(name)
+    return find_board(name)
 
 
 for module in (blocks, settings, inspect, top, batch, registers, board, program, bringup, serve, follow):

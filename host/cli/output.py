@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ..commands import EVICT, MEANING, Result
+from ..contract.commands import EVICT, MEANING, Result
 
 TIERS = ("HBM", "T1", "DRAM", "NVMe")
 TRIGGERS_SHOWN = 16

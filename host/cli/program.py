@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..contract.errors import UsageError
 from .app import App
 
 
@@ -19,7 +19,7 @@ from .app import App
 @click.pass_obj
 def program(app: App, bitstream, cable, board_name, flash):
     """Load BITSTREAM with openFPGALoader. With --board NAME in front, the board file says what it does not."""
-    from ..program import program as load
+    from ..targets.bitstream import program as load
 
     board = app.target.board
     if board:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from .. import registers
-from ..errors import UsageError
-from ..regmap import REGISTERS
-from ..session import Purpose
+from ..contract.errors import UsageError
+from ..device import registers
+from ..device.regmap import REGISTERS
+from ..session.session import Purpose
 from . import output
 from .app import App
 from .values import EXISTING, NUMBER, Number

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import KvfpgaError, UsageError
+from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .ending import on_ending
@@ -50,8 +50,8 @@ def serve(app: App, uapi, sysfs, auto_load, listen, shared):
 
 
 def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop: threading.Event) -> None:
-    from .. import kvcpu0
-    from ..serving import Served
+    from ..linux import node as kvcpu0
+    from ..session.serving import Served
 
     def store() -> None:
         told = None
@@ -76,7 +76,7 @@ def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop:
 
 
 def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -> None:
-    from .. import remote_server
+    from ..transport.remote import server as remote_server
 
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
@@ -104,7 +104,7 @@ def keys():
 @click.pass_obj
 def create(app: App):
     """Make your key pair. The secret half stays in a file that only you can read."""
-    from .. import remote_keys
+    from ..transport.remote import keys as remote_keys
 
     _show_key(app, remote_keys.create())
 
@@ -113,7 +113,7 @@ def create(app: App):
 @click.pass_obj
 def show_key(app: App):
     """Your public key, for the other side, and whom you let in."""
-    from .. import remote_keys
+    from ..transport.remote import keys as remote_keys
 
     _show_key(app, remote_keys.load())
 
@@ -124,7 +124,7 @@ def show_key(app: App):
 @click.pass_obj
 def authorize(app: App, key, name):
     """Let the owner of KEY in, as NAME."""
-    from .. import remote_keys
+    from ..transport.remote import keys as remote_keys
 
     remote_keys.authorize(key, name)
     app.present({"command": "keys", "code": "OK", "authorized": name}, lambda: click.echo(f"{name} may come in"))
@@ -136,7 +136,7 @@ def authorize(app: App, key, name):
 @click.pass_obj
 def trust(app: App, address, key):
     """Believe that the server at this address has KEY."""
-    from .. import remote_keys
+    from ..transport.remote import keys as remote_keys
 
     remote_keys.trust(address, key)
     app.present({"command": "keys", "code": "OK", "server": address}, lambda: click.echo(f"{address} is believed"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..contract.errors import UsageError
 from .app import App, note
 from .ending import on_ending
 from .values import Number
@@ -38,9 +38,9 @@ def uart(app: App, entries, lanes, baud, clock_hz, link, flip, drop, double, del
     Serves until Ctrl-C. The target to use is printed once the port is there. With `--board NAME` before the command, the
     sizes are those of the board file.
     """
-    from ..targets import rtl_root_in_use
-    from ..verilator_build import Parameters
-    from ..virtual_uart import SMALL, Incident, LineFaults, VirtualUartBoard
+    from ..targets.target import rtl_root_in_use
+    from ..transport.sim.build import Parameters
+    from ..transport.virtual.uart import SMALL, Incident, LineFaults, VirtualUartBoard
 
     small = Parameters(entries, lanes, SMALL.data_bits, SMALL.block_tokens, SMALL.head_dim)
     sizes = app.target.board.parameters if app.target.board else small

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..targets import rtl_sources
+from ..targets.target import rtl_sources
 from .app import App
 from .values import Number
 
@@ -25,8 +25,8 @@ def xdma(app: App, folder: Path, entries: int, lanes: int, data_bits: int, seed:
 
     Serves until Ctrl-C. The target to use is printed once the nodes are there.
     """
-    from ..virtual_xdma import fault, serve
-    from ..verilator_sim import VerilatorSim
+    from ..transport.sim.verilated import VerilatorSim
+    from ..transport.virtual.xdma import fault, serve
 
     def ready():
         target = f"xdma:{folder}"

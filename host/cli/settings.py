@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .. import presets
-from ..commands import Result, Set
-from ..session import Purpose
+from ..contract import presets
+from ..contract.commands import Result, Set
+from ..session.session import Purpose
 from . import output
 from .app import App, note
 from .values import NUMBER

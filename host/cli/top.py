@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import click
 
-from ..errors import UsageError
+from ..contract.errors import UsageError
 from . import output
 from .app import App, note
 
@@ -42,8 +42,8 @@ def top(app: App, interval: float, count: int | None, once: bool):
         raise click.UsageError("Give --once or --count, not both.")
     if app.trace or app.target.record:
         raise UsageError("--trace and --record are not for top: it looks, and runs no commands", "leave them out")
-    from ..top import Watch, change
-    from ..top_view import View
+    from ..monitor.look import Watch, change
+    from ..monitor.view import View
 
     live = sys.stdout.isatty() and not app.json and not once
     looks = range(1 if once else count) if once or count else itertools.count()

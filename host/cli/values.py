@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..block_files import number, token_range
+from ..contract.block_files import number, token_range
 
 
 class Number(click.ParamType):

@@ -4,9 +4,10 @@ import cocotb
 from cocotb.triggers import gather
 from cocotbext.axi import AxiResp
 from dut_bench import BLOCK, VA, Bench, filled, load
-from kvfpga.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, Touch, UnloadRequest
-from kvfpga.errors import BusError
-from kvfpga.regmap import BAR2_ENTRIES, REGISTERS, TELEMETRY, BusErrorCode, Code, Opcode
+
+from kvfpga.contract.commands import Evict, Lookup, Prefetch, ReleaseIndex, Set, ShareIndex, Step, Touch, UnloadRequest
+from kvfpga.contract.errors import BusError
+from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS, TELEMETRY, BusErrorCode, Code, Opcode
 
 FIFO_DEPTH, RESULTS_KEPT = 16, 32
 STEP, SCRATCH, CTRL = (REGISTERS[name].offset for name in ("STEP_FAST", "SCRATCH", "CTRL"))

@@ -6,8 +6,9 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from dut_bench import Bench
 from key_collisions import colliding
-from kvfpga.commands import Load, Lookup, Set, Step, UnloadRequest
-from kvfpga.regmap import Code
+
+from kvfpga.contract.commands import Load, Lookup, Set, Step, UnloadRequest
+from kvfpga.device.regmap import Code
 
 LATENCY = 8
 BLOCKS = 180

@@ -7,11 +7,12 @@ moved bytes included, goes through an AXI that nobody here wrote.
 import cocotb
 from cocotb.task import bridge
 from dut_bench import BLOCK, VA, Bench, PinMmio, filled, load
-from kvfpga.commands import Evict, Hot, Lookup, Prefetch, Release, Set, Share, Step, Touch, Unload
-from kvfpga.device import Device
+
+from kvfpga.contract.commands import Evict, Hot, Lookup, Prefetch, Release, Set, Share, Step, Touch, Unload
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import BusErrorCode, Code
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.regmap import BusErrorCode, Code
+from kvfpga.lockstep.lockstep import Lockstep
 
 DMA = 2
 INFLIGHT, TIER_SHIFT = 1 << 238, 96

@@ -4,8 +4,9 @@ import cocotb
 from cocotb.triggers import RisingEdge, gather
 from cocotbext.axi import AxiResp
 from dut_bench import Bench
-from kvfpga.commands import Hot
-from kvfpga.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, TELEMETRY, BusErrorCode
+
+from kvfpga.contract.commands import Hot
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, TELEMETRY, BusErrorCode
 
 ENTRIES = 256
 OPERANDS = [r.name for r in REGISTERS.values() if r.access == "rw" and not r.doorbell and not r.config and r.name != "ERROR"]

@@ -1,8 +1,9 @@
 """The whole UART board: bridge, core and tiers behind one serial line."""
 
 import cocotb
-from kvfpga.regmap import REGISTERS
 from uart_bench import DECERR, OK, SLVERR, Bench, drain, mem_read, mem_write, read, wait_idle, words, write
+
+from kvfpga.device.regmap import REGISTERS
 
 ENTRIES, BLOCK = 256, 256
 TIERS = 4 * ENTRIES * BLOCK

@@ -5,8 +5,25 @@ import struct
 import cocotb
 from cocotb.triggers import Timer
 from uart_bench import (
-    BAD_SEQUENCE, CLK_HZ, GREETING, HELLO, NAK, NO_SESSION, OK, RUN, STATS, Bench, Frame,
-    frame, operation, read, result, sealed, stuffed, words, write,
+    BAD_SEQUENCE,
+    CLK_HZ,
+    GREETING,
+    HELLO,
+    NAK,
+    NO_SESSION,
+    OK,
+    RUN,
+    STATS,
+    Bench,
+    Frame,
+    frame,
+    operation,
+    read,
+    result,
+    sealed,
+    stuffed,
+    words,
+    write,
 )  # fmt: skip
 
 ACCEPTED, DAMAGED, STOP_ERRORS, EXECUTED, REPEATED, DROPPED, REFUSED, RESERVED = range(8)

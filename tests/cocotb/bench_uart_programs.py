@@ -6,8 +6,22 @@ import cocotb
 from cocotb.triggers import ClockCycles, Timer
 from cocotbext.axi import AxiResp
 from uart_bench import (
-    BAD_PROGRAM, DECERR, MORE, NO_ANSWER, OK, PERIOD, SLVERR, Bench,
-    drain, mem_read, mem_write, operation, read, wait_idle, words, write,
+    BAD_PROGRAM,
+    DECERR,
+    MORE,
+    NO_ANSWER,
+    OK,
+    PERIOD,
+    SLVERR,
+    Bench,
+    drain,
+    mem_read,
+    mem_write,
+    operation,
+    read,
+    wait_idle,
+    words,
+    write,
 )  # fmt: skip
 
 RECORD = 1 << 31

@@ -18,11 +18,12 @@ from cocotb.task import resume
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 from cocotbext.axi.sparse_memory import SparseMemory
-from kvfpga.commands import Load, Set
-from kvfpga.device import bits, writes
-from kvfpga.errors import BusError
-from kvfpga.mmio import Mmio
-from kvfpga.regmap import BAR2_ENTRIES, REGISTERS, Code, Opcode
+
+from kvfpga.contract.commands import Load, Set
+from kvfpga.contract.errors import BusError
+from kvfpga.device.device import bits, writes
+from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS, Code, Opcode
+from kvfpga.transport.mmio import Mmio
 
 MEMORY_BYTES = 1 << 40
 BLOCK = 16384

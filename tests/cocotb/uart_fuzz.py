@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
-from kvfpga import verilator_build as build
 from uart_build import BRIDGE, HERE, Mutation, texts
+
+from kvfpga.transport.sim import build
 
 VERILATE = (
     f"--cc --Mdir out --top-module {BRIDGE} --prefix V{BRIDGE} -O3 --x-assign fast --x-initial unique --no-timing"

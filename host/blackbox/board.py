@@ -1,0 +1,137 @@
+"""The flight recorder of a board in lockstep: what `kvfpga handoff` needs to have a difference again in simulation.
+
+A board has no checkpoints, so it keeps everything that was done since the last reset (history.py) and every access to the device
+since the last command began. On a difference it writes a failure folder:
+
+    report.txt, report.json    what differs, device beside expected
+    commands.kvfpga            all commands since the reset, the failing ones last
+    mmio.jsonl                 every access during the failing commands, with the board's answers (recording.py)
+    history-N.jsonl, .bin      everything since the reset, for the replay
+    board.json                 what was connected, and where the failing commands begin
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..contract import script
+from ..contract.commands import Command
+from ..contract.errors import KvfpgaError
+from ..transport.recording import dump_call
+from .history import History, Item, MemoryWrite, RegisterWrite
+
+if TYPE_CHECKING:
+    from ..device.device import Device
+    from ..lockstep.lockstep import Lockstep
+    from ..lockstep.report import Report
+    from ..targets.target import Target
+
+BOARD = "board.json"
+
+
+class BoardBlackBox:
+    """`folder` gets a subfolder for each failure (None: none is made). `mark` is called before the first change of the board.
+    `whole`: does the history go back to a reset? Not after a `sync`."""
+
+    def __init__(self, target: Target, folder: Path | None, history: History, mark: Callable[[], None], whole: bool = True):
+        self.target = target
+        self.folder = folder
+        self.history = history
+        self.whole = whole
+        self._mark = mark
+        self._marked = False
+        self._failing = 0
+        self._device: Device | None = None
+
+    # ---- while all is well -------------------------------------------------------------------------------------------
+    def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
+        """These are about to run."""
+        self._change(lockstep)
+        self._failing = len(commands)
+        self.history.new += commands
+
+    def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
+        """This is about to be written."""
+        self._change(lockstep)
+        self.history.new.append(MemoryWrite(addr, data))
+
+    def adopted(self, addr: int, data: bytes) -> None:
+        """The memory held this already, and the model took it over."""
+        self.history.new.append(MemoryWrite(addr, data))
+
+    def register_written(self, offset: int, value: int, width: int) -> None:
+        """A register is about to be written that is no command."""
+        self._change(None)
+        self.history.new.append(RegisterWrite(offset, value, width))
+
+    def was_reset(self) -> None:
+        """Device and model were reset, SCRATCH with them."""
+        self.history.clear()
+        self.whole, self._marked = True, False
+
+    def forget(self) -> None:
+        """The state was taken over from the board, or stored: the next change is the first one again."""
+        self._marked = False
+
+    def taken_over(self) -> None:
+        """`sync`: what the board went through before is not known."""
+        self.history.clear()
+        self.whole = False
+
+    def close(self) -> None:
+        pass
+
+    def _change(self, lockstep: Lockstep | None) -> None:
+        if not self._marked:
+            self._mark()
+            self._marked = True
+        if lockstep:
+            self._device = lockstep.device
+            self._device.mmio.forget()
+
+    # ---- when it is not ----------------------------------------------------------------------------------------------
+    def write(self, report: Report) -> None:
+        """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
+        if self.folder is None:
+            return
+        try:
+            self._fill(report.make_folder(self.folder))
+            if self.whole:
+                report.reproduce = f"kvfpga handoff {shlex.quote(str(report.folder))}"
+            else:
+                report.notes.append("what the board went through before the last `sync` is not known, so it cannot be replayed")
+        except (OSError, KvfpgaError) as error:
+            report.notes.append(f"the failure folder is incomplete: {error}")
+            print(f"kvfpga: the failure folder is incomplete: {error}", file=sys.stderr)
+        report.write()
+
+    def _fill(self, folder: Path) -> None:
+        items = [*self.history.old(), *self.history.new]
+        copy = History(folder)
+        copy.new = list(items)
+        state = copy.commit()
+        device = self._device
+        (folder / "mmio.jsonl").write_text("".join(dump_call(call) for call in (device.mmio.calls if device else [])))
+        (folder / "commands.kvfpga").write_text("".join(line(item, number, folder) for number, item in enumerate(items)))
+        facts = {
+            "target": self.target.text, "identity": device.identity._asdict() if device else {}, "history": state,
+            "items": len(items), "failing": self._failing, "whole": self.whole,
+        }  # fmt: skip
+        (folder / BOARD).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def line(item: Item, number: int, folder: Path) -> str:
+    """One thing that was done, as a line of a kvfpga script; bytes go into a file of `folder`."""
+    match item:
+        case MemoryWrite(addr, data):
+            path = folder / f"bytes-{number}.bin"
+            path.write_bytes(data)
+            return f"mem write {addr:#x} --data {shlex.quote(str(path))}\n"
+        case RegisterWrite(offset, value, _):
+            return f"reg write {offset:#x} {value:#x}\n"
+    return script.line(item) + "\n"

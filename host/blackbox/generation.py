@@ -1,0 +1,102 @@
+"""Generations: how the state of a device is stored on disk, all of it or none.
+
+A folder (`home`) holds
+
+    current                the name of the generation that counts, replaced in one rename
+    state-00000007/        meta.json, device.ckpt (checkpoint of the simulation), model.npz (reference model)
+
+Device and reference are stored together: a new generation is written and synced beside the old one, then `current` is
+renamed onto it. A crash at any point leaves one whole generation, the old or the new.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ..contract.errors import SessionError
+from ..lockstep.lockstep import Lockstep
+from ..lockstep.reference import Reference
+from ..targets.target import Target
+from .history import History
+
+FORMAT = 1
+META, DEVICE, MODEL, CURRENT = "meta.json", "device.ckpt", "model.npz", "current"
+REMEDY = "`kvfpga reset` starts it anew (and forgets the blocks in it)"
+
+
+def current_state(home: Path) -> Path | None:
+    """The folder of the generation that counts; None where there is none yet."""
+    try:
+        return home / (home / CURRENT).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def write_generation(
+    home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
+) -> None:
+    """Write the state of `device` as the next generation in `home` and make it the one that counts."""
+    old = sorted(home.glob("state-*"))
+    number = int(old[-1].name.split("-")[1]) + 1 if old else 1
+    new = home / f"state-{number:08d}"
+    new.mkdir(parents=True)
+    write_state(new, device, target, commands, history, **more)
+    for path in (*new.iterdir(), new):
+        _sync(path)
+    pointer = home / (CURRENT + ".new")
+    pointer.write_text(new.name + "\n")
+    _sync(pointer)
+    os.replace(pointer, home / CURRENT)
+    _sync(home)
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)
+    if history:
+        history.sweep()
+
+
+def write_state(
+    folder: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
+) -> None:
+    """meta.json (with `more` in it), model.npz and, of a simulation, device.ckpt."""
+    meta = {"format": FORMAT, "commands": commands, **more}
+    if not target.is_board:
+        meta |= {"entries": target.parameters.entries, "lanes": target.parameters.lanes}
+    if not isinstance(device, Lockstep):
+        meta["operands"] = device.operands
+    elif not target.is_board:
+        device.device.mmio.save(folder / DEVICE)
+    if history:
+        meta["history"] = history.commit()
+    device.model.save(folder / MODEL)
+    (folder / META).write_text(json.dumps(meta) + "\n")
+
+
+def read_meta(state: Path) -> dict:
+    """What meta.json of a generation says."""
+    try:
+        meta = json.loads((state / META).read_text())
+        found = meta["format"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SessionError(f"the session's state {state} is damaged: {error}", REMEDY) from error
+    if found != FORMAT:
+        raise SessionError(f"the session's state {state} has format {found}, not {FORMAT}", REMEDY)
+    return meta
+
+
+def read_state(state: Path, device: Lockstep | Reference) -> None:
+    """The model's side of a generation; the hardware's is given to it when it is opened."""
+    device.model.load(state / MODEL)
+    if isinstance(device, Reference):
+        device.operands = read_meta(state)["operands"]
+
+
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,259 @@
+"""The flight recorder of lockstep: a state to start from and what was done since, until something goes wrong.
+
+While all is well it keeps a list, and makes a new start now and then so that the list stays short. On a difference it
+writes a failure folder:
+
+    report.txt, report.json    what differs, device beside expected
+    commands.kvfpga            all commands since the start, the failing one last
+    failing.kvfpga             the failing one alone
+    sim/                       the device just before it: the folder is a session, see session.py
+    mmio.jsonl                 every access to the device during the failing command (`mmio.replay_recording`)
+    waveform.fst (or .vcd)     the design during the failing command
+
+Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for
+cycle, so nothing need be recorded while it is fast, and it shows that the difference can be had again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..contract import script
+from ..contract.commands import Command
+from ..contract.errors import BuildError, KvfpgaError
+from ..device.device import Device
+from ..lockstep.lockstep import Lockstep
+from .generation import DEVICE, current_state, read_state, write_generation, write_state
+from .history import History, MemoryWrite, RegisterWrite
+from .retrace import HANG_CYCLES, trace
+
+if TYPE_CHECKING:
+    from ..lockstep.report import Report
+    from ..targets.target import Target
+
+EVERY = 30.0
+"""Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
+LOG_BYTES = 64 << 20
+"""Bytes of memory writes after which a new start is made."""
+WAVES = (".fst", ".vcd")
+"""Kinds of waveform, the better first: .fst needs zlib's headers to be built."""
+AT_REST = "verify"
+"""The command of a report that no command led to: the state itself differs."""
+
+
+class BlackBox:
+    """`folder` gets a subfolder for each failure (None: it only keeps the history). `history`: what the device has been
+    through since its reset, for waveforms (None: no waveforms)."""
+
+    def __init__(self, target: Target, folder: Path | None, history: History | None = None):
+        self.target = replace(target, record=None)
+        self.folder = folder
+        self.history = history
+        self.log: list[tuple[Command, ...] | MemoryWrite] = []
+        self._start: Path | None = None
+        self._own: tempfile.TemporaryDirectory | None = None
+        self._since = 0.0
+        self._bytes = 0
+
+    # ---- while all is well -----------------------------------------------------------------------------------------
+    def start_from(self, state: Path) -> None:
+        """`state` (a generation's folder) is what the device and the model hold now."""
+        self._start, self._since, self._bytes = state, time.monotonic(), 0
+        self.log.clear()
+
+    def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
+        """These are about to run."""
+        if self.folder:
+            self._refresh(lockstep)
+            self.log.append(tuple(commands))
+        if self.history:
+            self.history.new += commands
+
+    def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
+        """This is about to be written."""
+        if self.folder:
+            self._refresh(lockstep)
+            self.log.append(MemoryWrite(addr, data))
+            self._bytes += len(data)
+        if self.history:
+            self.history.new.append(MemoryWrite(addr, data))
+
+    def register_written(self, offset: int, value: int, width: int) -> None:
+        """A register was written that is no command: the next command makes a new start."""
+        self.forget()
+        if self.history:
+            self.history.new.append(RegisterWrite(offset, value, width))
+
+    def adopted(self, addr: int, data: bytes) -> None:
+        """The model took over what the memory held before: never of a simulation, whose memory is blank."""
+
+    def was_reset(self) -> None:
+        """Device and model were reset."""
+        self.forget()
+        if self.history:
+            self.history.clear()
+
+    def forget(self) -> None:
+        """The start is no good any more: the next command makes a new one."""
+        self._start = None
+        self.log.clear()
+
+    def taken_over(self) -> None:
+        """The state was taken over from the device: `sync`."""
+        self.forget()
+
+    def close(self) -> None:
+        if self._own:
+            self._own.cleanup()
+            self._own = None
+
+    def _refresh(self, lockstep: Lockstep) -> None:
+        if self._start and self._bytes <= LOG_BYTES and time.monotonic() - self._since <= EVERY:
+            return
+        own = tempfile.TemporaryDirectory(prefix="kvfpga-")
+        write_state(Path(own.name), lockstep, self.target)
+        self.close()
+        self._own = own
+        self.start_from(Path(own.name))
+
+    # ---- when it is not --------------------------------------------------------------------------------------------
+    def write(self, report: Report) -> None:
+        """Make the failure folder and tell `report` about it. Never raises: the difference itself is the news."""
+        if self.folder is None:
+            return
+        try:
+            report.make_folder(self.folder)
+            print(f"kvfpga: a difference; running the last commands again for {report.folder}", file=sys.stderr)
+            self._rerun(report)
+        except (OSError, KvfpgaError) as error:
+            report.notes.append(f"the failure folder is incomplete: {error}")
+        report.write()
+
+    def _rerun(self, report: Report) -> None:
+        folder, at_rest = report.folder, report.command == AT_REST
+        budget = None if report.differences else HANG_CYCLES
+        if self._start is None:
+            report.notes.append("nothing was recorded before it")
+            return
+        (folder / "commands.kvfpga").write_text(self._script(folder, at_rest))
+        with tempfile.TemporaryDirectory(prefix="kvfpga-") as scratch:
+            place = self._find(Path(scratch), at_rest, budget)
+            if place is None:
+                report.notes.append(
+                    "it did not show again when the recorded commands ran on a second simulation: "
+                    "something besides these commands changed one side"
+                )
+                return
+            batch = () if at_rest else self.log[-1]
+            failing = list(batch[place : place + 1])
+            line = script.line(failing[0]) if failing else AT_REST
+            if line != report.command:
+                report.notes.append(f"the failing command of the batch is `{line}`")
+            (folder / "failing.kvfpga").write_text(line + "\n")
+            history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
+        report.reproduce = self._command(folder, WAVES[0])
+        self._record(folder, failing, budget)
+        if history:
+            report.reproduce = self._command(folder, self._waveform(folder, history, failing, budget))
+
+    def _waveform(self, folder: Path, history: History, failing: list[Command], budget: int | None) -> str:
+        """waveform.fst, or .vcd where the former cannot be built. Which it is."""
+        for kind in WAVES:
+            try:
+                trace(self.target, history.old(), failing, folder / f"waveform{kind}", budget)
+                return kind
+            except BuildError as error:
+                reason = error
+        raise reason
+
+    def _find(self, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
+        """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
+        is then in `scratch`. `at_rest`: not a command fails, but `verify` after all of them."""
+        passed, last = (self.log, ()) if at_rest else (self.log[:-1], self.log[-1])
+        with self._second(self._start) as pair:
+            for step in passed:
+                if isinstance(step, MemoryWrite):
+                    pair.memory_write(*step)
+                else:
+                    pair.execute_many(step)
+            write_state(scratch, pair, self.target)
+            pair.check = True
+            if budget:
+                pair.device.mmio.idle_budget = budget
+            for place, command in enumerate(last):
+                if self._fails(pair.execute, command):
+                    return place
+            return 0 if at_rest and self._fails(pair.verify) else None
+
+    @staticmethod
+    def _fails(run, *arguments) -> bool:
+        try:
+            run(*arguments)
+        except KvfpgaError:
+            return True
+        return False
+
+    def _keep(self, scratch: Path, home: Path, batch: Sequence[Command], place: int) -> History | None:
+        """Make a session of the state just before the failing command, which is `place` commands after `scratch`."""
+        history = None
+        if self.history:
+            history = History(home)
+            history.new = [*self.history.old(), *self.history.new]
+            del history.new[len(history.new) - len(batch) + place :]
+        with self._second(scratch) as pair:
+            pair.execute_many(batch[:place])
+            write_generation(home, pair, self.target, history=history)
+        return history
+
+    def _record(self, folder: Path, failing: list[Command], budget: int | None) -> None:
+        """mmio.jsonl."""
+        from ..transport.recording import RecordingMmio
+
+        state = current_state(folder / self.target.kind)
+        with RecordingMmio(self.target.open_mmio(restore=state / DEVICE), folder / "mmio.jsonl") as mmio:
+            device = Device(mmio)
+            if budget:
+                mmio.inner.idle_budget = budget
+            with suppress(KvfpgaError):  # a device that hangs is recorded up to there
+                if failing:
+                    device.execute_checked(failing[0])
+                else:
+                    device.read_entries()
+
+    def _second(self, state: Path) -> Lockstep:
+        """Another device and model, in this state."""
+        pair = self.target.open(check=False, restore=state / DEVICE)
+        read_state(state, pair)
+        return pair
+
+    def _command(self, folder: Path, wave: str) -> str:
+        """The one that shows the failure again."""
+        rtl = os.environ.get("KVFPGA_RTL")
+        words = [f"KVFPGA_RTL={shlex.quote(rtl)}"] if rtl else []
+        words += ["kvfpga", self.target.options, "--session", shlex.quote(str(folder))]
+        words += [
+            "--trace",
+            shlex.quote(str(folder / f"again{wave}")),
+            "run",
+            shlex.quote(str(folder / "failing.kvfpga")),
+        ]
+        return " ".join(words)
+
+    def _script(self, folder: Path, at_rest: bool) -> str:
+        lines = []
+        for number, step in enumerate(self.log):
+            if isinstance(step, MemoryWrite):
+                (folder / f"bytes-{number}.bin").write_bytes(step.data)
+                lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")
+            else:
+                lines += [script.line(command) for command in step]
+        return "".join(line + "\n" for line in (*lines, *([AT_REST] if at_rest else [])))

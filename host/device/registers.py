@@ -1,0 +1,140 @@
+"""`kvfpga reg`: any register by name or address, without the reference losing track.
+
+A write to a doorbell or to a setting is a command to the device (R3, R5). Here it is turned into that command, with
+the operands that the device's registers hold, and runs like any other: result, lockstep check and all. Writes to other
+registers go straight to the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..contract import commands as cmd
+from ..contract.commands import Command, Result
+from ..contract.errors import BusError, DeviceRefused, UsageError
+from .device import CLEAR_BIT, RESET_BIT, STRICT_BIT, bits
+from .regmap import REGISTERS, Register
+
+SPACE = 1 << 23
+"""Bytes of the AXI4-Lite space: 23 address bits."""
+
+BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
+HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
+
+RANGES = {
+    "HOT": (cmd.Hot, "BOOST_ADDR"), "EVICT": (cmd.Evict, "IMEVICT_ADDR"), "SHARE": (cmd.Share, "SHARE_ADDR"),
+    "RELEASE": (cmd.Release, "RELEASE_ADDR"), "UNLOAD": (cmd.Unload, "UNLOAD_ADDR"),
+}  # fmt: skip
+SINGLE = {
+    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex,
+    "UNLOAD_REQUEST": cmd.UnloadRequest,
+}  # fmt: skip
+LOOKUPS = {"LOOKUP": cmd.Lookup, "TOUCH": cmd.Touch}
+
+
+class Place(NamedTuple):
+    """Where an access goes. `register` None: a plain 32-bit word at `address`."""
+
+    address: int
+    register: Register | None
+
+
+def find(text: str) -> Place:
+    """NAME, or ADDR in decimal or 0x. The address of a register's (low) word means the whole register."""
+    from ..contract.block_files import number
+
+    if text.upper() in REGISTERS:
+        register = REGISTERS[text.upper()]
+        return Place(register.offset, register)
+    try:
+        address = number(text)
+    except ValueError:
+        raise UsageError(f"no register is called {text}", "`kvfpga reg list` shows them all") from None
+    return Place(address, REGISTERS.get(BY_OFFSET.get(address)))
+
+
+def read(target, place: Place) -> int:
+    if place.register:
+        return target.read_register(place.register.name)
+    _inside(place, False)
+    return target.read_word(place.address)
+
+
+def write(target, place: Place, value: int) -> Result | None:
+    """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
+    register = place.register
+    if value >> (register.width if register else 32):
+        raise UsageError(f"{value:#x} does not fit into {register.width if register else 32} bits")
+    if register is None:
+        _inside(place, True)
+        if place.address in HIGH_WORDS and "w" in REGISTERS[HIGH_WORDS[place.address]].access:
+            name = HIGH_WORDS[place.address]
+            raise UsageError(
+                f"{place.address:#x} is the high word of {name}, and writing it alone would act on half a value (R1)",
+                f"write the whole register: `kvfpga reg write {name} VALUE`",
+            )
+        target.write_word(place.address, value)
+        return None
+    if register.name == "CTRL" and value & RESET_BIT:
+        target.reset()
+        return Result("OK")
+    if register.name == "DIGEST_END":
+        return _digest(target, value)
+    commands = equivalent(register, value, target.read_register)
+    if commands is None:
+        target.write_register(register.name, value)
+        return None
+    results = [target.execute(command) for command in commands]
+    return max(results, key=lambda result: result.code != "OK")
+
+
+def equivalent(register: Register, value: int, operand) -> list[Command] | None:
+    """The commands that writing `value` amounts to; `operand(name)` reads an operand register. None: no command."""
+    match register.doorbell:
+        case None:
+            pass
+        case name if name in RANGES:
+            kind, address = RANGES[name]
+            return [kind(operand(address), value)]
+        case name if name in SINGLE:
+            return [SINGLE[name](value)]
+        case name if name in LOOKUPS:
+            return [LOOKUPS[name](*_key(operand("LOOKUP_ID")), value)]
+        case "PREFETCH":
+            return [cmd.Prefetch(operand("PREFETCH_ADDR"), operand("PREFETCH_LEN"), value)]
+        case "LOAD":
+            start, end, va = (operand(f"LOAD_{name}") for name in ("TOKEN_START", "TOKEN_END", "VA"))
+            return [cmd.Load(*_key(operand("LOAD_ID")), start, end, va, value)]
+    if register.config == "CTRL":
+        strict = cmd.Set("STRICT", int(bool(value & STRICT_BIT)))
+        return [strict, cmd.Set("CLEAR_COUNTERS", 0)] if value & CLEAR_BIT else [strict]
+    if register.config:
+        return [cmd.Set(register.config, value)]
+    return None
+
+
+def _digest(target, end: int) -> Result:
+    """The digest is then in register DIGEST, where there is one."""
+    try:
+        target.digest(target.read_register("DIGEST_FIRST"), end)
+    except DeviceRefused as refusal:
+        return Result(refusal.code)
+    return Result("OK")
+
+
+def fields(register: Register, value: int) -> dict[str, int]:
+    """The value taken apart; empty where the register is one number."""
+    if list(register.fields) == ["value"]:
+        return {}
+    return {name: bits(value, field) for name, field in register.fields.items()}
+
+
+def _key(word: int) -> tuple[int, int, int]:
+    """(request, layer, head) out of LOAD_ID or LOOKUP_ID."""
+    found = fields(REGISTERS["LOAD_ID"], word)
+    return found["request_id"], found["layer"], found["head"]
+
+
+def _inside(place: Place, is_write: bool) -> None:
+    if place.address >= SPACE:
+        raise BusError(place.address, is_write, detail=f"the register space ends at {SPACE:#x}")

@@ -1,0 +1,167 @@
+"""From the requests of a trace to the commands of a device: what `kvfpga replay` sends, and why.
+
+For every request in order of arrival:
+
+- time → steps: one decode step every `step_ms` of trace time. While any request is active each step is a STEP of its
+  own (R15); idle time is skipped in one STEP. A request is active for as many steps as it has output tokens.
+- block ids → entries: `key_of` and `va_of` give every block id a key and a virtual address of its own; consecutive
+  ids are consecutive addresses. request_id 0, the shared prefix that others fall back on (R12), is not used.
+- each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11).
+- active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
+  SHARE and one RELEASE by range.
+- full: where a LOAD would find no free entry, the blocks that have been out of use longest are unloaded first (R21),
+  `unload_batch` at a time, never those of an active request. Blocks that find no room even then are only counted.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from ..contract.commands import Command, Load, Release, Share, Step, Touch, Unload
+from .traces import Request, Run
+
+VA_BASE = 0x10_0000_0000
+MAX_STEP = (1 << 32) - 1
+"""A request that is active beyond it cannot be planned; `Planner.end_of` tells beforehand."""
+
+
+def key_of(block: int, block_tokens: int) -> tuple[int, int, int, int]:
+    """(request, layer, head, token_start) of a block id: 256 consecutive ids are one request's consecutive tokens."""
+    chain, position = divmod(block, 256)
+    chain, request = divmod(chain, 0xFFFF)
+    chain, head = divmod(chain, 256)
+    far, layer = divmod(chain, 256)
+    return request + 1, layer, head, (far * 256 + position) * block_tokens
+
+
+def va_of(block: int, block_bytes: int) -> int:
+    return VA_BASE + block * block_bytes
+
+
+class Action(NamedTuple):
+    """A command, and the block ids that it touches, loads or unloads (empty for the others)."""
+
+    command: Command
+    blocks: tuple[int, ...] = ()
+
+
+class Planner:
+    """Turns requests into commands. It knows which blocks the directory holds because it put them there; where they are
+    among the tiers is the device's own affair."""
+
+    def __init__(
+        self,
+        entries: int,
+        block_tokens: int,
+        block_bytes: int,
+        step_ms: float = 100.0,
+        unload_batch: int = 256,
+        step: int = 0,
+    ):
+        self.block_tokens = block_tokens
+        self.block_bytes = block_bytes
+        self.step_ms = step_ms
+        self.unload_batch = unload_batch
+        self.first_step = self.step = step
+        self.free = entries
+        self.users: dict[int, int] = {}  # resident block → active requests that use it
+        self.idle: OrderedDict[int, None] = OrderedDict()  # resident blocks without any, longest out of use first
+        self.active: list[tuple[int, int, list[Run]]] = []  # heap of (last step, arrival number, shared runs)
+        self.arrivals = 0
+        self.steps = 0
+        self.unplaced = 0
+
+    def arrive(self, request: Request) -> Iterator[Action]:
+        """Everything from where the plan stands to the request being active."""
+        yield from self._advance(self._arrival(request))
+        blocks = request.blocks.tolist()
+        mine = [block for block in dict.fromkeys(blocks) if block in self.users]
+        for block in mine:  # before anything is unloaded to make room
+            self._use(block)
+        for block in blocks:
+            yield Action(Touch(*key_of(block, self.block_tokens)), (block,))
+            if block in self.users:
+                continue
+            if not self.free:
+                yield from self._make_room()
+            if not self.free:
+                self.unplaced += 1
+                continue
+            self.free -= 1
+            self.users[block] = 1
+            mine.append(block)
+            yield Action(self._load(block), (block,))
+        runs = _runs(mine)
+        for first, count in runs:
+            yield Action(Share(*self._range(first, count)))
+        self.arrivals += 1
+        heapq.heappush(self.active, (self.end_of(request), self.arrivals, runs))
+
+    def end_of(self, request: Request) -> int:
+        """The step at which a request is released."""
+        return self._arrival(request) + max(1, request.output_length)
+
+    def finish(self) -> Iterator[Action]:
+        """The requests still active come to their ends, without the steps between."""
+        while self.active:
+            yield from self._step_to(self.active[0][0])
+
+    def _arrival(self, request: Request) -> int:
+        return self.first_step + int(request.timestamp_ms / self.step_ms)
+
+    def _advance(self, target: int) -> Iterator[Action]:
+        while self.step < target:
+            yield from self._step_to(self.step + 1 if self.active else target)
+
+    def _step_to(self, step: int) -> Iterator[Action]:
+        self.step = step
+        self.steps += 1
+        yield Action(Step(step))
+        while self.active and self.active[0][0] <= step:
+            _, _, runs = heapq.heappop(self.active)
+            for first, count in runs:
+                yield Action(Release(*self._range(first, count)))
+            # Last block first: the front of a prefix is of use without its end, but not the other way round.
+            for first, count in reversed(runs):
+                for block in range(first + count - 1, first - 1, -1):
+                    self._leave(block)
+
+    def _make_room(self) -> Iterator[Action]:
+        coldest = list(islice(self.idle, self.unload_batch))
+        for block in coldest:
+            del self.idle[block], self.users[block]
+        self.free += len(coldest)
+        for first, count in _runs(coldest):
+            yield Action(Unload(*self._range(first, count)), tuple(range(first, first + count)))
+
+    def _use(self, block: int) -> None:
+        if not self.users[block]:
+            del self.idle[block]
+        self.users[block] += 1
+
+    def _leave(self, block: int) -> None:
+        self.users[block] -= 1
+        if not self.users[block]:
+            self.idle[block] = None
+
+    def _load(self, block: int) -> Load:
+        request, layer, head, start = key_of(block, self.block_tokens)
+        return Load(request, layer, head, start, start + self.block_tokens - 1, va_of(block, self.block_bytes))
+
+    def _range(self, first: int, count: int) -> tuple[int, int]:
+        return va_of(first, self.block_bytes), count * self.block_bytes
+
+
+def _runs(blocks: Iterable[int]) -> list[Run]:
+    """The blocks as ascending runs of consecutive ids."""
+    runs: list[Run] = []
+    for block in sorted(blocks):
+        if runs and sum(runs[-1]) == block:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((block, 1))
+    return runs

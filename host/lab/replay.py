@@ -1,0 +1,400 @@
+"""Replay a request trace on a device: real requests become directory entries, decode steps and hints.
+
+`run` takes a device in lockstep (anything with the surface of `Dut`) and a trace, and answers with a summary. What is
+sent for each request, trace_plan.py says.
+
+`sample` blocks, spread evenly over all blocks of the run, get a pattern of their own written into memory when they are
+loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D8); at the
+end, so are those still in the directory. Bytes that differ raise `DifferenceError`, as any difference in lockstep does.
+
+The directory must be empty at the start; weights, thresholds and W are used as they are in force.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..contract import script
+from ..contract.commands import EVICT, Command, Load, Result, Set, Unload
+from ..contract.errors import DeviceRefused, DifferenceError, UsageError
+from .plan import MAX_STEP, Action, Planner
+from .policies.baselines import POLICIES, Baselines, baselines
+from .traces import Request, read_trace
+from .workload import block_pattern
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T1_CAPACITY = 4096
+
+Progress = Callable[[int, int, str], None]
+"""Called after every request with (requests done, requests in all, a short note)."""
+
+
+class Dut(Protocol):
+    """What a replay needs of the device that it is given: `lockstep.Lockstep` and `lockstep.Reference` have it."""
+
+    entries: int
+    block_bytes: int
+    checks: int
+    differences: int
+    model: Any  # hepc_ref.ReferenceModel; asked for block_tokens only
+
+    def execute_many(self, commands: list[Command]) -> list[Result]: ...  # one batch, one check at its end
+    def telemetry(self) -> dict[str, int]: ...
+    def settings(self) -> dict[str, int]: ...
+    def memory_write(self, addr: int, data: bytes) -> None: ...
+    def memory_read(self, addr: int, size: int) -> bytes: ...  # of the device
+
+
+def require_empty(dut: Dut, what: str) -> None:
+    valid = dut.telemetry()["valid_entries"]
+    if valid:
+        raise UsageError(
+            f"the directory already holds {valid} blocks, and {what} starts from an empty one",
+            "run `kvfpga reset` first, or use a session of its own with `--session DIR`",
+        )
+
+
+def check_block(dut: Dut, name: str, addr: int, seed: int) -> None:
+    """Raise DifferenceError unless the block at `addr` of the device's memory is the pattern of `seed`, every byte."""
+    expected = block_pattern(seed, dut.block_bytes)
+    found = dut.memory_read(addr, dut.block_bytes)
+    if found != expected:
+        at = next(i for i in range(len(expected)) if found[i : i + 1] != expected[i : i + 1])
+        raise DifferenceError(
+            f"{name} does not hold its own bytes: byte {at}, at {addr + at:#x}, is {found[at : at + 1].hex()} and not "
+            f"{expected[at : at + 1].hex()}",
+            f"read it with `kvfpga mem read {addr:#x} {dut.block_bytes}`",
+        )
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """How to replay. `limit`: requests, None for all. `t1_capacity`: None for 4,096, or all of a smaller device.
+    `check_every`: commands between two checks of the device against the reference; 1 for a check after every command,
+    0 for one at the end of each request."""
+
+    limit: int | None = None
+    t1_capacity: int | None = None
+    step_ms: float = 100.0
+    sample: int = 1000
+    check_every: int = 1
+    unload_batch: int = 256
+
+    def __post_init__(self) -> None:
+        least = {"t1_capacity": 0, "sample": 0, "check_every": 0, "unload_batch": 1, "step_ms": 0.001}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= smallest:
+                raise UsageError(f"{name} is {value}", f"give {smallest} or more")
+
+
+# ---- where the sampled bytes are ------------------------------------------------------------------------------------
+
+
+class Sampler:
+    """Follows each block from entry to entry and tier to tier by results alone, and checks the sampled ones' bytes."""
+
+    def __init__(self, dut: Dut, blocks: frozenset[int], t1_capacity: int):
+        settings = dut.settings()
+        self.dut = dut
+        self.blocks = blocks
+        self.tier_base = [settings[f"TIER_BASE{tier}"] for tier in range(4)]
+        self.evict_tier = settings["EVICT_TIER"]
+        self.t1_capacity = t1_capacity
+        self.t1_used = 0
+        self.index_of: dict[int, int] = {}  # resident block → entry
+        self.block_at: dict[int, int] = {}  # entry → block
+        self.tier_at: dict[int, int] = {}  # entry → tier
+        self.loaded: set[int] = set()  # sampled blocks, over the whole run
+        self.moved: set[int] = set()
+        self.moves = 0  # migrations of sampled blocks
+        self.bytes_compared = 0
+
+    def account(self, actions: list[Action], results: list[Result]) -> None:
+        """Follow a chunk of executed commands. Only its last one may have loaded a sampled block."""
+        to_check: set[int] = set()
+        for (command, blocks), result in zip(actions, results, strict=True):
+            for trigger in result.triggers:
+                self.t1_used += -1 if trigger.channel == EVICT else 1
+                self.tier_at[trigger.index] = trigger.to_tier
+                block = self.block_at.get(trigger.index)
+                if block is None:
+                    raise DifferenceError(f"entry {trigger.index} was moved, and nothing was loaded there")
+                if block in self.blocks:
+                    self.moves += 1
+                    to_check.add(block)
+            if isinstance(command, Load):
+                self._load(blocks[0], result.index)
+            elif isinstance(command, Unload):
+                for block in blocks:
+                    self._unload(block)
+                to_check.difference_update(blocks)
+        self.moved |= to_check
+        for block in sorted(to_check):
+            self.check(block)
+
+    def check_all(self) -> None:
+        """Every sampled block that is in the directory now."""
+        for block in sorted(self.blocks & self.index_of.keys()):
+            self.check(block)
+
+    def check(self, block: int) -> None:
+        index = self.index_of[block]
+        check_block(self.dut, f"block {block} (entry {index}, tier {self.tier_at[index]})", self._addr(block), block)
+        self.bytes_compared += self.dut.block_bytes
+
+    def _load(self, block: int, index: int | None) -> None:
+        if index is None:
+            raise DifferenceError(f"the load of block {block} was accepted, but left no entry index (R5)")
+        to_t1 = self.t1_used < self.t1_capacity  # else the LOAD lands in EVICT_TIER (R11)
+        self.t1_used += to_t1
+        self.index_of[block] = index
+        self.block_at[index] = block
+        self.tier_at[index] = 1 if to_t1 else self.evict_tier
+        if block in self.blocks:
+            self.loaded.add(block)
+            self.dut.memory_write(self._addr(block), block_pattern(block, self.dut.block_bytes))
+
+    def _unload(self, block: int) -> None:
+        index = self.index_of.pop(block)
+        del self.block_at[index]
+        self.t1_used -= self.tier_at.pop(index) == 1
+
+    def _addr(self, block: int) -> int:
+        index = self.index_of[block]
+        return self.tier_base[self.tier_at[index]] + index * self.dut.block_bytes
+
+
+# ---- the run --------------------------------------------------------------------------------------------------------
+
+_COUNTED = (
+    "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses", "evict_triggers", "prefetch_triggers", "evict_bytes",
+    "prefetch_bytes", "guards", "denials", "saturations", "release_refusals",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReplaySummary:
+    """What a replay did. `counters` are the device's own telemetry (R23) over the run; `baselines` are plain caches of
+    `t1_capacity` blocks on the same references; `unplaced` counts blocks for which the directory had no room."""
+
+    trace: str
+    entries: int
+    block_bytes: int
+    t1_capacity: int
+    step_ms: float
+    requests: int
+    touches: int
+    loads: int
+    unloads: int
+    unplaced: int
+    steps: int
+    commands: int
+    cycles: int
+    seconds: float
+    checks: int
+    differences: int
+    counters: dict[str, int]
+    baselines: Baselines
+    sampled_blocks: int
+    sampled_moved: int
+    sampled_moves: int
+    sampled_bytes_compared: int
+
+    @property
+    def t1_hit_rate(self) -> float:
+        return self.counters["hits_t1"] / self.touches if self.touches else 0.0
+
+    @property
+    def commands_per_second(self) -> float:
+        return self.commands / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat object; rates are fractions of the touches."""
+        fields = asdict(self)
+        del fields["baselines"]
+        plain = self.baselines
+        return {
+            "command": "replay",
+            **fields.pop("counters"),
+            **fields,
+            "t1_hit_rate": self.t1_hit_rate,
+            **{f"{policy}_hits": getattr(plain, policy) for policy in POLICIES},
+            **{f"{policy}_hit_rate": plain.rate(policy) for policy in POLICIES},
+            "commands_per_second": self.commands_per_second,
+            "checked": self.checks > 0,
+        }
+
+
+def replay(
+    lockstep: Dut, trace_path: str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
+) -> ReplaySummary:
+    """Replay the trace at `trace_path`. UsageError for a bad trace or a device that is not empty, DeviceRefused where
+    the device refuses a command, DifferenceError where device and reference, or a sampled block and its bytes,
+    disagree."""
+    options = options or ReplayOptions()
+    requests = list(read_trace(trace_path, options.limit))
+    return _Run(lockstep, Path(trace_path).name, requests, options).go(progress or (lambda done, total, note: None))
+
+
+class _Run:
+    def __init__(self, dut: Dut, name: str, requests: list[Request], options: ReplayOptions):
+        self.dut = dut
+        self.name = name
+        self.requests = requests
+        self.options = options
+        self.references = np.concatenate([request.blocks for request in requests])
+        require_empty(dut, "a replay")
+        self.t1_capacity = min(T1_CAPACITY, dut.entries) if options.t1_capacity is None else options.t1_capacity
+        if self.t1_capacity > dut.entries:
+            raise UsageError(
+                f"a T1 of {self.t1_capacity} blocks on a device of {dut.entries} entries",
+                "lower the T1 capacity or raise `--entries`",
+            )
+        self.before = dut.telemetry()
+        self.planner = Planner(
+            dut.entries,
+            dut.model.block_tokens,
+            dut.block_bytes,
+            options.step_ms,
+            options.unload_batch,
+            self.before["current_step"],
+        )
+        self.sampler = Sampler(dut, _spread(self.references, options.sample), self.t1_capacity)
+        self.commands = self.cycles = self.loads = self.unloads = 0
+        last = max(map(self.planner.end_of, requests))
+        if last > MAX_STEP:
+            raise UsageError(
+                f"the trace ends at step {last}, and steps end at {MAX_STEP}",
+                "make the decode step longer, or start on a device that was reset",
+            )
+
+    def go(self, progress: Progress) -> ReplaySummary:
+        checks, differences = self.dut.checks, self.dut.differences
+        started = time.perf_counter()
+        self._execute([Action(Set("T1_CAPACITY", self.t1_capacity))])
+        total = len(self.requests)
+        for done, request in enumerate(self.requests, start=1):
+            self._execute(self.planner.arrive(request))
+            progress(done, total, f"step {self.planner.step:,}, {self.commands:,} commands")
+        self._execute(self.planner.finish())
+        self.sampler.check_all()
+        seconds = time.perf_counter() - started
+        after = self.dut.telemetry()
+        return ReplaySummary(
+            trace=self.name,
+            entries=self.dut.entries,
+            block_bytes=self.dut.block_bytes,
+            t1_capacity=self.t1_capacity,
+            step_ms=self.options.step_ms,
+            requests=total,
+            touches=len(self.references),
+            loads=self.loads,
+            unloads=self.unloads,
+            unplaced=self.planner.unplaced,
+            steps=self.planner.steps,
+            commands=self.commands,
+            cycles=self.cycles,
+            seconds=seconds,
+            checks=self.dut.checks - checks,
+            differences=self.dut.differences - differences,
+            counters={key: after[key] - self.before[key] for key in _COUNTED},
+            baselines=baselines(self.references, self.t1_capacity),
+            sampled_blocks=len(self.sampler.loaded),
+            sampled_moved=len(self.sampler.moved),
+            sampled_moves=self.sampler.moves,
+            sampled_bytes_compared=self.sampler.bytes_compared,
+        )
+
+    def _execute(self, actions: Iterable[Action]) -> None:
+        for chunk in self._chunks(actions):
+            commands = [action.command for action in chunk]
+            results = self.dut.execute_many(commands)
+            for (command, blocks), result in zip(chunk, results, strict=True):
+                self.cycles += result.cycles
+                if result.code != "OK":
+                    raise DeviceRefused(result.code, f"the device refused `{script.line(command)}`: {result.code}")
+                if isinstance(command, Load):
+                    self.loads += 1
+                elif isinstance(command, Unload):
+                    self.unloads += len(blocks)
+            self.commands += len(commands)
+            self.sampler.account(chunk, results)
+
+    def _chunks(self, actions: Iterable[Action]) -> Iterator[list[Action]]:
+        """What goes to the device between two checks. The load of a sampled block ends its chunk, because its bytes
+        must be in memory before anything can move it."""
+        chunk: list[Action] = []
+        for action in actions:
+            chunk.append(action)
+            full = len(chunk) == self.options.check_every
+            if full or isinstance(action.command, Load) and action.blocks[0] in self.sampler.blocks:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+
+def _spread(references: np.ndarray, count: int) -> frozenset[int]:
+    """`count` of the blocks, evenly over their order of first appearance; all, where there are not so many."""
+    blocks, first = np.unique(references, return_index=True)
+    in_order = blocks[np.argsort(first)]
+    if count < len(in_order):
+        in_order = in_order[np.arange(count) * len(in_order) // count] if count else in_order[:0]
+    return frozenset(in_order.tolist())
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------
+
+
+def render(summary: ReplaySummary, console: Console) -> None:
+    """The summary as two tables."""
+    from rich.table import Table
+
+    s, counted = summary, summary.counters
+    rates = Table(title=f"Tier 1 of {s.t1_capacity:,} blocks, {s.touches:,} touches", title_justify="left")
+    rates.add_column("hits among them")
+    rates.add_column("blocks", justify="right")
+    rates.add_column("rate", justify="right")
+    rates.add_row("device", f"{counted['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
+    for policy, label in dict(lru="plain LRU cache", lfu="plain LFU cache", optimal="optimal (Belady)").items():
+        rates.add_row(label, f"{getattr(s.baselines, policy):,}", f"{s.baselines.rate(policy):.2%}")
+
+    copied = counted["evict_bytes"] // s.block_bytes
+    done = Table(title=f"{s.trace}: {s.requests:,} requests", title_justify="left", show_header=False)
+    done.add_column()
+    done.add_column()
+    for label, text in (
+        ("decode steps", f"{s.steps:,} of {s.step_ms:g} ms"),
+        ("hits per tier", ", ".join(f"T{tier} {counted[f'hits_t{tier}']:,}" for tier in range(4))),
+        ("misses", f"{counted['misses']:,}"),
+        ("loads, unloads", f"{s.loads:,} and {s.unloads:,}" + (f", no room for {s.unplaced:,}" if s.unplaced else "")),
+        ("evictions", f"{counted['evict_triggers']:,}, {copied:,} of them copied: {_size(counted['evict_bytes'])}"),
+        ("prefetches", f"{counted['prefetch_triggers']:,}: {_size(counted['prefetch_bytes'])}"),
+        ("denied, T1 full", f"{counted['denials']:,}"),
+        ("guarded, in use", f"{counted['guards']:,}"),
+        ("commands", f"{s.commands:,} in {s.seconds:,.1f} s, {s.commands_per_second:,.0f} a second"),
+        ("device cycles", f"{s.cycles:,}" if s.cycles else "none: no hardware here"),
+        (
+            "sampled blocks",
+            f"{s.sampled_blocks:,}, {s.sampled_moved:,} of them moved ({s.sampled_moves:,} migrations): "
+            f"{_size(s.sampled_bytes_compared)} read back, all equal",
+        ),
+        ("checks", f"{s.checks:,}" if s.checks else "none: nothing was compared"),
+        ("differences", f"{s.differences:,}"),
+    ):
+        done.add_row(label, text)
+    console.print(done)
+    console.print(rates)
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):,.1f} MiB"

@@ -1,0 +1,130 @@
+"""The reference model alone, as a target (`--target model`): the surface of `lockstep.Lockstep`, and no compiler needed.
+
+Nothing is compared, so `checked` is False. What only a clock or a bus can count is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..contract.commands import Command, Result, Set
+from ..contract.errors import BusError, DeviceRefused, UsageError
+from ..device.device import writes
+from ..device.regmap import REGISTERS, TELEMETRY
+from .lockstep import Verified
+from .surface import Api
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..hepc_ref import ReferenceModel
+
+
+class Reference(Api):
+    """`operands` are the registers that only hold operands, so that `reg write BOOST_ADDR` works here as well."""
+
+    checked = check = False
+    blackbox = None
+
+    def __init__(self, model: ReferenceModel):
+        self.model = model
+        self.entries, self.block_bytes = model.entries, model.block_bytes
+        self.operands: dict[str, int] = {}
+        self.commands = self.checks = self.differences = 0
+
+    def execute(self, command: Command) -> Result:
+        self.commands += 1
+        # as on the device: operand registers keep what was last written, and a value too wide for them is no command
+        for name, value in writes(command):
+            if name != "CTRL" and not isinstance(command, Set):
+                self.operands[name] = value & (1 << REGISTERS[name].width) - 1
+        return self.model.execute(command)
+
+    def execute_many(self, commands: Sequence[Command]) -> list[Result]:
+        return [self.execute(command) for command in commands]
+
+    def telemetry(self) -> dict[str, int]:
+        """The keys of the device; what only a clock or a bus can count is 0."""
+        return dict.fromkeys(TELEMETRY, 0) | self.model.telemetry()
+
+    def settings(self) -> dict[str, int]:
+        return self.model.settings()
+
+    def digest(self, lo: int = 0, hi: int | None = None) -> int:
+        hi = self.entries if hi is None else hi
+        if not 0 <= lo <= hi <= self.entries:
+            raise DeviceRefused("ERR_RANGE", f"[{lo}, {hi}) is not a range of entries 0..{self.entries}")
+        return self.model.digest(lo, hi)
+
+    def dump(self) -> list[dict]:
+        return self.model.dump()
+
+    def entry(self, index: int) -> dict[str, int]:
+        return self.model.entry(index)
+
+    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.model.read_entries(lo, hi)
+
+    def memory_read(self, addr: int, size: int) -> bytes:
+        return self.model.memory_read(addr, size)
+
+    def memory_write(self, addr: int, data: bytes) -> None:
+        self.model.memory_write(addr, data)
+
+    def reset(self) -> None:
+        self.model.reset()
+        self.operands.clear()
+
+    def verify(self, progress=None) -> Verified:
+        return Verified(0, 0, self.block_bytes)
+
+    def sync(self, progress=None) -> int:
+        return self.model.telemetry()["valid_entries"]
+
+    def read_register(self, name: str) -> int:
+        register = REGISTERS[name]
+        if register.telemetry:
+            return self.telemetry()[register.telemetry]
+        if register.config in self.settings():
+            return self.settings()[register.config]
+        match name:
+            case "CTRL":
+                return self.settings()["STRICT"] << register.fields["strict"].low
+            case "CAP_ENTRIES":
+                return self.entries
+            case "CAP_BLOCK_BYTES":
+                return self.block_bytes
+            case "CAP_BLOCK_TOKENS":
+                return self.model.block_tokens
+            case "RTBD_HIT_COUNT":
+                return sum(self.telemetry()[f"hits_t{tier}"] for tier in range(4))
+            case "RTBD_MISS_COUNT":
+                return self.telemetry()["misses"]
+        if register.access == "rw":
+            return self.operands.get(name, 0)
+        raise _no_hardware(name)
+
+    def write_register(self, name: str, value: int) -> None:
+        if "w" not in REGISTERS[name].access:
+            raise BusError(REGISTERS[name].offset, True)
+        self.operands[name] = value
+
+    def read_word(self, address: int) -> int:
+        raise _no_hardware(f"address {address:#x}")
+
+    def write_word(self, address: int, value: int) -> None:
+        raise _no_hardware(f"address {address:#x}")
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _no_hardware(what: str) -> UsageError:
+    return UsageError(f"{what}: only hardware has this", "use --target sim")

@@ -1,0 +1,233 @@
+"""The device as a Python object, for notebooks and scripts: what `kvfpga.open` returns has these methods (docs/python.md).
+
+    with kvfpga.open("sim", entries=1024) as dev:
+        dev.load(request=7, layer=0, head=0, tokens=(0, 31), va=0x7F001000)
+        dev.step(120).triggers
+
+Each method is one command of the contract, sent by `execute` and so compared with the reference model like any other. A
+method returns the command's `Result`, or raises:
+
+    DeviceRefused      the device answered with an ERR_ code; `error.code`, `error.result`. Nothing has changed (R10)
+    UsageError         a value that is no such value (a float, a negative number, a request of 17 bits): nothing was sent
+    DifferenceError    hardware and reference disagree; `error.report` says where
+    TargetError        the target failed: BusError, IdleTimeout, BuildError
+
+`execute(command)` takes the same commands as objects (commands.py) and returns what the device answered, refusals too.
+
+Units: `va` and `length` in bytes, steps and token positions as they are counted by the runtime. Whole numbers may be Python's or
+numpy's.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..contract import commands as cmd
+from ..contract import presets, script
+from ..contract.commands import Command, Result
+from ..contract.errors import DeviceRefused, UsageError
+from ..contract.settings import judge
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+ENTRY_DTYPE = np.dtype([
+    ("index", "u4"), ("request_id", "u2"), ("layer", "u1"), ("head", "u1"), ("token_start", "u4"), ("token_end", "u4"),
+    ("tier", "u1"), ("phys_addr", "u8"), ("va", "u8"), ("priority", "u2"), ("access_step", "u4"), ("ref_count", "u1"),
+    ("prefix", "?"), ("dirty", "?"), ("R", "u1"), ("F", "u1"), ("pinned", "?"), ("inflight", "?"), ("armed", "?"),
+])  # fmt: skip
+"""One row of `Api.table`: the keys of a `dump` entry, in its order (contract section 8)."""
+
+
+class Api:
+    """Convenience methods over `execute`, `settings`, `telemetry`, `dump`, `entry`, `memory_read` and `memory_write`, which
+    `lockstep.Lockstep` and `reference.Reference` have."""
+
+    # ---- blocks ------------------------------------------------------------------------------------------------------
+    def load(
+        self, request: int, layer: int, head: int, tokens: tuple[int, int] | range, va: int, tier: int = 1,
+        data: bytes | ArrayLike | None = None,
+    ) -> Result:  # fmt: skip
+        """Put one block into the directory (R11); `Result.index` is its entry.
+
+        tokens: (first, last), the last one inclusive, or a range such as range(32, 64). request 0 is the shared prefix.
+        tier: where the block is. Where tier 1 is asked for and full, the block lands in EVICT_TIER: `entry(index)["tier"]`.
+        data: the block's bytes, written to where it landed: bytes, or an array of `block_bytes` bytes whatever its type and
+        shape (the full device: float16[2, 32, 128], keys then values). None leaves what the memory holds there.
+
+        Refused: ERR_RANGE (tokens that are not one block, tier above 3), ERR_EXISTS (the key is loaded), ERR_FULL.
+        """
+        first, last = _tokens(tokens)
+        content = None if data is None else self._content(data)
+        block = cmd.Load(
+            _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8), first, last,
+            _number("va", va), _number("tier", tier, 32),
+        )  # fmt: skip
+        result = self._run(block)
+        if content is not None:
+            self.memory_write(self.entry(result.index)["phys_addr"], content)
+        return result
+
+    def unload(self, va: int, length: int) -> Result:
+        """Free the blocks that overlap [va, va+length) (R21). Shared ones in use stay, and are counted as `guards`."""
+        return self._run(cmd.Unload(*_range(va, length)))
+
+    def unload_request(self, request: int) -> Result:
+        """Free all blocks of one request (R21). Shared ones in use stay. Refused: ERR_RANGE."""
+        return self._run(cmd.UnloadRequest(_number("request", request)))
+
+    def lookup(self, request: int, layer: int, head: int, token_pos: int, touch: bool = False) -> Result:
+        """Find the block that holds a token, of the request or of the shared prefix (R12). A miss is no refusal: `index`,
+        `tier` and `phys_addr` are None then, and `matched` 0.
+
+        touch: it is an access (R13): the block ages anew, and comes back from tier 2 or 3.
+        """
+        kind = cmd.Touch if touch else cmd.Lookup
+        key = _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8)
+        return self._run(kind(*key, _number("token_pos", token_pos, 32)))
+
+    # ---- hints -------------------------------------------------------------------------------------------------------
+    def step(self, n: int) -> Result:
+        """Advance to decode step n (R15): all blocks age, cold ones leave tier 1, armed ones come back. `Result.triggers` are
+        the blocks set in motion, in the order queued; `matched` is the number of valid entries.
+
+        Refused: ERR_STEP_ORDER (n is below the current step), ERR_RANGE (above 32 bits).
+        """
+        return self._run(cmd.Step(_number("n", n)))
+
+    def hot(self, va: int, length: int) -> Result:
+        """Pin the blocks that overlap [va, va+length): they are wanted now (R17). Refused: ERR_LEN."""
+        return self._run(cmd.Hot(*_range(va, length)))
+
+    def evict(self, va: int, length: int) -> Result:
+        """Send them out of tier 1 (R18). Shared ones in use stay, and are counted as `guards`. Refused: ERR_LEN."""
+        return self._run(cmd.Evict(*_range(va, length)))
+
+    def prefetch(self, va: int, length: int, step: int) -> Result:
+        """They will be wanted at decode step `step` (R19). Refused: ERR_LEN; ERR_STEP_ORDER, ERR_RANGE as `step`."""
+        return self._run(cmd.Prefetch(*_range(va, length), _number("step", step)))
+
+    def share(self, va: int, length: int) -> Result:
+        """One more user of the blocks that overlap [va, va+length): they become shared prefix (R20). Refused: ERR_LEN."""
+        return self._run(cmd.Share(*_range(va, length)))
+
+    def release(self, va: int, length: int) -> Result:
+        """One user less (R20); a block that nobody holds is counted in `release_refusals`. Refused: ERR_LEN."""
+        return self._run(cmd.Release(*_range(va, length)))
+
+    # ---- settings ----------------------------------------------------------------------------------------------------
+    def set(self, **values: int) -> dict[str, int]:
+        """Put settings in force by their names in `settings()`, such as T1_CAPACITY=64, EVICT_TIER=3, STRICT=0; all settings
+        as they are afterwards.
+
+        Refused, and then none of them changes: ERR_RANGE; ERR_NOT_EMPTY (EVICT_TIER and TIER_BASE while blocks are loaded).
+        Warns where the weights let priorities wrap (R14).
+        """
+        return self._set(values)
+
+    def weights(self, preset: str | None = None, /, **values: int) -> dict[str, int]:
+        """Weights, thresholds and window of the score (R14) by their names on the command line: w_r, w_f, w_s, w_d, evict,
+        prefetch, window. Without arguments it shows them; else it sets those given, over `preset` ("balanced" or "seed", which
+        has the reset values). All of them as they are afterwards.
+
+        Refused: ERR_RANGE (a weight or window above 255, a threshold above 65535); then none of them changes.
+        """
+        if preset is not None and preset not in presets.PRESETS:
+            raise UsageError(f"{preset!r} is not a preset", "presets: " + ", ".join(presets.PRESETS))
+        if unknown := sorted(set(values) - set(presets.SETTING_OF)):
+            raise UsageError(f"{', '.join(unknown)}: no such weight", "weights: " + ", ".join(presets.SETTING_OF))
+        wanted = presets.PRESETS.get(preset, {}) | values
+        named = {presets.SETTING_OF[name]: value for name, value in wanted.items()}
+        return presets.weights(self._set(named))
+
+    def clear_counters(self) -> Result:
+        """Set all counters of `telemetry()` to zero; the step, t1_used and valid_entries stay."""
+        return self._run(cmd.Set("CLEAR_COUNTERS", 0))
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+    def table(self) -> np.ndarray:
+        """The valid entries in index order: a structured array[blocks] of ENTRY_DTYPE, read back from the device.
+        `pandas.DataFrame(dev.table())` is a data frame. The same as a list of dictionaries is `dump()`."""
+        return np.array([tuple(entry.values()) for entry in self.dump()], ENTRY_DTYPE)
+
+    def block(self, index: int) -> np.ndarray:
+        """What a block holds, read from where it is now: float16[2, BLOCK_TOKENS, HEAD_DIM], keys then values; a copy.
+        DeviceRefused (ERR_NOT_FOUND) where the entry is not valid."""
+        index = _number("index", index)
+        entry = self.entry(index) if index < self.entries else {"valid": 0}
+        if not entry["valid"]:
+            raise DeviceRefused("ERR_NOT_FOUND", f"ERR_NOT_FOUND: entry {index} of {self.entries} holds no block")
+        content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
+        return content.reshape(2, self.model.block_tokens, -1).copy()
+
+    # ---- parts -------------------------------------------------------------------------------------------------------
+    def _run(self, command: Command) -> Result:
+        result = self.execute(command)
+        if result.code != "OK":
+            meaning = cmd.MEANING.get(result.code, "see contract R10")
+            raise DeviceRefused(
+                result.code, f"{script.line(command)}: refused, {result.code}: {meaning}",
+                "nothing has changed; `execute` returns a refusal instead of raising it", result,
+            )  # fmt: skip
+        return result
+
+    def _set(self, values: dict[str, int]) -> dict[str, int]:
+        known = self.settings()
+        if unknown := sorted(set(values) - set(known)):
+            raise UsageError(f"{', '.join(unknown)}: no such setting", "settings: " + ", ".join(known))
+        if not values:
+            return known
+        sets = [cmd.Set(name, _number(name, value)) for name, value in values.items()]
+        if len(sets) > 1:  # what the device will refuse comes first, so that a refusal changes nothing
+            empty = self.telemetry()["valid_entries"] == 0
+            sets.sort(key=lambda c: judge(c.setting, c.value, self.entries, self.block_bytes, empty) == "OK")
+        for command in sets:
+            self._run(command)
+        settings = self.settings()
+        warning = presets.wrap_warning(settings)
+        if warning and any(name.startswith("WEIGHT_") for name in values):
+            warnings.warn(warning, stacklevel=3)  # the line that called `set` or `weights`
+        return settings
+
+    def _content(self, data: bytes | ArrayLike) -> bytes:
+        """`data` as the bytes of one block."""
+        content = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else np.asarray(data).tobytes()
+        if len(content) != self.block_bytes:
+            raise UsageError(
+                f"data has {len(content)} bytes, a block {self.block_bytes}",
+                f"numpy.float16, shape (2, {self.model.block_tokens}, "
+                f"{self.block_bytes // self.model.block_tokens // 4}), keys then values",
+            )
+        return content
+
+
+def _number(name: str, value: int, bits: int = 64) -> int:
+    """A whole number that fits into an operand; what the device refuses by itself is left to it."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} {value!r} is not a whole number") from None
+    if found < 0 or found >> bits:
+        raise UsageError(f"{name} {found} does not fit into {bits} bits" if found > 0 else f"{name} {found} is negative")
+    return found
+
+
+def _range(va: int, length: int) -> tuple[int, int]:
+    return _number("va", va), _number("length", length)
+
+
+def _tokens(tokens: tuple[int, int] | range) -> tuple[int, int]:
+    """(first, last) of what `load` takes."""
+    if isinstance(tokens, range):
+        if tokens.step != 1 or not tokens:
+            raise UsageError(f"tokens {tokens} are not one token after another", "such as range(32, 64)")
+        tokens = tokens[0], tokens[-1]
+    try:
+        first, last = tokens
+    except (TypeError, ValueError):
+        raise UsageError(f"tokens {tokens!r} are not (first, last)", "such as (32, 63), the last one inclusive") from None
+    return _number("tokens", first, 32), _number("tokens", last, 32)

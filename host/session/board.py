@@ -1,0 +1,106 @@
+"""The session of a board: the device's state stays on the board, the reference's in the session folder.
+
+Whether the two still belong together is told by the SCRATCH register, which a reset clears (contract R4). A session
+keeps a random even number there:
+
+    the number        the board is as the last command of this session left it
+    the number + 1    a command began that did not end in a stored session: it was cut off, or met an error
+    0                 the device was reset behind the session's back
+    anything else     another session, or another program, has used it
+
+In all cases but the first the reference cannot be trusted: commands that would be checked are refused with the remedy (`kvfpga
+reset`, or `kvfpga sync` to take the board's state over); commands that only look go on and say so.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from ..blackbox.board import BoardBlackBox
+from ..blackbox.generation import MODEL, current_state, read_meta, write_generation
+from ..blackbox.history import History
+from ..blackbox.retrace import trace
+from ..contract.errors import SessionError
+from ..contract.presets import DEFAULT
+from ..device.regmap import REGISTERS
+from ..lockstep.lockstep import Lockstep
+from .session import Purpose, Session
+
+SCRATCH = REGISTERS["SCRATCH"].offset
+REMEDY = "`kvfpga reset` starts the board anew, `kvfpga sync` takes its state as it is"
+
+
+class BoardSession(Session):
+    """As `session.Session`; `open` connects to the board, `save` stores the reference and leaves the number in SCRATCH."""
+
+    def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep:
+        device = self._device = self.target.open(check)
+        state = current_state(self.home)
+        meta, self._trouble = {}, None
+        try:
+            meta = read_meta(state) if state else {}
+            self._trouble = self._problem(meta)
+            if state and not self._trouble:
+                device.model.load(state / MODEL)
+        except SessionError as error:
+            meta, self._trouble = {}, error
+        self._begun = bool(meta)
+        self.is_new = not meta
+        self.token = meta.get("scratch", 0)
+        self.commands_before = meta.get("commands", 0)
+        self._history = History(self.home, meta.get("history"))
+        device.blackbox = BoardBlackBox(self.target, self.failures, self._history, self._mark, meta.get("whole", True))
+        self.require(purpose)
+        return device
+
+    def require(self, purpose: Purpose) -> None:
+        match purpose:
+            case Purpose.LOOK:
+                if self._trouble:
+                    self.say(f"{self._trouble}; what the board says is shown, nothing is checked")
+            case Purpose.RESET | Purpose.SYNC:
+                self._trouble, self._begun = None, True
+            case _ if self._trouble:
+                raise self._trouble
+            case _ if not self._begun:
+                self.say(f"new session in {self.folder}: board reset, preset {DEFAULT}")
+                self._begun = True
+                self._device.reset()
+                self._device.execute_many(self.initial())
+
+    def _problem(self, meta: dict) -> SessionError | None:
+        """Why the reference of the session is not the board's (None: it is, or there is no state at all)."""
+        found, board = self._device.read_register("SCRATCH"), self._device.device
+        where = f"the session {self.folder} and the board {board.mmio.name} do not belong together"
+        if not meta:
+            return SessionError(f"{where}: the board is in use by another session", REMEDY) if found else None
+        if meta.get("build_id") != board.identity.build_id:
+            return SessionError(f"{where}: the board has another build than before", REMEDY)
+        if found == 0:
+            return SessionError(f"{where}: the device was reset behind its back", REMEDY)
+        if found == meta["scratch"] + 1:
+            return SessionError(f"{where}: the last command was cut off or met an error, so the board went on alone", REMEDY)
+        if found != meta["scratch"]:
+            return SessionError(f"{where}: another session or program has used the board", REMEDY)
+        return None
+
+    def _mark(self) -> None:
+        """The board is about to change."""
+        if not self.token:
+            self.token = 2 * (secrets.randbits(30) + 1)
+        self._device.device.mmio.write32(SCRATCH, self.token + 1)
+
+    def save(self) -> None:
+        super().save()
+        self._device.device.mmio.write32(SCRATCH, self.token)
+
+    def _write(self, device: Lockstep, commands: int) -> None:
+        self._mark()  # also after a reset, which cleared it
+        more = {"build_id": device.device.identity.build_id, "scratch": self.token, "whole": device.blackbox.whole}
+        write_generation(self.home, device, self.target, commands, self._history, **more)
+
+    def trace(self, path: Path, budget: int | None = None) -> None:
+        """A waveform of the same commands on a simulation of the same design."""
+        identity = self._device.device.identity
+        trace(self.target.simulation(identity), self._history.old(), self._history.new, path, budget)

@@ -1,0 +1,109 @@
+"""A device that several users share in one process: the session of a target, a lock around it, and its state stored in time.
+
+`kvfpga serve` makes one and hands it to whatever it serves, such as the ioctl node (kvcpu0.py). Commands are checked in lockstep
+as everywhere; a difference or a dead target ends the serving, for what comes after could not be trusted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..contract.commands import Command, Result
+from ..contract.errors import KvfpgaError
+from ..lockstep.lockstep import Lockstep
+from ..lockstep.reference import Reference
+from ..targets.target import Target
+from .open import open_session
+from .session import Purpose
+
+SAVE_SECONDS = 5.0
+"""At most so much of what was done is lost when the server is killed."""
+
+
+class Served:
+    """Open on entering, stored and closed on leaving. `device` may only be used while `lock` is held; `execute` does both.
+
+    `failed` is set, and `on_failure` called once, when a command met an error that leaves the device in doubt: from then on
+    every use raises it.
+    """
+
+    def __init__(
+        self, target: Target, folder: Path | None = None, check: bool = True, say: Callable[[str], None] = lambda text: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
+        self.lock = threading.RLock()
+        self.failed: KvfpgaError | None = None
+        self.device: Lockstep | Reference | None = None
+        self._check, self._on_failure = check, on_failure
+        self._session = open_session(target, folder, say)
+        self._saved = time.monotonic()
+        self._changed = False
+
+    def __enter__(self) -> Served:
+        self._session.__enter__()
+        try:
+            self.device = self._session.open(self._check, Purpose.RUN)
+            self.save()
+        except BaseException:
+            self._session.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self.lock:
+            try:
+                if self._changed and not self.failed:
+                    self.save()
+            finally:
+                self._session.__exit__()
+
+    def execute(self, *commands: Command) -> list[Result]:
+        """Run commands, all of them or up to the error that ends the serving."""
+        with self.lock:
+            self.changing()
+            with self.guarded():
+                return self.device.execute_many(commands)
+
+    def changing(self) -> None:
+        """The device is about to change. Raises what ended the serving, if anything did. The lock must be held."""
+        if self.failed:
+            raise self.failed
+        self._changed = True
+
+    def guarded(self) -> _Guard:
+        """A context in which an error of the device or the comparison ends the serving."""
+        return _Guard(self)
+
+    def fail(self, error: KvfpgaError) -> None:
+        """The device is in doubt from here on."""
+        if self.failed is None:
+            self.failed = error
+            self._on_failure()
+
+    def save(self) -> None:
+        """Store the session."""
+        with self.lock:
+            if not self.failed:
+                self._session.save()
+            self._changed, self._saved = False, time.monotonic()
+
+    def save_in_time(self) -> None:
+        """Store the session if that is due; to be called now and then."""
+        with self.lock:
+            if self._changed and time.monotonic() - self._saved >= SAVE_SECONDS:
+                self.save()
+
+
+class _Guard:
+    def __init__(self, served: Served):
+        self._served = served
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, KvfpgaError):
+            self._served.fail(error)

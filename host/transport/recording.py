@@ -1,0 +1,194 @@
+"""Record every call through the seam as JSON lines, and replay such a file on another target.
+
+What went wrong on a board is thus replayed in simulation, with waveforms: record once, replay always. A line is one
+call: {"call": "read32", "offset": 64, "answer": 1263952720}. A batch is one line; its answer is the words read and the
+records drained. A call that failed has "error", the exception's name, in place of "answer". Memory that was read is
+written in hex up to 4 KiB and as its SHA-256 beyond; memory that was written always in hex, because a replay needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract.errors import KvfpgaError, UsageError
+from .mmio import Batch, BatchResult, Mmio, Op, OpKind
+
+HEX_LIMIT = 4096
+
+
+class RecordingMmio(Mmio):
+    """Passes everything on to `inner` and writes it down: into the file `path`, and, with `keep`, into the list `calls`
+    until `forget`. Anything beyond the seam (save, trace, link…) is inner's, unrecorded."""
+
+    def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
+        self.inner, self.name = inner, inner.name
+        self.blank_memory = inner.blank_memory
+        self.calls: list[dict] = []
+        self._keep = keep
+        try:
+            self._file = open(path, "w") if path else None
+        except OSError as error:
+            raise UsageError(f"cannot record into {path}: {error.strerror}", "name a file that can be written") from error
+        self._write({"call": "open", "target": inner.name})
+
+    def __getattr__(self, name: str):
+        return getattr(self.inner, name)
+
+    def forget(self) -> None:
+        """Drop the calls kept so far."""
+        self.calls.clear()
+
+    @property
+    def clock_cycles(self) -> int | None:
+        return self.inner.clock_cycles
+
+    def read32(self, offset: int) -> int:
+        return self._record("read32", {"offset": offset}, lambda: self.inner.read32(offset))
+
+    def write32(self, offset: int, value: int) -> None:
+        self._record("write32", {"offset": offset, "value": value}, lambda: self.inner.write32(offset, value))
+
+    def read64(self, offset: int) -> int:
+        return self._record("read64", {"offset": offset}, lambda: self.inner.read64(offset))
+
+    def write64(self, offset: int, value: int) -> None:
+        self._record("write64", {"offset": offset, "value": value}, lambda: self.inner.write64(offset, value))
+
+    def read_burst(self, offset: int, words: int) -> np.ndarray:
+        return self._record(
+            "read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words)
+        )
+
+    def write_burst(self, offset: int, values) -> None:
+        values = [int(value) for value in values]
+        self._record(
+            "write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values)
+        )
+
+    def run(self, batch: Batch) -> BatchResult:
+        operations = [[op.kind.name, *op[1:]] for op in batch]
+        return self._record("run", {"ops": operations}, lambda: self.inner.run(batch))
+
+    def memory_read(self, addr: int, size: int) -> bytes:
+        return self._record("memory_read", {"addr": addr, "size": size}, lambda: self.inner.memory_read(addr, size))
+
+    def memory_write(self, addr: int, data: bytes) -> None:
+        arguments = {"addr": addr, "data": bytes(data).hex()}
+        self._record("memory_write", arguments, lambda: self.inner.memory_write(addr, data))
+
+    def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
+        arguments = {"addrs": [int(addr) for addr in addrs], "size": size}
+        return self._record("memory_read_blocks", arguments, lambda: self.inner.memory_read_blocks(addrs, size))
+
+    def wait_idle(self, budget: float | None = None) -> int:
+        return self._record("wait_idle", {"budget": budget}, lambda: self.inner.wait_idle(budget))
+
+    def flush(self) -> None:
+        """Bring the file up to date."""
+        if self._file:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        self.inner.close()
+
+    def _record(self, call: str, arguments: dict, perform):
+        entry = {"call": call, **arguments}
+        try:
+            answer = perform()
+        except KvfpgaError as error:
+            self._write({**entry, "error": type(error).__name__})
+            if self._file:
+                self._file.flush()
+            raise
+        self._write({**entry, "answer": _plain(answer)})
+        return answer
+
+    def _write(self, entry: dict) -> None:
+        if self._keep:
+            self.calls.append(entry)
+        if self._file:
+            self._file.write(dump_call(entry))
+
+
+def dump_call(entry: dict) -> str:
+    """One call as a line of a recording."""
+    return json.dumps(entry, separators=(",", ":")) + "\n"
+
+
+class Discrepancy(NamedTuple):
+    """A call of a recording that answered differently: its line (from 1), the recorded answer, and this target's.
+
+    An answer is what "answer" holds in the file, or the name of an exception.
+    """
+
+    line: int
+    call: str
+    recorded: Any
+    got: Any
+
+
+def replay_recording(mmio: Mmio, path: str | Path) -> list[Discrepancy]:
+    """Make the recorded calls again, those that failed included; where the answers differ.
+
+    How long a wait took is not compared. Registers that count cycles are like any others: they differ between targets.
+    """
+    found = []
+    with open(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                call = entry["call"]
+                perform = _PERFORM[call]
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(f"{path}:{number} is not a line of a recording: {error}") from None
+            try:
+                got = _plain(perform(mmio, entry))
+            except KvfpgaError as error:
+                got = type(error).__name__
+            recorded = entry.get("error", entry.get("answer"))
+            if recorded != got and not (call == "wait_idle" and isinstance(got, int) and isinstance(recorded, int)):
+                found.append(Discrepancy(number, call, recorded, got))
+    return found
+
+
+def _plain(answer):
+    """An answer as JSON can hold it."""
+    match answer:
+        case BatchResult(words, records):
+            return {"words": words.tolist(), "records": records.tolist()}
+        case np.ndarray(dtype=np.uint32):
+            return answer.tolist()
+        case bytes() | np.ndarray():
+            data = bytes(answer)
+            return data.hex() if len(data) <= HEX_LIMIT else {"sha256": hashlib.sha256(data).hexdigest()}
+    return answer
+
+
+def _batch(operations: list[list]) -> Batch:
+    batch = Batch()
+    for kind, *rest in operations:
+        batch.append(Op(OpKind[kind], *rest))
+    return batch
+
+
+_PERFORM = {
+    "open": lambda mmio, e: None,
+    "read32": lambda mmio, e: mmio.read32(e["offset"]),
+    "write32": lambda mmio, e: mmio.write32(e["offset"], e["value"]),
+    "read64": lambda mmio, e: mmio.read64(e["offset"]),
+    "write64": lambda mmio, e: mmio.write64(e["offset"], e["value"]),
+    "read_burst": lambda mmio, e: mmio.read_burst(e["offset"], e["words"]),
+    "write_burst": lambda mmio, e: mmio.write_burst(e["offset"], e["values"]),
+    "run": lambda mmio, e: mmio.run(_batch(e["ops"])),
+    "memory_read": lambda mmio, e: mmio.memory_read(e["addr"], e["size"]),
+    "memory_write": lambda mmio, e: mmio.memory_write(e["addr"], bytes.fromhex(e["data"])),
+    "memory_read_blocks": lambda mmio, e: mmio.memory_read_blocks(np.array(e["addrs"], np.uint64), e["size"]),
+    "wait_idle": lambda mmio, e: mmio.wait_idle(e["budget"]),
+}

