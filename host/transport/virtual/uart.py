@@ -34,6 +34,7 @@ import numpy as np
 from ...contract.errors import TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..sim.build import UART_BOARD, model
+from ..uart.link import BAUD
 
 SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2)
 """The bring-up build: blocks of 256 bytes, so that the four tiers are 256 KiB."""
@@ -109,7 +110,7 @@ class VirtualUartBoard:
     """
 
     def __init__(
-        self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = 3_000_000, faults: LineFaults = LineFaults(),
+        self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = BAUD, faults: LineFaults = LineFaults(),
         incidents: Sequence[Incident] = (), seed: int = 0, wave: str | Path | None = None, fpga: Path | None = None,
     ):  # fmt: skip
         if not 0 < LEAST_CYCLES_PER_BIT * baud <= clk_hz < 1 << 32:
