@@ -31,6 +31,7 @@ from . import presets, script
 from .commands import Command, Result
 from .errors import DeviceRefused, UsageError
 from .settings import judge
+from .wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -198,7 +199,7 @@ class Api:
         content = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else np.asarray(data).tobytes()
         if len(content) != self.block_bytes:
             raise UsageError(
-                f"data has {len(content)} bytes, a block {self.block_bytes}",
+                f"data has {counted(len(content), 'byte')}, a block {self.block_bytes:,}",
                 f"numpy.float16, shape (2, {self.model.block_tokens}, "
                 f"{self.block_bytes // self.model.block_tokens // 4}), keys then values",
             )

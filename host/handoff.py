@@ -29,6 +29,7 @@ from .lockstep import Lockstep
 from .recording import Discrepancy, replay_recording
 from .regmap import REGISTERS, TELEMETRY
 from .targets import Target, rtl_sources
+from .wording import counted
 
 WAVES = (".fst", ".vcd")
 SHOWN = 20
@@ -165,7 +166,7 @@ def _shrink(items: list[Item], fails: Callable[[list[Item]], bool], progress: Ca
         for first in range(0, len(items), size):
             rest = items[:first] + items[first + size :]
             tried += 1
-            progress(1, 3, f"{len(items)} commands left, {tried} tries")
+            progress(1, 3, f"{counted(len(items), 'command')} left, {counted(tried, 'try', 'tries')}")
             if rest and fails(rest):
                 items, parts = rest, max(parts - 1, 2)
                 break

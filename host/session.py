@@ -33,6 +33,7 @@ from .history import History, trace
 from .lockstep import Lockstep
 from .reference import Reference
 from .targets import ENTRIES, LANES, Target
+from .wording import counted
 
 FORMAT = 1
 LOCK_TIMEOUT = 600.0
@@ -159,7 +160,7 @@ class Session:
         size = target.parameters
         if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
             raise SessionError(
-                f"the session {self.folder} has {meta['entries']} entries and {meta['lanes']} lanes, "
+                f"the session {self.folder} has {meta['entries']} entries and {counted(meta['lanes'], 'lane')}, "
                 f"not {size.entries} and {size.lanes}",
                 f"use another one with --session DIR, or {REMEDY}",
             )

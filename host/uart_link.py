@@ -19,6 +19,7 @@ from typing import NamedTuple
 from .errors import TargetError
 from .uart_frames import HELLO, NAK, OVERHEAD, REPLY, RUN, STATS, Decoder, Frame, encode
 from .uart_port import SerialPort
+from .wording import counted
 
 VERSION = 1
 MAGIC = b"KVUB"
@@ -136,7 +137,8 @@ class Link:
             self._asked = (self._asked + 1) % 256
             frame = self._exchange(STATS, self._asked, b"", 32, 0.0, self.patience)
             if len(frame.body) != 32:
-                raise TargetError(f"the bridge at {self.path} sent {len(frame.body)} bytes of statistics, not 32", MISMATCH)
+                found = counted(len(frame.body), "byte")
+                raise TargetError(f"the bridge at {self.path} sent {found} of statistics, not 32", MISMATCH)
             return dict(zip(COUNTERS, struct.unpack("<8I", frame.body)))
 
     def close(self) -> None:
@@ -186,7 +188,7 @@ class Link:
                 f"the bridge at {self.path} has stopped answering", "is the board powered, and still the one that was opened?"
             )
         raise _Noise(
-            f"the link at {self.path} is too bad: no whole reply in {attempt} tries",
+            f"the link at {self.path} is too bad: no whole reply in {counted(attempt, 'try', 'tries')}",
             f"check cable and ground, or use a lower rate than {self.baud} (board and host)",
         )
 

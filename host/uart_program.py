@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .errors import TargetError
 from .mmio import Batch, OpKind
 from .uart_link import MISMATCH, Bridge, Reply
+from .wording import counted
 
 HEADER_BYTES = 5
 MOST_WORDS = 255
@@ -208,6 +209,7 @@ class Answers:
 
 
 def _does_not_fit(reply: Reply) -> TargetError:
+    came = counted(len(reply.data), "byte")
     return TargetError(
-        f"the bridge answered with {len(reply.data)} bytes at operation {reply.position}, which do not fit the request", MISMATCH
+        f"the bridge answered with {came} at operation {reply.position}, which do not fit the request", MISMATCH
     )

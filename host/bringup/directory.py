@@ -13,6 +13,7 @@ from ..commands import Command, Hot, Load, Release, Share, Step, Unload
 from ..device import decode_entries
 from ..hepc_ref import ReferenceModel
 from ..regmap import ENTRY_FIELDS
+from ..wording import counted
 from .bench import Bench, Finding
 from .diagnosis import address_bits, name_bits, pattern, stuck_bits, stuck_text
 
@@ -127,7 +128,7 @@ def _entries_finding(raw, expected, wrong, first: int, state: str) -> Finding:
             stuck = stuck_bits(should[name][differ], read[name][differ])
             bits = stuck_text(stuck) or f"{name_bits(stuck.at_0 | stuck.at_1 | stuck.others)} wrong"
             parts.append(f"{name} {bits}")
-    shown = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more fields" if len(parts) > 4 else "")
+    shown = ", ".join(parts[:4]) + (f" and {counted(len(parts) - 4, 'more field')}" if len(parts) > 4 else "")
     return Finding(f"{text}: {shown or 'unused bits are not zero'}", STORAGE)
 
 

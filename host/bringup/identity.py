@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..device import DEVICE_ID, MAJOR_VERSION, Device, Identity
 from ..errors import BusError
 from ..regmap import REGISTERS, REGMAP_HASH
+from ..wording import counted
 from .bench import TIER_BASES, Bench, Finding
 from .diagnosis import byte_order
 
@@ -45,8 +46,9 @@ def run(bench: Bench) -> None:
     identity = Identity("", build, *found)
     problems = implausible(identity)
     text = (
-        f"{identity.entries:,} entries, {identity.lanes} lanes, blocks of {identity.block_tokens} x {identity.head_dim} "
-        f"({identity.block_bytes:,} bytes), {identity.data_bits}-bit memory"
+        f"{identity.entries:,} entries, {counted(identity.lanes, 'lane')}, "
+        f"blocks of {identity.block_tokens} x {identity.head_dim} ({identity.block_bytes:,} bytes), "
+        f"{identity.data_bits}-bit memory"
     )
     bench.conclude("capabilities", text, problems)
     if problems:

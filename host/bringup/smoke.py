@@ -14,6 +14,7 @@ from ..commands import (
 from ..errors import DeviceRefused, DifferenceError
 from ..hepc_ref import ReferenceModel
 from ..lockstep import Lockstep
+from ..wording import counted
 from .bench import Bench
 
 BLOCKS = 12
@@ -41,8 +42,8 @@ def run(bench: Bench) -> None:
         return bench.failed("lockstep", f"{report.headline()}: {found}", LOOK)
     refusals = sum(count for code, count in codes.items() if code != "OK")
     text = (
-        f"{lockstep.commands:,} commands, {refusals} of them refused with {len(codes) - 1} codes, then "
-        f"{verified.entries:,} entries and {verified.blocks} blocks read back: 0 differences"
+        f"{lockstep.commands:,} commands, {refusals} of them refused with {counted(len(codes) - 1, 'code')}, then "
+        f"{verified.entries:,} entries and {counted(verified.blocks, 'block')} read back: 0 differences"
     )
     return bench.passed("lockstep", text, commands=lockstep.commands, refusals=refusals, differences=0)
 
