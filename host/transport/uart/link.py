@@ -12,6 +12,7 @@ import random
 import struct
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -145,7 +146,7 @@ class Link:
         self._port.close()
 
     @contextmanager
-    def _or_broken(self):
+    def _or_broken(self) -> Iterator[None]:
         """Whatever ends a request before its reply leaves the link without a known state."""
         if self._broken:
             raise self._broken.with_traceback(None)
