@@ -1,35 +1,39 @@
-# Two commands for a fresh machine: `make demo`, `make test`. Both make .venv with kvfpga in it first.
-# Nothing is assumed but python3, g++, make and perl; missing Debian packages are installed where that is possible.
+# Two commands for a fresh machine: `make demo`, `make test`. Both put kvfpga into .venv first; `make test` also its test tools.
+# scripts/setup.sh says what of the system is missing, and installs it where it may.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+RUN := $(VENV)/ready
+TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
 
-.PHONY: demo test regs lint mutate bench cycles clean
+.PHONY: demo test regs mutate bench cycles clean
 
-demo: $(VENV)/ready
+demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
 
-test: $(VENV)/ready
+test: $(TEST)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) scripts/gen_regs.py --check
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
-regs: $(VENV)/ready           # everything that follows from fpga/regs/kvcpu.rdl
+regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rdl
 	$(PYTHON) scripts/gen_regs.py
 
-mutate: $(VENV)/ready         # break the RTL in one place after another; the lockstep must see each
+mutate: $(RUN)                 # break the RTL in one place after another; the lockstep must see each
 	$(PYTHON) scripts/mutate.py
 
-bench: $(VENV)/ready          # speed, as ratios against peers measured in the same run
+bench: $(TEST)                 # speed, as ratios against peers measured in the same run
 	$(PYTHON) scripts/bench.py
 
-cycles: $(VENV)/ready         # clock cycles: trigger latency, passes, lookups, DMA
+cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups, DMA
 	$(PYTHON) scripts/measure_cycles.py
 
-$(VENV)/ready: pyproject.toml scripts/setup.sh
-	scripts/setup.sh $(VENV)
-	touch $@
+$(RUN): pyproject.toml setup.py scripts/setup.sh
+	@scripts/setup.sh $(VENV)
+
+$(TEST): pyproject.toml setup.py scripts/setup.sh
+	@scripts/setup.sh $(VENV) test
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis

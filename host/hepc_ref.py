@@ -21,7 +21,7 @@ import numpy as np
 
 from .contract import commands as cmd
 from .contract.commands import Result
-from .contract.settings import judge
+from .contract.settings import code_of_set
 from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
 from .model.scoring import score
@@ -220,11 +220,11 @@ class ReferenceModel(State):
 
     # ---- settings --------------------------------------------------------------------------------------------------
     def _set(self, c: cmd.Set) -> Result:
-        """Put a setting in force, where `judge` allows it (R6, R16, D2), or clear the counters (D4)."""
+        """Put a setting in force, where `code_of_set` allows it (R6, R16, D2), or clear the counters (D4)."""
         if c.setting == "CLEAR_COUNTERS":
             self.clear_counters()
             return Result("OK")
-        code = judge(c.setting, c.value, self.entries, self.block_bytes, empty=not self.directory.count)
+        code = code_of_set(c.setting, c.value, self.entries, self.block_bytes, empty=not self.directory.count)
         if code != "OK":
             raise Refused(code)
         self.in_force[c.setting] = c.value

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
-from .device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode, Register
+from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS, BusErrorCode, Register
 from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind
 from .transport.xdma import nodes as xdma_nodes
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 BAR0_BYTES = 1 << 16
 BAR2_BYTES = SPACE_BYTES - BAR2_ENTRIES
 ALL_ONES = 0xFFFFFFFF
-DEVICE_ID = 0x4B564350
 IDLE_SECONDS = 60.0
 """How long a device may be busy: moving every block of the largest build takes a small part of it."""
 SPIN_SECONDS = 0.001

@@ -28,9 +28,8 @@ from .transport.uart.bus_program import (
     read_memory,
     write_memory,
 )
-from .transport.uart.link import MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
+from .transport.uart.link import BAUD, MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
 
-BAUD = 3_000_000
 IDLE_SECONDS = 10.0
 
 

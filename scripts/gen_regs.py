@@ -79,6 +79,10 @@ class Map:
         lines += [str(t) for t in (self.settings, self.opcodes, self.codes, self.bus_errors)]
         return "\n".join(lines)
 
+    def constant(self, register: str, field: str) -> int:
+        """What a field always reads as."""
+        return self.bar0.get_child_by_name(register).get_child_by_name(field).get_property("reset")
+
     @property
     def hash(self) -> int:
         return int(hashlib.sha256(self.canonical().encode()).hexdigest()[:8], 16)
@@ -242,6 +246,8 @@ class Register(NamedTuple):
     title: str
 
 
+DEVICE_ID = {m.constant("DEVICE_ID", "value"):#010x}
+MAJOR_VERSION = {m.constant("VERSION", "major")}
 REGMAP_HASH = {m.hash:#010x}
 BAR2_ENTRIES = {m.mems[0].absolute_address:#08x}
 BAR2_VAS = {m.mems[1].absolute_address:#08x}

@@ -18,8 +18,8 @@ from kvfpga.bringup import Options, memory
 from kvfpga.bringup.diagnosis import address_of, pattern
 from kvfpga.contract.commands import Load
 from kvfpga.contract.errors import BusError, TargetError, UsageError
-from kvfpga.device.device import DEVICE_ID, Device
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS
 from kvfpga.transport.mmio import Batch, Mmio, Op, OpKind
 
 ENTRIES, BLOCK_BYTES = 256, 16384

@@ -213,6 +213,13 @@ def test_targets_that_cannot_be_reached_exit_3(tmp_path, target):
     assert len(kv.err.splitlines()) == 2
 
 
+def test_the_package_can_be_run_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "kvfpga", "--target", "model", "--session", str(tmp_path), "--json", "evict", "0", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["command"] == "evict"
+    assert "Usage: kvfpga " in subprocess.run([*command, "more"], capture_output=True, text=True).stderr
+
+
 def test_a_reader_that_goes_away_does_not_lose_the_command(tmp_path):
     """kvfpga … | head"""
     options = ["--target", "model", "--entries", "256", "--session", str(tmp_path)]

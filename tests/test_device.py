@@ -9,7 +9,9 @@ from fake_device import FakeDevice
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result, Trigger
 from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
-from kvfpga.device.device import RESULT_WORDS, Device, decode_entries, writes
+from kvfpga.device.codec import writes
+from kvfpga.device.device import RESULT_WORDS, Device
+from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
 
 BLOCK = 16384

@@ -28,9 +28,9 @@ from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
+from kvfpga.device.regmap import DEVICE_ID as KVCPU
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lockstep.lockstep import Lockstep
-from kvfpga.pcie_mmio import DEVICE_ID as KVCPU
 from kvfpga.pcie_mmio import PcieMmio
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.virtual.xdma import C2H, EVENTS, H2C, USER, Card, Nodes, fault

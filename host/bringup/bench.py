@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ..contract.commands import Set
 from ..contract.errors import TargetError
-from ..device.device import DEVICE_ID, Device
-from ..device.regmap import REGISTERS
+from ..device.device import Device
+from ..device.regmap import DEVICE_ID, REGISTERS
 from ..transport.mmio import Mmio
 from .report import FAIL, PASS, SKIPPED, Report, Row
 

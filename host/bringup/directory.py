@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract.commands import Command, Hot, Load, Release, Share, Step, Unload
-from ..device.device import decode_entries
+from ..device.entries import decode_entries
 from ..device.regmap import ENTRY_FIELDS
 from ..hepc_ref import ReferenceModel
 from .bench import Bench, Finding

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from ..contract import parameters
 from ..contract.errors import BusError
-from ..device.device import DEVICE_ID, MAJOR_VERSION, Device, Identity
-from ..device.regmap import REGISTERS, REGMAP_HASH
+from ..device.device import Device, Identity
+from ..device.regmap import DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 from .bench import TIER_BASES, Bench, Finding
 from .diagnosis import byte_order
 
-LIMITS = {
-    "entries": (256, 65536), "lanes": (1, 64), "block_tokens": (1, 1 << 16), "head_dim": (1, 1 << 16),
-    "data_bits": (32, 1024), "fifo_depth": (1, 1 << 16),
-}  # fmt: skip
+LIMITS = {**parameters.LIMITS, "fifo_depth": (1, 1 << 16)}
 """Capabilities that are powers of two, smallest and largest."""
 BITSTREAM = "the bitstream: another design, or built from other sources than this kvfpga"
 

@@ -6,7 +6,7 @@ import click
 
 from . import output
 from .app import App, note
-from .ending import on_ending
+from .signals import on_signal
 from .values import Number
 
 
@@ -41,7 +41,7 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
     endpoint, replay = (rank_endpoint(text, rank) if text else None for text in (endpoint, replay))
     mirror = Mirror(app.device(), medium, copies == "count", step_every)
     with Follower(endpoint, mirror, replay, topic, say=note) as follower:
-        with on_ending(follower.stopping.set), app.progress("following") as update:
+        with on_signal(follower.stopping.set), app.progress("following") as update:
 
             def progress():
                 c = follower.counts

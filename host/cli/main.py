@@ -17,6 +17,7 @@ import click
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..contract.parameters import DEFAULT
 from ..contract.waveforms import SUFFIXES
+from ..targets.kinds import KINDS
 from ..targets.target import parse_target
 from . import batch, blocks, board, bringup, follow, inspect, program, registers, serve, settings, top
 from .app import App, note
@@ -88,7 +89,7 @@ def complain(error: KvfpgaError) -> None:
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--target", metavar="sim|model|uart:PORT[@BAUD]|xdma:DIR|unix:PATH|tcp://HOST:PORT",
+@click.option("--target", metavar="|".join(kind.form for kind in KINDS.values()),
               help="The simulated RTL in lockstep with the reference model, the model alone, a board, or a served device.  "
                    "[default: sim, or what --board says]")  # fmt: skip
 @click.option("--board", metavar="NAME", help="A board by its name or YAML file (`kvfpga board list`).")

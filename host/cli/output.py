@@ -7,9 +7,9 @@ import sys
 
 import click
 
+from ..contract import tiers
 from ..contract.commands import EVICT, MEANING, Result
 
-TIERS = ("HBM", "T1", "DRAM", "NVMe")
 TRIGGERS_SHOWN = 16
 
 
@@ -68,7 +68,7 @@ def print_result(name: str, result: Result, checked: bool) -> None:
 
 
 def tier(number: int | None) -> str:
-    return "" if number is None else f"T{number} {TIERS[number]}" if number != 1 else "T1"
+    return "" if number is None else tiers.NAMES[number]
 
 
 def print_pairs(title: str, pairs: dict) -> None:

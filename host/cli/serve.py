@@ -12,7 +12,7 @@ import click
 from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
-from .ending import on_ending
+from .signals import on_signal
 
 
 @click.command()
@@ -42,7 +42,7 @@ def serve(app: App, uapi, sysfs, auto_load, listen, shared):
         raise UsageError("--shared goes with --listen", "add --listen ADDRESS")
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
     stop = threading.Event()
-    with on_ending(stop.set):
+    with on_signal(stop.set):
         if uapi:
             _serve_node(app, uapi, sysfs, auto_load, stop)
         else:

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from ..contract.errors import UsageError
+from ..transport.uart.link import BAUD
 from .app import App, note
-from .ending import on_ending
+from .signals import on_signal
 from .values import Number
 
 RATE = click.FloatRange(0, 1)
@@ -19,7 +20,7 @@ RATE = click.FloatRange(0, 1)
 @click.command()
 @click.option("--entries", type=Number(32), default=256, show_default=True, help="Directory entries, 256 to 65536.")
 @click.option("--lanes", type=Number(32), default=1, show_default=True, help="Entries that a pass handles per cycle, 1 to 16.")
-@click.option("--baud", type=Number(32), default=3_000_000, show_default=True, help="Rate that the board is built for.")
+@click.option("--baud", type=Number(32), default=BAUD, show_default=True, help="Rate that the board is built for.")
 @click.option("--clock-hz", type=Number(32), default=50_000_000, show_default=True,
               help="Its clock. Fewer clock cycles a bit simulate quicker; 8 is the least.")  # fmt: skip
 @click.option("--link", type=click.Path(path_type=Path), help="Make a symbolic link with this name to the port.")
@@ -50,7 +51,7 @@ def uart(app: App, entries, lanes, baud, clock_hz, link, flip, drop, double, del
     )  # fmt: skip
     with contextlib.ExitStack() as cleaning:
         cleaning.callback(board.close)
-        cleaning.enter_context(on_ending(board.stop))
+        cleaning.enter_context(on_signal(board.stop))
         port = _linked(board.port, link, cleaning) if link else board.port
         target = f"uart:{port}@{baud}"
         app.present({"command": "board", "code": "OK", "target": target}, lambda: click.echo(target))

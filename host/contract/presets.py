@@ -8,6 +8,7 @@ wraps, and a block stays in tier 1 for about half a window after its last access
 from __future__ import annotations
 
 from .commands import Set
+from .settings import LIMITS, RESET
 
 SETTING_OF = {
     "w_r": "WEIGHT_R",
@@ -21,21 +22,18 @@ SETTING_OF = {
 """The names on the command line (`weights set --w-r …`) and the settings behind them."""
 
 PRESETS: dict[str, dict[str, int]] = {
-    "seed": dict(w_r=1, w_f=1, w_s=2, w_d=200, evict=0x1000, prefetch=0xE000, window=255),
+    "seed": {name: RESET[setting] for name, setting in SETTING_OF.items()},
     "balanced": dict(w_r=48, w_f=16, w_s=128, w_d=64, evict=20000, prefetch=60000, window=255),
 }
 DEFAULT = "balanced"
-
-LARGEST = {"w_r": 0xFF, "w_f": 0xFF, "w_s": 0xFF, "w_d": 0xFF, "evict": 0xFFFF, "prefetch": 0xFFFF, "window": 0xFF}
-"""The widths of R6, here only to send what the device will refuse before the rest; it is the device that refuses."""
 
 WRAP_LIMIT = 257
 """With weights that add up to at most this, P cannot exceed 16 bits (R14)."""
 
 
 def sets(values: dict[str, int]) -> list[Set]:
-    """The commands that put `values` in force, those that the device refuses first: a refusal then changes nothing."""
-    names = sorted(values, key=lambda name: values[name] <= LARGEST[name])
+    """The commands that put `values` in force, those that the device will refuse (R6) first: a refusal then changes nothing."""
+    names = sorted(values, key=lambda name: values[name] <= LIMITS[SETTING_OF[name]])
     return [Set(SETTING_OF[name], values[name]) for name in names]
 
 

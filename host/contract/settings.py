@@ -15,17 +15,23 @@ LIMITS = {
 TIER_BASES = ("TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3")
 
 
+RESET = {
+    "WEIGHT_R": 1, "WEIGHT_F": 1, "WEIGHT_S": 2, "WEIGHT_D": 200, "EVICT_THRESH": 0x1000, "PREFETCH_THRESH": 0xE000,
+    "WINDOW": 255,
+}  # fmt: skip
+"""What weights, thresholds and window are after a reset (R6)."""
+
+
 def reset_values(entries: int, block_bytes: int) -> dict[str, int]:
     """Every setting by name, as after a reset."""
     return {
-        "WEIGHT_R": 1, "WEIGHT_F": 1, "WEIGHT_S": 2, "WEIGHT_D": 200, "EVICT_THRESH": 0x1000, "PREFETCH_THRESH": 0xE000,
-        "WINDOW": 255, "T1_CAPACITY": entries, "EVICT_TIER": 2, "CONTEND_POLICY": 0, "STRICT": 1,
+        **RESET, "T1_CAPACITY": entries, "EVICT_TIER": 2, "CONTEND_POLICY": 0, "STRICT": 1,
         **{name: tier * entries * block_bytes for tier, name in enumerate(TIER_BASES)},
     }  # fmt: skip
 
 
-def judge(name: str, value: int, entries: int, block_bytes: int, empty: bool) -> str:
-    """The code with which the device answers: the value is judged first, then whether the directory is `empty` (D2)."""
+def code_of_set(name: str, value: int, entries: int, block_bytes: int, empty: bool) -> str:
+    """The code with which the device answers a SET: the value is judged first, then whether the directory is `empty` (D2)."""
     if name in TIER_BASES:
         allowed = value % block_bytes == 0
     elif name == "EVICT_TIER":

@@ -20,115 +20,24 @@ import numpy as np
 
 from ..contract import commands as cmd
 from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
-from ..contract.errors import BusError, DeviceRefused, TargetError, UsageError
+from ..contract.errors import BusError, DeviceRefused, TargetError
 from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
-from .regmap import BAR2_ENTRIES, BAR2_VAS, ENTRY_FIELDS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode, Setting
+from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, bits, fitting, opcode_of, writes
+from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
 
 if TYPE_CHECKING:
     from ..transport.mmio import BatchResult, Mmio
 
-DEVICE_ID = 0x4B564350
-MAJOR_VERSION = 1
 BURST_ENTRIES = 4096
 """Entries read back in one go: 128 KiB, so that progress can be shown and memory stays small."""
 
 RESULT_WORDS = 6
 """RESULT_STATUS to RESULT_CYCLES lie side by side; reading the last one takes the result off its queue."""
-STRICT_BIT, CLEAR_BIT, RESET_BIT = (
-    1 << REGISTERS["CTRL"].fields[name].low for name in ("strict", "clear_counters", "soft_reset")
-)
-
-REFUSES_ALL_ONES = {
-    "WINDOW", "CONTEND_POLICY", "T1_CAPACITY", "EVICT_TIER", "RTBD_SHARE", "RTBD_RELEASE", "UNLOAD_ID", "LOAD_TIER",
-}  # fmt: skip
-"""32-bit registers of which the device refuses every value near 2^32. A value that does not fit is written as all ones,
-so that the device refuses it as well: never cut (R6)."""
-
-OPCODE_OF = {
-    cmd.Load: Opcode.LOAD, cmd.Step: Opcode.STEP, cmd.Hot: Opcode.HOT, cmd.Evict: Opcode.EVICT,
-    cmd.Prefetch: Opcode.PREFETCH, cmd.Share: Opcode.SHARE, cmd.Release: Opcode.RELEASE,
-    cmd.ShareIndex: Opcode.SHARE_INDEX, cmd.ReleaseIndex: Opcode.RELEASE_INDEX, cmd.Unload: Opcode.UNLOAD,
-    cmd.UnloadRequest: Opcode.UNLOAD_REQUEST, cmd.Lookup: Opcode.LOOKUP, cmd.Touch: Opcode.TOUCH, cmd.Set: Opcode.SET,
-}  # fmt: skip
 CHANNELS = (EVICT, PREFETCH)
 """By their number in a completion record."""
 SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
 """Commands whose Result names tier and physical address."""
-RANGES = {
-    cmd.Hot: "BOOST", cmd.Evict: "IMEVICT", cmd.Share: "SHARE", cmd.Release: "RELEASE", cmd.Unload: "UNLOAD",
-}  # fmt: skip
-SETTINGS = tuple(s.name for s in Setting if s is not Setting.CTRL) + ("STRICT",)
-"""The settings by their names in `commands.Set`."""
-OPERANDS = tuple(
-    name for name, r in REGISTERS.items() if r.access == "rw" and not r.config and name not in ("ERROR", "SCRATCH", "IRQ_ENABLE")
-)
-"""The registers that commands are made of."""
-
-
-def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
-    """(register, value) of each write that makes the command, the doorbell last (R3).
-
-    `strict` is the bit to leave in CTRL when the counters are cleared, because both live in one register.
-    """
-    kind = type(command)
-    if kind in RANGES:
-        return [(f"{RANGES[kind]}_ADDR", command.addr), (f"{RANGES[kind]}_LEN", command.length)]
-    match command:
-        case cmd.Step(step):  # the alias is one write; what does not fit goes where the device can refuse it
-            return [("STEP_FAST" if step < 1 << 32 else "STEP_ADVANCE", step)]
-        case cmd.Prefetch(addr, length, target):
-            return [("PREFETCH_ADDR", addr), ("PREFETCH_LEN", length), ("PREFETCH_STEP", target)]
-        case cmd.Load(request, layer, head, token_start, token_end, va, tier):
-            return [
-                ("LOAD_ID", pack_id(request, layer, head)), ("LOAD_TOKEN_START", token_start), ("LOAD_VA", va),
-                ("LOAD_TOKEN_END", token_end), ("LOAD_TIER", tier),
-            ]  # fmt: skip
-        case cmd.Lookup(request, layer, head, token_pos):
-            return [("LOOKUP_ID", pack_id(request, layer, head)), ("LOOKUP_POS", token_pos)]
-        case cmd.Touch(request, layer, head, token_pos):
-            return [("LOOKUP_ID", pack_id(request, layer, head)), ("TOUCH_POS", token_pos)]
-        case cmd.ShareIndex(index):
-            return [("RTBD_SHARE", index)]
-        case cmd.ReleaseIndex(index):
-            return [("RTBD_RELEASE", index)]
-        case cmd.UnloadRequest(request):
-            return [("UNLOAD_ID", request)]
-        case cmd.Set("STRICT", value):
-            if value not in (0, 1):
-                raise UsageError(f"STRICT is one bit; {value} does not fit")
-            return [("CTRL", value * STRICT_BIT)]
-        case cmd.Set("CLEAR_COUNTERS"):
-            return [("CTRL", CLEAR_BIT | strict * STRICT_BIT)]
-        case cmd.Set(setting, value):
-            if setting not in SETTINGS:
-                raise UsageError(f"{setting} is not a setting", "settings: " + ", ".join(SETTINGS))
-            return [(setting, value)]
-    raise TypeError(f"not a command: {command!r}")
-
-
-def pack_id(request: int, layer: int, head: int) -> int:
-    """Word 0 of an entry, which LOAD_ID and LOOKUP_ID share."""
-    word = 0
-    for name, value in (("request_id", request), ("layer", layer), ("head", head)):
-        field = REGISTERS["LOAD_ID"].fields[name]
-        if not 0 <= value < 1 << field.width:
-            raise UsageError(f"{name} {value} does not fit into {field.width} bits")
-        word |= value << field.low
-    return word
-
-
-def decode_entries(raw: np.ndarray) -> dict[str, np.ndarray]:
-    """Every field of contract section 3 by name, uint64[n] each, from uint32[n, 8] as BAR2 shows them."""
-    words = np.ascontiguousarray(raw, "<u4").reshape(-1, 8).view("<u8")
-    fields = {}
-    for name, (low, width) in ENTRY_FIELDS.items():
-        word, shift = divmod(low, 64)
-        value = words[:, word] >> np.uint64(shift)
-        if shift + width > 64:
-            value |= words[:, word + 1] << np.uint64(64 - shift)
-        fields[name] = value & np.uint64((1 << width) - 1)
-    return fields
 
 
 class Identity(NamedTuple):
@@ -240,11 +149,7 @@ class Device:
     @staticmethod
     def _append_write(batch: Batch, name: str, value: int) -> None:
         register = REGISTERS[name]
-        if value >> register.width:
-            if name not in REFUSES_ALL_ONES:
-                raise UsageError(f"{value:#x} does not fit into the {register.width} bits of {name}")
-            value = (1 << register.width) - 1
-        (batch.write64 if register.width == 64 else batch.write)(register.offset, value)
+        (batch.write64 if register.width == 64 else batch.write)(register.offset, fitting(register, value))
 
     def _results(self, commands: Sequence[Command], reads: list[_Reads], answer: BatchResult) -> list[Result]:
         words, records = answer.words, answer.records
@@ -261,7 +166,7 @@ class Device:
     @staticmethod
     def _result(command: Command, words: list[int], triggers: tuple[Trigger, ...]) -> Result:
         status, matched, phys_low, phys_high, index, cycles = words
-        code = _code(status, OPCODE_OF[type(command)])
+        code = _code(status, opcode_of(command))
         if not bits(status, _STATUS["has_index"]):
             return Result(code, matched, None, triggers, cycles=cycles)
         if not isinstance(command, SHOWS_PLACE):
@@ -364,11 +269,6 @@ class Device:
         batch.write(REGISTERS["CTRL"].offset, RESET_BIT | STRICT_BIT)
         batch.wait_idle()
         self.mmio.run(batch)
-
-
-def bits(value, field):
-    """The bits of a register field, of an int or of an integer array."""
-    return value >> field.low & (1 << field.width) - 1
 
 
 def _code(status: int, opcode: Opcode) -> str:

@@ -9,27 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..contract import commands as cmd
-from ..contract.commands import Command, Result
+from ..contract.commands import Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
-from .device import CLEAR_BIT, RESET_BIT, STRICT_BIT, bits
+from ..transport.mmio import SPACE_BYTES
+from .codec import RESET_BIT, bits, commands_of
 from .regmap import REGISTERS, Register
-
-SPACE = 1 << 23
-"""Bytes of the AXI4-Lite space: 23 address bits."""
 
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
-
-RANGES = {
-    "HOT": (cmd.Hot, "BOOST_ADDR"), "EVICT": (cmd.Evict, "IMEVICT_ADDR"), "SHARE": (cmd.Share, "SHARE_ADDR"),
-    "RELEASE": (cmd.Release, "RELEASE_ADDR"), "UNLOAD": (cmd.Unload, "UNLOAD_ADDR"),
-}  # fmt: skip
-SINGLE = {
-    "STEP": cmd.Step, "SHARE_INDEX": cmd.ShareIndex, "RELEASE_INDEX": cmd.ReleaseIndex,
-    "UNLOAD_REQUEST": cmd.UnloadRequest,
-}  # fmt: skip
-LOOKUPS = {"LOOKUP": cmd.Lookup, "TOUCH": cmd.Touch}
 
 
 class Place(NamedTuple):
@@ -80,37 +67,12 @@ def write(target, place: Place, value: int) -> Result | None:
         return Result("OK")
     if register.name == "DIGEST_END":
         return _digest(target, value)
-    commands = equivalent(register, value, target.read_register)
+    commands = commands_of(register, value, target.read_register)
     if commands is None:
         target.write_register(register.name, value)
         return None
     results = [target.execute(command) for command in commands]
     return max(results, key=lambda result: result.code != "OK")
-
-
-def equivalent(register: Register, value: int, operand) -> list[Command] | None:
-    """The commands that writing `value` amounts to; `operand(name)` reads an operand register. None: no command."""
-    match register.doorbell:
-        case None:
-            pass
-        case name if name in RANGES:
-            kind, address = RANGES[name]
-            return [kind(operand(address), value)]
-        case name if name in SINGLE:
-            return [SINGLE[name](value)]
-        case name if name in LOOKUPS:
-            return [LOOKUPS[name](*_key(operand("LOOKUP_ID")), value)]
-        case "PREFETCH":
-            return [cmd.Prefetch(operand("PREFETCH_ADDR"), operand("PREFETCH_LEN"), value)]
-        case "LOAD":
-            start, end, va = (operand(f"LOAD_{name}") for name in ("TOKEN_START", "TOKEN_END", "VA"))
-            return [cmd.Load(*_key(operand("LOAD_ID")), start, end, va, value)]
-    if register.config == "CTRL":
-        strict = cmd.Set("STRICT", int(bool(value & STRICT_BIT)))
-        return [strict, cmd.Set("CLEAR_COUNTERS", 0)] if value & CLEAR_BIT else [strict]
-    if register.config:
-        return [cmd.Set(register.config, value)]
-    return None
 
 
 def _digest(target, end: int) -> Result:
@@ -129,12 +91,6 @@ def fields(register: Register, value: int) -> dict[str, int]:
     return {name: bits(value, field) for name, field in register.fields.items()}
 
 
-def _key(word: int) -> tuple[int, int, int]:
-    """(request, layer, head) out of LOAD_ID or LOOKUP_ID."""
-    found = fields(REGISTERS["LOAD_ID"], word)
-    return found["request_id"], found["layer"], found["head"]
-
-
 def _inside(place: Place, is_write: bool) -> None:
-    if place.address >= SPACE:
-        raise BusError(place.address, is_write, detail=f"the register space ends at {SPACE:#x}")
+    if place.address >= SPACE_BYTES:
+        raise BusError(place.address, is_write, detail=f"the register space ends at {SPACE_BYTES:#x}")

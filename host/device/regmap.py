@@ -32,6 +32,8 @@ class Register(NamedTuple):
     title: str
 
 
+DEVICE_ID = 0x4b564350
+MAJOR_VERSION = 1
 REGMAP_HASH = 0xbf564ff6
 BAR2_ENTRIES = 0x400000
 BAR2_VAS = 0x600000

@@ -19,7 +19,7 @@ from ..contract import script
 from ..contract.commands import EVICT, Command, Result, Trigger
 from ..contract.errors import DeviceRefused
 from ..contract.presets import PRESETS, sets
-from .replay import Dut, check_block, require_empty
+from .checked_device import CheckedDevice, check_block, require_empty
 from .workload import DEMO, Chat, Workload, block_pattern
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class DemoSummary:
         return {"command": "demo", **asdict(self), "moves": moves, "checked": self.checks > 0}
 
 
-def run(lockstep: Dut, console: Console, as_json: bool = False) -> DemoSummary:
+def run(lockstep: CheckedDevice, console: Console, as_json: bool = False) -> DemoSummary:
     """Tell the story on `lockstep` (an empty device). Narrates on `console`, unless `as_json`: then the caller prints
     the summary's `to_json()`. A disagreement of hardware and reference, or a wrong byte, raises `DifferenceError`.
 
@@ -91,31 +91,31 @@ def run(lockstep: Dut, console: Console, as_json: bool = False) -> DemoSummary:
 
 
 class _Story:
-    def __init__(self, dut: Dut, console: Console | None, workload: Workload):
-        self.dut = dut
+    def __init__(self, device: CheckedDevice, console: Console | None, workload: Workload):
+        self.device = device
         self.console = console
         self.workload = workload
-        self.settings = dut.settings()
+        self.settings = device.settings()
         self.put_in_force = [
             *sets(PRESETS[workload.preset]),
             cmd.Set("T1_CAPACITY", workload.t1_capacity),
             cmd.Set("EVICT_TIER", 2),
         ]
-        self.before = dut.telemetry()
-        self.checks, self.differences = dut.checks, dut.differences
+        self.before = device.telemetry()
+        self.checks, self.differences = device.checks, device.differences
         self.start = self.step = self.before["current_step"]
         self.commands = self.cycles = self.chapters = 0
         self.moves: list[Move] = []
         self.placed: dict[int, Block] = {}  # entry → block
         self.entries: dict[int, dict[str, int]] = {}  # entry → its fields before the next command, for `_why`
-        tokens = dut.model.block_tokens
+        tokens = device.model.block_tokens
         count = workload.prompt_blocks
-        self.prompt = [Block(f"prompt {i + 1}", 0, i * tokens, workload.va + i * dut.block_bytes) for i in range(count)]
+        self.prompt = [Block(f"prompt {i + 1}", 0, i * tokens, workload.va + i * device.block_bytes) for i in range(count)]
         self.of = {
             chat.name: [
                 Block(
                     f"{chat.name} {i + 1}", chat.request, (count + i) * tokens,
-                    workload.va + (number + 1) * workload.va_stride + i * dut.block_bytes,
+                    workload.va + (number + 1) * workload.va_stride + i * device.block_bytes,
                 )
                 for i in range(chat.blocks)
             ]
@@ -134,17 +134,17 @@ class _Story:
         self._release()
         compared = self._read_back()
         self._unload()
-        after = self.dut.telemetry()
+        after = self.device.telemetry()
         summary = DemoSummary(
             moves=tuple(self.moves),
             commands=self.commands,
             cycles=self.cycles,
             seconds=time.perf_counter() - started,
             blocks=compared,
-            bytes_compared=compared * self.dut.block_bytes,
+            bytes_compared=compared * self.device.block_bytes,
             counters={key: after[key] - self.before[key] for key in _COUNTED},
-            checks=self.dut.checks - self.checks,
-            differences=self.dut.differences - self.differences,
+            checks=self.device.checks - self.checks,
+            differences=self.device.differences - self.differences,
         )
         if self.console:
             _render(summary, self.console)
@@ -157,7 +157,7 @@ class _Story:
         names = [chat.name for chat in self.workload.chats]
         self._say(
             f"{', '.join(names[:-1])} and {names[-1]} chat with one model, under one system prompt. Their KV cache "
-            f"lives in blocks of {self.dut.model.block_tokens} tokens; tier 1 has {self.workload.t1_capacity} places, "
+            f"lives in blocks of {self.device.model.block_tokens} tokens; tier 1 has {self.workload.t1_capacity} places, "
             f"tier 2 is host memory. Weights: `{self.workload.preset}`."
         )
 
@@ -229,7 +229,7 @@ class _Story:
             "Prefetch",
             f"{self.of['Carol'][0].name} is wanted in 20 steps, near enough to fetch at once. Bob's others are wanted "
             f"at step {target}, too far off: they wait, armed, and {len(self.moves) - waiting} start when step "
-            f"{self.step} has that step in its window of {self.dut.settings()['WINDOW']}.",
+            f"{self.step} has that step in its window of {self.device.settings()['WINDOW']}.",
         )
 
     def _release(self) -> None:
@@ -240,11 +240,11 @@ class _Story:
 
     def _read_back(self) -> int:
         """Every block, wherever it has got to, must hold what was written when it was loaded."""
-        settings = self.dut.settings()
+        settings = self.device.settings()
         for index, block in self.placed.items():
             tier = self._entry(block)["tier"]
-            addr = settings[f"TIER_BASE{tier}"] + index * self.dut.block_bytes  # where it is follows from its tier (D8)
-            check_block(self.dut, f"{block.name} (entry {index}, tier {tier})", addr, block.va)
+            addr = settings[f"TIER_BASE{tier}"] + index * self.device.block_bytes  # where it is follows from its tier (D8)
+            check_block(self.device, f"{block.name} (entry {index}, tier {tier})", addr, block.va)
         return len(self.placed)
 
     def _unload(self) -> None:
@@ -258,11 +258,11 @@ class _Story:
     # ---- parts -----------------------------------------------------------------------------------------------------
     def _place(self, block: Block) -> None:
         """LOAD, and the block's own bytes into the place that it got."""
-        last = block.token + self.dut.model.block_tokens - 1
+        last = block.token + self.device.model.block_tokens - 1
         index = self._do(cmd.Load(block.request, LAYER, HEAD, block.token, last, block.va)).index
         self.placed[index] = block
-        self.entries[index] = entry = self.dut.entry(index)
-        self.dut.memory_write(entry["phys_addr"], block_pattern(block.va, self.dut.block_bytes))
+        self.entries[index] = entry = self.device.entry(index)
+        self.device.memory_write(entry["phys_addr"], block_pattern(block.va, self.device.block_bytes))
 
     def _advance(self, n: int) -> None:
         self.step = self.start + n
@@ -274,26 +274,26 @@ class _Story:
             self._do(cmd.Touch(chat.request, LAYER, HEAD, block.token))
 
     def _do(self, command: Command) -> Result:
-        result = self.dut.execute_many([command])[0]
+        result = self.device.execute_many([command])[0]
         self.commands += 1
         self.cycles += result.cycles
         if result.code != "OK":
             raise DeviceRefused(result.code, f"the device refused `{script.line(command)}`: {result.code}")
         self.moves += [self._move(command, trigger) for trigger in result.triggers]
         if result.triggers or isinstance(command, cmd.Prefetch):
-            self.entries = {index: self.dut.entry(index) for index in self.placed}
+            self.entries = {index: self.device.entry(index) for index in self.placed}
         return result
 
     def _move(self, command: Command, trigger: Trigger) -> Move:
         clean = trigger.channel == EVICT and not self.entries[trigger.index]["dirty"]
         return Move(
             self.step, script.line(command), self.placed[trigger.index].name, *trigger,
-            self._why(command, trigger), 0 if clean else self.dut.block_bytes,
+            self._why(command, trigger), 0 if clean else self.device.block_bytes,
         )  # fmt: skip
 
     def _why(self, command: Command, trigger: Trigger) -> str:
         """The rule that set the block in motion (R13, R15, R18, R19), with the figures that decided."""
-        entry, settings = self.dut.entry(trigger.index), self.dut.settings()
+        entry, settings = self.device.entry(trigger.index), self.device.settings()
         priority = entry["priority"]
         near = f"|{self.step} - {entry['access_step']}| < W {settings['WINDOW']}"
         if isinstance(command, cmd.Touch):
@@ -309,13 +309,13 @@ class _Story:
         return f"STEP: P {priority} > PREFETCH_THRESH {settings['PREFETCH_THRESH']}"
 
     def _entry(self, block: Block) -> dict[str, int]:
-        return self.dut.entry(next(index for index, placed in self.placed.items() if placed is block))
+        return self.device.entry(next(index for index, placed in self.placed.items() if placed is block))
 
     def _range(self, blocks: list[Block]) -> tuple[int, int]:
-        return blocks[0].va, len(blocks) * self.dut.block_bytes
+        return blocks[0].va, len(blocks) * self.device.block_bytes
 
     def _telemetry(self, key: str) -> int:
-        return self.dut.telemetry()[key]
+        return self.device.telemetry()[key]
 
     def _chapter(self, title: str, text: str) -> None:
         self.chapters += 1

@@ -1,7 +1,7 @@
 """Replay a request trace on a device: real requests become directory entries, decode steps and hints.
 
-`run` takes a device in lockstep (anything with the surface of `Dut`) and a trace, and answers with a summary. What is
-sent for each request, trace_plan.py says.
+`replay` takes a device in lockstep (a `CheckedDevice`) and a trace, and answers with a summary. What is
+sent for each request, plan.py says.
 
 `sample` blocks, spread evenly over all blocks of the run, get a pattern of their own written into memory when they are
 loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D8); at the
@@ -16,15 +16,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import EVICT, Command, Load, Result, Set, Unload
+from ..contract.commands import EVICT, Load, Result, Set, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
+from .checked_device import CheckedDevice, check_block, require_empty
 from .plan import MAX_STEP, Action, Planner
-from .policies.baselines import POLICIES, Baselines, baselines
+from .policies.table import POLICIES, Baselines, baselines
 from .traces import Request, read_trace
 from .workload import block_pattern
 
@@ -35,44 +36,6 @@ T1_CAPACITY = 4096
 
 Progress = Callable[[int, int, str], None]
 """Called after every request with (requests done, requests in all, a short note)."""
-
-
-class Dut(Protocol):
-    """What a replay needs of the device that it is given: `lockstep.Lockstep` and `lockstep.Reference` have it."""
-
-    entries: int
-    block_bytes: int
-    checks: int
-    differences: int
-    model: Any  # hepc_ref.ReferenceModel; asked for block_tokens only
-
-    def execute_many(self, commands: list[Command]) -> list[Result]: ...  # one batch, one check at its end
-    def telemetry(self) -> dict[str, int]: ...
-    def settings(self) -> dict[str, int]: ...
-    def memory_write(self, addr: int, data: bytes) -> None: ...
-    def memory_read(self, addr: int, size: int) -> bytes: ...  # of the device
-
-
-def require_empty(dut: Dut, what: str) -> None:
-    valid = dut.telemetry()["valid_entries"]
-    if valid:
-        raise UsageError(
-            f"the directory already holds {valid} blocks, and {what} starts from an empty one",
-            "run `kvfpga reset` first, or use a session of its own with `--session DIR`",
-        )
-
-
-def check_block(dut: Dut, name: str, addr: int, seed: int) -> None:
-    """Raise DifferenceError unless the block at `addr` of the device's memory is the pattern of `seed`, every byte."""
-    expected = block_pattern(seed, dut.block_bytes)
-    found = dut.memory_read(addr, dut.block_bytes)
-    if found != expected:
-        at = next(i for i in range(len(expected)) if found[i : i + 1] != expected[i : i + 1])
-        raise DifferenceError(
-            f"{name} does not hold its own bytes: byte {at}, at {addr + at:#x}, is {found[at : at + 1].hex()} and not "
-            f"{expected[at : at + 1].hex()}",
-            f"read it with `kvfpga mem read {addr:#x} {dut.block_bytes}`",
-        )
 
 
 @dataclass(frozen=True)
@@ -102,9 +65,9 @@ class ReplayOptions:
 class Sampler:
     """Follows each block from entry to entry and tier to tier by results alone, and checks the sampled ones' bytes."""
 
-    def __init__(self, dut: Dut, blocks: frozenset[int], t1_capacity: int):
-        settings = dut.settings()
-        self.dut = dut
+    def __init__(self, device: CheckedDevice, blocks: frozenset[int], t1_capacity: int):
+        settings = device.settings()
+        self.device = device
         self.blocks = blocks
         self.tier_base = [settings[f"TIER_BASE{tier}"] for tier in range(4)]
         self.evict_tier = settings["EVICT_TIER"]
@@ -148,8 +111,8 @@ class Sampler:
 
     def check(self, block: int) -> None:
         index = self.index_of[block]
-        check_block(self.dut, f"block {block} (entry {index}, tier {self.tier_at[index]})", self._addr(block), block)
-        self.bytes_compared += self.dut.block_bytes
+        check_block(self.device, f"block {block} (entry {index}, tier {self.tier_at[index]})", self._addr(block), block)
+        self.bytes_compared += self.device.block_bytes
 
     def _load(self, block: int, index: int | None) -> None:
         if index is None:
@@ -161,7 +124,7 @@ class Sampler:
         self.tier_at[index] = 1 if to_t1 else self.evict_tier
         if block in self.blocks:
             self.loaded.add(block)
-            self.dut.memory_write(self._addr(block), block_pattern(block, self.dut.block_bytes))
+            self.device.memory_write(self._addr(block), block_pattern(block, self.device.block_bytes))
 
     def _unload(self, block: int) -> None:
         index = self.index_of.pop(block)
@@ -170,7 +133,7 @@ class Sampler:
 
     def _addr(self, block: int) -> int:
         index = self.index_of[block]
-        return self.tier_base[self.tier_at[index]] + index * self.dut.block_bytes
+        return self.tier_base[self.tier_at[index]] + index * self.device.block_bytes
 
 
 # ---- the run --------------------------------------------------------------------------------------------------------
@@ -227,7 +190,7 @@ class ReplaySummary:
             **fields.pop("counters"),
             **fields,
             "t1_hit_rate": self.t1_hit_rate,
-            **{f"{policy}_hits": getattr(plain, policy) for policy in POLICIES},
+            **{f"{policy}_hits": plain.hits[policy] for policy in POLICIES},
             **{f"{policy}_hit_rate": plain.rate(policy) for policy in POLICIES},
             "commands_per_second": self.commands_per_second,
             "checked": self.checks > 0,
@@ -235,7 +198,7 @@ class ReplaySummary:
 
 
 def replay(
-    lockstep: Dut, trace_path: str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
+    lockstep: CheckedDevice, trace_path: str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
 ) -> ReplaySummary:
     """Replay the trace at `trace_path`. UsageError for a bad trace or a device that is not empty, DeviceRefused where
     the device refuses a command, DifferenceError where device and reference, or a sampled block and its bytes,
@@ -246,29 +209,29 @@ def replay(
 
 
 class _Run:
-    def __init__(self, dut: Dut, name: str, requests: list[Request], options: ReplayOptions):
-        self.dut = dut
+    def __init__(self, device: CheckedDevice, name: str, requests: list[Request], options: ReplayOptions):
+        self.device = device
         self.name = name
         self.requests = requests
         self.options = options
         self.references = np.concatenate([request.blocks for request in requests])
-        require_empty(dut, "a replay")
-        self.t1_capacity = min(T1_CAPACITY, dut.entries) if options.t1_capacity is None else options.t1_capacity
-        if self.t1_capacity > dut.entries:
+        require_empty(device, "a replay")
+        self.t1_capacity = min(T1_CAPACITY, device.entries) if options.t1_capacity is None else options.t1_capacity
+        if self.t1_capacity > device.entries:
             raise UsageError(
-                f"a T1 of {self.t1_capacity} blocks on a device of {dut.entries} entries",
+                f"a T1 of {self.t1_capacity} blocks on a device of {device.entries} entries",
                 "lower the T1 capacity or raise `--entries`",
             )
-        self.before = dut.telemetry()
+        self.before = device.telemetry()
         self.planner = Planner(
-            dut.entries,
-            dut.model.block_tokens,
-            dut.block_bytes,
+            device.entries,
+            device.model.block_tokens,
+            device.block_bytes,
             options.step_ms,
             options.unload_batch,
             self.before["current_step"],
         )
-        self.sampler = Sampler(dut, _spread(self.references, options.sample), self.t1_capacity)
+        self.sampler = Sampler(device, _spread(self.references, options.sample), self.t1_capacity)
         self.commands = self.cycles = self.loads = self.unloads = 0
         last = max(map(self.planner.end_of, requests))
         if last > MAX_STEP:
@@ -278,7 +241,7 @@ class _Run:
             )
 
     def go(self, progress: Progress) -> ReplaySummary:
-        checks, differences = self.dut.checks, self.dut.differences
+        checks, differences = self.device.checks, self.device.differences
         started = time.perf_counter()
         self._execute([Action(Set("T1_CAPACITY", self.t1_capacity))])
         total = len(self.requests)
@@ -288,11 +251,11 @@ class _Run:
         self._execute(self.planner.finish())
         self.sampler.check_all()
         seconds = time.perf_counter() - started
-        after = self.dut.telemetry()
+        after = self.device.telemetry()
         return ReplaySummary(
             trace=self.name,
-            entries=self.dut.entries,
-            block_bytes=self.dut.block_bytes,
+            entries=self.device.entries,
+            block_bytes=self.device.block_bytes,
             t1_capacity=self.t1_capacity,
             step_ms=self.options.step_ms,
             requests=total,
@@ -304,8 +267,8 @@ class _Run:
             commands=self.commands,
             cycles=self.cycles,
             seconds=seconds,
-            checks=self.dut.checks - checks,
-            differences=self.dut.differences - differences,
+            checks=self.device.checks - checks,
+            differences=self.device.differences - differences,
             counters={key: after[key] - self.before[key] for key in _COUNTED},
             baselines=baselines(self.references, self.t1_capacity),
             sampled_blocks=len(self.sampler.loaded),
@@ -317,7 +280,7 @@ class _Run:
     def _execute(self, actions: Iterable[Action]) -> None:
         for chunk in self._chunks(actions):
             commands = [action.command for action in chunk]
-            results = self.dut.execute_many(commands)
+            results = self.device.execute_many(commands)
             for (command, blocks), result in zip(chunk, results, strict=True):
                 self.cycles += result.cycles
                 if result.code != "OK":
@@ -366,7 +329,7 @@ def render(summary: ReplaySummary, console: Console) -> None:
     rates.add_column("rate", justify="right")
     rates.add_row("device", f"{counted['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
     for policy, label in dict(lru="plain LRU cache", lfu="plain LFU cache", optimal="optimal (Belady)").items():
-        rates.add_row(label, f"{getattr(s.baselines, policy):,}", f"{s.baselines.rate(policy):.2%}")
+        rates.add_row(label, f"{s.baselines.hits[policy]:,}", f"{s.baselines.rate(policy):.2%}")
 
     copied = counted["evict_bytes"] // s.block_bytes
     done = Table(title=f"{s.trace}: {s.requests:,} requests", title_justify="left", show_header=False)

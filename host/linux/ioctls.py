@@ -22,6 +22,7 @@ from typing import NamedTuple
 from ..contract import commands as cmd
 from ..contract import presets
 from ..contract.commands import Command
+from ..contract.settings import LIMITS
 
 TYPE = ord("K")
 _WRITE, _READ = 1, 2
@@ -76,7 +77,7 @@ def commands(ioctl: Ioctl, data: bytes) -> list[Command]:
     if ioctl is SET_WEIGHTS:
         wanted = dict(zip(("w_r", "w_f", "w_s", "w_d", "evict", "prefetch"), values))
         sets = presets.sets(wanted)
-        return sets[:1] if any(wanted[name] > presets.LARGEST[name] for name in wanted) else sets
+        return sets[:1] if any(wanted[name] > LIMITS[presets.SETTING_OF[name]] for name in wanted) else sets
     if ioctl is PREFETCH:
         return [cmd.Prefetch(*values)]
     kind = {MARK_HOT: cmd.Hot, EVICT: cmd.Evict, SHARE_PREFIX: cmd.Share}[ioctl]

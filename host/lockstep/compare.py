@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import script
 from ..contract.commands import Command, Result
-from ..device.device import decode_entries
+from ..device.entries import decode_entries
 from .report import Difference
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ import numpy as np
 
 from ..contract import script
 from ..contract.commands import Command, Load, Result
-from ..contract.entry import DUMP_FIELDS, FLAGS
 from ..contract.errors import BusError, TargetError, UsageError
-from ..device.device import BURST_ENTRIES, OPERANDS, Device, decode_entries
+from ..device.codec import OPERANDS
+from ..device.device import BURST_ENTRIES, Device
+from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
 from .report import Difference, Report, Verified
@@ -261,7 +262,7 @@ class Lockstep(Surface):
         return mmio.read64(register.offset) if register.width == 64 else mmio.read32(register.offset)
 
     def write_register(self, name: str, value: int) -> None:
-        """A register that is neither doorbell nor setting: those are commands (`registers.equivalent`)."""
+        """A register that is neither doorbell nor setting: those are commands (`codec.commands_of`)."""
         self._write(REGISTERS[name].offset, value, REGISTERS[name].width)
 
     def read_word(self, address: int) -> int:
@@ -296,15 +297,3 @@ def _split_at_loads(commands: Sequence[Command]) -> list[Sequence[Command]]:
             parts.append(commands[first:place])
             first = place
     return [*parts, commands[first:]]
-
-
-def dump_entries(raw: np.ndarray, vas: np.ndarray, first: int = 0) -> list[dict]:
-    """The valid ones of the entries `first`, `first` + 1, … as contract section 8 prints them."""
-    fields = decode_entries(raw)
-    rows = np.flatnonzero(fields["valid"])
-    fields["va"] = vas
-    columns = [(rows + first).tolist()]
-    for name in DUMP_FIELDS:
-        column = fields[name][rows]
-        columns.append((column != 0).tolist() if name in FLAGS else column.tolist())
-    return [dict(zip(("index", *DUMP_FIELDS), values)) for values in zip(*columns)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..contract.commands import Command, Result, Set
 from ..contract.errors import BusError, DeviceRefused, UsageError
-from ..device.device import writes
+from ..device.codec import writes
 from ..device.regmap import REGISTERS, TELEMETRY
 from .report import Verified
 from .surface import Surface

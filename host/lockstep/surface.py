@@ -31,7 +31,7 @@ from ..contract import presets, script
 from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
 from ..contract.errors import DeviceRefused, UsageError
-from ..contract.settings import judge
+from ..contract.settings import code_of_set
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -181,7 +181,7 @@ class Surface:
         sets = [cmd.Set(name, _number(name, value)) for name, value in values.items()]
         if len(sets) > 1:  # what the device will refuse comes first, so that a refusal changes nothing
             empty = self.telemetry()["valid_entries"] == 0
-            sets.sort(key=lambda c: judge(c.setting, c.value, self.entries, self.block_bytes, empty) == "OK")
+            sets.sort(key=lambda c: code_of_set(c.setting, c.value, self.entries, self.block_bytes, empty) == "OK")
         for command in sets:
             self._run(command)
         settings = self.settings()

@@ -22,8 +22,8 @@ import numpy as np
 
 from ..blackbox.generation import CURRENT
 from ..contract.errors import SessionBusy
-from ..device.device import decode_entries
-from ..lockstep.lockstep import Lockstep, dump_entries
+from ..device.entries import decode_entries, dump_entries
+from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
 from ..session.open import open_session
 from ..session.session import Purpose

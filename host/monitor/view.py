@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..contract import tiers
 from ..contract.entry import FLAGS
 from .look import ERRORS, HINTS, HITS, busy_share, hit_rates
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 WIDE, NARROW, LEAST = 130, 60, 44
 """Characters in a line."""
-TIERS = ("T0 HBM", "T1", "T2 DRAM", "T3 NVMe")
-HIT_NAMES = (*TIERS, "misses")
+HIT_NAMES = (*tiers.NAMES, "misses")
 NONE = "–"
 
 
@@ -101,7 +101,7 @@ class View(NamedTuple):
         table = _table("blocks", "", "of", "")
         bar = max(2, min(40, width - 36))
         capacity = s.settings["T1_CAPACITY"]
-        rows = [(n, name, s.tiers[n], capacity if n == 1 else s.entries) for n, name in enumerate(TIERS)]
+        rows = [(n, name, s.tiers[n], capacity if n == 1 else s.entries) for n, name in enumerate(tiers.NAMES)]
         for number, name, blocks, room in (*rows, (None, "all", s.telemetry["valid_entries"], s.entries)):
             part = blocks / room if room else None
             about = "" if known or number in (1, None) else "≥ "

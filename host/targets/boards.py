@@ -35,6 +35,7 @@ from pathlib import Path
 from ..contract.errors import UsageError
 from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
 from ..transport.sim.build import build_id, rtl_root
+from .kinds import IN_FILES
 
 NUMBER = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 SCHEMA = {
@@ -43,7 +44,7 @@ SCHEMA = {
     "required": ["target", "build"],
     "properties": {
         "description": {"type": "string"},
-        "target": {"type": "string", "pattern": r"^(uart|xdma):."},
+        "target": {"type": "string", "pattern": f"^({'|'.join(IN_FILES)}):."},
         "build": {
             "type": "object",
             "additionalProperties": False,
@@ -226,7 +227,7 @@ def _allowed(schema: dict) -> str:
     if "enum" in schema:
         return "allowed are " + ", ".join(map(str, schema["enum"]))
     if "pattern" in schema:
-        return "allowed is uart:PORT[@BAUD] or xdma:DIR"
+        return "allowed is " + " or ".join(IN_FILES.values())
     match schema.get("type"):
         case "object":
             return "a mapping with " + ", ".join(schema["properties"])

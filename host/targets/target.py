@@ -13,14 +13,13 @@ mixes with the original's, because a build is known by the hash of its sources.
 from __future__ import annotations
 
 import os
-import re
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract.errors import TargetError, UsageError
 from ..contract.parameters import DEFAULT, Parameters, check
+from .kinds import KINDS
 
 if TYPE_CHECKING:
     from ..device.device import Device, Identity
@@ -30,14 +29,10 @@ if TYPE_CHECKING:
     from ..transport.mmio import Mmio
     from .boards import Board
 
-BAUD = 3_000_000
-"""Where a uart target names no rate: the fastest that the usual USB bridges and the bring-up build have."""
-BOARD_KINDS = ("uart", "xdma", "unix", "tcp")
-
 
 @dataclass(frozen=True)
 class Target:
-    """`kind`: sim, model, or one of BOARD_KINDS, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
+    """`kind`: a name in kinds.KINDS, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
     own or the default; a board says it by itself. `board`: what `--board` named; with sim or model its design is what runs.
     `record`: a file for every call through the seam (recording.py)."""
 
@@ -61,7 +56,7 @@ class Target:
     @property
     def is_board(self) -> bool:
         """Does the device live outside this process, and go on after it?"""
-        return self.kind in BOARD_KINDS
+        return KINDS[self.kind].connect is not None
 
     @property
     def text(self) -> str:
@@ -122,24 +117,8 @@ class Target:
 
     def open_mmio(self, wave: str | None = None, restore: Path | None = None) -> Mmio:
         """The hardware side; a simulation reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
-        if self.kind == "uart":
-            from ..uart_bridge import UartBridge
-
-            port, _, baud = self.address.partition("@")
-            return UartBridge(port, int(baud or BAUD))
-        if self.kind == "xdma":
-            from ..pcie_mmio import PcieMmio
-
-            if self.board is None:
-                return PcieMmio(self.address)
-            b = self.board
-            return PcieMmio(
-                self.address, bar_offsets=b.bar_offsets, memory_offset=b.memory_offset, bar_bytes=b.bar_bytes
-            )
-        if self.kind in ("unix", "tcp"):
-            from ..transport.remote.client import RemoteMmio
-
-            return RemoteMmio(self.text, say=lambda text: print(f"kvfpga: {text}", file=sys.stderr))
+        if connect := KINDS[self.kind].connect:
+            return connect(self.address, self.board)
         from ..transport.sim.verilated import VerilatorSim
 
         p = self.parameters
@@ -187,20 +166,12 @@ def parse_target(text: str | None, entries: int | None = None, lanes: int | None
     """The target that `--target TEXT` means; None is the board's own, or sim. UsageError where it means none."""
     if text is None:
         text = board.target if board else "sim"
-    kind, _, address = text.partition(":")
-    if text in ("sim", "model"):
-        return Target(text, entries, lanes, board=board)
-    if kind == "tcp":
-        from ..transport.remote.protocol import host_and_port
-
-        host_and_port(text)
-    if kind in BOARD_KINDS and address:
-        if kind == "uart" and not re.fullmatch(r"[^@]+(@[1-9][0-9]{2,7})?", address):
-            raise UsageError(f"--target {text}: the baud rate is not one", "uart:PORT@BAUD, such as uart:/dev/ttyUSB0@3000000")
-        return Target(kind, entries, lanes, address, board)
-    raise UsageError(
-        f"--target {text}: no such target", "sim, model, uart:PORT[@BAUD], xdma:DIR, unix:PATH, tcp://HOST:PORT"
-    )
+    name, colon, address = text.partition(":")
+    kind = KINDS.get(name)
+    if kind is None or bool(colon and address) != bool(kind.connect):
+        raise UsageError(f"--target {text}: no such target", ", ".join(kind.form for kind in KINDS.values()))
+    kind.check(address)
+    return Target(name, entries, lanes, address, board)
 
 
 def rtl_root_in_use() -> Path | None:

@@ -21,7 +21,7 @@ from cocotbext.axi.sparse_memory import SparseMemory
 
 from kvfpga.contract.commands import Load, Set
 from kvfpga.contract.errors import BusError
-from kvfpga.device.device import bits, writes
+from kvfpga.device.codec import bits, writes
 from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS, Code, Opcode
 from kvfpga.transport.mmio import Mmio
 

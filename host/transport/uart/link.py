@@ -25,6 +25,8 @@ VERSION = 1
 MAGIC = b"KVUB"
 RATES = (3_000_000, 2_000_000, 1_000_000, 921_600, 500_000, 460_800, 230_400, 115_200)
 """Rates that are tried when nothing answers."""
+BAUD = RATES[0]
+"""Where no rate is named: the fastest that the usual USB bridges and the bring-up build have."""
 CONNECT_SECONDS, HELLO_SECONDS = 1.6, 0.6
 """Longest time to connect, other rates tried included, and the part of it for the rate that was asked for."""
 PATIENCE = 1.5

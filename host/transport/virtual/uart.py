@@ -35,6 +35,7 @@ import numpy as np
 from ...contract.errors import TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..sim.build import UART_BOARD, model
+from ..uart.link import BAUD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ class VirtualUartBoard:
     _ub_trace_stop: Callable[..., None]
 
     def __init__(
-        self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = 3_000_000, faults: LineFaults = LineFaults(),
+        self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = BAUD, faults: LineFaults = LineFaults(),
         incidents: Sequence[Incident] = (), seed: int = 0, wave: str | Path | None = None, fpga: Path | None = None,
     ):  # fmt: skip
         if not 0 < LEAST_CYCLES_PER_BIT * baud <= clk_hz < 1 << 32:

@@ -1,4 +1,4 @@
-"""How a command that runs until it is told to stop ends: what it is doing is finished, and the state is worth storing."""
+"""How a command that runs until it is told to stop ends: by a signal, with what it is doing finished and the state stored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ENDINGS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @contextmanager
-def on_ending(stop: Callable[[], object]) -> Iterator[None]:
+def on_signal(stop: Callable[[], object]) -> Iterator[None]:
     """Call `stop` on Ctrl-C, SIGTERM or SIGHUP, in a thread of its own: the interrupted one may hold a lock that `stop` wants."""
-    before = {number: signal.signal(number, lambda *_: threading.Thread(target=stop).start()) for number in ENDINGS}
+    before = {number: signal.signal(number, lambda *_: threading.Thread(target=stop).start()) for number in SIGNALS}
     try:
         yield
     finally:

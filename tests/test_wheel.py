@@ -1,0 +1,120 @@
+"""What is built from a checkout: complete, without warnings, and of use where there is no checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.metadata import Metadata
+
+import kvfpga
+
+SHIPPED = {"host/": "kvfpga/", "fpga/": "kvfpga/_fpga/"}
+"""Where a file of the checkout is in the wheel."""
+
+
+def run(*command, **options) -> str:
+    """What a command prints, all of it."""
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def pip(*words, **options) -> str:
+    """pip without the settings of this machine, and without a network."""
+    return run(sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", *words, **options)
+
+
+def build_wheel(source: Path, folder: Path) -> tuple[zipfile.ZipFile, str]:
+    """The wheel of a checkout or sdist, and what the tools said."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # else warned of
+    said = pip("wheel", "-v", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder, source, env=environment)
+    (wheel,) = folder.glob("*.whl")
+    return zipfile.ZipFile(wheel), said
+
+
+def files(wheel: zipfile.ZipFile) -> dict[str, bytes]:
+    return {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+
+
+@pytest.fixture(scope="module")
+def checkout(pytestconfig, tmp_path_factory) -> Path:
+    """A copy of what git tracks: no leftovers of earlier builds, and nothing is left in the checkout itself."""
+    root, copy = pytestconfig.rootpath, tmp_path_factory.mktemp("checkout")
+    for name in run("git", "ls-files", "-z", cwd=root).split("\0"):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(checkout, tmp_path_factory) -> tuple[zipfile.ZipFile, str]:
+    return build_wheel(checkout, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(built, tmp_path_factory) -> Path:
+    """The python of a new environment with the wheel in it. Other packages are those of this environment: a line in a .pth
+    file brings them, but not kvfpga, which is here through a .pth file itself."""
+    home = tmp_path_factory.mktemp("elsewhere")
+    venv.create(home, symlinks=True)
+    python = home / "bin" / "python"
+    pip("--python", python, "install", "--no-deps", "--no-index", built[0].filename)
+    own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    (own / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    return python
+
+
+def test_every_tracked_file_of_host_and_fpga_is_in_the_wheel_and_nothing_else(checkout, built):
+    expected = {
+        inside + path.relative_to(checkout / folder).as_posix(): path.read_bytes()
+        for folder, inside in SHIPPED.items()
+        for path in (checkout / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert expected and files(built[0]) == expected
+
+
+def test_the_tools_warn_of_nothing(built):
+    said = built[1].lower()
+    assert "kvfpga/_fpga" in said  # the build is told of at all
+    assert [line for line in said.splitlines() if "warn" in line or "deprecat" in line] == []
+
+
+def test_the_metadata_is_valid(built, pytestconfig):
+    (name,) = [name for name in built[0].namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = Metadata.from_email(built[0].read(name), validate=True)
+    assert metadata.license_expression == "Apache-2.0" and metadata.license_files == ["LICENSE"]
+    assert metadata.author and metadata.classifiers and metadata.version.public == kvfpga.__version__
+    assert metadata.description == (pytestconfig.rootpath / "README.md").read_text()
+
+
+def test_a_wheel_made_from_an_sdist_is_the_same(checkout, built, tmp_path):
+    build = "import setuptools.build_meta, sys; setuptools.build_meta.build_sdist(sys.argv[1])"
+    said = run(sys.executable, "-c", build, tmp_path, cwd=checkout)
+    assert "warning" not in said.lower()
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    assert files(build_wheel(sdist, tmp_path)[0]) == files(built[0])
+
+
+def test_elsewhere_the_wheel_runs_the_demo(elsewhere, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KVFPGA_", "PYTHON"))}
+    if "KVFPGA_CACHE" in os.environ:
+        environment["KVFPGA_CACHE"] = os.environ["KVFPGA_CACHE"]
+
+    def there(*command) -> str:
+        return run(*command, cwd=tmp_path, env=environment)
+
+    look = "import kvfpga; from kvfpga.transport.sim.build import rtl_root; print(kvfpga.__file__, rtl_root(), sep='\\n')"
+    for found in there(elsewhere, "-c", look).splitlines():
+        assert Path(found).is_relative_to(elsewhere.parents[1])
+    told = there(elsewhere.with_name("kvfpga"), "--entries", "256", "demo")
+    assert "hardware and reference agree" in told.splitlines()[-1]
