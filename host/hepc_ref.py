@@ -15,6 +15,8 @@ The order of entries matters in one place only: a prefetch is granted by t1_used
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .contract import commands as cmd
@@ -24,6 +26,16 @@ from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
 from .model.scoring import score
 from .model.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from numpy.typing import NDArray
+
+    from .model.directory import Rows
+
+    WithRange: TypeAlias = cmd.Hot | cmd.Evict | cmd.Prefetch | cmd.Share | cmd.Release | cmd.Unload
 
 STEP_LIMIT = 1 << 32
 
@@ -69,7 +81,7 @@ class ReferenceModel(State):
         self.t1_used += tier == 1
         return Result("OK", matched=1, index=index)
 
-    def _find(self, c: cmd.Lookup | cmd.Touch) -> tuple[slice | None, Result]:
+    def _find(self, c: cmd.Lookup | cmd.Touch) -> tuple[int | None, Result]:
         """Find the entry of a token, or else the shared prefix's, and count hit or miss (R12); LOOKUP and TOUCH share it.
         The result shows the entry as it was found, before a TOUCH changes it (D3)."""
         start = c.token_pos - c.token_pos % self.block_tokens
@@ -79,10 +91,9 @@ class ReferenceModel(State):
         if index is None:
             self.counters["misses"] += 1
             return None, Result("OK")
-        row = slice(index, index + 1)
         tier = int(self.directory.tier[index])
         self.counters[f"hits_t{tier}"] += 1
-        return row, Result("OK", 1, index, tier=tier, phys_addr=int(self.directory.physical(row)[0]))
+        return index, Result("OK", 1, index, tier=tier, phys_addr=int(self.directory.physical(slice(index, index + 1))[0]))
 
     def _lookup(self, c: cmd.Lookup) -> Result:
         return self._find(c)[1]
@@ -90,15 +101,15 @@ class ReferenceModel(State):
     def _touch(self, c: cmd.Touch) -> Result:
         """A lookup that is an access: refreshes R, F and access_step, and wants a block of tier 2 or 3 back (R13).
         The result names the tier before that prefetch (D3)."""
-        row, found = self._find(c)
-        if row is None:
+        index, found = self._find(c)
+        if index is None:
             return found
-        directory, index = self.directory, found.index
+        directory = self.directory
         directory.R[index] = 255
         directory.F[index] = min(255, int(directory.F[index]) + 1)
         directory.access_step[index] = self.step
-        self._rescore(row)
-        wanted = np.array([index]) if found.tier >= 2 else NO_ROWS
+        self._rescore(slice(index, index + 1))
+        wanted = np.array([index]) if directory.tier[index] >= 2 else NO_ROWS
         return Result("OK", 1, index, move(self, NO_ROWS, wanted), found.tier, found.phys_addr)
 
     def _unload(self, c: cmd.Unload) -> Result:
@@ -109,7 +120,7 @@ class ReferenceModel(State):
             raise Refused("ERR_RANGE")
         return self._free(self.directory.of_request(c.request))
 
-    def _free(self, rows: np.ndarray) -> Result:
+    def _free(self, rows: NDArray[np.intp]) -> Result:
         """Free the rows and give back their places in tier 1 (R21). Guarded rows stay; they are matched and counted (D3)."""
         freed = rows[~self._guarded(rows)]
         self.counters["guards"] += rows.size - freed.size
@@ -184,7 +195,7 @@ class ReferenceModel(State):
         self.counters["share_count"] += 1
         return self._add_reference(row)
 
-    def _add_reference(self, rows: np.ndarray) -> Result:
+    def _add_reference(self, rows: NDArray[np.intp]) -> Result:
         """Count one more user of each row, which makes it shared prefix (R20). The priority follows at the next scoring (D3)."""
         full = self.directory.ref_count[rows] == 255
         self.counters["saturations"] += int(full.sum())
@@ -199,7 +210,7 @@ class ReferenceModel(State):
     def _release_index(self, c: cmd.ReleaseIndex) -> Result:
         return self._drop_reference(self._valid_row(c.index))
 
-    def _drop_reference(self, rows: np.ndarray) -> Result:
+    def _drop_reference(self, rows: NDArray[np.intp]) -> Result:
         """Count one user less of each row; without a user that is refused and counted (R20). prefix stays (D3)."""
         held = self.directory.ref_count[rows] > 0
         self.counters["release_refusals"] += int((~held).sum())
@@ -222,17 +233,17 @@ class ReferenceModel(State):
 
     # ---- parts of the rules ----------------------------------------------------------------------------------------
     @staticmethod
-    def _check_range(c) -> None:
+    def _check_range(c: WithRange) -> None:
         """Refuse an empty range and one past the end of addresses (R10). It may end at 2^64 exactly (D1)."""
         if c.length == 0 or c.addr + c.length > 1 << 64:
             raise Refused("ERR_LEN")
 
-    def _matches(self, c) -> np.ndarray:
+    def _matches(self, c: WithRange) -> NDArray[np.intp]:
         """The rows that a command's range selects, in index order (contract section 4)."""
         self._check_range(c)
         return self.directory.in_range(c.addr, c.length)
 
-    def _hinted(self, c, counter: str) -> np.ndarray:
+    def _hinted(self, c: WithRange, counter: str) -> NDArray[np.intp]:
         """The same for an accepted hint: counts it and shows its range in telemetry (D4)."""
         rows = self._matches(c)
         self.counters[counter] += 1
@@ -240,7 +251,7 @@ class ReferenceModel(State):
         self.counters["last_len"] = c.length
         return rows
 
-    def _valid_row(self, index: int) -> np.ndarray:
+    def _valid_row(self, index: int) -> NDArray[np.intp]:
         if index >= self.entries or not self.directory.valid[index]:
             raise Refused("ERR_NOT_FOUND")
         return np.array([index])
@@ -251,12 +262,12 @@ class ReferenceModel(State):
         if step < self.step:
             raise Refused("ERR_STEP_ORDER")
 
-    def _guarded(self, rows) -> np.ndarray:
-        """bool: a shared block in use, which the device neither evicts nor frees (R15, R18, R21)."""
+    def _guarded(self, rows: Rows) -> NDArray[np.bool_]:
+        """A shared block in use, which the device neither evicts nor frees (R15, R18, R21)."""
         return self.directory.prefix[rows] & (self.directory.ref_count[rows] > 0)
 
-    def _rescore(self, rows) -> np.ndarray:
-        """Store the priority of `rows` (R14) and return S (uint16[n]), which some decisions need."""
+    def _rescore(self, rows: Rows) -> NDArray[np.uint16]:
+        """Store the priority of `rows` (R14) and return S, which some decisions need."""
         d = self.directory
         P, S = score(
             d.R[rows], d.F[rows], d.access_step[rows], d.prefix[rows], d.pinned[rows], self.step, self.in_force
@@ -265,7 +276,7 @@ class ReferenceModel(State):
         d.touched(rows)
         return S
 
-    _RULES = {
+    _RULES: dict[type[cmd.Command], Callable[[ReferenceModel, Any], Result]] = {  # Any: each takes its own kind
         cmd.Load: _load, cmd.Lookup: _lookup, cmd.Touch: _touch, cmd.Unload: _unload,
         cmd.UnloadRequest: _unload_request, cmd.Step: _advance, cmd.Hot: _hot, cmd.Evict: _evict,
         cmd.Prefetch: _prefetch, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,

@@ -27,15 +27,26 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
-from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS, BusErrorCode
+from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS, BusErrorCode, Register
 from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind
 from .transport.xdma import nodes as xdma_nodes
+
+if TYPE_CHECKING:
+    from typing import Concatenate, ParamSpec, TypeVar
+
+    from numpy.typing import NDArray
+
+    Arguments = ParamSpec("Arguments")
+    Answer = TypeVar("Answer")
 
 BAR0_BYTES = 1 << 16
 BAR2_BYTES = SPACE_BYTES - BAR2_ENTRIES
@@ -71,7 +82,7 @@ _RESET = _mask("CTRL", "soft_reset")
 _WAKES = _mask("IRQ_ENABLE", "result", "completion")
 
 
-def _offsets(chosen) -> frozenset[int]:
+def _offsets(chosen: Callable[[Register], object]) -> frozenset[int]:
     return frozenset(r.offset + word for r in REGISTERS.values() if chosen(r) for word in range(0, r.width // 8, 4))
 
 
@@ -81,11 +92,13 @@ QUEUES = _offsets(lambda r: r.doorbell or r.config)
 PLAIN = _offsets(lambda r: "w" in r.access) - QUEUES
 
 
-def _guarded(method):
+def _guarded(
+    method: Callable[Concatenate[PcieMmio, Arguments], Answer],
+) -> Callable[Concatenate[PcieMmio, Arguments], Answer]:
     """A call that says what ended the transport; an OSError ends it."""
 
     @wraps(method)
-    def call(self, *arguments, **options):
+    def call(self: PcieMmio, /, *arguments: Arguments.args, **options: Arguments.kwargs) -> Answer:
         if self._ended:
             raise TargetError(self._ended.message, self._ended.remedy)
         try:
@@ -101,20 +114,25 @@ class PcieMmio(Mmio):
     """One card. `folder`: the nodes' folder, or a prefix such as /dev/xdma0. `bar_offsets`: of BAR0 and BAR2 in the user BAR.
     `memory_offset`: added to memory addresses. `bar_bytes`: size of the user BAR as the board file has it."""
 
+    _bar: xdma_nodes.MappedBar | xdma_nodes.FileBar
+    _channel: xdma_nodes.Channel
+
     def __init__(
         self, folder: str | Path, bar_offsets: tuple[int, int] = (0, BAR2_ENTRIES), memory_offset: int = 0,
         sysfs: str | Path = "/sys", bar_bytes: int | None = None,
     ):  # fmt: skip
         self.name = f"xdma:{folder}"
         self._ended: TargetError | None = None
-        self._bar = self._channel = self._user = self._events = None
+        self._opened = ExitStack()
+        self._events: int | None = None
         self._memory_offset = memory_offset
         self._bar0, bar2 = bar_offsets
         self._bar2 = bar2 - BAR2_ENTRIES
         self._pending: tuple[int, int] | None = None  # offset and position of a write that may have been refused
         self._written = False  # since ERROR was looked at
         self._stale = False  # an earlier bus error stands in ERROR
-        self._entries = self._depth = None
+        self._entries: int | None = None
+        self._depth: int | None = None
         need = xdma_nodes.check_layout({"BAR0": (self._bar0, BAR0_BYTES), "BAR2": (bar2, BAR2_BYTES)})
         try:
             nodes = xdma_nodes.find(folder)
@@ -135,18 +153,26 @@ class PcieMmio(Mmio):
         )
         if size is not None and size < need:
             raise too_small
-        self._user = os.open(nodes.user, os.O_RDWR)
-        xdma_nodes.lock(self._user, nodes.user)
+        user = self._descriptor(nodes.user, os.O_RDWR)
+        xdma_nodes.lock(user, nodes.user)
         try:
-            self._bar = xdma_nodes.open_bar(self._user, need)
+            self._bar = xdma_nodes.open_bar(user, need)
         except OSError:
             raise too_small from None
+        self._opened.callback(self._bar.close)
         self._channel = xdma_nodes.Channel(nodes.h2c, nodes.c2h)
+        self._opened.callback(self._channel.close)
         if nodes.events:
-            self._events = os.open(nodes.events, os.O_RDONLY)
+            self._events = self._descriptor(nodes.events, os.O_RDONLY)
         self._check_link()
         if self._register(_DEVICE_ID) == DEVICE_ID:
             self._stale = bool(self._status() & _ANY_ERROR and self._register(_ERROR) & _BUS)
+
+    def _descriptor(self, node: Path, flags: int) -> int:
+        """Of a node that `close` closes."""
+        fd = os.open(node, flags)
+        self._opened.callback(os.close, fd)
+        return fd
 
     # ---- registers ---------------------------------------------------------------------------------------------------
     @_guarded
@@ -164,11 +190,11 @@ class PcieMmio(Mmio):
         self._settle()
 
     @_guarded
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
+    def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
         return np.array(self._read(offset, words), np.uint32)
 
     @_guarded
-    def write_burst(self, offset: int, values) -> None:
+    def write_burst(self, offset: int, values: Iterable[int]) -> None:
         for i, value in enumerate(values):
             self._write(offset + 4 * i, (int(value),))
             if self._pending:
@@ -368,11 +394,5 @@ class PcieMmio(Mmio):
         return first
 
     def close(self) -> None:
-        for part in (self._bar, self._channel):
-            if part:
-                part.close()
-        for fd in (self._user, self._events):
-            if fd is not None:
-                os.close(fd)
-        self._bar = self._channel = self._user = self._events = None
+        self._opened.close()
         self._ended = self._ended or TargetError(f"{self.name} was closed")

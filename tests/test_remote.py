@@ -315,7 +315,7 @@ def test_a_batch_that_no_batch_could_be_never_reaches_the_device(remote, fake, o
     """The simulation reads operations and writes words where it is told to: whatever comes from outside is checked."""
     fake.run = lambda batch: pytest.fail("it did")
     with pytest.raises(UsageError, match=text):
-        remote._link.ask(wire.Run, np.array(ops, "<u4").tobytes())
+        remote._link.ask(wire.Ran, wire.Run, np.array(ops, "<u4").tobytes())
 
 
 def test_a_batch_survives_packing():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def _text(value: object) -> str:
     return str(value).strip()
 
 
-def _yaml(path: Path, text: str):
+def _yaml(path: Path, text: str) -> Iterator[tuple[int, object]]:
     import yaml
 
     try:
@@ -126,7 +127,7 @@ def _yaml(path: Path, text: str):
     return enumerate(found, start=1)
 
 
-def _json(path: Path, text: str):
+def _json(path: Path, text: str) -> Iterator[tuple[int, object]]:
     if text.lstrip().startswith("["):
         try:
             yield from enumerate(json.loads(text), start=1)
@@ -141,7 +142,7 @@ def _json(path: Path, text: str):
                 raise UsageError(f"{path.name}, line {line} is not JSON: {error}") from error
 
 
-def _csv(path: Path, text: str):
+def _csv(path: Path, text: str) -> Iterator[tuple[int, object]]:
     import csv
 
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)

@@ -162,7 +162,7 @@ KINDS: tuple[type[Command], ...] = get_args(Command)
 class Trigger(NamedTuple):
     """One block set in motion (R16). `channel` is EVICT or PREFETCH."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a trigger
     channel: str
     from_tier: int
     to_tier: int

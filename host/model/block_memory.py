@@ -12,9 +12,15 @@ what the pages hold (plus COLLECT_AT blobs).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SEGMENT_BITS = 16
 """Pages are kept in segments of 2^16 ids, made when one of their pages is first written."""
@@ -33,7 +39,7 @@ class BlockMemory:
         self.clear()
 
     def clear(self) -> None:
-        self._segments: dict[int, np.ndarray] = {}
+        self._segments: dict[int, NDArray[np.uint32]] = {}
         self._contents: dict[int, bytes] = {0: self._zero}
         self._spare_ids: list[int] = []
         self._collect_at = COLLECT_AT
@@ -53,7 +59,7 @@ class BlockMemory:
             self._put(np.array([page], np.uint64), np.array([self._new_content(piece)], np.uint32))
 
     # ---- pages, as the DMA sees them -------------------------------------------------------------------------------
-    def copy(self, source: np.ndarray, target: np.ndarray) -> None:
+    def copy(self, source: NDArray[np.uint64], target: NDArray[np.uint64]) -> None:
         """Copy whole pages; both are byte addresses, uint64[n], multiples of `page_bytes`. All reads come before any
         write: with overlapping windows the device's order depends on memory timing, and no rule orders it."""
         if self._segments:
@@ -82,7 +88,7 @@ class BlockMemory:
         self._put(state["pages"].astype(np.uint64), state["page_contents"].astype(np.uint32))
 
     # ---- inside ----------------------------------------------------------------------------------------------------
-    def _pieces(self, addr: int, size: int):
+    def _pieces(self, addr: int, size: int) -> Iterator[tuple[int, int, int]]:
         """(page, first, last) of each page that [addr, addr+size) touches, in order."""
         if addr < 0 or size < 0 or addr + size > ADDRESS_SPACE:
             raise UsageError(f"{size} bytes at {addr:#x} are not inside the 64-bit address space")
@@ -97,21 +103,21 @@ class BlockMemory:
         segment = self._segments.get(page >> SEGMENT_BITS)
         return self._zero if segment is None else self._contents[int(segment[page & ((1 << SEGMENT_BITS) - 1)])]
 
-    def _by_segment(self, pages: np.ndarray):
+    def _by_segment(self, pages: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
         """(segment number, which of `pages`, their places in it). A tier window lies in one or two segments."""
         numbers, places = pages >> SEGMENT_BITS, (pages & ((1 << SEGMENT_BITS) - 1)).astype(np.intp)
         for number in np.unique(numbers).tolist():
             which = np.flatnonzero(numbers == number)
             yield number, which, places[which]
 
-    def _ids(self, pages: np.ndarray) -> np.ndarray:
+    def _ids(self, pages: NDArray[np.uint64]) -> NDArray[np.uint32]:
         ids = np.zeros(pages.size, np.uint32)
         for number, which, places in self._by_segment(pages):
             if number in self._segments:
                 ids[which] = self._segments[number][places]
         return ids
 
-    def _put(self, pages: np.ndarray, ids: np.ndarray) -> None:
+    def _put(self, pages: NDArray[np.uint64], ids: NDArray[np.uint32]) -> None:
         for number, which, places in self._by_segment(pages):
             if number not in self._segments:
                 if not ids[which].any():

@@ -7,7 +7,12 @@ index is hashed in, so that swapped entries, or two entries changed alike, do no
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SEED = 0x9E3779B97F4A7C15
 ABSORB = ((23, 29), (18, 31), (27, 33), (9, 28), (35, 25))
@@ -16,7 +21,7 @@ FINISH = ((21, 37), (13, 32), (30, 27), (11, 36))
 """Shifts of the rounds after the last word."""
 
 
-def entry_hashes(index: np.ndarray, words: tuple[np.ndarray, ...]) -> np.ndarray:
+def entry_hashes(index: NDArray[np.uint64], words: tuple[np.ndarray, ...]) -> np.ndarray:
     """uint64[n] hashes of n entries: `index` uint64[n], `words` five uint64[n] (entry bits 63:0 first, va last)."""
     h = (index << 32) ^ SEED
     shifted = np.empty_like(h)

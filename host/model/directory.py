@@ -12,15 +12,22 @@ whenever the device is idle, and the model only shows states between commands.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .digest import entry_hashes
 
-COLUMNS = {
-    "valid": bool, "key": np.uint64, "token_end": np.uint32, "tier": np.uint8, "priority": np.uint16,
-    "access_step": np.uint32, "ref_count": np.uint8, "prefix": bool, "dirty": bool, "R": np.uint8, "F": np.uint8,
-    "pinned": bool, "armed": bool, "va": np.uint64,
-}  # fmt: skip
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias, TypeVar
+
+    from numpy.typing import NDArray
+
+    # Where a uint64 array meets a Python int, numpy's annotations say that signed integers come out: such results are plain
+    # np.ndarray here.
+    Rows: TypeAlias = slice | NDArray[np.intp]
+    Number = TypeVar("Number", bound=np.generic)
+
 HASH_CHUNK = 8192
 """Entries hashed at a time: the temporaries of one chunk stay in the processor's cache."""
 NO_ROWS = np.empty(0, np.intp)
@@ -34,15 +41,28 @@ def pack_key(request: int, layer: int, head: int, token_start: int) -> int:
 class Directory:
     """`tier_base` is a uint64[4] that the owner may rewrite while the directory is empty."""
 
-    def __init__(self, entries: int, block_bytes: int, tier_base: np.ndarray):
+    def __init__(self, entries: int, block_bytes: int, tier_base: NDArray[np.uint64]):
         self.entries = entries
         self.block_bytes = block_bytes
         self.tier_base = tier_base
         self.clear()
 
     def clear(self) -> None:
-        for name, dtype in COLUMNS.items():
-            setattr(self, name, np.zeros(self.entries, dtype))
+        self._columns: list[NDArray[Any]] = []
+        self.valid = self._column(np.bool_)
+        self.key = self._column(np.uint64)
+        self.token_end = self._column(np.uint32)
+        self.tier = self._column(np.uint8)
+        self.priority = self._column(np.uint16)
+        self.access_step = self._column(np.uint32)
+        self.ref_count = self._column(np.uint8)
+        self.prefix = self._column(np.bool_)
+        self.dirty = self._column(np.bool_)
+        self.R = self._column(np.uint8)
+        self.F = self._column(np.uint8)
+        self.pinned = self._column(np.bool_)
+        self.armed = self._column(np.bool_)
+        self.va = self._column(np.uint64)
         self.count = 0
         """Valid entries."""
         self.limit = 0
@@ -52,6 +72,10 @@ class Directory:
         self._stale = np.zeros(self.entries, bool)
         self._hash_sum = 0
 
+    def _column(self, dtype: type[Number]) -> NDArray[Number]:
+        column = np.zeros(self.entries, dtype)
+        self._columns.append(column)
+        return column
     # ---- finding ---------------------------------------------------------------------------------------------------
     def find(self, key: int) -> int | None:
         return self._index_of.get(key)
@@ -62,10 +86,10 @@ class Directory:
 
     def free(self, count: int) -> list[int]:
         """The lowest `count` rows that are not valid, fewer where there are no more."""
-        below = np.flatnonzero(~self.valid[: self.limit])[:count].tolist()
+        below: list[int] = np.flatnonzero(~self.valid[: self.limit])[:count].tolist()
         return below + list(range(self.limit, min(self.limit + count - len(below), self.valid.size)))
 
-    def in_range(self, addr: int, length: int) -> np.ndarray:
+    def in_range(self, addr: int, length: int) -> NDArray[np.intp]:
         """Indices of the blocks whose [va, va+BLOCK_BYTES) overlaps [addr, addr+length), ascending. Both ends are
         exact integers: neither a block nor a range wraps around at 2^64."""
         va = self.va[: self.limit]
@@ -74,7 +98,7 @@ class Directory:
             match &= va > addr - self.block_bytes
         return np.flatnonzero(match)
 
-    def of_request(self, request: int) -> np.ndarray:
+    def of_request(self, request: int) -> NDArray[np.intp]:
         rows = slice(0, self.limit)
         return np.flatnonzero(self.valid[rows] & ((self.key[rows] & 0xFFFF) == request))
 
@@ -89,12 +113,12 @@ class Directory:
         self.limit = max(self.limit, index + 1)
         self._stale[index] = True
 
-    def remove(self, rows: np.ndarray) -> None:
+    def remove(self, rows: NDArray[np.intp]) -> None:
         """Free valid rows, an array without repeats."""
         for key in self.key[rows].tolist():
             del self._index_of[key]
-        for name in COLUMNS:
-            getattr(self, name)[rows] = 0
+        for column in self._columns:
+            column[rows] = 0
         self._hash_sum = (self._hash_sum - int(self._hash[rows].sum())) % (1 << 64)
         self._hash[rows] = 0
         self._stale[rows] = False
@@ -104,20 +128,21 @@ class Directory:
         elif not self.valid[self.limit - 1]:
             self.limit -= int(self.valid[self.limit - 1 :: -1].argmax())
 
-    def touched(self, rows) -> None:
+    def touched(self, rows: Rows) -> None:
         """These rows were written: their hashes are out of date."""
         self._stale[rows] = True
 
     # ---- showing ---------------------------------------------------------------------------------------------------
-    def physical(self, rows) -> np.ndarray:
+    def physical(self, rows: Rows) -> NDArray[np.uint64]:
         """uint64 addresses of the blocks where they are now, for valid rows."""
         return self.tier_address(rows, self.tier[rows])
 
-    def tier_address(self, rows, tier) -> np.ndarray:
+    def tier_address(self, rows: Rows, tier: int | NDArray[np.uint8]) -> NDArray[np.uint64]:
         """uint64 addresses of the blocks' slots in `tier`, mod 2^64 as on the bus."""
-        return self.tier_base[tier] + self._indices(rows) * np.uint64(self.block_bytes)
+        found: NDArray[np.uint64] = self.tier_base[tier] + self._indices(rows) * np.uint64(self.block_bytes)
+        return found
 
-    def fields(self, rows) -> dict[str, np.ndarray]:
+    def fields(self, rows: Rows) -> dict[str, np.ndarray]:
         """The fields of contract section 3 by name, and va; one array each."""
         key, valid = self.key[rows], self.valid[rows]
         return {
@@ -142,26 +167,27 @@ class Directory:
             "va": self.va[rows],
         }
 
-    def words(self, rows) -> tuple[np.ndarray, ...]:
+    def words(self, rows: Rows) -> tuple[np.ndarray, ...]:
         """The entries as four uint64 words each, low first, and va as the fifth. For invalid rows meaningless."""
 
-        def wide(name: str) -> np.ndarray:
-            return getattr(self, name)[rows].astype(np.uint64)
+        def wide(column: NDArray[Any]) -> NDArray[np.uint64]:
+            return column[rows].astype(np.uint64)
 
-        physical, access = self.physical(rows), wide("access_step")
-        word1 = wide("token_end") | wide("tier") << 32 | physical << 34
-        word2 = physical >> 30 | wide("priority") << 34 | access << 50
-        word3 = access >> 14 | wide("ref_count") << 18 | wide("prefix") << 26 | wide("dirty") << 27 | wide("R") << 28
-        word3 |= wide("F") << 36 | wide("valid") << 44 | wide("pinned") << 45 | wide("armed") << 47
+        physical, access = self.physical(rows), wide(self.access_step)
+        word1 = wide(self.token_end) | wide(self.tier) << 32 | physical << 34
+        word2 = physical >> 30 | wide(self.priority) << 34 | access << 50
+        word3 = access >> 14 | wide(self.ref_count) << 18 | wide(self.prefix) << 26 | wide(self.dirty) << 27
+        word3 |= wide(self.R) << 28 | wide(self.F) << 36
+        word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47
         return self.key[rows], word1, word2, word3, self.va[rows]
 
-    def raw(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    def raw(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): the entries and vas as BAR2 shows them."""
         rows = slice(lo, hi)
         words = np.stack(self.words(rows)[:4], axis=1) * self.valid[rows, None]
         return words.astype("<u8").view("<u4").astype(np.uint32), self.va[rows].copy()
 
-    def set_raw(self, entries: np.ndarray, vas: np.ndarray) -> None:
+    def set_raw(self, entries: NDArray[np.uint32], vas: NDArray[np.uint64]) -> None:
         """Replace everything by what `raw` (or BAR2) gave for entries 0..n-1; the others become invalid."""
         self.clear()
         rows = slice(0, len(vas))
@@ -175,8 +201,8 @@ class Directory:
         self.ref_count[rows] = word3 >> 18 & 0xFF
         self.R[rows] = word3 >> 28 & 0xFF
         self.F[rows] = word3 >> 36 & 0xFF
-        for name, bit in (("prefix", 26), ("dirty", 27), ("valid", 44), ("pinned", 45), ("armed", 47)):
-            getattr(self, name)[rows] = word3 >> bit & 1
+        for flags, bit in ((self.prefix, 26), (self.dirty, 27), (self.valid, 44), (self.pinned, 45), (self.armed, 47)):
+            flags[rows] = word3 >> bit & 1
         used = np.flatnonzero(self.valid)
         self._index_of = dict(zip(self.key[used].tolist(), used.tolist()))
         self.count = used.size
@@ -192,6 +218,7 @@ class Directory:
 
     def _refresh_hashes(self) -> None:
         stale = np.flatnonzero(self._stale[: self.limit])
+        parts: list[Rows]
         if 2 * stale.size > self.limit:  # a slice is read several times faster than the same rows by index
             parts = [slice(i, min(i + HASH_CHUNK, self.limit)) for i in range(0, self.limit, HASH_CHUNK)]
         else:
@@ -203,7 +230,7 @@ class Directory:
             self._stale[rows] = False
 
     @staticmethod
-    def _indices(rows) -> np.ndarray:
+    def _indices(rows: Rows) -> NDArray[np.uint64]:
         if isinstance(rows, slice):
             return np.arange(rows.start, rows.stop, dtype=np.uint64)
         return rows.astype(np.uint64)

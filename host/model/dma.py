@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contract.commands import EVICT, PREFETCH, Trigger
 from .scoring import prefetch_grants
 from .state import State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 make_trigger = partial(tuple.__new__, Trigger)
 """Trigger from a tuple without a Python-level call: a STEP may make 65,536 of them."""
@@ -20,7 +24,7 @@ def t1_free(state: State) -> int:
     return state.in_force["T1_CAPACITY"] - state.t1_used
 
 
-def move(state: State, evict: np.ndarray, prefetch: np.ndarray) -> tuple[Trigger, ...]:
+def move(state: State, evict: NDArray[np.intp], prefetch: NDArray[np.intp]) -> tuple[Trigger, ...]:
     """Grant `prefetch` in index order, count the triggers, move the bytes and complete (R16, D19). Both arguments are
     ascending indices."""
     if not evict.size and not prefetch.size:
@@ -55,7 +59,8 @@ def move(state: State, evict: np.ndarray, prefetch: np.ndarray) -> tuple[Trigger
     triggers += map(make_trigger, zip(granted.tolist(), repeat(PREFETCH), sources.tolist(), repeat(1)))
     return tuple(sorted(triggers)) if evict.size and granted.size else tuple(triggers)
 
-def _copy(state: State, rows: np.ndarray, from_tier, to_tier) -> None:
+
+def _copy(state: State, rows: NDArray[np.intp], from_tier: int | NDArray[np.uint8], to_tier: int) -> None:
     if rows.size:
         directory = state.directory
         state.memory.copy(directory.tier_address(rows, from_tier), directory.tier_address(rows, to_tier))

@@ -5,10 +5,18 @@ Both work on whole passes at once, without a loop over entries.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def score(R, F, access_step, prefix, pinned, step: int, settings: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+
+def score(
+    R: NDArray[np.uint8], F: NDArray[np.uint8], access_step: NDArray[np.uint32], prefix: NDArray[np.bool_],
+    pinned: NDArray[np.bool_], step: int, settings: dict[str, int],
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:  # fmt: skip
     """Priority and nearness of n entries (R14): (P, S), both uint16[n]. `step` is t; `settings` gives the weights and WINDOW.
 
     All sums are uint16, so they are mod 2^16 by themselves."""
@@ -23,7 +31,7 @@ def score(R, F, access_step, prefix, pinned, step: int, settings: dict[str, int]
     return P, S
 
 
-def prefetch_grants(evict: np.ndarray, prefetch: np.ndarray, free: int) -> np.ndarray:
+def prefetch_grants(evict: NDArray[np.intp], prefetch: NDArray[np.intp], free: int) -> NDArray[np.bool_]:
     """bool per candidate in `prefetch`: is there a place in tier 1 when its turn comes (R16, D19)?
 
     `evict` and `prefetch` are disjoint ascending indices, `free` the places left before the pass. In index order, an

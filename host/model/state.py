@@ -5,6 +5,7 @@ and taken over. What commands do to it, hepc_ref.py says; it has no rules of its
 from __future__ import annotations
 
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from ..contract.parameters import Parameters
 from ..contract.settings import TIER_BASES, reset_values
 from .block_memory import BlockMemory
 from .directory import Directory
+
+if TYPE_CHECKING:
+    import os
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 COUNTERS = (
     "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
@@ -87,11 +94,11 @@ class State:
         """The same for all entries: one array[entries] per field."""
         return self.directory.fields(slice(0, self.entries))
 
-    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): entries and vas as BAR2 shows them."""
         return self.directory.raw(lo, hi)
 
-    def dump(self) -> list[dict]:
+    def dump(self) -> list[dict[str, Any]]:
         """The valid entries in index order, as contract section 8 prints them."""
         rows = np.flatnonzero(self.directory.valid[: self.directory.limit])
         fields = self.directory.fields(rows)
@@ -104,8 +111,8 @@ class State:
     def memory_write(self, addr: int, data: bytes) -> None:
         self.memory.write(addr, data)
 
-    def overlapping(self, addr: int, length: int) -> np.ndarray:
-        """uint64: va of each block that the range [addr, addr+length) matches, in index order."""
+    def overlapping(self, addr: int, length: int) -> NDArray[np.uint64]:
+        """va of each block that the range [addr, addr+length) matches, in index order."""
         return self.directory.va[self.directory.in_range(addr, length)]
 
     def free_indices(self, count: int) -> list[int]:
@@ -121,21 +128,21 @@ class State:
         return (self.in_force[TIER_BASES[tier]] + index * self.block_bytes) % (1 << 64)
 
     # ---- state outside the process ---------------------------------------------------------------------------------
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path` (npz, uncompressed); the time it takes follows the highest used index."""
         entries, vas = self.directory.raw(0, self.directory.limit)
+        arrays: dict[str, Any] = {  # Any: among the names of its arrays, savez has one for a flag
+            "parameters": np.array(self._parameters, np.uint64),
+            "settings": np.array(list(self.in_force.values()), np.uint64),
+            "telemetry": np.array(list(self.telemetry().values()), np.uint64),
+            "entries": entries,
+            "vas": vas,
+            **self.memory.state(),
+        }
         with open(path, "wb") as file:
-            np.savez(
-                file,
-                parameters=np.array(self._parameters, np.uint64),
-                settings=np.array(list(self.in_force.values()), np.uint64),
-                telemetry=np.array(list(self.telemetry().values()), np.uint64),
-                entries=entries,
-                vas=vas,
-                **self.memory.state(),
-            )
+            np.savez(file, **arrays)
 
-    def load(self, path) -> None:
+    def load(self, path: str | os.PathLike[str]) -> None:
         """Replace this model's state by a saved one, made by a model with the same parameters."""
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -154,7 +161,9 @@ class State:
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise SessionError(f"{path} is not a saved model: {error}", "remove the session's folder") from error
 
-    def adopt(self, entries: np.ndarray, vas: np.ndarray, settings: dict[str, int], telemetry: dict[str, int]) -> None:
+    def adopt(
+        self, entries: NDArray[np.uint32], vas: NDArray[np.uint64], settings: dict[str, int], telemetry: dict[str, int]
+    ) -> None:
         """Take a state from outside as the truth (`sync`): `entries` and `vas` as `read_entries` gives them, for
         indices 0..n-1 (the others become invalid), read while idle. Memory bytes stay as they are. Keys that the
         model does not know are left alone; valid_entries is counted, not believed."""

@@ -19,13 +19,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..contract.errors import BusError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
 
 SPACE_BYTES = 1 << 23
 """Size of the register space, BAR0 and BAR2 (contract section 2)."""
@@ -84,7 +88,7 @@ class Batch:
         """Low word, which latches the high one (R1), then high word."""
         return self.burst(offset, 2).start
 
-    def burst(self, offset: int, words: int) -> slice:
+    def burst(self, offset: int, words: int) -> slice[int, int, None]:
         """`words` words at ascending offsets."""
         self._add(OpKind.READ, offset, words, words)
         self.words += words
@@ -121,8 +125,8 @@ class Batch:
 class BatchResult(NamedTuple):
     """`words`: uint32, everything read, in order. `records`: uint64, everything drained, in order."""
 
-    words: np.ndarray
-    records: np.ndarray
+    words: NDArray[np.uint32]
+    records: NDArray[np.uint64]
 
 
 class Mmio(ABC):
@@ -179,16 +183,16 @@ class Mmio(ABC):
         self.write32(offset, value & 0xFFFFFFFF)
         self.write32(offset + 4, value >> 32)
 
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
+    def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
         """uint32[words] from ascending offsets."""
         return np.fromiter((self.read32(offset + 4 * i) for i in range(words)), np.uint32, words)
 
-    def write_burst(self, offset: int, values) -> None:
+    def write_burst(self, offset: int, values: Iterable[int]) -> None:
         """Words to ascending offsets."""
         for i, value in enumerate(values):
             self.write32(offset + 4 * i, int(value))
 
-    def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
+    def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         """uint8[len(addrs), size]: `size` bytes from each address."""
         data = b"".join(self.memory_read(int(addr), size) for addr in addrs)
         return np.frombuffer(data, np.uint8).reshape(len(addrs), size)
@@ -221,10 +225,10 @@ class Mmio(ABC):
                 while (low := self.read32(op.offset)) >> op.value & 1:
                     records.append(self.read32(op.offset + 4) << 32 | low)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -243,12 +247,12 @@ class BatchMmio(Mmio):
         batch.write64(offset, value)
         self.run(batch)
 
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
+    def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
         batch = Batch()
         batch.burst(offset, words)
         return self.run(batch).words
 
-    def write_burst(self, offset: int, values) -> None:
+    def write_burst(self, offset: int, values: Iterable[int]) -> None:
         batch = Batch()
         for i, value in enumerate(values):
             batch.write(offset + 4 * i, int(value))

@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..contract.errors import KvfpgaError, UsageError
 from .mmio import Batch, BatchResult, Mmio, Op, OpKind
+
+if TYPE_CHECKING:
+    from typing import TypeAlias, TypeVar
+
+    from numpy.typing import NDArray
+
+    Answer = TypeVar("Answer")
+    Call: TypeAlias = dict[str, Any]  # a line of the file, as JSON has it
 
 HEX_LIMIT = 4096
 
@@ -28,7 +37,7 @@ class RecordingMmio(Mmio):
     def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
         self.inner, self.name = inner, inner.name
         self.blank_memory = inner.blank_memory
-        self.calls: list[dict] = []
+        self.calls: list[Call] = []
         self._keep = keep
         try:
             self._file = open(path, "w") if path else None
@@ -36,7 +45,7 @@ class RecordingMmio(Mmio):
             raise UsageError(f"cannot record into {path}: {error.strerror}", "name a file that can be written") from error
         self._write({"call": "open", "target": inner.name})
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def forget(self) -> None:
@@ -59,12 +68,12 @@ class RecordingMmio(Mmio):
     def write64(self, offset: int, value: int) -> None:
         self._record("write64", {"offset": offset, "value": value}, lambda: self.inner.write64(offset, value))
 
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
+    def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
         return self._record(
             "read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words)
         )
 
-    def write_burst(self, offset: int, values) -> None:
+    def write_burst(self, offset: int, values: Iterable[int]) -> None:
         values = [int(value) for value in values]
         self._record(
             "write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values)
@@ -81,7 +90,7 @@ class RecordingMmio(Mmio):
         arguments = {"addr": addr, "data": bytes(data).hex()}
         self._record("memory_write", arguments, lambda: self.inner.memory_write(addr, data))
 
-    def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
+    def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         arguments = {"addrs": [int(addr) for addr in addrs], "size": size}
         return self._record("memory_read_blocks", arguments, lambda: self.inner.memory_read_blocks(addrs, size))
 
@@ -98,7 +107,7 @@ class RecordingMmio(Mmio):
             self._file.close()
         self.inner.close()
 
-    def _record(self, call: str, arguments: dict, perform):
+    def _record(self, call: str, arguments: Call, perform: Callable[[], Answer]) -> Answer:
         entry = {"call": call, **arguments}
         try:
             answer = perform()
@@ -110,14 +119,14 @@ class RecordingMmio(Mmio):
         self._write({**entry, "answer": _plain(answer)})
         return answer
 
-    def _write(self, entry: dict) -> None:
+    def _write(self, entry: Call) -> None:
         if self._keep:
             self.calls.append(entry)
         if self._file:
             self._file.write(dump_call(entry))
 
 
-def dump_call(entry: dict) -> str:
+def dump_call(entry: Call) -> str:
     """One call as a line of a recording."""
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
@@ -158,7 +167,7 @@ def replay_recording(mmio: Mmio, path: str | Path) -> list[Discrepancy]:
     return found
 
 
-def _plain(answer):
+def _plain(answer: object) -> object:
     """An answer as JSON can hold it."""
     match answer:
         case BatchResult(words, records):
@@ -171,14 +180,14 @@ def _plain(answer):
     return answer
 
 
-def _batch(operations: list[list]) -> Batch:
+def _batch(operations: list[list[Any]]) -> Batch:
     batch = Batch()
     for kind, *rest in operations:
         batch.append(Op(OpKind[kind], *rest))
     return batch
 
 
-_PERFORM = {
+_PERFORM: dict[str, Callable[[Mmio, Call], object]] = {
     "open": lambda mmio, e: None,
     "read32": lambda mmio, e: mmio.read32(e["offset"]),
     "write32": lambda mmio, e: mmio.write32(e["offset"], e["value"]),

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -23,6 +24,11 @@ from ...contract.version import __version__
 from . import keys as remote_keys
 from . import protocol as wire
 from .protocol import NOT_A_MESSAGE, PROTOCOL, encode
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer", bound=wire.Answer)
 
 CONNECT_SECONDS = 5.0
 TICK_MS = 200
@@ -76,7 +82,7 @@ class Link:
         self._monitor = dealer.get_monitor_socket()
         dealer.connect(endpoint)
         deadline = time.monotonic() + CONNECT_SECONDS
-        while (left := deadline - time.monotonic()) > 0 and self._monitor.poll(left * 1000):
+        while (left := deadline - time.monotonic()) > 0 and self._monitor.poll(int(left * 1000)):
             match recv_monitor_message(self._monitor)["event"]:
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     return
@@ -109,7 +115,8 @@ class Link:
         """Say hello and wait for the place."""
         self._greeted = True
         self._send(wire.Hello(PROTOCOL, __version__, f"{socket.gethostname()[:100]}, process {os.getpid()}"))
-        start, place = time.monotonic(), None
+        start = time.monotonic()
+        place: int | None = None
         while True:
             reply = self._receive()
             if isinstance(reply, wire.Welcome):
@@ -127,8 +134,8 @@ class Link:
                 )
 
     # ---- requests ------------------------------------------------------------------------------------------------------
-    def ask(self, kind: type, *arguments) -> wire.Value | wire.Data | wire.Ran:
-        """Send a request and wait for its reply. What the device raised is raised here."""
+    def ask(self, answer: type[Answer], kind: type[wire.Access], *arguments: Any) -> Answer:
+        """Send a request of this kind and wait for its `answer`. What the device raised is raised here."""
         with self._lock:
             if self._lost:
                 raise self._gone()
@@ -140,9 +147,12 @@ class Link:
                 # the reply to an earlier request, whose caller was interrupted, is nobody's any more
                 if getattr(reply, "number", None) == number:
                     break
-        if isinstance(reply, wire.Failed):
-            raise wire.unpack_error(reply)
-        return reply
+            if isinstance(reply, wire.Failed):
+                raise wire.unpack_error(reply)
+            if not isinstance(reply, answer):
+                self._lost = f"it answered {kind.__name__} with {type(reply).__name__}"
+                raise self._gone()
+            return reply
 
     def close(self) -> None:
         """Give the place back."""
@@ -157,14 +167,14 @@ class Link:
             self._lost = self._lost or "this client closed the connection"
             _destroy(self._context, self._dealer)
 
-    def _send(self, message) -> None:
+    def _send(self, message: wire.Hello | wire.Access) -> None:
         try:
             self._dealer.send(encode(message), zmq.NOBLOCK)
         except zmq.Again:
             self._lost = "it takes no more messages"
             raise self._gone() from None
 
-    def _receive(self):
+    def _receive(self) -> wire.Reply | None:
         """The next message; None when there was none for a while. TargetError where the server is gone."""
         try:
             data = self._dealer.recv()
@@ -173,7 +183,7 @@ class Link:
                 raise self._gone() from None
             return None
         try:
-            reply = wire.decode_reply(data)
+            reply: wire.Reply = wire.decode_reply(data)
         except NOT_A_MESSAGE as error:
             self._lost = f"it sent what is no message ({error})"
             raise self._gone() from None
@@ -202,7 +212,7 @@ class Link:
         )
 
 
-def _destroy(context: zmq.Context, dealer: zmq.Socket) -> None:
+def _destroy(context: zmq.Context[zmq.Socket[bytes]], dealer: zmq.Socket[bytes]) -> None:
     if not context.closed:
         dealer.disable_monitor()
         context.destroy()

@@ -167,12 +167,13 @@ class Failed(_Request):
     fields: dict[str, bool | int | str]
 
 
+Answer = Value | Data | Ran
+"""What an access answers with, or Failed."""
 Access = Read32 | Write32 | ReadBurst | Run | MemoryRead | MemoryWrite | MemoryReadBlocks | WaitIdle | ClockCycles
 encode = msgspec.msgpack.Encoder().encode
 decode_request = msgspec.msgpack.Decoder(Hello | Bye | Access).decode
-decode_reply = msgspec.msgpack.Decoder(
-    Refused | Welcome | Place | Waiting | Closing | Value | Data | Ran | Failed
-).decode
+Reply = Refused | Welcome | Place | Waiting | Closing | Answer | Failed
+decode_reply = msgspec.msgpack.Decoder(Reply).decode
 NOT_A_MESSAGE = (msgspec.MsgspecError, RecursionError, ValueError)
 """What the decoders raise."""
 

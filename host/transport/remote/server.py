@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zmq
@@ -33,6 +34,11 @@ from ..mmio import Mmio
 from . import keys as remote_keys
 from . import protocol as wire
 from .protocol import NOT_A_MESSAGE, PROTOCOL, Bye, Hello, encode
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Lock: TypeAlias = AbstractContextManager[Any, Any]
 
 MOST = 16
 """Places of a shared device."""
@@ -52,7 +58,7 @@ log = logging.getLogger("kvfpga.remote")
 
 
 def serve(
-    address: str, mmio: Mmio, lock: AbstractContextManager | None = None, keys: remote_keys.Keys | None = None,
+    address: str, mmio: Mmio, lock: Lock | None = None, keys: remote_keys.Keys | None = None,
     ready: Callable[[str], None] = lambda address: None, stop: threading.Event | None = None, *,
     shared: bool = False, most: int = MOST, waiting: int = WAITING,
 ) -> None:  # fmt: skip
@@ -81,7 +87,10 @@ class Client:
 
 
 class Server:
-    def __init__(self, address, mmio, lock=None, keys=None, shared=False, most=MOST, waiting=WAITING):
+    def __init__(
+        self, address: str, mmio: Mmio, lock: Lock | None = None, keys: remote_keys.Keys | None = None,
+        shared: bool = False, most: int = MOST, waiting: int = WAITING,
+    ):  # fmt: skip
         self.address, self.mmio = address, mmio
         self.path = wire.socket_path(address)
         self.shared, self.places, self.waiting = shared, most if shared else 1, waiting
@@ -118,15 +127,15 @@ class Server:
         self._monitor = router.get_monitor_socket(events)
         if self.path:
             self._listen_unix(self.path)
-        else:
-            self._listen_tcp()
+        elif self.keys:
+            self._listen_tcp(self.keys)
         self._worker.start()
         log.info("serving %s at %s, %s", self.mmio.name, self.address, f"{self.places} places" if self.shared else "exclusive")
 
-    def _listen_tcp(self) -> None:
-        self.keys.authorized()  # a list that cannot be used is better known now
+    def _listen_tcp(self, keys: remote_keys.Keys) -> None:
+        keys.authorized()  # a list that cannot be used is better known now
         self._router.curve_server = 1
-        self._router.curve_publickey, self._router.curve_secretkey = self.keys.public, self.keys.secret
+        self._router.curve_publickey, self._router.curve_secretkey = keys.public, keys.secret
         endpoint, self._router.ipv6 = wire.tcp_endpoint(self.address, listen=True)
         try:
             self._router.bind(endpoint)
@@ -134,7 +143,7 @@ class Server:
             raise TargetError(
                 f"cannot listen at {self.address}: {error.strerror}", "is the port in use, or the address another host's?"
             ) from None
-        port = self._router.last_endpoint.decode().rpartition(":")[2]
+        port = self._router.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
 
     def _listen_unix(self, path: Path) -> None:
@@ -168,7 +177,7 @@ class Server:
             client.gone = True
             self._deliver(client.id, encode(wire.Closing()))
         self._worker.stop()
-        if self._bound:
+        if self.path and self._bound:
             try:
                 about = self.path.lstat()
                 if (about.st_dev, about.st_ino) == self._bound:
@@ -186,7 +195,7 @@ class Server:
         for one in handlers:
             poller.register(one, zmq.POLLIN)
         while not stop.is_set():
-            ready = dict(poller.poll(TICK * 1000))
+            ready = dict(poller.poll(int(TICK * 1000)))
             for one, handle in handlers.items():
                 if one in ready:
                     handle()
@@ -194,8 +203,8 @@ class Server:
                 self._probe()
 
     def _receive(self) -> None:
-        id, *frames = self._router.recv_multipart(copy=False)
-        id = bytes(id)
+        sender, *frames = self._router.recv_multipart(copy=False)
+        id = sender.bytes
         client = self.inside.get(id) or self.queue.get(id)
         try:
             if len(frames) != 1:
@@ -222,8 +231,7 @@ class Server:
 
     def _reply(self) -> None:
         id, reply = self._done.recv_multipart(copy=False)
-        id = bytes(id)
-        if client := self.inside.get(id):
+        if client := self.inside.get(id.bytes):
             client.pending -= 1
             self._send(client, reply)
 
@@ -275,11 +283,11 @@ class Server:
         self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
 
     # ---- sending -----------------------------------------------------------------------------------------------------
-    def _send(self, client: Client, message) -> None:
+    def _send(self, client: Client, message: bytes | zmq.Frame) -> None:
         if not self._deliver(client.id, message):
             self._leave(client, "is gone without a goodbye: killed, frozen, cut off, or its frame was too large")
 
-    def _deliver(self, id: bytes, message) -> bool:
+    def _deliver(self, id: bytes, message: bytes | zmq.Frame) -> bool:
         """False where nobody is there any more. Whoever does not read gets no more messages, and nobody waits for that."""
         try:
             self._router.send_multipart([id, message], zmq.NOBLOCK, copy=False)
@@ -337,10 +345,11 @@ class Server:
         event = recv_monitor_message(self._monitor)
         match event["event"]:
             case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                wrong = {
+                reasons: dict[int, str] = {
                     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it has another key for this server, or spoils its messages",
                     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it comes without a key",
-                }.get(event["value"], f"it breaks the protocol ({event['value']:#x})")
+                }
+                wrong = reasons.get(event["value"], f"it breaks the protocol ({event['value']:#x})")
                 self._warn(f"a connection failed in the handshake: {wrong}")
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 self._warn("a connection failed in the handshake: no key for this server, or none of ZeroMQ")
@@ -353,9 +362,9 @@ class Worker(threading.Thread):
 
     DONE = "inproc://done"
 
-    def __init__(self, context: zmq.Context, mmio: Mmio, lock: AbstractContextManager):
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], mmio: Mmio, lock: Lock):
         super().__init__(name="kvfpga device", daemon=True)
-        self.jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[tuple[Client, wire.Access] | None] = queue.SimpleQueue()
         self._context, self._mmio, self._lock = context, mmio, lock
 
     def stop(self) -> None:

@@ -30,10 +30,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...contract.errors import BuildError, UsageError
 from ...contract.parameters import Parameters
 from ...contract.waveforms import SUFFIXES
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 TOP = "kvcpu"
 WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
@@ -119,7 +123,7 @@ def build_id(parameters: Parameters, sources: list[Path] | None = None) -> int:
     return int(_design_digest(parameters, sources or rtl_sources()).hexdigest()[:16], 16)
 
 
-def _design_digest(parameters: Parameters, sources: list[Path]):
+def _design_digest(parameters: Parameters, sources: list[Path]) -> hashlib._Hash:
     digest = hashlib.sha256()
     for path in sorted(sources, key=lambda path: path.name):
         _add(digest, path.name, path.read_bytes())
@@ -127,7 +131,7 @@ def _design_digest(parameters: Parameters, sources: list[Path]):
     return digest
 
 
-def _add(digest, name: str, content: bytes) -> None:
+def _add(digest: hashlib._Hash, name: str, content: bytes) -> None:
     digest.update(f"{name}\0{len(content)}\0".encode())
     digest.update(content)
 
@@ -294,7 +298,8 @@ class _Build:
             "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BLOCK_TOKENS": p.block_tokens,
             "HEAD_DIM": p.head_dim, "BUILD_ID": f"64'h{self.built.build_id:016x}",
         }  # fmt: skip
-        command = [self.verilator / "bin" / "verilator_bin", *self.built.design.verilate_flags(), "--Mdir", "out"]
+        command: list[str | Path] = [self.verilator / "bin" / "verilator_bin"]
+        command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
         command += [f"-G{name}={value}" for name, value in values.items()]
         command += [f"--trace-{self.built.wave}"] if self.built.wave else []
         self._finish(self._start([*command, *(path.resolve() for path in self.sources)]), "Verilator")
@@ -325,13 +330,13 @@ class _Build:
             (self._unite("slow", slow), _SLOW),
         ]
         sim = rtl_root() / "sim"
-        flags = [*_COMPILE, "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
+        flags: list[str | Path] = [*_COMPILE, "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
         flags += [f"-DVM_TRACE_{name.upper()}={int(name == wave)}" for name in WAVES]
         flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}"]
         for folder in (out, sim, sim / "lz4", include, include / "vltstd"):
             flags += ["-I", folder]
         objects = []
-        running: list[subprocess.Popen] = []
+        running: list[subprocess.Popen[bytes]] = []
         progress.total(len(units) + 1)
         try:
             for path, level in units:
@@ -355,17 +360,17 @@ class _Build:
         path.write_text("".join(f'#include "{file}"\n' for file in files))
         return path
 
-    def _start(self, command: list) -> subprocess.Popen:
-        command = [str(part) for part in command]
+    def _start(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
+        words = [str(part) for part in command]
         with open(self.log, "ab") as log:
-            log.write((" ".join(command) + "\n").encode())
+            log.write((" ".join(words) + "\n").encode())
             log.flush()
             environment = {**os.environ, "VERILATOR_ROOT": str(self.verilator)}
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment
             )
 
-    def _finish(self, process: subprocess.Popen, what: str) -> None:
+    def _finish(self, process: subprocess.Popen[bytes], what: str) -> None:
         try:
             if process.wait():
                 raise self._fail(what)
@@ -373,7 +378,7 @@ class _Build:
             process.kill()
             process.wait()
 
-    def _reap(self, running: list[subprocess.Popen], progress: _Progress) -> None:
+    def _reap(self, running: list[subprocess.Popen[bytes]], progress: _Progress) -> None:
         while all(process.poll() is None for process in running):
             time.sleep(0.02)
         for process in [process for process in running if process.poll() is not None]:
@@ -390,7 +395,7 @@ class _Progress:
         wave = f", with .{built.wave} waveforms" if built.wave else ""
         wave += ", with assertions" if with_assertions() else ""
         self.title = f"Building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
-        self.bar = None
+        self.bar: Progress | None = None
 
     def __enter__(self) -> _Progress:
         if sys.stderr.isatty():
@@ -405,7 +410,7 @@ class _Progress:
             print(f"kvfpga: {self.title[0].lower()}{self.title[1:]}", file=sys.stderr)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 

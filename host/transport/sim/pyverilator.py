@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import sys
 import types
+from typing import Any
 
 
-def load_pyverilator():
-    """The class `pyverilator.PyVerilator`."""
+def load_pyverilator() -> Any:
+    """The class `pyverilator.PyVerilator`, which has no types."""
     if "pyverilator" not in sys.modules and "tclwrapper" not in sys.modules:
         sys.modules["tclwrapper"] = types.ModuleType("tclwrapper")
         try:

@@ -16,6 +16,7 @@ import ctypes
 import os
 from ctypes import c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,12 @@ from ...contract.parameters import Parameters
 from ..mmio import Batch, BatchResult, Mmio, check_memory_range
 from .build import model
 from .pyverilator import load_pyverilator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from numpy.typing import NDArray
 
 OK, PAUSED = 0, 1
 SLVERR, DECERR, HANG, IDLE_TIMEOUT, BROKEN = -1, -2, -3, -4, -5
@@ -77,6 +84,32 @@ class VerilatorSim(Mmio):
     name = "sim"
     blank_memory = True
 
+    # The functions of the model's library, by _FUNCTIONS; what each gives back in Python.
+    _kv_read32: Callable[..., int]
+    _kv_write32: Callable[..., int]
+    _kv_run: Callable[..., int]
+    _kv_records: Callable[..., int | None]
+    _kv_wait_idle: Callable[..., int]
+    _kv_waited: Callable[..., int]
+    _kv_clock: Callable[..., int]
+    _kv_reset: Callable[..., int]
+    _kv_cycles: Callable[..., int]
+    _kv_broken: Callable[..., bytes]
+    _kv_set_watchdog: Callable[..., None]
+    _kv_failure: Callable[..., None]
+    _kv_memory_configure: Callable[..., None]
+    _kv_memory_limit: Callable[..., None]
+    _kv_memory_fault: Callable[..., None]
+    _kv_memory_counters: Callable[..., None]
+    _kv_memory_read: Callable[..., None]
+    _kv_memory_write: Callable[..., None]
+    _kv_memory_read_blocks: Callable[..., None]
+    _kv_save: Callable[..., int]
+    _kv_restore: Callable[..., int]
+    _kv_trace_start: Callable[..., int]
+    _kv_trace_stop: Callable[..., None]
+    _kv_plain_reads: Callable[..., int]
+
     def __init__(
         self, entries: int = 65536, lanes: int = 8, data_bits: int = 512, seed: int = 0, trace: str | Path | None = None,
         latency: tuple[int, int] = (4, 24), stall_percent: int = 0, sources: list[Path] | None = None,
@@ -96,7 +129,7 @@ class VerilatorSim(Mmio):
             function = (short if name in ("kv_read32", "kv_write32") else self.sim.lib)[name]
             function.restype, function.argtypes = result, (c_void_p, *arguments)
             setattr(self, f"_{name}", function)
-        self._handle = handle
+        self._handle: c_void_p | None = handle
         self._kv_memory_configure(handle, seed, *latency, stall_percent)
         p = self.model.parameters
         # Moving every block once, and a million cycles: whoever needs longer hangs.
@@ -122,7 +155,7 @@ class VerilatorSim(Mmio):
         if status:
             self._raise(status)
 
-    def read_burst(self, offset: int, words: int) -> np.ndarray:
+    def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
         batch = Batch()
         batch.burst(offset, words)
         return self.run(batch).words
@@ -184,7 +217,7 @@ class VerilatorSim(Mmio):
         check_memory_range(addr, len(data))
         self._kv_memory_write(self._handle, addr, bytes(data), len(data))
 
-    def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
+    def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         addrs = np.ascontiguousarray(addrs, np.uint64)
         if len(addrs):
             check_memory_range(int(addrs.max()), size)
@@ -215,7 +248,7 @@ class VerilatorSim(Mmio):
         """Go back to a checkpoint of this very build, memory settings and random state included. Else SessionError."""
         self._file(self._kv_restore, path)
 
-    def _file(self, function, path: str | Path) -> None:
+    def _file(self, function: Callable[..., int], path: str | Path) -> None:
         error = function(self._handle, os.fsencode(path), self.model.key.encode())
         if error < 0:
             self._raise(error)
@@ -252,7 +285,7 @@ class VerilatorSim(Mmio):
         if status:
             self._raise(status)
 
-    def _raise(self, status: int) -> None:
+    def _raise(self, status: int) -> NoReturn:
         if status == BROKEN:
             raise TargetError(f"the simulation broke: {self._kv_broken(self._handle).decode(errors='replace')}")
         failure = (c_uint64 * 3)()
@@ -269,9 +302,9 @@ class VerilatorSim(Mmio):
         raise BusError(offset, bool(is_write), position, "DECERR" if status == DECERR else "SLVERR")
 
 
-def _copy(address: int | None, count: int) -> np.ndarray:
-    return np.frombuffer(ctypes.string_at(address, 8 * count), np.uint64) if count else np.empty(0, np.uint64)
+def _copy(address: int | None, count: int) -> NDArray[np.uint64]:
+    return np.frombuffer(ctypes.string_at(address, 8 * count), np.uint64) if address and count else np.empty(0, np.uint64)
 
 
-def _closed(*_):
+def _closed(*_: object) -> NoReturn:
     raise TargetError("the simulator was closed")

@@ -48,7 +48,7 @@ class Operation(NamedTuple):
     """`count`, `offset`, `operands` as on the wire. `places`: for each word its operation in the batch."""
 
     kind: Kind
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on an operation
     offset: int
     operands: bytes = b""
     places: Sequence[int] = ()
@@ -78,7 +78,9 @@ def compile_batch(batch: Batch, bridge: Bridge) -> list[Operation]:
         Kind.WRITE: min(MOST_WORDS, (bridge.request_buffer - HEADER_BYTES) // 4),
     }
     done: list[Operation] = []
-    kind, start, words, places = Kind.READ, 0, [], []  # the accesses at ascending offsets that are being gathered
+    kind, start = Kind.READ, 0  # of the accesses at ascending offsets that are being gathered
+    words: list[int] = []
+    places: list[int] = []
 
     def flush() -> None:
         for first in range(0, len(words), most[kind]):
@@ -179,9 +181,10 @@ class Answers:
             raise _does_not_fit(reply)
         for operation in operations[: reply.position]:
             if operation.kind == Kind.DRAIN:
-                at = self._drain(data, at, operation.count)
-                if at is None:
+                end = self._drain(data, at, operation.count)
+                if end is None:
                     raise _does_not_fit(reply)
+                at = end
                 continue
             size = operation.least_reply
             if len(data) < at + size:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -157,7 +157,7 @@ class Link:
         self._port.close()
 
     @contextmanager
-    def _or_broken(self):
+    def _or_broken(self) -> Iterator[None]:
         """Whatever ends a request before its reply leaves the link without a known state."""
         if self._broken:
             raise self._broken.with_traceback(None)

@@ -109,9 +109,7 @@ class SerialPort:
 
 def _errno(error: BaseException) -> int | None:
     """Of the error itself, or of the one that pyserial has wrapped without its number."""
-    if isinstance(error, termios.error):
-        return error.args[0]
-    number = getattr(error, "errno", None)
+    number: int | None = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
     return _errno(error.__context__) if number is None and error.__context__ else number
 
 

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from ctypes import c_char_p, c_int32, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +36,11 @@ from ...contract.errors import TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..sim.build import UART_BOARD, model
 from ..uart.link import BAUD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2)
 """The bring-up build: blocks of 256 bytes, so that the four tiers are 256 KiB."""
@@ -45,7 +51,7 @@ FRAME_BITS, DATA_BITS = 10, 8
 
 QUIET, RUNNING, FULL, SENT, BROKEN = 0, 1, 2, 3, -1
 """Status of fpga/sim/uart/board.h."""
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "ub_new": (c_void_p, c_uint32, c_uint32, c_uint32),
     "ub_free": (None, c_void_p),
     "ub_set_host_baud": (None, c_void_p, c_uint32),
@@ -95,11 +101,13 @@ class Incident:
         """KIND@N, and stall@N:SECONDS."""
         found = re.fullmatch(r"(stall|reset|unplug)@([0-9]+)(?::([0-9.]+))?", text)
         try:
+            if not found:
+                raise ValueError
             kind, at, seconds = found.groups()
             if seconds and kind != "stall":
                 raise ValueError
             return cls(kind, int(at), float(seconds) if seconds else None)
-        except (AttributeError, ValueError):
+        except ValueError:
             raise UsageError(f"{text!r} is no incident", "stall@N, stall@N:SECONDS, reset@N or unplug@N, N in bytes") from None
 
 
@@ -108,6 +116,17 @@ class VirtualUartBoard:
 
     `port` is there from the beginning; `serve` answers on it until `stop`.
     """
+
+    # The functions of the model's library, by _FUNCTIONS; what each gives back in Python.
+    _ub_new: Callable[..., int]
+    _ub_free: Callable[..., None]
+    _ub_set_host_baud: Callable[..., None]
+    _ub_cycles: Callable[..., int]
+    _ub_broken: Callable[..., bytes]
+    _ub_exchange: Callable[..., int]
+    _ub_reset: Callable[..., int]
+    _ub_trace_start: Callable[..., int]
+    _ub_trace_stop: Callable[..., None]
 
     def __init__(
         self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = BAUD, faults: LineFaults = LineFaults(),
@@ -122,7 +141,7 @@ class VirtualUartBoard:
             function = library[name]
             function.restype, function.argtypes = result, arguments
             setattr(self, f"_{name}", function)
-        self._board = c_void_p(self._ub_new(clk_hz, baud, seed))
+        self._board: c_void_p | None = c_void_p(self._ub_new(clk_hz, baud, seed))
         if wave and not self._ub_trace_start(self._board, os.fsencode(wave)):
             self._ub_free(self._board)
             raise UsageError(f"cannot write the waveform {wave}")
@@ -234,7 +253,7 @@ class VirtualUartBoard:
         else:
             self._unplug()
 
-    def _simulate(self, symbols: np.ndarray, only_send: bool = False) -> None:
+    def _simulate(self, symbols: NDArray[np.uint32], only_send: bool = False) -> None:
         """Until all symbols are sent, and, unless `only_send`, for the rest of a slice."""
         taken, produced = c_uint64(0), c_uint64(0)
         while True:
@@ -249,7 +268,7 @@ class VirtualUartBoard:
             if taken.value == len(symbols) and self._status in (QUIET, SENT if only_send else RUNNING):
                 return
 
-    def _answer(self, characters: np.ndarray) -> None:
+    def _answer(self, characters: NDArray[np.uint16]) -> None:
         if not len(characters):
             return
         self.counts["bytes_out"] += len(characters)
@@ -317,7 +336,7 @@ class _Line:
         flips = 1 << self._random.randrange(bits)
         return flips if self._random.random() < 0.7 else flips ^ 1 << self._random.randrange(bits) or flips
 
-    def symbols(self, data: bytes) -> np.ndarray:
+    def symbols(self, data: bytes) -> NDArray[np.uint32]:
         """As fpga/sim/uart/line.h takes them: byte, levels to invert from bit 8, idle bit times before from bit 18."""
         symbols = np.frombuffer(data, np.uint8).astype(np.uint32)
         hits = self._hits(len(data))

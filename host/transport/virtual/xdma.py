@@ -25,14 +25,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...contract.errors import BusError, KvfpgaError, TargetError, UsageError
 from ..mmio import SPACE_BYTES
 from ..sim.verilated import VerilatorSim
+
+if TYPE_CHECKING:
+    import ctypes
 
 NAME = "xdma0"
 USER, H2C, C2H, EVENTS = (f"/{NAME}_{name}" for name in ("user", "h2c_0", "c2h_0", "events_0"))
@@ -81,7 +84,7 @@ class Card:
         self.accesses = 0
         self.event = threading.Condition()
         self.events = 0  # as the driver has it: 1 while an interrupt has not been taken
-        self.on_event = lambda: None
+        self.on_event: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._busy = threading.Event()
         self._irq = False
@@ -120,7 +123,7 @@ class Card:
                 raise OSError(errno.EIO, "dead link")
             self.sim.memory_write(addr, data)
 
-    def take_event(self, given_up) -> int:
+    def take_event(self, given_up: Callable[[], bool]) -> int:
         """Wait for an interrupt and take it; 0 once `given_up()`."""
         with self.event:
             while not self.events:
@@ -138,7 +141,7 @@ class Card:
             if kind == "reset" and number == at:
                 self.sim.reset(wait=False)
             elif kind == "stall" and number == at:
-                time.sleep(argument)
+                time.sleep(argument or 0.0)
             elif kind == "ones":
                 dead |= at <= number and (argument is None or number < at + argument)
             elif kind in ("gone", "eio") and number >= at:
@@ -172,7 +175,10 @@ class Nodes:
 
     use_ns = True
 
-    def __init__(self, card: Card, ready=lambda: None, given_up=lambda: False, notify=lambda handle: None):
+    def __init__(
+        self, card: Card, ready: Callable[[], None] = lambda: None, given_up: Callable[[], bool] = lambda: False,
+        notify: Callable[[int], None] = lambda handle: None,
+    ):  # fmt: skip
         """`ready()` once mounted. `given_up()`: is the request that this thread answers no longer wanted? `notify(handle)`:
         wake the poll that gave this handle."""
         self.card = card
@@ -228,7 +234,7 @@ class Nodes:
                 return len(data)
             raise OSError(errno.EINVAL, "not for writing")
 
-    def poll(self, path: str, fh: int, handle: int | None, revents) -> int:
+    def poll(self, path: str, fh: int, handle: int | None, revents: ctypes._Pointer[ctypes.c_uint]) -> int:
         if path != EVENTS:
             revents[0] = select.POLLIN | select.POLLOUT
             return 0
@@ -260,7 +266,9 @@ def _errors() -> Iterator[None]:
         raise OSError(errno.EIO, "the simulation failed") from error
 
 
-def serve(folder: Path, sim: VerilatorSim, faults: Sequence[Fault] = (), ready=lambda: None) -> None:
+def serve(
+    folder: Path, sim: VerilatorSim, faults: Sequence[Fault] = (), ready: Callable[[], None] = lambda: None
+) -> None:
     """Mount the nodes on an empty folder, made where there is none, until SIGINT or SIGTERM. `ready()` once they are there."""
     try:
         import mfusepy

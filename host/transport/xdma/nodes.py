@@ -41,7 +41,7 @@ MEMORY_RESOURCE = 0x200
 
 def trouble(error: OSError, node: str | Path) -> TargetError:
     """What an OSError of the driver means."""
-    what, remedy = _TROUBLE.get(error.errno, ("failed", "`dmesg` has the driver's reason"))
+    what, remedy = _TROUBLE.get(error.errno or 0, ("failed", "`dmesg` has the driver's reason"))
     return TargetError(f"{node} {what}: {error.strerror or error}", remedy)
 
 
@@ -69,11 +69,13 @@ def _nodes(prefix: str) -> Nodes:
     def node(*names: str) -> Path | None:
         return next((path for name in names if (path := Path(prefix + name)).exists()), None)
 
-    found = Nodes(node("user"), node("h2c_0", "h2c0"), node("c2h_0", "c2h0"), node("events_0", "events0"))
-    for name, path in zip(("user", "h2c_0", "c2h_0"), found):
+    def needed(*names: str) -> Path:
+        path = node(*names)
         if path is None:
-            raise TargetError(f"there is no {prefix}{name}", f"xdma:DIR names the folder of the driver's nodes; {DRIVER}")
-    return found
+            raise TargetError(f"there is no {prefix}{names[0]}", f"xdma:DIR names the folder of the driver's nodes; {DRIVER}")
+        return path
+
+    return Nodes(needed("user"), needed("h2c_0", "h2c0"), needed("c2h_0", "c2h0"), node("events_0", "events0"))
 
 
 def bar_size(user: Path, sysfs: str | Path, claimed: int | None) -> int | None:
@@ -184,7 +186,8 @@ class Channel:
     PAGE = 4096
 
     def __init__(self, h2c: Path, c2h: Path):
-        self._h2c_node, self._c2h_node, self._buffer = h2c, c2h, None
+        self._h2c_node, self._c2h_node = h2c, c2h
+        self._buffer: memoryview | None = None
         self._c2h = os.fdopen(os.open(c2h, os.O_RDONLY), "rb", buffering=0)
         try:
             self._h2c = os.open(h2c, os.O_WRONLY)
