@@ -14,7 +14,8 @@ from fake_device import FakeDevice
 from test_cli import BLOCK, Kvfpga
 
 from kvfpga.contract import commands as cmd
-from kvfpga.contract.errors import DifferenceError, SessionError
+from kvfpga.contract.errors import DifferenceError, SessionError, TargetError
+from kvfpga.device.regmap import REGISTERS
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.session.open import open_session
 from kvfpga.session.session import Purpose
@@ -28,6 +29,8 @@ class FakeBoard(FakeDevice):
 
     blank_memory = False
     name = "uart:fake"
+    silent_from_mark = False
+    """Its answers are lost once a session has put an odd number into SCRATCH."""
 
     def __init__(self):
         super().__init__(256)
@@ -35,6 +38,11 @@ class FakeBoard(FakeDevice):
         for index in range(8):
             for tier in range(4):
                 self.memory.memory_write((tier * 256 + index) * BLOCK, noise.bytes(BLOCK))
+
+    def write32(self, offset, value):
+        super().write32(offset, value)
+        if self.silent_from_mark and offset == REGISTERS["SCRATCH"].offset and value & 1:
+            raise TargetError("the bridge has stopped answering")
 
 
 @pytest.fixture
@@ -132,6 +140,17 @@ def test_a_command_that_was_cut_off_is_noticed(kv, board, tmp_path):
     kv("sync")
     assert kv("telemetry")["current_step"] == 3
     assert kv("step", 50)["checked"]
+
+
+@pytest.mark.parametrize("begun", [["step", 1], ["sync"]])
+def test_the_first_command_of_a_session_that_was_cut_off_is_its_own(kv, board, begun):
+    """The board carries the number of a session that nothing is stored of yet: it is no other session's."""
+    board.silent_from_mark = True
+    kv(*begun, code=3)
+    board.silent_from_mark = False
+    assert kv("step", 2, code=3) == [] and "cut off" in kv.err and "another session" not in kv.err
+    kv("sync")
+    assert kv("step", 3)["checked"]
 
 
 def test_a_command_that_was_not_understood_changes_nothing(kv, board, tmp_path):
