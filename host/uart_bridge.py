@@ -10,7 +10,6 @@ for its own counters.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -116,7 +115,7 @@ class UartBridge(BatchMmio):
         waiting, since = -1, 0.0  # the WAIT_IDLE that has run out before, and when it began
         while at < len(operations):
             part = operations[at : at + fill_frame(operations[at:], self._link.room)]
-            began = time.monotonic()
+            began = self._link.now()
             reply = self._link.run(*encode_frame(part, self.bridge))
             answers.take(part, reply)
             at += reply.position
@@ -125,7 +124,7 @@ class UartBridge(BatchMmio):
                 if blocked.kind == Kind.WAIT_IDLE:
                     if waiting != at:
                         waiting, since = at, began
-                    if time.monotonic() - since >= budget:
+                    if self._link.now() - since >= budget:
                         raise IdleTimeout(
                             f"the device is still busy after {budget:g} s", "`kvfpga reg read STATUS` says with what"
                         )

@@ -5,6 +5,9 @@ Behind it is any `Mmio` (`Registers` below is the smallest). What it did is in i
 
     with FakeBridge(Registers()) as board:
         UartBridge(board.port)
+
+`TurnedBridge` has no pty and no thread: it is the host's port itself, with a clock that stands still but while the host
+waits in vain. What it shows of time-outs is the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from kvfpga.contract.errors import BusError, IdleTimeout
 from kvfpga.transport.mmio import Mmio
 
 HELLO, RUN, STATS, NAK = 1, 2, 3, 0x9F
+RATES = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[:1] == "B" and name[1:].isdigit()}
+"""Baud rates by the number that termios has for them."""
 OK, MORE, SLVERR, DECERR, NO_ANSWER, BAD_PROGRAM, NO_SESSION, BAD_SEQUENCE = range(8)
 
 
@@ -93,8 +98,10 @@ class Registers(Mmio):
         pass
 
 
-class FakeBridge:
-    """`request_buffer`, `reply_buffer`, `version`, `clock_hz`: as HELLO tells them. `damage(direction, bytes) -> bytes` stands in
+class Protocol:
+    """What a bridge makes of bytes, wherever they come from.
+
+    `request_buffer`, `reply_buffer`, `version`, `clock_hz`: as HELLO tells them. `damage(direction, bytes) -> bytes` stands in
     for the line, direction "in" or "out". `mute`: says nothing. `baud`: at any other rate of the port it hears and says
     `garbage`. `chunk`: bytes that go out at once."""
 
@@ -114,15 +121,7 @@ class FakeBridge:
         self.damaged = 0
         self.refused = 0
         self.dead: set[str] = set()  # "bus", "memory": never answers again
-        self.failed: BaseException | None = None  # a mistake in the fake itself, or in its registers
         self.reset()
-        self.master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self.master, False)
-        self.port = os.ttyname(self._slave)
-        self._stop, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
 
     def reset(self) -> None:
         """What a reset of the board does to the bridge."""
@@ -131,38 +130,13 @@ class FakeBridge:
         self._received: bytearray | None = None
         self._escape = self._bad = False
 
-    def __enter__(self) -> FakeBridge:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.unplug()
-        if self.failed:
-            raise self.failed
-
-    def unplug(self) -> None:
-        """The port goes away."""
-        if self._wake is not None:
-            os.close(self._wake)
-            self._wake = None
-            self._thread.join()
-
-    def _serve(self) -> None:
-        try:
-            while True:
-                ready, _, _ = select.select([self.master, self._stop], [], [])
-                if self._stop in ready:
-                    return
-                data = os.read(self.master, 4096)
-                if self.baud and termios.tcgetattr(self._slave)[5] != getattr(termios, f"B{self.baud}"):
-                    self._write(self.garbage)
-                    continue
-                for byte in self.damage("in", data):
-                    self._take(byte)
-        except BaseException as error:
-            self.failed = error
-        finally:
-            for fd in (self.master, self._slave, self._stop):
-                os.close(fd)
+    def hear(self, data: bytes, baud: int) -> None:
+        """Bytes that the host sent at this rate."""
+        if self.baud and baud != self.baud:
+            self._write(self.garbage)
+            return
+        for byte in self.damage("in", data):
+            self._take(byte)
 
     # ---- bytes and frames --------------------------------------------------------------------------------------------
     def _take(self, byte: int) -> None:
@@ -226,12 +200,8 @@ class FakeBridge:
             self._write(data[first : first + self.chunk])
 
     def _write(self, data: bytes) -> None:
-        """To a host that may have stopped reading: a bridge does not wait for it, and neither does the end of a test."""
-        while data:
-            stop, _, _ = select.select([self._stop], [self.master], [])
-            if stop:
-                return
-            data = data[os.write(self.master, data) :]
+        """Bytes for the host."""
+        raise NotImplementedError
 
     # ---- programs ----------------------------------------------------------------------------------------------------
     def _execute(self, body: bytes) -> bytes:
@@ -298,3 +268,104 @@ class FakeBridge:
             position += 1
             at += 5 + sizes[kind]
         return answer(OK)
+
+
+class FakeBridge(Protocol):
+    """Behind a pty, `port`, from a thread. The arguments are those of `Protocol`."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.failed: BaseException | None = None  # a mistake in the fake itself, or in its registers
+        self.master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self.master, False)
+        self.port = os.ttyname(self._slave)
+        self._stop, self._wake = os.pipe()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> FakeBridge:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.unplug()
+        if self.failed:
+            raise self.failed
+
+    def unplug(self) -> None:
+        """The port goes away."""
+        if self._wake is not None:
+            os.close(self._wake)
+            self._wake = None
+            self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self.master, self._stop], [], [])
+                if self._stop in ready:
+                    return
+                data = os.read(self.master, 4096)
+                self.hear(data, RATES.get(termios.tcgetattr(self._slave)[5], 0))
+        except BaseException as error:
+            self.failed = error
+        finally:
+            for fd in (self.master, self._slave, self._stop):
+                os.close(fd)
+
+    def _write(self, data: bytes) -> None:
+        """To a host that may have stopped reading: a bridge does not wait for it, and neither does the end of a test."""
+        while data:
+            stop, _, _ = select.select([self._stop], [self.master], [])
+            if stop:
+                return
+            data = data[os.write(self.master, data) :]
+
+
+class TurnedBridge(Protocol):
+    """In the place of a `SerialPort`; `open_port` is what uart_link.py calls instead. `now()` is its clock: only a host that
+    sends or waits turns it, by the time of the line, and to the end of a wait in vain. `quiet`: seconds more until the first
+    byte of what it says comes, `pause`: between two chunks of it."""
+
+    port = "/dev/turned"
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.time = self.quiet = self.pause = 0.0
+        self.coming: list[tuple[float, bytes]] = []  # when, and what
+
+    def open_port(self, path: str, baud: int) -> TurnedBridge:
+        self.rate = baud
+        return self
+
+    def set_baud(self, baud: int) -> bool:
+        self.rate = baud
+        return True
+
+    def now(self) -> float:
+        return self.time
+
+    def write(self, data: bytes) -> None:
+        self._first = True
+        self.time += 10 * len(data) / self.rate
+        self.hear(data, self.rate)
+
+    def read(self, timeout: float) -> bytes:
+        until = self.time + timeout
+        if not self.coming or self.coming[0][0] > until:
+            self.time = until
+            return b""
+        self.time = max(self.time, self.coming[0][0])
+        return self.coming.pop(0)[1]
+
+    def close(self) -> None:
+        pass
+
+    def _write(self, data: bytes) -> None:
+        """Behind what is on its way already, as on a wire."""
+        if not data:
+            return
+        wait = self.quiet if self._first else self.pause
+        self._first = False
+        begun = max(self.time, self.coming[-1][0] if self.coming else 0.0)
+        self.coming.append((begun + wait + 10 * len(data) / self.rate, data))

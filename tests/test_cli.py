@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -336,6 +337,26 @@ def test_load_file(kv, tmp_path, name):
     names = ("request_id", "layer", "head", "token_start", "token_end", "va", "tier")
     entries = [tuple(entry[name] for name in names) for entry in kv("dump")["entries"]]
     assert entries == [(0xA001, 1, 2, 32, 40, 0x10000, 1), (7, 1, 2, 0, 31, 0x14000, 2)]
+
+
+@pytest.mark.parametrize(("rows", "said"), [(ROWS[:1], "1 of 1 block of b.jsonl"), (ROWS, "2 of 2 blocks of b.jsonl")])
+def test_what_people_see_of_a_loaded_file(kv, tmp_path, rows, said):
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    shown = kv.text("load", tmp_path / "b.jsonl")
+    assert said in shown and "None" not in shown
+    assert f"load: OK · {len(rows)} block{'s' * (len(rows) > 1)} · " in shown
+
+
+def test_one_of_a_kind_has_no_s(kv):
+    """Every command that counts something, on a device with one block, one byte, one command."""
+    kv(*LOAD)
+    shown = "".join(
+        kv.text(*words) + kv.err
+        for words in (["dump"], ["step", 1], ["mem", "write", 256 * BLOCK, "07"], ["verify"], ["sync"], ["info"], ["telemetry"])
+    )
+    assert re.search(r"^1 block *$", shown, re.MULTILINE) and "1 byte written" in shown
+    assert not re.search(r"\b1 (?!cycles\b)[a-z]+s\b", shown), shown
+    assert "None" not in shown
 
 
 def test_load_file_goes_on_past_a_refused_row_and_names_it(kv, tmp_path):

@@ -787,7 +787,7 @@ def test_a_full_queue_turns_away(fake, keys):
     with serving(fake, keys, waiting=1) as at, RemoteMmio(at, keys):
         second = Visitor(at, keys, [])
         until(lambda: second.told)
-        with pytest.raises(TargetError, match="1 others wait already") as error:
+        with pytest.raises(TargetError, match="with 1 waiting already") as error:
             RemoteMmio(at, keys)
         assert error.value.remedy == "try again later"
         second.leave.set()

@@ -296,7 +296,7 @@ def test_wrong_bytes_after_a_move_are_found(tmp_path, fault, check_every):
 def test_a_device_that_is_not_empty_is_refused(tmp_path):
     dut = Dut()
     dut.execute(Load(1, 0, 0, 0, 31, 0))
-    with pytest.raises(UsageError, match="already holds 1 blocks") as caught:
+    with pytest.raises(UsageError, match="already holds 1 block,") as caught:
         run(tmp_path, [(0, 1, [1])], dut)
     assert "kvfpga reset" in caught.value.remedy
 

@@ -1,5 +1,7 @@
 """The host's side of the UART bridge over a pty, against fake_bridge.py: frames, programs, exactly once on a bad line, and what
-is said when it does not work. No RTL here; test_uart_rtl.py and test_virtual_uart.py have it."""
+is said when it does not work. No RTL here; test_uart_rtl.py and test_virtual_uart.py have it.
+
+What takes how long is tested with `turned`, on a clock that only the host's waiting turns."""
 
 from __future__ import annotations
 
@@ -12,13 +14,12 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from contextlib import contextmanager
 from zlib import crc32
 
 import numpy as np
 import pytest
-from fake_bridge import HELLO, RUN, STATS, FakeBridge, Registers, frame
+from fake_bridge import HELLO, RUN, STATS, FakeBridge, Registers, TurnedBridge, frame
 from fake_device import FakeDevice
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -46,8 +47,10 @@ from kvfpga.uart_bridge import UartBridge
 
 pytestmark = pytest.mark.timeout(60)
 
-SOON = 4.0
-"""Seconds, for what must come within 2 s on a machine that has nothing else to do."""
+SOON = 2.0
+"""Seconds within which somebody learns why there is no connection."""
+PATIENT = 30.0
+"""Seconds: this machine may have other work."""
 QUEUE, HIGH, NOWHERE, FAR = 0x100, 0x104, 0x200, 0x1000
 """Of `Registers`: its records, the latched half of one, an offset that answers SLVERR, one that answers DECERR."""
 RECORD = 1 << 31
@@ -62,15 +65,23 @@ def board():
 
 @pytest.fixture
 def uart(board):
-    with UartBridge(board.port) as uart:
+    with UartBridge(board.port, patience=PATIENT) as uart:
         yield uart
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Connecting that gives up sooner: for tests of what is said then, beside those of the real time."""
-    monkeypatch.setattr(uart_link, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(uart_link, "HELLO_SECONDS", 0.1)
+def turned(monkeypatch):
+    """A bridge whose clock the host's waiting turns, in the place of every port."""
+    board = TurnedBridge(Registers())
+    monkeypatch.setattr(uart_link, "SerialPort", board.open_port)
+    return board
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Connecting that takes its time before it gives up: for answers that come, from another thread or process."""
+    monkeypatch.setattr(uart_link, "CONNECT_SECONDS", 6.0)
+    monkeypatch.setattr(uart_link, "HELLO_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -83,11 +94,9 @@ def mmio():
 
 @contextmanager
 def told(match: str, remedy: str = "", kind=TargetError):
-    """An error of this kind comes soon, says this, ends a command with 3, and knows a remedy."""
-    started = time.monotonic()
+    """An error of this kind comes, says this, ends a command with 3, and knows a remedy."""
     with pytest.raises(kind, match=match) as caught:
         yield caught
-    assert time.monotonic() - started < SOON
     assert caught.value.exit_code == 3
     assert caught.value.remedy and remedy in caught.value.remedy
 
@@ -147,7 +156,7 @@ def test_frames_come_out_as_they_went_in(wanted, chance, shared):
         found += decoder.feed(line[:cut])
         line = line[cut:]
     assert found == wanted
-    assert not decoder.in_a_frame
+    assert not decoder.unfinished
 
 
 @quick
@@ -217,8 +226,8 @@ def test_an_escape_right_before_a_flag_discards_the_frame():
 def test_empty_frames_mean_nothing():
     decoder = Decoder()
     assert decoder.feed(b"\x7e" * 50) == []
-    assert not decoder.in_a_frame
-    assert decoder.feed(b"\x01") == [] and decoder.in_a_frame
+    assert not decoder.unfinished
+    assert decoder.feed(b"\x01") == [] and decoder.unfinished
 
 
 def test_a_frame_without_an_end_is_dropped():
@@ -227,7 +236,7 @@ def test_a_frame_without_an_end_is_dropped():
     assert decoder.feed(bytes(1000)) == [], "noise before the first flag"
     assert decoder.feed(b"\x7e" + bytes(64)) == []
     assert decoder.feed(b"\x01") == [None]
-    assert not decoder.in_a_frame
+    assert not decoder.unfinished
     assert decoder.feed(bytes(1000)) == [], "told once"
     assert decoder.feed(encode(one)) == [one]
     assert decoder.feed(encode(one)) == [one]
@@ -281,7 +290,7 @@ def test_the_port_is_put_into_raw_mode(board):
 
 def test_connecting_over_a_bad_line(board, monkeypatch):
     monkeypatch.setattr(uart_link, "CONNECT_SECONDS", 8.0)
-    monkeypatch.setattr(uart_link, "HELLO_SECONDS", 5.0)
+    monkeypatch.setattr(uart_link, "HELLO_SECONDS", 1.0)
     chance = random.Random(1)
     board.damage = lambda direction, data: chance.choice((data, data + data, data[:-1], b"\x7e\x01\x7e" + data))
     for _ in range(5):
@@ -459,7 +468,8 @@ def test_long_bursts(calm):
 
 def test_more_for_a_full_reply(uart, board, calm):
     """The records took the room of the words behind them; what was written before is not written again."""
-    board.mmio.queue = records = [RECORD | n << 32 | n for n in range(200)]
+    records = [RECORD | n << 32 | n for n in range(200)]
+    board.mmio.queue = list(records)
     board.mmio.words |= {4 * i: i for i in range(64)}
     batch = Batch()
     batch.write(0xFC, 63)
@@ -467,7 +477,7 @@ def test_more_for_a_full_reply(uart, board, calm):
     for _ in range(3):
         batch.burst(0, 64)
     result = uart.run(batch)
-    assert result.records.tolist() == list(records) or len(result.records) == 200
+    assert result.records.tolist() == records
     assert result.words.tolist() == list(range(64)) * 3
     assert board.executed == 2 and board.mmio.writes == [(0xFC, 63)]
 
@@ -515,20 +525,44 @@ def test_a_wait_has_a_budget(board):
         assert uart.wait_idle() == 0, "the link is as good as before"
 
 
-def test_each_wait_has_a_budget_of_its_own(board):
-    class Slow(Registers):
-        def wait_idle(self, budget=None):
-            if self.busy % 4 == 3:
-                time.sleep(0.3)
-            return super().wait_idle() if self.busy % 4 else setattr(self, "busy", self.busy - 1)
+class Clocked(Registers):
+    """`seconds(what, value)` of the board's clock pass with each write and each wait."""
 
-    board.mmio = Slow()
-    board.mmio.busy = 15
-    with UartBridge(board.port, idle_budget=0.9) as uart:
+    def __init__(self, board, seconds):
+        super().__init__()
+        self.board, self.seconds = board, seconds
+
+    def write32(self, offset, value):
+        super().write32(offset, value)
+        self.board.time += self.seconds("write", value)
+
+    def wait_idle(self, budget=None):
+        self.board.time += self.seconds("wait", self.busy)
+        return super().wait_idle()
+
+
+@pytest.mark.parametrize(("seconds", "enough"), [(0.3, True), (0.4, False)])
+def test_each_wait_has_a_budget_of_its_own(turned, seconds, enough):
+    """Four waits that are busy three times each, and a budget for three times, not for four."""
+
+    class FourTimes(Clocked):
+        def wait_idle(self, budget=None):
+            self.busy = self.busy or 4
+            if self.busy > 1:
+                return super().wait_idle()
+            self.busy = 0
+
+    turned.mmio = FourTimes(turned, lambda what, value: seconds)
+    with UartBridge("a port", idle_budget=1.0) as uart:
         batch = Batch()
         for _ in range(4):
             batch.wait_idle()
-        uart.run(batch)
+        if enough:
+            uart.run(batch)
+            assert turned.time > 4 * 0.9
+        else:
+            with told("still busy after 1 s", "STATUS", IdleTimeout):
+                uart.run(batch)
 
 
 def error_of(uart, batch):
@@ -848,20 +882,17 @@ def test_a_bad_line(seed):
         assert uart.link.repeats and board.repeated
 
 
-def test_a_program_that_takes_longer_than_expected(uart, board):
+def test_a_program_that_takes_longer_than_expected(turned):
     """The host asks again meanwhile; it is executed once, and the answers to the repetitions disturb nobody."""
-
-    class Slow(Registers):
-        def write32(self, offset, value):
-            super().write32(offset, value)
-            time.sleep(0.4 if value in (3, 10) else 0)
-
-    board.mmio = Slow()
-    for number in range(12):
-        uart.write32(0, number)
-        assert uart.read32(0) == number
-    assert [value for _, value in board.mmio.writes] == list(range(12))
-    assert board.executed == 24 == len(programs(board))
+    with UartBridge("a port") as uart:
+        for number in range(12):
+            turned.quiet = 0.4 if number in (3, 10) else 0.0
+            uart.write32(0, number)
+            turned.quiet = 0.0
+            assert uart.read32(0) == number
+        assert [value for _, value in turned.mmio.writes] == list(range(12))
+        assert turned.executed == 24 == len(programs(turned))
+        assert uart.link.repeats >= 2 and turned.repeated >= 2
 
 
 def everything(uart):
@@ -883,29 +914,86 @@ def all_raise(uart, match):
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])
-def test_after_giving_up_nothing_is_sent(board, direction):
-    with UartBridge(board.port, patience=0.3) as uart:
+def test_after_giving_up_nothing_is_sent(turned, direction):
+    with UartBridge("a port") as uart:
         uart.write32(0, 1)
-        board.damage = lambda way, data: b"" if way == direction else data
+        turned.damage = lambda way, data: b"" if way == direction else data
         with told("has stopped answering", "powered"):
             uart.write32(0, 2)
         assert uart.link.repeats > 0 and uart.link.timeouts > 0
-        board.damage = lambda way, data: data
-        time.sleep(0.1)
+        turned.damage = lambda way, data: data
         all_raise(uart, "has stopped answering")
-        executed = board.executed
+        executed = turned.executed
         assert executed == (1 if direction == "in" else 2)
-        assert len(programs(board)) == executed
-    with UartBridge(board.port) as uart:
+        assert len(programs(turned)) == executed
+    with UartBridge("a port") as uart:
         assert uart.read32(0) == executed, "a new session sees what happened"
 
 
-def test_default_patience(board, uart):
-    board.mute = True
-    started = time.monotonic()
-    with told("has stopped answering", "powered"):
-        uart.read32(0)
-    assert time.monotonic() - started >= 1.0, "a hiccup of the host must not end the session"
+def test_default_patience(turned):
+    with UartBridge("a port") as uart:
+        turned.mute = True
+        began = turned.time
+        with told("has stopped answering", "powered"):
+            uart.read32(0)
+        assert 1.0 <= turned.time - began <= SOON, "a hiccup of the host must not end the session, nor a dead board keep it"
+
+
+# ---- a board that is only slow --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(turned):
+    """Connected while it was quick; from now on a byte takes as long as some hundred did before: its machine has other work."""
+    with UartBridge("a port") as uart:
+        for _ in range(10):
+            uart.read32(0)
+        turned.chunk, turned.pause = 1, 0.025
+        yield uart
+
+
+def test_a_reply_that_grows_slowly_is_waited_for(slow, turned):
+    turned.mmio.words |= {4 * i: i for i in range(64)}
+    began = turned.time
+    assert slow.read_burst(0, 64).tolist() == list(range(64))
+    assert turned.time - began > 5, "or it was not slow"
+    assert slow.link.repeats == 0, "and nobody makes it slower by asking again"
+
+
+def test_a_slow_reply_that_stops_is_told_as_that(slow, turned):
+    parts = [slice(100)]
+    turned.damage = lambda direction, data: data if direction == "in" else data[parts.pop() if parts else slice(0)]
+    began = turned.time
+    with told("has stopped answering in the middle of a reply", "virtual"):
+        slow.read_burst(0, 64)
+    assert turned.time - began < 100 * 0.025 + 2 * SOON
+
+
+def test_slow_bytes_are_no_sign_of_life_once_they_are_damaged(slow, turned):
+    """Noise may look like a frame for a while."""
+    turned.damage = lambda direction, data: data[:40] + b"\x7e" + data if direction == "out" else data
+    with told("too bad", "cable"):
+        slow.read_burst(0, 64)
+    assert slow.link.damaged > 0
+
+
+def test_bytes_without_an_end_are_no_sign_of_life(slow, turned):
+    """More of them than any reply has."""
+    turned.damage = lambda direction, data: b"\x7e" + bytes(20_000) if direction == "out" else data
+    began = turned.time
+    with told("too bad", "cable"):
+        slow.read_burst(0, 64)
+    assert turned.time - began < 2 * (2048 + 14) * 0.025 + 2 * SOON
+
+
+def test_waits_of_a_simulation_take_the_time_of_its_clock(turned):
+    """10 ms of the device's clock; on a machine where a byte takes a hundred times longer than on a line, a second and more."""
+    turned.chunk, turned.pause = 1, 0.001
+    with UartBridge("a port") as uart:
+        for _ in range(10):
+            uart.read32(0)
+        turned.quiet = 5.0
+        assert uart.wait_idle() == 0
 
 
 def test_an_interrupted_command_leaves_the_link_unusable(uart, board, monkeypatch):
@@ -916,7 +1004,6 @@ def test_an_interrupted_command_leaves_the_link_unusable(uart, board, monkeypatc
         patch.setattr(uart._link._port, "read", interrupted)
         with pytest.raises(KeyboardInterrupt):
             uart.write32(0, 1)
-    time.sleep(0.1)
     all_raise(uart, "interrupted before its reply; it may or may not have run")
 
 
@@ -1030,7 +1117,7 @@ def test_unplugged_while_waiting(board):
     port.close()
 
 
-def test_unplugged_while_connecting(board):
+def test_unplugged_while_connecting(board, unhurried):
     board.mute = True
     later = threading.Timer(0.2, board.unplug)
     later.start()
@@ -1055,22 +1142,33 @@ def test_a_port_that_takes_no_bytes(monkeypatch):
 # ---- what goes wrong: the other end ---------------------------------------------------------------------------------
 
 
-def test_silence(board):
+def test_silence(turned):
+    turned.mute = True
+    with told("no bridge answers at a port: silence at 3000000 baud and at 7 other rates", "kvfpga program"):
+        UartBridge("a port")
+    assert turned.time <= SOON
+
+
+def test_silence_at_an_unusual_rate(turned):
+    turned.mute = True
+    with told("silence at 12345 baud and at 8 other rates"):
+        UartBridge("a port", 12345)
+    assert turned.time <= SOON
+
+
+def test_silence_of_a_real_port(board):
     board.mute = True
-    with told(f"no bridge answers at {board.port}: silence at 3000000 baud and at 7 other rates", "kvfpga program"):
+    with told(f"no bridge answers at {board.port}: silence at 3000000 baud", "virtual"):
         UartBridge(board.port)
 
 
-def test_silence_at_an_unusual_rate(board, hasty):
-    board.mute = True
-    with told("silence at 12345 baud and at 8 other rates"):
-        UartBridge(board.port, 12345)
-
-
-@pytest.mark.parametrize(
+RATES = pytest.mark.parametrize(
     ("right", "wrong", "garbage"), [(115_200, 3_000_000, b""), (2_000_000, 115_200, b"\xf8\x80\x78\x7e\x00")]
 )
-def test_another_rate_is_found_and_named(board, right, wrong, garbage):
+
+
+@RATES
+def test_another_rate_is_found_and_named(board, unhurried, right, wrong, garbage):
     board.baud, board.garbage = right, garbage
     remedy = f"uart:{board.port}@{right}"
     with told(f"no bridge answers at {wrong} baud on {board.port}; one does at {right}", remedy):
@@ -1079,48 +1177,92 @@ def test_another_rate_is_found_and_named(board, right, wrong, garbage):
         uart.write32(0, 1)
 
 
-def test_bytes_but_no_frame(board, hasty):
-    board.damage = lambda direction, data: b"login: " if direction == "out" else data
-    with told(f"{board.port} sends bytes .*no frame of a KV-CPU bridge", "another device, or another baud rate"):
-        UartBridge(board.port)
+@RATES
+def test_another_rate_is_named_soon(turned, right, wrong, garbage):
+    turned.baud, turned.garbage = right, garbage
+    with told(f"no bridge answers at {wrong} baud on a port; one does at {right}", f"uart:a port@{right}"):
+        UartBridge("a port", wrong)
+    assert turned.time <= SOON
 
 
-@contextmanager
-def device_that(serve):
-    """A port with something else behind it: `serve(master)`, again and again."""
-    master, slave = os.openpty()
-    termios.tcsetattr(slave, termios.TCSANOW, [0, 0, termios.CS8, 0, termios.B9600, termios.B9600, [0] * 32])
-    os.set_blocking(master, False)
-    over = threading.Event()
+def test_a_late_answer_names_the_rate_that_it_answers(turned):
+    """It comes when the host is already trying the next rate."""
+    said = []
 
-    def run():
-        while not over.wait(0.002):
-            try:
-                serve(master)
-            except BlockingIOError:
-                pass
+    def damage(direction, data):
+        if direction == "in":
+            turned.garbage = said.pop() if said else b""
+            return data
+        said.append(data)
+        turned.baud = None if turned.rate == 2_000_000 else 2_000_000
+        return b""
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield os.ttyname(slave)
-    finally:
-        over.set()
-        thread.join()
-        os.close(master)
-        os.close(slave)
+    turned.damage, turned.baud = damage, 2_000_000
+    with told("no bridge answers at 115200 baud on a port; one does at 2000000", "uart:a port@2000000"):
+        UartBridge("a port", 115_200)
 
 
-def test_a_device_that_never_stops_talking():
-    chance = random.Random(4)
-    with device_that(lambda master: os.write(master, chance.randbytes(50))) as port, told("bytes .*no frame", "another device"):
-        UartBridge(port)
+def test_an_answer_that_comes_late_is_no_wrong_rate(turned):
+    """The rate was right, and the host is trying others by now: it goes back."""
+    turned.quiet, turned.baud = 0.8, 3_000_000
+    with UartBridge("a port", 3_000_000) as uart:
+        assert turned.rate == 3_000_000
+        turned.quiet = 0.0
+        assert uart.read32(0) == 0
+    sessions = [session for kind, session, *_ in turned.frames if kind == HELLO]
+    assert turned.session == sessions[-1] != sessions[0]
 
 
-def test_a_device_that_echoes(hasty):
+def test_an_answer_to_the_first_hello_is_none_to_the_second(turned):
+    """It comes twice, and the second HELLO is lost: the second session has not begun."""
+    lost = []
+
+    def damage(direction, data):
+        if direction == "out":
+            return data + data
+        if len(turned.frames) == 1 and not lost:
+            lost.append(data)
+            return b""
+        return data
+
+    turned.damage, turned.chunk = damage, 1
+    with UartBridge("a port") as uart:
+        assert lost and uart.read32(0) == 0
+
+
+def test_bytes_but_no_frame(turned):
+    turned.damage = lambda direction, data: b"login: " if direction == "out" else data
+    with told("a port sends bytes .*no frame of a KV-CPU bridge", "another device, or another baud rate"):
+        UartBridge("a port")
+    assert turned.time <= SOON
+
+
+class Talker(TurnedBridge):
+    """Another device, that never stops talking."""
+
+    def __init__(self):
+        super().__init__(Registers())
+        self.chance = random.Random(4)
+
+    def read(self, timeout):
+        self.time += 50 * 10 / self.rate
+        return self.chance.randbytes(50)
+
+
+def test_a_device_that_never_stops_talking(monkeypatch):
+    talker = Talker()
+    monkeypatch.setattr(uart_link, "SerialPort", talker.open_port)
+    with told("bytes .*no frame", "another device"):
+        UartBridge("a port")
+    assert talker.time <= SOON
+
+
+def test_a_device_that_echoes(turned):
     """Such as a loopback plug, or a console: whole frames come, all of them our own."""
-    with device_that(lambda master: os.write(master, os.read(master, 4096))) as port, told("frame", "another device"):
-        UartBridge(port)
+    turned.hear = lambda data, baud: turned._write(data)
+    with told("frame", "another device"):
+        UartBridge("a port")
+    assert turned.time <= SOON
 
 
 def test_another_version(board):
@@ -1156,13 +1298,11 @@ def test_nonsense_in_hello(board, body, match):
         UartBridge(board.port)
 
 
-def test_silence_after_the_first_hello(board):
-    def damage(direction, data):
-        return b"" if direction == "out" and len(board.frames) > 1 else data
-
-    board.damage = damage
+def test_silence_after_the_first_hello(turned):
+    turned.damage = lambda direction, data: b"" if direction == "out" and len(turned.frames) > 1 else data
     with told("has stopped answering", "powered"):
-        UartBridge(board.port, patience=0.3)
+        UartBridge("a port")
+    assert turned.time <= SOON
 
 
 def test_a_reset_of_the_board_midway(uart, board):
@@ -1191,28 +1331,31 @@ def test_another_sequence_midway(uart, board):
     assert board.executed == 1
 
 
-def test_a_line_that_went_bad(board):
-    with UartBridge(board.port, patience=0.3) as uart:
-        board.damage = lambda direction, data: data.replace(b"\x82", b"\x80") if direction == "out" else data
+def test_a_line_that_went_bad(turned):
+    with UartBridge("a port") as uart:
+        turned.damage = lambda direction, data: data.replace(b"\x82", b"\x80") if direction == "out" else data
+        began = turned.time
         with told("too bad: no whole reply", "lower rate than 3000000"):
             uart.write32(0, 1)
+        assert turned.time - began <= SOON
         assert uart.link.damaged > 0
         all_raise(uart, "too bad")
-        assert board.executed == 1
+        assert turned.executed == 1
 
 
-def test_a_bridge_that_only_ever_says_nak(board):
-    with UartBridge(board.port, patience=0.3) as uart:
-        board.damage = lambda direction, data: data if direction == "out" else data.replace(b"\x02\x01\x00", b"\x02\x03\x00")
+def test_a_bridge_that_only_ever_says_nak(turned):
+    with UartBridge("a port") as uart:
+        turned.damage = lambda direction, data: data if direction == "out" else data.replace(b"\x02\x01\x00", b"\x02\x03\x00")
         with told("too bad", "cable"):
             uart.write32(0, 1)
-        assert uart.link.naks > 0 and board.executed == 0
+        assert uart.link.naks >= uart_link.TRIES and turned.executed == 0
 
 
-def test_a_bridge_that_only_ever_says_nak_to_hello(board, hasty):
-    board.damage = lambda direction, data: data.replace(b"KVUB", b"KVUX")
+def test_a_bridge_that_only_ever_says_nak_to_hello(turned):
+    turned.damage = lambda direction, data: data.replace(b"KVUB", b"KVUX")
     with told("sends bytes", "rate"):
-        UartBridge(board.port)
+        UartBridge("a port")
+    assert turned.time <= SOON
 
 
 READ_ONE, DRAINS = [("read", 0)], [("drain", QUEUE)]

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
 from ..contract.waveforms import SUFFIXES
+from ..contract.wording import counted
 from ..device.device import Device, Identity
 from ..device.regmap import REGISTERS, TELEMETRY
 from ..hepc_ref import ReferenceModel
@@ -166,7 +167,7 @@ def _shrink(items: list[Item], fails: Callable[[list[Item]], bool], progress: Ca
         for first in range(0, len(items), size):
             rest = items[:first] + items[first + size :]
             tried += 1
-            progress(1, 3, f"{len(items)} commands left, {tried} tries")
+            progress(1, 3, f"{counted(len(items), 'command')} left, {counted(tried, 'try', 'tries')}")
             if rest and fails(rest):
                 items, parts = rest, max(parts - 1, 2)
                 break

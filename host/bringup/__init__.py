@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from ..contract.wording import counted
 from ..transport.mmio import Mmio
 from . import directory, identity, link, memory, registers, smoke, speed
 from .bench import Bench, Options
@@ -86,7 +87,7 @@ def _refuse_to_destroy(bench: Bench, steps: list[str]) -> None:
     blocks = bench.device.telemetry()["valid_entries"]
     if blocks:
         raise UsageError(
-            f"the directory of {bench.mmio.name} holds {blocks:,} blocks, and the bring-up would destroy them and their bytes",
+            f"the directory of {bench.mmio.name} holds {counted(blocks, 'block')}, and the bring-up would destroy what is there",
             "--force does it; --only registers --only link leaves them alone",
         )
 

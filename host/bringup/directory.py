@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract.commands import Command, Hot, Load, Release, Share, Step, Unload
+from ..contract.wording import counted
 from ..device.entries import decode_entries
 from ..device.regmap import ENTRY_FIELDS
 from ..hepc_ref import ReferenceModel
@@ -127,7 +128,7 @@ def _entries_finding(raw, expected, wrong, first: int, state: str) -> Finding:
             stuck = stuck_bits(should[name][differ], read[name][differ])
             bits = stuck_text(stuck) or f"{name_bits(stuck.at_0 | stuck.at_1 | stuck.others)} wrong"
             parts.append(f"{name} {bits}")
-    shown = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more fields" if len(parts) > 4 else "")
+    shown = ", ".join(parts[:4]) + (f" and {counted(len(parts) - 4, 'more field')}" if len(parts) > 4 else "")
     return Finding(f"{text}: {shown or 'unused bits are not zero'}", STORAGE)
 
 

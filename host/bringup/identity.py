@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..contract import parameters
 from ..contract.errors import BusError
+from ..contract.wording import counted
 from ..device.device import Device, Identity
 from ..device.regmap import DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 from .bench import TIER_BASES, Bench, Finding
@@ -43,8 +44,9 @@ def run(bench: Bench) -> None:
     identity = Identity("", build, *found)
     problems = implausible(identity)
     text = (
-        f"{identity.entries:,} entries, {identity.lanes} lanes, blocks of {identity.block_tokens} x {identity.head_dim} "
-        f"({identity.block_bytes:,} bytes), {identity.data_bits}-bit memory"
+        f"{identity.entries:,} entries, {counted(identity.lanes, 'lane')}, "
+        f"blocks of {identity.block_tokens} x {identity.head_dim} ({identity.block_bytes:,} bytes), "
+        f"{identity.data_bits}-bit memory"
     )
     bench.conclude("capabilities", text, problems)
     if problems:

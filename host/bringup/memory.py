@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..contract.errors import TargetError
+from ..contract.wording import counted
 from .bench import Bench, Finding
 from .diagnosis import MOST, address_bits, address_of, beats, dead_lanes, lane_order, name_bits, pattern, stuck_bits, stuck_text
 
@@ -122,7 +123,7 @@ def _aliases(tiers: list[Tier], addresses: np.ndarray, read: np.ndarray) -> list
     if others:
         index = next(i for i, b in zip(wrong.tolist(), shown) if b not in known)
         text = f"{int(addresses[index]):#x} reads {int(read[index]):#018x}, not {int(expected[index]):#018x}"
-        findings.append(Finding(f"{others} words are wrong: {text}", "the rows of the march"))
+        findings.append(Finding(f"{counted(others, 'word')} wrong: {text}", "the rows of the march"))
     return findings
 
 

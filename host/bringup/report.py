@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from ..contract.errors import DifferenceError, TargetError
+from ..contract.wording import counted
 
 PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
 COLOURS = {PASS: "green", FAIL: "bold red", SKIPPED: "yellow"}
@@ -49,7 +50,7 @@ class Report:
         counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in COLOURS}
         skipped = f", {counts[SKIPPED]} skipped" if counts[SKIPPED] else ""
         failed = f"{counts[FAIL]} failed" if counts[FAIL] else "all passed" if not skipped else "none failed"
-        return f"bring-up of {self.target}: {len(self.rows)} checks, {failed}{skipped}"
+        return f"bring-up of {self.target}: {counted(len(self.rows), 'check')}, {failed}{skipped}"
 
     def to_json(self) -> dict:
         return {

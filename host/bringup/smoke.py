@@ -25,6 +25,7 @@ from ..contract.commands import (
     UnloadRequest,
 )
 from ..contract.errors import DeviceRefused, DifferenceError
+from ..contract.wording import counted
 from ..hepc_ref import ReferenceModel
 from ..lockstep.lockstep import Lockstep
 from .bench import Bench
@@ -54,8 +55,8 @@ def run(bench: Bench) -> None:
         return bench.failed("lockstep", f"{report.headline()}: {found}", LOOK)
     refusals = sum(count for code, count in codes.items() if code != "OK")
     text = (
-        f"{lockstep.commands:,} commands, {refusals} of them refused with {len(codes) - 1} codes, then "
-        f"{verified.entries:,} entries and {verified.blocks} blocks read back: 0 differences"
+        f"{lockstep.commands:,} commands, {refusals} of them refused with {counted(len(codes) - 1, 'code')}, then "
+        f"{verified.entries:,} entries and {counted(verified.blocks, 'block')} read back: 0 differences"
     )
     return bench.passed("lockstep", text, commands=lockstep.commands, refusals=refusals, differences=0)
 

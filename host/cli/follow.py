@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..contract.wording import counted
 from . import output
 from .app import App, note
 from .signals import on_signal
@@ -45,7 +46,8 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
 
             def progress():
                 c = follower.counts
-                update(c.batches, count, f"{len(mirror.blocks):,} blocks · {c.events:,} events · {c.gaps} gaps · {c.lost} lost")
+                blocks, events, gaps = counted(len(mirror.blocks), "block"), counted(c.events, "event"), counted(c.gaps, "gap")
+                update(c.batches, count, f"{blocks} · {events} · {gaps} · {c.lost} lost")
 
             if not app.json:
                 note(f"following {endpoint}; Ctrl-C ends it")
@@ -57,7 +59,7 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
         lambda: output.print_pairs("followed", {name: value for name, value in summary.items() if value}),
     )
     if mirror.waiting:
-        note(f"{len(mirror.waiting)} blocks of the cache found no room in the directory")
+        note(f"{counted(len(mirror.waiting), 'block')} of the cache found no room in the directory")
     if not mirror.complete:
         note("batches were lost: the mirror may miss blocks of the cache")
 

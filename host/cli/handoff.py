@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..contract.wording import counted
 from . import output
 from .app import App
 
@@ -43,7 +44,8 @@ def _print(finding, path: Path) -> None:
     else:
         click.echo("Every recorded call is answered by the RTL as the board answered it.")
     if finding.minimal:
-        click.echo(f"{len(finding.minimal)} of {finding.commands} commands are enough ({path / 'minimal.kvfpga'}):")
+        enough = f"{len(finding.minimal)} of {counted(finding.commands, 'command')}"
+        click.echo(f"Enough to show it: {enough} ({path / 'minimal.kvfpga'}):")
         for text in finding.minimal:
             click.echo(f"  {text}")
     if finding.waveform:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..contract.commands import Result
+from ..contract.wording import counted
 from ..session.session import Purpose
 from . import output
 from .app import App, note
@@ -38,7 +39,7 @@ def dump(app: App):
             for e in entries
         ]  # fmt: skip
         right = ("block", "layer", "head", "priority", "step", "refs", "R", "F")
-        output.print_table(f"{len(entries)} blocks", header, rows, right)
+        output.print_table(counted(len(entries), "block"), header, rows, right)
 
     app.present({"entries": entries}, people)
 
@@ -86,8 +87,8 @@ def verify(app: App):
     if not has_hardware:
         note("nothing to compare: --target model has no hardware")
     elif not app.json:
-        size = found.blocks * found.block_bytes
-        click.echo(f"{found.entries:,} entries and {found.blocks:,} blocks ({size:,} bytes) agree with the reference")
+        size = counted(found.blocks * found.block_bytes, "byte")
+        click.echo(f"{found.entries:,} entries and {counted(found.blocks, 'block')} ({size}) agree with the reference")
     if app.json:
         output.print_json(
             {
@@ -106,7 +107,7 @@ def sync(app: App):
         count = app.device(Purpose.SYNC).sync(update)
     app.show("sync", Result("OK", matched=count))
     if not app.json:
-        click.echo(f"the reference now holds the device's {count:,} blocks, settings and counters")
+        click.echo(f"the reference now holds the device's {counted(count, 'block')}, settings and counters")
 
 
 COMMANDS = (telemetry, dump, info, verify, sync)

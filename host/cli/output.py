@@ -9,6 +9,7 @@ import click
 
 from ..contract import tiers
 from ..contract.commands import EVICT, MEANING, Result
+from ..contract.wording import counted
 
 TRIGGERS_SHOWN = 16
 
@@ -50,15 +51,15 @@ def print_result(name: str, result: Result, checked: bool) -> None:
             if result.index is not None
             else "miss"
         )
-    elif name == "load":
+    elif result.index is not None:
         parts.append(f"block {result.index}")
-    elif name in ("step", "hot", "evict", "prefetch", "share", "release", "unload"):
-        parts.append(f"{result.matched} block{'s' * (result.matched != 1)}")
+    elif name in ("load", "step", "hot", "evict", "prefetch", "share", "release", "unload"):
+        parts.append(counted(result.matched, "block"))
     if result.triggers:
         evicted = sum(trigger.channel == EVICT for trigger in result.triggers)
         parts.append(f"{evicted} evicted, {len(result.triggers) - evicted} prefetched")
     if result.cycles:
-        parts.append(f"{result.cycles:,} cycles")
+        parts.append(counted(result.cycles, "cycle"))
     parts.append("checked" if checked else "not checked")
     click.echo(" · ".join(parts))
     for trigger in result.triggers[:TRIGGERS_SHOWN]:

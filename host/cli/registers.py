@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..contract.errors import UsageError
+from ..contract.wording import counted
 from ..device import registers
 from ..device.regmap import REGISTERS
 from ..session.session import Purpose
@@ -100,7 +101,7 @@ def read_memory(app: App, address, size, out):
     found = {"command": "mem", "code": "OK", "address": address, "size": size}
     if out:
         _write_file(Path(out), data)
-        app.present(found | {"file": out}, lambda: click.echo(f"{size} bytes at {address:#x} written to {out}"))
+        app.present(found | {"file": out}, lambda: click.echo(f"{counted(size, 'byte')} at {address:#x} written to {out}"))
     else:
         app.present(found | {"data": data.hex()}, lambda: _hex_dump(address, data))
 
@@ -118,7 +119,7 @@ def write_memory(app: App, address, hex_bytes, data):
     _inside(address, len(content))
     app.device().memory_write(address, content)
     found = {"command": "mem", "code": "OK", "address": address, "size": len(content)}
-    app.present(found, lambda: click.echo(f"{len(content)} bytes written at {address:#x}"))
+    app.present(found, lambda: click.echo(f"{counted(len(content), 'byte')} written at {address:#x}"))
 
 
 def _from_hex(text: str) -> bytes:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .commands import Load
 from .errors import UsageError
+from .wording import counted
 
 REQUIRED = ("request", "layer", "head", "tokens", "va")
 OPTIONAL = ("tier", "data")
@@ -62,7 +63,7 @@ def read_data(path: Path, block_bytes: int) -> bytes:
         raise UsageError(f"{path} is not a single array", "save it with numpy.save")
     if array.nbytes != block_bytes:
         raise UsageError(
-            f"{path} has {array.nbytes} bytes, a block {block_bytes}",
+            f"{path} has {counted(array.nbytes, 'byte')}, a block {block_bytes:,}",
             "for the full device: numpy.float16, shape (2, 32, 128), keys then values",
         )
     return array.tobytes()

@@ -7,12 +7,19 @@ setting is, given what the operand registers hold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..contract import commands as cmd
 from ..contract.commands import Command
 from ..contract.errors import UsageError
-from .regmap import REGISTERS, Opcode, Register, Setting
+from .regmap import REGISTERS, Field, Opcode, Register, Setting
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    import numpy as np
+
+    Bits = TypeVar("Bits", int, np.ndarray)
 
 KEY = "key"
 """Stands for request, layer and head, which share one word."""
@@ -150,6 +157,6 @@ def unpack_key(word: int) -> dict[str, int]:
     return {name: bits(word, fields[f"{name}_id" if name == "request" else name]) for name in ("request", "layer", "head")}
 
 
-def bits(value, field):
+def bits(value: Bits, field: Field) -> Bits:
     """The bits of a register field, of an int or of an integer array."""
     return value >> field.low & (1 << field.width) - 1

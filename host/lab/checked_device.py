@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from ..contract.commands import Command, Result
 from ..contract.errors import DifferenceError, UsageError
+from ..contract.wording import counted
 from .workload import block_pattern
 
 
@@ -29,7 +30,7 @@ def require_empty(device: CheckedDevice, what: str) -> None:
     valid = device.telemetry()["valid_entries"]
     if valid:
         raise UsageError(
-            f"the directory already holds {valid} blocks, and {what} starts from an empty one",
+            f"the directory already holds {counted(valid, 'block')}, and {what} starts from an empty one",
             "run `kvfpga reset` first, or use a session of its own with `--session DIR`",
         )
 

@@ -23,6 +23,7 @@ import numpy as np
 from ..contract import script
 from ..contract.commands import EVICT, Load, Result, Set, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
+from ..contract.wording import counted
 from .checked_device import CheckedDevice, check_block, require_empty
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
@@ -219,7 +220,7 @@ class _Run:
         self.t1_capacity = min(T1_CAPACITY, device.entries) if options.t1_capacity is None else options.t1_capacity
         if self.t1_capacity > device.entries:
             raise UsageError(
-                f"a T1 of {self.t1_capacity} blocks on a device of {device.entries} entries",
+                f"a T1 of {counted(self.t1_capacity, 'block')} on a device of {device.entries} entries",
                 "lower the T1 capacity or raise `--entries`",
             )
         self.before = device.telemetry()
@@ -247,7 +248,7 @@ class _Run:
         total = len(self.requests)
         for done, request in enumerate(self.requests, start=1):
             self._execute(self.planner.arrive(request))
-            progress(done, total, f"step {self.planner.step:,}, {self.commands:,} commands")
+            progress(done, total, f"step {self.planner.step:,}, {counted(self.commands, 'command')}")
         self._execute(self.planner.finish())
         self.sampler.check_all()
         seconds = time.perf_counter() - started
@@ -322,33 +323,34 @@ def render(summary: ReplaySummary, console: Console) -> None:
     """The summary as two tables."""
     from rich.table import Table
 
-    s, counted = summary, summary.counters
-    rates = Table(title=f"Tier 1 of {s.t1_capacity:,} blocks, {s.touches:,} touches", title_justify="left")
+    s, counters = summary, summary.counters
+    title = f"Tier 1 of {counted(s.t1_capacity, 'block')}, {counted(s.touches, 'touch', 'touches')}"
+    rates = Table(title=title, title_justify="left")
     rates.add_column("hits among them")
     rates.add_column("blocks", justify="right")
     rates.add_column("rate", justify="right")
-    rates.add_row("device", f"{counted['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
+    rates.add_row("device", f"{counters['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
     for policy, label in dict(lru="plain LRU cache", lfu="plain LFU cache", optimal="optimal (Belady)").items():
         rates.add_row(label, f"{s.baselines.hits[policy]:,}", f"{s.baselines.rate(policy):.2%}")
 
-    copied = counted["evict_bytes"] // s.block_bytes
-    done = Table(title=f"{s.trace}: {s.requests:,} requests", title_justify="left", show_header=False)
+    copied = counters["evict_bytes"] // s.block_bytes
+    done = Table(title=f"{s.trace}: {counted(s.requests, 'request')}", title_justify="left", show_header=False)
     done.add_column()
     done.add_column()
     for label, text in (
         ("decode steps", f"{s.steps:,} of {s.step_ms:g} ms"),
-        ("hits per tier", ", ".join(f"T{tier} {counted[f'hits_t{tier}']:,}" for tier in range(4))),
-        ("misses", f"{counted['misses']:,}"),
+        ("hits per tier", ", ".join(f"T{tier} {counters[f'hits_t{tier}']:,}" for tier in range(4))),
+        ("misses", f"{counters['misses']:,}"),
         ("loads, unloads", f"{s.loads:,} and {s.unloads:,}" + (f", no room for {s.unplaced:,}" if s.unplaced else "")),
-        ("evictions", f"{counted['evict_triggers']:,}, {copied:,} of them copied: {_size(counted['evict_bytes'])}"),
-        ("prefetches", f"{counted['prefetch_triggers']:,}: {_size(counted['prefetch_bytes'])}"),
-        ("denied, T1 full", f"{counted['denials']:,}"),
-        ("guarded, in use", f"{counted['guards']:,}"),
+        ("evictions", f"{counters['evict_triggers']:,}, {copied:,} of them copied: {_size(counters['evict_bytes'])}"),
+        ("prefetches", f"{counters['prefetch_triggers']:,}: {_size(counters['prefetch_bytes'])}"),
+        ("denied, T1 full", f"{counters['denials']:,}"),
+        ("guarded, in use", f"{counters['guards']:,}"),
         ("commands", f"{s.commands:,} in {s.seconds:,.1f} s, {s.commands_per_second:,.0f} a second"),
         ("device cycles", f"{s.cycles:,}" if s.cycles else "none: no hardware here"),
         (
             "sampled blocks",
-            f"{s.sampled_blocks:,}, {s.sampled_moved:,} of them moved ({s.sampled_moves:,} migrations): "
+            f"{s.sampled_blocks:,}, {s.sampled_moved:,} of them moved ({counted(s.sampled_moves, 'migration')}): "
             f"{_size(s.sampled_bytes_compared)} read back, all equal",
         ),
         ("checks", f"{s.checks:,}" if s.checks else "none: nothing was compared"),

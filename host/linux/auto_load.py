@@ -19,6 +19,7 @@ import numpy as np
 
 from ..contract.commands import Command, Evict, Hot, Load, Prefetch, Share, Unload
 from ..contract.errors import DeviceRefused
+from ..contract.wording import counted
 
 if TYPE_CHECKING:
     from ..hepc_ref import ReferenceModel
@@ -48,7 +49,7 @@ def before(model: ReferenceModel, hint: Command) -> list[Command]:
     if (missing := len(slots) - (model.entries - rows.size)) > 0:
         victims = _victims(fields, own, np.setdiff1d(rows, own), hint, block)[:missing]
         if len(victims) < missing:
-            raise DeviceRefused("ERR_FULL", f"the directory is full, and has no {missing} blocks to give up")
+            raise DeviceRefused("ERR_FULL", f"the directory is full, and has not {counted(missing, 'block')} to give up")
         commands += [Unload(va, block) for va in fields["va"][victims].tolist()]
     tokens = model.block_tokens
     taken = fields["token_start"][own] // tokens

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..contract.errors import DifferenceError
+from ..contract.wording import counted
 
 SHOWN = 12
 """Differences that the text of an exception lists; the report's files have all of them."""
@@ -53,8 +54,7 @@ class Report:
     reproduce: str | None = None
 
     def headline(self) -> str:
-        count = len(self.differences)
-        return f"hardware and reference model differ in {count} place{'s' * (count != 1)} after `{self.command}`"
+        return f"hardware and reference model differ in {counted(len(self.differences), 'place')} after `{self.command}`"
 
     def text(self, shown: int | None = None) -> str:
         """Aligned columns, the same as the table without its frame."""
@@ -122,4 +122,4 @@ class Report:
 def _text(name: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and (name in HEX or value >= 1 << 32):
         return f"{value:#x}"
-    return str(value)
+    return "none" if value is None else str(value)

@@ -32,6 +32,7 @@ from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
 from ..contract.errors import DeviceRefused, UsageError
 from ..contract.settings import code_of_set
+from ..contract.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -195,7 +196,7 @@ class Surface:
         content = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else np.asarray(data).tobytes()
         if len(content) != self.block_bytes:
             raise UsageError(
-                f"data has {len(content)} bytes, a block {self.block_bytes}",
+                f"data has {counted(len(content), 'byte')}, a block {self.block_bytes:,}",
                 f"numpy.float16, shape (2, {self.model.block_tokens}, "
                 f"{self.block_bytes // self.model.block_tokens // 4}), keys then values",
             )

@@ -26,6 +26,7 @@ from ..contract import presets
 from ..contract.commands import Set
 from ..contract.errors import SessionBusy, SessionError
 from ..contract.parameters import DEFAULT
+from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
 from ..targets.target import Target
@@ -143,7 +144,7 @@ class Session:
         size = target.parameters
         if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
             raise SessionError(
-                f"the session {self.folder} has {meta['entries']} entries and {meta['lanes']} lanes, "
+                f"the session {self.folder} has {meta['entries']} entries and {counted(meta['lanes'], 'lane')}, "
                 f"not {size.entries} and {size.lanes}",
                 f"use another one with --session DIR, or {REMEDY}",
             )

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from ...contract.errors import TargetError
+from ...contract.wording import counted
 
 SEQUENCE_BYTES = 8
 END = (-1).to_bytes(SEQUENCE_BYTES, "big", signed=True)
@@ -157,7 +158,7 @@ def decode(payload: bytes) -> Batch:
     # msgspec says ValueError of text that is not UTF-8, RecursionError of arrays nested beyond measure
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(
-            f"a message of {len(payload)} bytes is not a batch of KV-cache events: {error}",
+            f"a message of {counted(len(payload), 'byte')} is not a batch of KV-cache events: {error}",
             "see docs/vllm.md for the format; is something else publishing on this endpoint?",
         ) from error
     return Batch(found.ts, events, found.data_parallel_rank, unknown)
@@ -177,7 +178,8 @@ def split(frames: Sequence[bytes]) -> tuple[int, bytes]:
 def split_reply(frames: Sequence[bytes]) -> tuple[int, bytes] | None:
     """The same for one message of a replay (empty delimiter, sequence number, payload); None for its end."""
     if len(frames) != 3 or frames[0] or len(frames[1]) != SEQUENCE_BYTES:
-        raise WireError(f"a replay answers with {len(frames)} frames, where delimiter, sequence number and batch belong")
+        found = counted(len(frames), "frame")
+        raise WireError(f"a replay answers with {found}, where delimiter, sequence number and batch belong")
     if frames[1] == END:
         return None
     return int.from_bytes(frames[1], "big"), frames[2]

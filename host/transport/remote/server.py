@@ -246,7 +246,7 @@ class Server:
         self._probe()  # somebody may have left
         if len(self.inside) >= self.places and len(self.queue) >= self.waiting:
             return self._refuse(
-                id, label, f"the device is in use, and {len(self.queue)} others wait already", "try again later"
+                id, label, f"the device is in use, with {len(self.queue)} waiting already", "try again later"
             )
         self.queue[id] = Client(id, label)
         self._admit()

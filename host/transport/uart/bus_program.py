@@ -12,6 +12,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from ...contract.errors import TargetError
+from ...contract.wording import counted
 from ..mmio import Batch, OpKind
 from .link import MISMATCH, Bridge, Reply
 
@@ -211,6 +212,7 @@ class Answers:
 
 
 def _does_not_fit(reply: Reply) -> TargetError:
+    came = counted(len(reply.data), "byte")
     return TargetError(
-        f"the bridge answered with {len(reply.data)} bytes at operation {reply.position}, which do not fit the request", MISMATCH
+        f"the bridge answered with {came} at operation {reply.position}, which do not fit the request", MISMATCH
     )

@@ -79,6 +79,6 @@ class Decoder:
         return frames
 
     @property
-    def in_a_frame(self) -> bool:
-        """Some bytes of a frame have come, and not its end."""
-        return self._inside and bool(self._rest)
+    def unfinished(self) -> int:
+        """How many bytes have come of a frame whose end has not."""
+        return len(self._rest) if self._inside else 0

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import termios
+import time
 from pathlib import Path
 
 import serial
@@ -24,6 +25,9 @@ _FAILURES = (serial.SerialException, OSError, termios.error, ValueError, Overflo
 
 class SerialPort:
     """8N1, raw, for this process alone. In low-latency mode where the driver has it (FTDI: 1 ms instead of 16)."""
+
+    now = staticmethod(time.monotonic)
+    """Seconds on the clock by which `read` waits."""
 
     def __init__(self, path: str, baud: int):
         if baud <= 0:
