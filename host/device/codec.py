@@ -91,10 +91,14 @@ def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
             return [_setting_write(command, strict)]
         case cmd.Step(step) if step < 1 << 32:  # the alias is one write; what does not fit goes where the device can refuse it
             return [("STEP_FAST", step)]
-    return [
-        (register, pack_key(command) if field == KEY else getattr(command, field))
-        for register, field in FORMS[type(command)].writes
-    ]
+    return [(register, _operand(command, field)) for register, field in FORMS[type(command)].writes]
+
+
+def _operand(command: Command, field: str) -> int:
+    if field == KEY and isinstance(command, (cmd.Load, cmd.Lookup, cmd.Touch)):
+        return pack_key(command)
+    value: int = getattr(command, field)
+    return value
 
 
 def fitting(register: Register, value: int) -> int:
