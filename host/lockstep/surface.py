@@ -246,8 +246,9 @@ class Surface(Primitives):
         entry = self.entry(index) if index < self.entries else {"valid": 0}
         if not entry["valid"]:
             raise DeviceRefused("ERR_NOT_FOUND", f"ERR_NOT_FOUND: entry {index} of {self.entries} holds no block")
-        content: NDArray[np.float16] = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
-        return content.reshape(2, self.model.block_tokens, -1).copy()
+        content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
+        found: NDArray[np.float16] = content.reshape(2, self.model.block_tokens, -1).copy()
+        return found
 
     # ---- parts -------------------------------------------------------------------------------------------------------
     def _run(self, command: Command) -> Result:
