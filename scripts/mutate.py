@@ -3,11 +3,13 @@
 
     scripts/mutate.py                       all of scripts/mutations.py, as a table; exit 1 when one survives
     scripts/mutate.py --only dma-dirty      one of them (may be repeated); --list names them
+    scripts/mutate.py --assertions          those that an assertion of the RTL must notice
 
 Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (scripts/quick_build.py),
 and run through the scenarios of scripts/mutation_scenarios.py in lockstep with the reference model, until hardware and
 reference differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of
-them first. A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing
+them first. A mutation that names an assertion of the RTL runs on a model that checks them, and that assertion must fail; all
+others run without. A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing
 else.
 """
 
@@ -18,6 +20,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -96,13 +99,19 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
             by_scenario[scenario.name] = done
             lines += done
             if evidence:
-                found |= {"caught": True, "scenario": scenario.name} | evidence
+                found |= {"caught": is_proof(name, evidence), "scenario": scenario.name} | evidence
                 break
         return found | {
             "commands": lines,
             "scenarios": by_scenario,
             "run_seconds": round(time.monotonic() - started, 1),
         }
+
+
+def is_proof(name: str, evidence: dict) -> bool:
+    """Did that notice the mutation which should: its assertion, if it names one, else anything?"""
+    assertion = "" if name == ORIGINAL else by_name(name).assertion
+    return not assertion or f"assertion {assertion} of" in evidence["device"]
 
 
 def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
@@ -175,9 +184,9 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
-def attempt(name: str, seeds: int, count: int, work: Path) -> dict:
-    """One mutation in a process of its own: name, caught, commands (run until then), scenario, line, where, field,
-    device, expected, build_seconds, run_seconds."""
+def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = False) -> dict:
+    """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
+    scenario, line, where, field, device, expected, build_seconds, run_seconds."""
     command = [
         sys.executable,
         __file__,
@@ -192,7 +201,8 @@ def attempt(name: str, seeds: int, count: int, work: Path) -> dict:
     ]
     started = time.monotonic()
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+        environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
+        process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, env=environment)
     except subprocess.TimeoutExpired:
         return _dead(name, f"no end within {TIME_LIMIT} s", started)
     if process.returncode < 0:
@@ -233,7 +243,9 @@ def run_all(
 ) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(attempt, name, seeds, count, work): name for name in names}
+        futures = {
+            pool.submit(attempt, name, seeds, count, work, bool(by_name(name).assertion)): name for name in names
+        }
         found = {}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
@@ -261,20 +273,21 @@ def table(results: list[dict]):
         if result["caught"]:
             row += [f"{result['scenario']}: {result['line']}", difference(result)]
         else:
-            row += ["[bold red]SURVIVED[/]", mutation.why]
+            row += ["[bold red]SURVIVED[/]", difference(result) if "field" in result else mutation.why]
         shown.add_row(*row, str(result["commands"]))
     return shown
 
 
 def difference(result: dict) -> str:
     if result["expected"] == "":
-        return f"{result['field']} {result['device']}".strip()[:160]
+        return f"{result['field']} {result['device']}".strip()[:200]
     return f"{result['where']} {result['field']}: {result['device']} instead of {result['expected']}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
+    parser.add_argument("--assertions", action="store_true", help="only those that an assertion must notice")
     parser.add_argument("--seeds", type=int, default=12, help="random scripts at the end of the stock (%(default)s)")
     parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s)")
@@ -293,6 +306,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         chosen = [by_name(name) for name in options.only] if options.only else list(MUTATIONS)
+        chosen = [mutation for mutation in chosen if mutation.assertion or not options.assertions]
         check_places(chosen, verilator_build.rtl_root() / "rtl")
     except Unfit as error:
         console.print(f"[red]{error}[/]", highlight=False)
@@ -305,18 +319,20 @@ def main() -> int:
     tried = itertools.count()
 
     def said(result: dict) -> None:
-        what = difference(result) if result["caught"] else "nothing differs"
+        what = difference(result) if "field" in result else "nothing differs"
+        what = what if result["caught"] or "field" not in result else f"not its assertion: {what}"
         seconds = f"{result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run"
         line = f"[{next(tried)}/{len(chosen)}] {result['name']}: {what} after {result['commands']} commands ({seconds})"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with contextlib.ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))
-        original = attempt(ORIGINAL, options.seeds, options.commands, work)
-        said(original)
-        if original["caught"]:
-            console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
-            return 1
+        for assertions in sorted({bool(mutation.assertion) for mutation in chosen}):
+            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions)
+            said(original)
+            if original["caught"]:
+                console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
+                return 1
         results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, work, said)
     survivors = [result["name"] for result in results if not result["caught"]]
     if options.json:

@@ -3,7 +3,7 @@
 `file` is anywhere below fpga/rtl, `old` must occur there exactly once. No mutation is equivalent to the original: each changes
 what a host can see through results, triggers, counters, entries or block bytes. What only timing shows (busy cycles,
 arbitration between the DMA channels, hazards of strict=0) and what only a bus shows (error codes, interrupt, hardware
-lookup ports) is for other tests.
+lookup ports) is for other tests. Those with an `assertion` are the exception: the RTL says itself that they break its rules.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 
 class Mutation(NamedTuple):
-    """`rule`: of the device contract, or a decision (D…)."""
+    """`rule`: of the device contract, or a decision (D…). `assertion`: the one that must fail, in a model that checks them;
+    without one the lockstep must notice, in a model that does not."""
 
     name: str
     file: str
@@ -20,6 +21,7 @@ class Mutation(NamedTuple):
     new: str
     rule: str
     why: str
+    assertion: str = ""
 
 
 LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
@@ -172,7 +174,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("dma-write-burst", CHANNEL,
              "write_addr <= write_addr + 64'(BURST_BYTES);", "write_addr <= write_addr + 64'(2 * BURST_BYTES);",
              "R16", "a block is written with gaps, over its neighbour"),
-    Mutation("dma-early-completion", CHANNEL, "(block_responses == NW'(BURSTS))", "(block_responses != '0)", "R16",
+    Mutation("dma-early-completion", CHANNEL, "b_valid && responses == NW'(BURSTS - 1)", "b_valid && responses == '0", "R16",
              "a block is complete at its first write response"),
     Mutation("dma-buffer-room", CHANNEL,
              "assign ar_valid = reading && room && !granted;", "assign ar_valid = reading;",
@@ -276,4 +278,52 @@ MUTATIONS: tuple[Mutation, ...] = (
              "D12", "a soft reset keeps the settings"),
     Mutation("top-empty", "kvcpu.sv", ".empty(valid_entries == '0)", ".empty(t1_used == '0)", "R16",
              "EVICT_TIER changes while blocks are loaded outside T1"),
+    # ---- for the assertions: what each sees, many of them before anything is wrong for a host ----------------------------------
+    Mutation("check-read-request", CHANNEL,
+             "assign ar_valid = reading && room && !granted;", "assign ar_valid = reading && room && !granted && !r_valid;",
+             "AXI4", "a channel withdraws a read address", "stays"),
+    Mutation("check-write-request", CHANNEL,
+             "assign aw_valid = announcing &&", "assign aw_valid = announcing && !b_valid &&",
+             "AXI4", "a channel withdraws a write address", "stays"),
+    Mutation("check-grants", DMA, "ar_ready[ar_pick] = ar_valid[ar_pick] && (!m_axi_arvalid || m_axi_arready);",
+             "ar_ready = ar_valid & {2{!m_axi_arvalid || m_axi_arready}};", "R16",
+             "both channels take one grant", "one_read_grant"),
+    Mutation("check-last-beat", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
+             "WLAST comes one beat early", "last_beat"),
+    Mutation("check-answers", DMA, ".r_valid(m_axi_rvalid && m_axi_rid[0] == 1'(ch))", ".r_valid(m_axi_rvalid)", "AXI4",
+             "a channel takes the other's data", "data_expected"),
+    Mutation("check-buffer", CHANNEL, "assign ar_valid = reading && room && !granted;", "assign ar_valid = reading;", "R16",
+             "bursts are asked for that the buffer has no room for", "buffer_room"),
+    Mutation("check-overflow", CHANNEL, "assign trigger_ready = !queue_full;", "assign trigger_ready = 1'b1;", "R16",
+             "a trigger is lost in a full queue", "no_overflow"),
+    Mutation("check-underflow", "kvcpu_axil.sv", ".pop(s_axil_rvalid && s_axil_rready)", ".pop(s_axil_rready)", "R2",
+             "an answer is taken that is not there", "no_underflow"),
+    Mutation("check-places", PASS, "l_freed[l] && l_res[l].tier == 2'd1", "l_freed[l]", "R21",
+             "t1_used falls below zero", "places_in_range"),
+    Mutation("check-capacity", PASS,
+             "t1_room[k] = (t1_after[k] < set.t1_capacity);", "t1_room[k] = (t1_after[k] <= set.t1_capacity);",
+             "R16", "one prefetch too many is granted", "place_granted"),
+    Mutation("check-writers", PASS, "assign res_port = !completion_valid;", "assign res_port = 1'b1;", "R16",
+             "a trigger and a completion change where blocks are at once", "one_writer"),
+    Mutation("check-idle", "kvcpu.sv", "at_rest <= !rst && !any_busy && dma_idle &&", "at_rest <= !rst && !any_busy &&", "R22",
+             "the device says that it is idle while blocks move", "idle_is_true"),
+    Mutation("check-strict", ENGINE, "&& (dma_idle || !set.strict);", ";", "R22",
+             "a command starts while blocks move", "strict_waits"),
+    Mutation("check-unload", ENGINE, "(dma_idle && map_ready)", "map_ready", "R21",
+             "a block is freed while it moves", "unload_waits"),
+    Mutation("check-insert", ENGINE, "(key_hit && !key_shared) ? RESULT : PLACE", "PLACE", "R11",
+             "a key is loaded twice", "insert_new"),
+    Mutation("check-remove", ENGINE, "if (free_valid) key = {free_key.id,", "if (free_valid) key = {~free_key.id,", "R21",
+             "another key is removed", "remove_known"),
+    Mutation("check-free-index", MAP, "if (!bits[8*k + b]) byte_pick", "if (bits[8*k + b]) byte_pick", "R11",
+             "an index in use counts as free", "index_free"),
+    Mutation("check-evict-tier", LANE, "in_t1 = (e4.res.tier == 2'd1);", "in_t1 = (e4.res.tier != 2'd0);", "R15",
+             "a block outside T1 is evicted", "trigger_fits"),
+    Mutation("check-inflight", LANE,
+             "OP_TOUCH: prefetch <= in_lower && !e4.res.inflight;", "OP_TOUCH: prefetch <= in_lower;",
+             "R22", "a block on its way is sent again", "not_twice"),
+    Mutation("check-pinned", LANE, "e3.state.pinned ? 16'hFFFF : ", "", "R14",
+             "a pinned block has the priority of any other", "pinned_first"),
+    Mutation("check-hits", TELEMETRY, "hit_total <= hit_total + 64'(lookup_counts && lookup_hit)",
+             "hit_total <= hit_total + 64'(lookup_counts)", "R23", "a miss counts as a hit", "hits_add_up"),
 )  # fmt: skip
