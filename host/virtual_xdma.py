@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -73,10 +73,12 @@ def fault(text: str) -> Fault:
 
 
 class Card:
-    """The simulated device, its clock, its interrupt, and what is wrong with it. Any thread may call."""
+    """The simulated device, its clock, its interrupt, and what is wrong with it. Any thread may call. `stall(seconds)` passes the
+    time of the fault of that name."""
 
-    def __init__(self, sim: VerilatorSim, faults: Sequence[Fault] = ()):
+    def __init__(self, sim: VerilatorSim, faults: Sequence[Fault] = (), stall: Callable[[float], None] = time.sleep):
         self.sim = sim
+        self._stall = stall
         self.faults = faults
         self.accesses = 0
         self.event = threading.Condition()
@@ -138,7 +140,7 @@ class Card:
             if kind == "reset" and number == at:
                 self.sim.reset(wait=False)
             elif kind == "stall" and number == at:
-                time.sleep(argument)
+                self._stall(argument)
             elif kind == "ones":
                 dead |= at <= number and (argument is None or number < at + argument)
             elif kind in ("gone", "eio") and number >= at:
