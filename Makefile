@@ -14,6 +14,7 @@ demo: $(RUN)
 
 test: $(TEST)
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
 	$(PYTHON) scripts/gen_regs.py --check
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
@@ -36,4 +37,4 @@ $(TEST): pyproject.toml setup.py scripts/setup.sh
 	@scripts/setup.sh $(VENV) test
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .hypothesis .mypy_cache .pytest_cache

@@ -35,7 +35,8 @@ static std::string failed_assertion(const char* file) {
     const std::string path = last_printed.substr(start + kMark.size(), colon - start - kMark.size());
     const size_t dot = path.rfind('.');
     const std::string base = std::string(file).substr(std::string(file).rfind('/') + 1);
-    return "assertion " + path.substr(dot + 1) + " of " + base.substr(0, base.rfind('.')) + " failed in " + path.substr(0, dot) + ": "
+    const std::string module = base.substr(0, base.rfind('.'));
+    return "assertion " + path.substr(dot + 1) + " of " + module + " failed in " + path.substr(0, dot) + ": "
            + last_printed.substr(colon + 2);
 }
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import script
 from ..contract.commands import Command
-from ..transport.recording import dump_call
+from ..transport.recording import RecordingMmio, dump_call
 from .base import BlackBox
 from .history import History, Item, MemoryWrite, RegisterWrite
 
@@ -37,9 +37,10 @@ class BoardBlackBox(BlackBox):
     """`mark` is called before the first change of the board.
     `whole`: does the history go back to a reset? Not after a `sync`."""
 
+    history: History
+
     def __init__(self, target: Target, folder: Path | None, history: History, mark: Callable[[], None], whole: bool = True):
         super().__init__(target, folder, history)
-        self.history = history
         self.whole = whole
         self._mark = mark
         self._marked = False
@@ -90,7 +91,8 @@ class BoardBlackBox(BlackBox):
             self._marked = True
         if lockstep:
             self._device = lockstep.device
-            self._device.mmio.forget()
+            if isinstance(self._device.mmio, RecordingMmio):
+                self._device.mmio.forget()
 
     # ---- when it is not ----------------------------------------------------------------------------------------------
     def _fill(self, report: Report, folder: Path) -> None:
@@ -99,7 +101,8 @@ class BoardBlackBox(BlackBox):
         copy.new = list(items)
         state = copy.commit()
         device = self._device
-        (folder / "mmio.jsonl").write_text("".join(dump_call(call) for call in (device.mmio.calls if device else [])))
+        calls = device.mmio.calls if device and isinstance(device.mmio, RecordingMmio) else []
+        (folder / "mmio.jsonl").write_text("".join(map(dump_call, calls)))
         (folder / "commands.kvfpga").write_text("".join(line(item, number, folder) for number, item in enumerate(items)))
         facts = {
             "target": self.target.text, "identity": device.identity._asdict() if device else {}, "history": state,

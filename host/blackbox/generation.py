@@ -15,11 +15,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..contract.errors import SessionError
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
 from ..targets.target import Target
+from ..transport.mmio import Simulation
 from .history import History
 
 FORMAT = 1
@@ -36,7 +38,7 @@ def current_state(home: Path) -> Path | None:
 
 
 def write_generation(
-    home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
+    home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more: Any
 ) -> None:
     """Write the state of `device` as the next generation in `home` and make it the one that counts."""
     old = sorted(home.glob("state-*"))
@@ -54,7 +56,7 @@ def write_generation(
 
 
 def write_state(
-    folder: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more
+    folder: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more: Any
 ) -> None:
     """meta.json (with `more` in it), model.npz and, of a simulation, device.ckpt."""
     meta = {"format": FORMAT, "commands": commands, **more}
@@ -63,17 +65,26 @@ def write_state(
     if not isinstance(device, Lockstep):
         meta["operands"] = device.operands
     elif not target.is_board:
-        device.device.mmio.save(folder / DEVICE)
+        simulation_of(device).save(folder / DEVICE)
     if history:
         meta["history"] = history.commit()
     device.model.save(folder / MODEL)
     (folder / META).write_text(json.dumps(meta) + "\n")
 
 
-def read_meta(state: Path) -> dict:
+def simulation_of(device: Lockstep) -> Simulation:
+    """The simulation that runs in lockstep, also where its calls are recorded."""
+    mmio = device.device.mmio
+    found = getattr(mmio, "inner", mmio)
+    if not isinstance(found, Simulation):
+        raise TypeError(f"{mmio.name} is no simulation")
+    return found
+
+
+def read_meta(state: Path) -> dict[str, Any]:
     """What meta.json of a generation says."""
     try:
-        meta = json.loads((state / META).read_text())
+        meta: dict[str, Any] = json.loads((state / META).read_text())
         found = meta["format"]
     except (OSError, ValueError, KeyError) as error:
         raise SessionError(f"the session's state {state} is damaged: {error}", REMEDY) from error

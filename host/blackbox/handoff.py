@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..contract.commands import Command
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
 from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
@@ -33,6 +35,11 @@ from .board import BOARD, line
 from .history import History, Item, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
 
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Progress: TypeAlias = Callable[[int, int, str], None]
+
 SHOWN = 20
 """Differing answers that are told."""
 
@@ -45,20 +52,20 @@ class Finding:
 
     shows: bool | None
     difference: str | None
-    first_calls: list[dict] = field(default_factory=list)
+    first_calls: list[dict[str, Any]] = field(default_factory=list)
     commands: int = 0
     minimal: list[str] = field(default_factory=list)
     waveform: str | None = None
     notes: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {"command": "handoff", "code": "OK"} | asdict(self)
 
 
 # ---- a failure folder --------------------------------------------------------------------------------------------------
 
 
-def investigate(folder: Path, shrink: bool = True, progress: Callable = lambda done, total, text="": None) -> Finding:
+def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda done, total, text: None) -> Finding:
     """`progress(done, total, text)`. UsageError where `folder` is no failure folder of a board."""
     try:
         facts = json.loads((folder / BOARD).read_text())
@@ -110,7 +117,7 @@ class _Stage:
 
     def __init__(self, target: Target):
         self.target = target
-        self.sim = target.open_mmio()
+        self.sim = target.open_simulation()
         self.hung = False
         self._folder = tempfile.TemporaryDirectory(prefix="kvfpga-")
         self._fresh = Path(self._folder.name) / "fresh.ckpt"
@@ -119,7 +126,7 @@ class _Stage:
     def __enter__(self) -> _Stage:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.sim.close()
         self._folder.cleanup()
 
@@ -129,12 +136,13 @@ class _Stage:
         device = Device(self.sim)
         i = device.identity
         pair = Lockstep(device, ReferenceModel(i.entries, i.block_tokens, i.head_dim), check)
-        first = 0
-        for place, item in enumerate([*items, None]):
-            if item is not None and not isinstance(item, (MemoryWrite, RegisterWrite)):
+        commands: list[Command] = []
+        for item in items:
+            if not isinstance(item, (MemoryWrite, RegisterWrite)):
+                commands.append(item)
                 continue
-            pair.execute_many(items[first:place])
-            first = place + 1
+            pair.execute_many(commands)
+            commands = []
             match item:
                 case MemoryWrite(addr, data):
                     pair.memory_write(addr, data)
@@ -143,6 +151,7 @@ class _Stage:
                         (self.sim.write64 if width == 64 else self.sim.write32)(offset, value)
                     except BusError:
                         pass  # it was one on the board, too
+        pair.execute_many(commands)
 
     def difference(self, items: Sequence[Item]) -> str | None:
         """What differs between RTL and reference after `items`, None where nothing does."""
@@ -159,7 +168,7 @@ class _Stage:
         return None
 
 
-def _shrink(items: list[Item], fails: Callable[[list[Item]], bool], progress: Callable) -> list[Item]:
+def _shrink(items: list[Item], fails: Callable[[list[Item]], bool], progress: Progress) -> list[Item]:
     """ddmin: drop ever smaller parts of the list as long as it still fails."""
     items, parts, tried = list(items), 2, 0
     while len(items) >= 2:
@@ -222,7 +231,7 @@ def _identity(path: Path) -> Identity:
     return Identity(f"{version >> 16}.{version & 0xFFFF}", high << 32 | low, *found["CAP_ENTRIES"])
 
 
-def _describe(found: list[Discrepancy], path: Path) -> list[dict]:
+def _describe(found: list[Discrepancy], path: Path) -> list[dict[str, Any]]:
     """The first answers that differ, word by word, without those that depend on time."""
     with open(path) as lines:
         calls = lines.read().splitlines()
@@ -234,7 +243,7 @@ def _describe(found: list[Discrepancy], path: Path) -> list[dict]:
     return told[:SHOWN]
 
 
-def _words(entry: dict, recorded, got):
+def _words(entry: dict[str, Any], recorded: Any, got: Any) -> Iterator[tuple[str, str, str]]:
     """(where, board's value, RTL's value) of everything in one answer that differs and does not depend on time."""
     match recorded, got:
         case {"words": one, "records": records}, {"words": other, "records": others}:
@@ -250,7 +259,7 @@ def _words(entry: dict, recorded, got):
             yield entry.get("addr", entry.get("addrs", entry["call"])), str(recorded)[:80], str(got)[:80]
 
 
-def _registers(offsets, recorded, got):
+def _registers(offsets: list[int], recorded: list[int], got: list[int]) -> Iterator[tuple[str, str, str]]:
     for offset, one, other in zip(offsets, recorded, got):
         if one != other and offset not in TIME_DEPENDENT:
             yield NAMES.get(offset, f"offset {offset:#x}"), f"{one:#010x}", f"{other:#010x}"

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..contract.commands import KINDS, Command
 
@@ -42,11 +42,10 @@ Item = Command | MemoryWrite | RegisterWrite
 class History:
     """`home`: the folder of the files. `state`: what `commit` gave for the generation that counts, None for none."""
 
-    def __init__(self, home: Path, state: dict | None = None):
+    def __init__(self, home: Path, state: dict[str, int] | None = None):
         self.home = home
-        self._number, self._lines, self._bytes = (
-            (state["number"], state["lines"], state["bytes"]) if state else (0, 0, 0)
-        )
+        found = state or {"number": 0, "lines": 0, "bytes": 0}
+        self._number, self._lines, self._bytes = found["number"], found["lines"], found["bytes"]
         self.new: list[Item] = []
         """What happened since the last commit."""
 
@@ -63,7 +62,7 @@ class History:
             for line in lines.read(self._lines).splitlines():
                 yield _decode(json.loads(line), contents)
 
-    def commit(self) -> dict:
+    def commit(self) -> dict[str, int]:
         """Append what is new to the files and have it on the disk; what a generation must remember to find it again."""
         with _grow(self._path("jsonl"), self._lines) as lines, _grow(self._path("bin"), self._bytes) as contents:
             for item in self.new:
@@ -86,7 +85,7 @@ class History:
         return self.home / f"history-{self._number}.{suffix}"
 
 
-def _grow(path: Path, length: int):
+def _grow(path: Path, length: int) -> BinaryIO:
     """The file, open behind its first `length` bytes; what a crash left behind them is gone."""
     file = open(path, "r+b" if path.exists() else "w+b")
     file.truncate(length)
@@ -94,7 +93,7 @@ def _grow(path: Path, length: int):
     return file
 
 
-def _encode(item: Item, contents) -> list:
+def _encode(item: Item, contents: BinaryIO) -> list[Any]:
     match item:
         case MemoryWrite(addr, data):
             where = contents.tell()
@@ -105,7 +104,7 @@ def _encode(item: Item, contents) -> list:
     return [type(item).__name__, *astuple(item)]
 
 
-def _decode(found: list, contents) -> Item:
+def _decode(found: list[Any], contents: BinaryIO) -> Item:
     kind, *values = found
     if kind == "MemoryWrite":
         addr, where, size = values

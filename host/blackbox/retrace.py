@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
 from ..device.device import Device
 from ..targets.target import Target
@@ -17,12 +18,16 @@ BATCH = 256
 """Commands that are done again in one batch."""
 
 
+Part = MemoryWrite | RegisterWrite | list[Command]
+"""What is done in one go."""
+
+
 def trace(
-    target: Target, before: Iterator[Item], traced: list[Item], path: Path, budget: int | None = None
+    target: Target, before: Iterable[Item], traced: Sequence[Item], path: Path, budget: int | None = None
 ) -> None:
     """Do it all again on a model that can record waveforms, and record the `traced` part in `path` (.fst, .vcd).
     `budget`: cycles to wait for the device in that part, where it is known to hang."""
-    with target.open_mmio(wave=path.suffix[1:]) as mmio:
+    with target.open_simulation(wave=path.suffix[1:]) as mmio:
         device = Device(mmio)
         for part in _parts(before):
             _apply(device, part)
@@ -31,19 +36,19 @@ def trace(
         mmio.trace_start(path)
         with suppress(KvfpgaError):  # a bus error, or a device that hangs: what one wants to see
             for item in traced:
-                _apply(device, [item])
+                _apply(device, item if isinstance(item, (MemoryWrite, RegisterWrite)) else [item])
         if not traced:  # something to see: the read-back of the counters
             device.telemetry()
 
 
-def _parts(items: Iterator[Item]) -> Iterator[list[Item]]:
+def _parts(items: Iterable[Item]) -> Iterator[Part]:
     """In order; commands that follow each other together, everything else alone."""
-    batch: list[Item] = []
+    batch: list[Command] = []
     for item in items:
         if isinstance(item, (MemoryWrite, RegisterWrite)):
             if batch:
                 yield batch
-            yield [item]
+            yield item
             batch = []
         else:
             batch.append(item)
@@ -54,11 +59,11 @@ def _parts(items: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _apply(device, part: list[Item]) -> None:
+def _apply(device: Device, part: Part) -> None:
     match part:
-        case [MemoryWrite(addr, data)]:
+        case MemoryWrite(addr, data):
             device.mmio.memory_write(addr, data)
-        case [RegisterWrite(offset, value, width)]:
+        case RegisterWrite(offset, value, width):
             (device.mmio.write64 if width == 64 else device.mmio.write32)(offset, value)
         case _:
             device.execute_many(part)

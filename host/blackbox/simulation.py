@@ -21,7 +21,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
 from .base import BlackBox
-from .generation import DEVICE, current_state, read_state, write_generation, write_state
+from .generation import DEVICE, current_state, read_state, simulation_of, write_generation, write_state
 from .history import History, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
 
@@ -57,7 +57,7 @@ class SimulationBlackBox(BlackBox):
         super().__init__(replace(target, record=None), folder, history)
         self.log: list[tuple[Command, ...] | MemoryWrite] = []
         self._start: Path | None = None
-        self._own: tempfile.TemporaryDirectory | None = None
+        self._own: tempfile.TemporaryDirectory[str] | None = None
         self._since = 0.0
         self._bytes = 0
 
@@ -127,19 +127,20 @@ class SimulationBlackBox(BlackBox):
         print(f"kvfpga: a difference; running the last commands again for {folder}", file=sys.stderr)
         at_rest = report.command == AT_REST
         budget = None if report.differences else HANG_CYCLES
-        if self._start is None:
+        start = self._start
+        if start is None:
             report.notes.append("nothing was recorded before it")
             return
         (folder / "commands.kvfpga").write_text(self._script(folder, at_rest))
         with tempfile.TemporaryDirectory(prefix="kvfpga-") as scratch:
-            place = self._find(Path(scratch), at_rest, budget)
+            place = self._find(start, Path(scratch), at_rest, budget)
             if place is None:
                 report.notes.append(
                     "it did not show again when the recorded commands ran on a second simulation: "
                     "something besides these commands changed one side"
                 )
                 return
-            batch = () if at_rest else self.log[-1]
+            batch = () if at_rest else self._last_batch()
             failing = list(batch[place : place + 1])
             line = script.line(failing[0]) if failing else AT_REST
             if line != report.command:
@@ -161,11 +162,15 @@ class SimulationBlackBox(BlackBox):
                 reason = error
         raise reason
 
-    def _find(self, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
+    def _last_batch(self) -> tuple[Command, ...]:
+        last = self.log[-1]
+        return () if isinstance(last, MemoryWrite) else last
+
+    def _find(self, start: Path, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
         is then in `scratch`. `at_rest`: not a command fails, but `verify` after all of them."""
-        passed, last = (self.log, ()) if at_rest else (self.log[:-1], self.log[-1])
-        with self._second(self._start) as pair:
+        passed, last = (self.log, ()) if at_rest else (self.log[:-1], self._last_batch())
+        with self._second(start) as pair:
             for step in passed:
                 if isinstance(step, MemoryWrite):
                     pair.memory_write(*step)
@@ -174,14 +179,14 @@ class SimulationBlackBox(BlackBox):
             write_state(scratch, pair, self.target)
             pair.check = True
             if budget:
-                pair.device.mmio.idle_budget = budget
+                simulation_of(pair).idle_budget = budget
             for place, command in enumerate(last):
                 if self._fails(pair.execute, command):
                     return place
             return 0 if at_rest and self._fails(pair.verify) else None
 
     @staticmethod
-    def _fails(run, *arguments) -> bool:
+    def _fails(run: Callable[..., object], *arguments: object) -> bool:
         try:
             run(*arguments)
         except KvfpgaError:
@@ -205,10 +210,11 @@ class SimulationBlackBox(BlackBox):
         from ..transport.recording import RecordingMmio
 
         state = current_state(folder / self.target.kind)
-        with RecordingMmio(self.target.open_mmio(restore=state / DEVICE), folder / "mmio.jsonl") as mmio:
+        simulation = self.target.open_simulation(restore=state and state / DEVICE)
+        with RecordingMmio(simulation, folder / "mmio.jsonl") as mmio:
             device = Device(mmio)
             if budget:
-                mmio.inner.idle_budget = budget
+                simulation.idle_budget = budget
             with suppress(KvfpgaError):  # a device that hangs is recorded up to there
                 if failing:
                     device.execute_checked(failing[0])
@@ -217,7 +223,7 @@ class SimulationBlackBox(BlackBox):
 
     def _second(self, state: Path) -> Lockstep:
         """Another device and model, in this state."""
-        pair = self.target.open(check=False, restore=state / DEVICE)
+        pair = self.target.open_lockstep(check=False, restore=state / DEVICE)
         read_state(state, pair)
         return pair
 

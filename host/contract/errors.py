@@ -5,16 +5,17 @@ Every message says what is wrong; `remedy` says what to do about it and is print
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .commands import Result
 
 
 class KvfpgaError(Exception):
-    """Root of everything that kvfpga raises on purpose."""
+    """Root of everything that kvfpga raises on purpose. `partial`: what was found before it, where that is worth showing."""
 
     exit_code = 3
+    partial: object = None
 
     def __init__(self, message: str, remedy: str | None = None):
         super().__init__(message)
@@ -81,6 +82,7 @@ class SessionBusy(SessionError):
 
 
 class DifferenceError(KvfpgaError):
-    """Hardware and reference model disagree."""
+    """Hardware and reference model disagree; `report` says where (lockstep/report.py, which this layer does not know)."""
 
     exit_code = 4
+    report: Any = None

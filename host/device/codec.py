@@ -7,12 +7,19 @@ setting is, given what the operand registers hold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..contract import commands as cmd
 from ..contract.commands import Command
 from ..contract.errors import UsageError
-from .regmap import REGISTERS, Opcode, Register, Setting
+from .regmap import REGISTERS, Field, Opcode, Register, Setting
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    import numpy as np
+
+    Bits = TypeVar("Bits", int, np.ndarray)
 
 KEY = "key"
 """Stands for request, layer and head, which share one word."""
@@ -84,10 +91,14 @@ def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
             return [_setting_write(command, strict)]
         case cmd.Step(step) if step < 1 << 32:  # the alias is one write; what does not fit goes where the device can refuse it
             return [("STEP_FAST", step)]
-    return [
-        (register, pack_key(command) if field == KEY else getattr(command, field))
-        for register, field in FORMS[type(command)].writes
-    ]
+    return [(register, _operand(command, field)) for register, field in FORMS[type(command)].writes]
+
+
+def _operand(command: Command, field: str) -> int:
+    if field == KEY and isinstance(command, (cmd.Load, cmd.Lookup, cmd.Touch)):
+        return pack_key(command)
+    value: int = getattr(command, field)
+    return value
 
 
 def fitting(register: Register, value: int) -> int:
@@ -150,6 +161,6 @@ def unpack_key(word: int) -> dict[str, int]:
     return {name: bits(word, fields[f"{name}_id" if name == "request" else name]) for name in ("request", "layer", "head")}
 
 
-def bits(value, field):
+def bits(value: Bits, field: Field) -> Bits:
     """The bits of a register field, of an int or of an integer array."""
     return value >> field.low & (1 << field.width) - 1

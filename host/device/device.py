@@ -12,7 +12,7 @@ what the right answer would be: that is `lockstep`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,8 @@ from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, bits, fitting, opc
 from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..transport.mmio import BatchResult, Mmio
 
 BURST_ENTRIES = 4096
@@ -175,7 +177,7 @@ class Device:
         return Result(code, matched, index, triggers, tier, phys_addr, cycles)
 
     @staticmethod
-    def _triggers(records: np.ndarray) -> tuple[Trigger, ...]:
+    def _triggers(records: NDArray[np.uint64]) -> tuple[Trigger, ...]:
         """Completion records (R16) as triggers in the order queued: a pass goes through the entries by index, so that
         is the order of the indices, while the records of the two channels come as the memory lets them."""
         if not len(records):
@@ -224,7 +226,9 @@ class Device:
             for name, slot in slots.items()
         }
 
-    def read_entries(self, lo: int = 0, hi: int | None = None, progress=None) -> tuple[np.ndarray, np.ndarray]:
+    def read_entries(
+        self, lo: int = 0, hi: int | None = None, progress: Callable[[int], None] | None = None
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2. `progress(n)` after n entries."""
         hi = self.entries if hi is None else hi
         raw, vas = np.empty((hi - lo, 8), np.uint32), np.empty(hi - lo, np.uint64)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..contract.entry import DUMP_FIELDS, FLAGS
 from .regmap import ENTRY_FIELDS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def decode_entries(raw: np.ndarray) -> dict[str, np.ndarray]:
+
+def decode_entries(raw: NDArray[np.uint32]) -> dict[str, NDArray[np.uint64]]:
     """Every field of contract section 3 by name, uint64[n] each, from uint32[n, 8] as BAR2 shows them."""
     words = np.ascontiguousarray(raw, "<u4").reshape(-1, 8).view("<u8")
     fields = {}
@@ -21,7 +26,7 @@ def decode_entries(raw: np.ndarray) -> dict[str, np.ndarray]:
     return fields
 
 
-def dump_entries(raw: np.ndarray, vas: np.ndarray, first: int = 0) -> list[dict]:
+def dump_entries(raw: NDArray[np.uint32], vas: NDArray[np.uint64], first: int = 0) -> list[dict[str, Any]]:
     """The valid ones of the entries `first`, `first` + 1, … as contract section 8 prints them."""
     fields = decode_entries(raw)
     rows = np.flatnonzero(fields["valid"])

@@ -7,9 +7,9 @@ registers go straight to the device.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from ..contract.commands import Result
+from ..contract.commands import Command, Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
@@ -17,6 +17,24 @@ from .regmap import REGISTERS, Register
 
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
+
+
+class Accessible(Protocol):
+    """A device whose registers are read and written, in lockstep or alone (lockstep/surface.py)."""
+
+    def read_register(self, name: str) -> int: ...
+
+    def write_register(self, name: str, value: int) -> None: ...
+
+    def read_word(self, address: int) -> int: ...
+
+    def write_word(self, address: int, value: int) -> None: ...
+
+    def execute(self, command: Command) -> Result: ...
+
+    def digest(self, lo: int, hi: int) -> int: ...
+
+    def reset(self) -> None: ...
 
 
 class Place(NamedTuple):
@@ -37,17 +55,17 @@ def find(text: str) -> Place:
         address = number(text)
     except ValueError:
         raise UsageError(f"no register is called {text}", "`kvfpga reg list` shows them all") from None
-    return Place(address, REGISTERS.get(BY_OFFSET.get(address)))
+    return Place(address, REGISTERS.get(BY_OFFSET.get(address, "")))
 
 
-def read(target, place: Place) -> int:
+def read(target: Accessible, place: Place) -> int:
     if place.register:
         return target.read_register(place.register.name)
     _inside(place, False)
     return target.read_word(place.address)
 
 
-def write(target, place: Place, value: int) -> Result | None:
+def write(target: Accessible, place: Place, value: int) -> Result | None:
     """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
     register = place.register
     if value >> (register.width if register else 32):
@@ -75,7 +93,7 @@ def write(target, place: Place, value: int) -> Result | None:
     return max(results, key=lambda result: result.code != "OK")
 
 
-def _digest(target, end: int) -> Result:
+def _digest(target: Accessible, end: int) -> Result:
     """The digest is then in register DIGEST, where there is one."""
     try:
         target.digest(target.read_register("DIGEST_FIRST"), end)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import Command, Result
+from ..contract.commands import Command, Result, Trigger
 from ..device.entries import decode_entries
 from .report import Difference
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..device.device import Device
     from ..hepc_ref import ReferenceModel
 
@@ -32,7 +34,8 @@ class Comparison:
     def entries_behind(self, digest: int) -> list[Difference]:
         """Bisect by DIGEST ranges to the entries that differ, and take those apart field by field."""
         found = [Difference("digest", "digest", digest, self.model.digest())]
-        pending, indices = [(0, self.device.entries)], []
+        pending = [(0, self.device.entries)]
+        indices: list[int] = []
         while pending and len(indices) < ENTRIES_SHOWN:
             lo, hi = pending.pop()
             middle = (lo + hi) // 2
@@ -47,7 +50,9 @@ class Comparison:
             found += fields or [Difference(f"entry {index}", "digest", "differs though every field agrees", "the same")]
         return found
 
-    def entries(self, lo: int, hi: int, raw=None) -> list[Difference]:
+    def entries(
+        self, lo: int, hi: int, raw: tuple[NDArray[np.uint32], NDArray[np.uint64]] | None = None
+    ) -> list[Difference]:
         """Fields and va of the entries [lo, hi) that differ; `raw` is what the device was already seen to hold."""
         device, device_vas = self.device.read_entries(lo, hi) if raw is None else raw
         model, model_vas = self.model.read_entries(lo, hi)
@@ -63,9 +68,11 @@ class Comparison:
             found += fields or [Difference(f"entry {lo + index}", "unused bits", "not zero", "zero")]
         return found
 
-    def blocks(self, blocks: Sequence[tuple[int, int]], progress=None) -> list[Difference]:
+    def blocks(
+        self, blocks: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None
+    ) -> list[Difference]:
         """Bytes of (tier, index) slots. At most ENTRIES_SHOWN blocks are reported."""
-        found = []
+        found: list[Difference] = []
         for first in range(0, len(blocks), BLOCKS_AT_ONCE):
             part = blocks[first : first + BLOCKS_AT_ONCE]
             addresses = [self.model.slot_address(*place) for place in part]
@@ -89,7 +96,7 @@ class Comparison:
         return found
 
 
-def differing(where: str, device: dict, expected: dict) -> list[Difference]:
+def differing(where: str, device: Mapping[str, object], expected: Mapping[str, object]) -> list[Difference]:
     """The keys of `expected` whose values differ. The device may know more (what depends on time is not compared)."""
     if device == expected:
         return []
@@ -113,7 +120,7 @@ def differing_results(commands: Sequence[Command], device: list[Result], expecte
     return found
 
 
-def _differing_triggers(where: str, device: tuple, expected: tuple) -> list[Difference]:
+def _differing_triggers(where: str, device: tuple[Trigger, ...], expected: tuple[Trigger, ...]) -> list[Difference]:
     """The triggers that only one side has; where both have the same ones, their order differs."""
     only_device, only_model = set(device) - set(expected), set(expected) - set(device)
     rows = [(t, _text(t), "none") for t in only_device] + [(t, "none", _text(t)) for t in only_model]
@@ -121,5 +128,5 @@ def _differing_triggers(where: str, device: tuple, expected: tuple) -> list[Diff
     return found or [Difference(where, "triggers", f"{len(device)} in another order", f"{len(expected)}")]
 
 
-def _text(trigger) -> str:
+def _text(trigger: Trigger) -> str:
     return f"{trigger.channel} {trigger.from_tier}→{trigger.to_tier}"

@@ -12,8 +12,8 @@ first disagreement raises `DifferenceError`, after the digest was bisected to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,8 +29,14 @@ from .report import Difference, Report, Verified
 from .surface import Surface
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from numpy.typing import NDArray
+
     from ..hepc_ref import ReferenceModel
     from .recorder import Recorder
+
+    Answer = TypeVar("Answer")
 
 DUMP_ENTRIES = 256
 """Entries that `dump` reads at once, before it looks whether there are more."""
@@ -126,7 +132,7 @@ class Lockstep(Surface):
                 if self.recorder:
                     self.recorder.adopted(addr, data)
 
-    def _guarded(self, run, commands):
+    def _guarded(self, run: Callable[[Sequence[Command]], Answer], commands: Sequence[Command]) -> Answer:
         """What the device cannot finish deserves a failure folder as well."""
         try:
             return run(commands)
@@ -151,7 +157,7 @@ class Lockstep(Surface):
         raise report.error()
 
     # ---- comparing -------------------------------------------------------------------------------------------------
-    def verify(self, progress=None) -> Verified:
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
         """Full read-back (`kvfpga verify`): every entry and va field by field, telemetry, settings, and the bytes of
         every valid block, and of its copy in EVICT_TIER where it is clean. `progress(done, total)` counts both."""
         model = self.model
@@ -188,9 +194,10 @@ class Lockstep(Surface):
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
         return self.device.digest(lo, hi)
 
-    def dump(self) -> list[dict]:
+    def dump(self) -> list[dict[str, Any]]:
         """The device's valid entries as contract section 8 prints them. What lies behind the last one is not read."""
-        expected, found = self.device.telemetry()["valid_entries"], []
+        expected = self.device.telemetry()["valid_entries"]
+        found: list[dict[str, Any]] = []
         for lo in range(0, self.entries, DUMP_ENTRIES):
             if len(found) >= expected:
                 break
@@ -202,7 +209,7 @@ class Lockstep(Surface):
         raw, vas = self.device.read_entries(index, index + 1)
         return {name: int(column[0]) for name, column in decode_entries(raw).items()} | {"va": int(vas[0])}
 
-    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): the device's entries and vas as BAR2 shows them."""
         return self.device.read_entries(lo, hi)
 
@@ -231,7 +238,7 @@ class Lockstep(Surface):
                 differences += self.comparison.entries_behind(self.device.digest())
             self._conclude("reset --raw", differences)
 
-    def sync(self, progress=None) -> int:
+    def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take the device's state as the reference's: entries, settings, counters, and the bytes of every valid block
         and of clean copies. The number of valid entries."""
         settings = self.device.settings()
@@ -281,12 +288,6 @@ class Lockstep(Surface):
         if self.recorder:
             self.recorder.close()
         self.device.mmio.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def _split_at_loads(commands: Sequence[Command]) -> list[Sequence[Command]]:

@@ -5,8 +5,8 @@ Nothing is compared, so `checked` is False. What only a clock or a bus can count
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..contract.commands import Command, Result, Set
 from ..contract.errors import BusError, DeviceRefused, UsageError
@@ -17,6 +17,7 @@ from .surface import Surface
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..hepc_ref import ReferenceModel
 
@@ -57,13 +58,13 @@ class Reference(Surface):
             raise DeviceRefused("ERR_RANGE", f"[{lo}, {hi}) is not a range of entries 0..{self.entries}")
         return self.model.digest(lo, hi)
 
-    def dump(self) -> list[dict]:
+    def dump(self) -> list[dict[str, Any]]:
         return self.model.dump()
 
     def entry(self, index: int) -> dict[str, int]:
         return self.model.entry(index)
 
-    def read_entries(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         return self.model.read_entries(lo, hi)
 
     def memory_read(self, addr: int, size: int) -> bytes:
@@ -76,10 +77,10 @@ class Reference(Surface):
         self.model.reset()
         self.operands.clear()
 
-    def verify(self, progress=None) -> Verified:
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
         return Verified(0, 0, self.block_bytes)
 
-    def sync(self, progress=None) -> int:
+    def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
         return self.model.telemetry()["valid_entries"]
 
     def read_register(self, name: str) -> int:
@@ -118,12 +119,6 @@ class Reference(Surface):
 
     def close(self) -> None:
         pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def _no_hardware(what: str) -> UsageError:

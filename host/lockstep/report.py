@@ -10,9 +10,12 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from ..contract.errors import DifferenceError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 from ..contract.wording import counted
 
 SHOWN = 12
@@ -83,7 +86,7 @@ class Report:
             (self.folder / "report.txt").write_text(self.text() + "\n")
             (self.folder / "report.json").write_text(self.json())
 
-    def table(self):
+    def table(self) -> Table:
         """The same for a terminal (rich)."""
         from rich.table import Table
 
@@ -94,7 +97,7 @@ class Report:
             table.add_row(*difference.texts())
         return table
 
-    def print(self, file) -> None:
+    def print(self, file: TextIO) -> None:
         """Table, notes and pointers to `file` (a text stream)."""
         from rich.console import Console
 

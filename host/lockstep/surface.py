@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import operator
 import warnings
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,15 +37,100 @@ from ..contract.settings import code_of_set
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ..hepc_ref import ReferenceModel
+    from .recorder import Recorder
+    from .report import Verified
 
 ENTRY_DTYPE = np.dtype([("index", "u4"), *DUMP_TYPES.items()])
 """One row of `Surface.table`: the keys of a `dump` entry, in its order (contract section 8)."""
 
 
-class Surface:
-    """Convenience methods over `execute`, `settings`, `telemetry`, `dump`, `entry`, `memory_read` and `memory_write`, which
-    `lockstep.Lockstep` and `reference.Reference` have."""
+class Primitives(ABC):
+    """What `lockstep.Lockstep` and `reference.Reference` each do in their own way.
+
+    `model`: the reference. `check`: are results compared, and `checked`: was the last one? `commands`, `checks`, `differences`
+    count since it was opened.
+    """
+
+    model: ReferenceModel
+    entries: int
+    block_bytes: int
+    check: bool
+    recorder: Recorder | None
+    commands: int
+    checks: int
+    differences: int
+
+    @property
+    @abstractmethod
+    def checked(self) -> bool: ...
+
+    @abstractmethod
+    def execute(self, command: Command) -> Result: ...
+
+    @abstractmethod
+    def execute_many(self, commands: Sequence[Command]) -> list[Result]: ...
+
+    @abstractmethod
+    def telemetry(self) -> dict[str, int]: ...
+
+    @abstractmethod
+    def settings(self) -> dict[str, int]: ...
+
+    @abstractmethod
+    def digest(self, lo: int = 0, hi: int | None = None) -> int: ...
+
+    @abstractmethod
+    def dump(self) -> list[dict[str, Any]]: ...
+
+    @abstractmethod
+    def entry(self, index: int) -> dict[str, int]: ...
+
+    @abstractmethod
+    def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
+
+    @abstractmethod
+    def memory_read(self, addr: int, size: int) -> bytes: ...
+
+    @abstractmethod
+    def memory_write(self, addr: int, data: bytes) -> None: ...
+
+    @abstractmethod
+    def reset(self) -> None: ...
+
+    @abstractmethod
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified: ...
+
+    @abstractmethod
+    def sync(self, progress: Callable[[int, int], None] | None = None) -> int: ...
+
+    @abstractmethod
+    def read_register(self, name: str) -> int: ...
+
+    @abstractmethod
+    def write_register(self, name: str, value: int) -> None: ...
+
+    @abstractmethod
+    def read_word(self, address: int) -> int: ...
+
+    @abstractmethod
+    def write_word(self, address: int, value: int) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Surface(Primitives):
+    """Convenience methods over the primitives."""
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
     def load(
@@ -66,7 +153,7 @@ class Surface:
             _number("va", va), _number("tier", tier, 32),
         )  # fmt: skip
         result = self._run(block)
-        if content is not None:
+        if content is not None and result.index is not None:
             self.memory_write(self.entry(result.index)["phys_addr"], content)
         return result
 
@@ -138,7 +225,7 @@ class Surface:
             raise UsageError(f"{preset!r} is not a preset", "presets: " + ", ".join(presets.PRESETS))
         if unknown := sorted(set(values) - set(presets.SETTING_OF)):
             raise UsageError(f"{', '.join(unknown)}: no such weight", "weights: " + ", ".join(presets.SETTING_OF))
-        wanted = presets.PRESETS.get(preset, {}) | values
+        wanted = (presets.PRESETS[preset] if preset else {}) | values
         named = {presets.SETTING_OF[name]: value for name, value in wanted.items()}
         return presets.weights(self._set(named))
 
@@ -152,7 +239,7 @@ class Surface:
         `pandas.DataFrame(dev.table())` is a data frame. The same as a list of dictionaries is `dump()`."""
         return np.array([tuple(entry.values()) for entry in self.dump()], ENTRY_DTYPE)
 
-    def block(self, index: int) -> np.ndarray:
+    def block(self, index: int) -> NDArray[np.float16]:
         """What a block holds, read from where it is now: float16[2, BLOCK_TOKENS, HEAD_DIM], keys then values; a copy.
         DeviceRefused (ERR_NOT_FOUND) where the entry is not valid."""
         index = _number("index", index)
@@ -160,7 +247,8 @@ class Surface:
         if not entry["valid"]:
             raise DeviceRefused("ERR_NOT_FOUND", f"ERR_NOT_FOUND: entry {index} of {self.entries} holds no block")
         content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
-        return content.reshape(2, self.model.block_tokens, -1).copy()
+        found: NDArray[np.float16] = content.reshape(2, self.model.block_tokens, -1).copy()
+        return found
 
     # ---- parts -------------------------------------------------------------------------------------------------------
     def _run(self, command: Command) -> Result:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 from ..blackbox.board import BoardBlackBox
 from ..blackbox.generation import MODEL, current_state, read_meta, replace_file, write_generation
@@ -35,10 +36,21 @@ REMEDY = "`kvfpga reset` starts the board anew, `kvfpga sync` takes its state as
 class BoardSession(Session):
     """As `session.Session`; `open` connects to the board, `save` stores the reference and leaves the number in SCRATCH."""
 
+    _device: Lockstep | None
+    _box: BoardBlackBox
+    _trouble: SessionError | None
+
+    @property
+    def device(self) -> Lockstep:
+        if self._device is None:
+            raise RuntimeError("the session is not open")
+        return self._device
+
     def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep:
-        device = self._device = self.target.open(check)
+        device = self._device = self.target.open_lockstep(check)
         state = current_state(self.home)
-        meta, self._trouble, self.number = {}, None, 0
+        meta: dict[str, Any] = {}
+        self._trouble, self.number = None, 0
         try:
             self.number = self._read_number()
             meta = read_meta(state) if state else {}
@@ -50,8 +62,8 @@ class BoardSession(Session):
         self._begun = bool(meta)
         self.is_new = not meta
         self.commands_before = meta.get("commands", 0)
-        self._history = History(self.home, meta.get("history"))
-        device.recorder = BoardBlackBox(self.target, self.failures, self._history, self._mark, meta.get("whole", True))
+        history = History(self.home, meta.get("history"))
+        device.recorder = self._box = BoardBlackBox(self.target, self.failures, history, self._mark, meta.get("whole", True))
         self.require(purpose)
         return device
 
@@ -67,12 +79,12 @@ class BoardSession(Session):
             case _ if not self._begun:
                 self.say(f"new session in {self.folder}: board reset, preset {DEFAULT}")
                 self._begun = True
-                self._device.reset()
-                self._device.execute_many(self.initial())
+                self.device.reset()
+                self.device.execute_many(self.initial())
 
-    def _problem(self, meta: dict) -> SessionError | None:
+    def _problem(self, meta: dict[str, Any]) -> SessionError | None:
         """Why the reference of the session is not the board's (None: it is, or there is no state at all)."""
-        found, board = self._device.read_register("SCRATCH"), self._device.device
+        found, board = self.device.read_register("SCRATCH"), self.device.device
         where = f"the session {self.folder} and the board {board.mmio.name} do not belong together"
         if not meta and not found:
             return None
@@ -103,18 +115,18 @@ class BoardSession(Session):
         if not self.number:
             self.number = 2 * (secrets.randbits(30) + 1)
             replace_file(self.home / NUMBER, f"{self.number}\n")
-        self._device.device.mmio.write32(SCRATCH, self.number + 1)
+        self.device.device.mmio.write32(SCRATCH, self.number + 1)
 
     def save(self) -> None:
         super().save()
-        self._device.device.mmio.write32(SCRATCH, self.number)
+        self.device.device.mmio.write32(SCRATCH, self.number)
 
-    def _write(self, device: Lockstep, commands: int) -> None:
+    def _write(self, commands: int) -> None:
         self._mark()  # also after a reset, which cleared it
-        more = {"build_id": device.device.identity.build_id, "whole": device.recorder.whole}
-        write_generation(self.home, device, self.target, commands, self._history, **more)
+        more = {"build_id": self.device.device.identity.build_id, "whole": self._box.whole}
+        write_generation(self.home, self.device, self.target, commands, self._box.history, **more)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """A waveform of the same commands on a simulation of the same design."""
-        identity = self._device.device.identity
-        trace(self.target.simulation(identity), self._history.old(), self._history.new, path, budget)
+        history = self._box.history
+        trace(self.target.simulation(self.device.device.identity), history.old(), history.new, path, budget)

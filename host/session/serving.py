@@ -30,13 +30,14 @@ class Served:
     every use raises it.
     """
 
+    device: Lockstep | Reference
+
     def __init__(
         self, target: Target, folder: Path | None = None, check: bool = True, say: Callable[[str], None] = lambda text: None,
         on_failure: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         self.lock = threading.RLock()
         self.failed: KvfpgaError | None = None
-        self.device: Lockstep | Reference | None = None
         self._check, self._on_failure = check, on_failure
         self._session = open_session(target, folder, say)
         self._saved = time.monotonic()
@@ -52,7 +53,7 @@ class Served:
             raise
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         with self.lock:
             try:
                 if self._changed and not self.failed:
@@ -104,6 +105,6 @@ class _Guard:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KvfpgaError):
             self._served.fail(error)

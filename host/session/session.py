@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import TextIO
 
 from ..blackbox.generation import DEVICE, REMEDY, current_state, read_meta, read_state, write_generation
 from ..blackbox.history import History
@@ -73,7 +74,9 @@ class Session:
         self.say = say
         self.commands_before = 0
         self.lock_timeout = LOCK_TIMEOUT
-        self._lock = self._device = self._history = None
+        self._lock: TextIO | None = None
+        self._device: Lockstep | Reference | None = None
+        self._history: History | None = None
         self.is_new = True
 
     # ---- lock ------------------------------------------------------------------------------------------------------
@@ -82,7 +85,7 @@ class Session:
 
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / "lock", "a+")
+            lock = self._lock = open(self.folder / "lock", "a+")
         except OSError as error:
             raise SessionError(
                 f"cannot use the session folder: {error}", "choose another one with --session DIR"
@@ -90,11 +93,11 @@ class Session:
         deadline, told = time.monotonic() + self.lock_timeout, False
         while True:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return self
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    self._lock.close()
+                    lock.close()
                     raise SessionBusy(
                         f"another kvfpga has used the session {self.folder} for {self.lock_timeout:.0f} s",
                         "wait for it, or use another session with --session DIR",
@@ -104,11 +107,12 @@ class Session:
                     told = True
                 time.sleep(0.02)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._device:
             self._device.close()
             self._device = None
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
     # ---- state in --------------------------------------------------------------------------------------------------
     def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
@@ -125,7 +129,14 @@ class Session:
             self._open(None, check)
         if self.is_new and purpose is not Purpose.RESET:
             self.say(f"new session in {self.folder}: device reset, preset {presets.DEFAULT}")
-            self._device.execute_many(self.initial())
+            self.device.execute_many(self.initial())
+        return self.device
+
+    @property
+    def device(self) -> Lockstep | Reference:
+        """What `open` gave."""
+        if self._device is None:
+            raise RuntimeError("the session is not open")
         return self._device
 
     def require(self, purpose: Purpose) -> None:
@@ -160,9 +171,9 @@ class Session:
             from ..blackbox.simulation import SimulationBlackBox
 
             self._history = History(self.home, meta.get("history"))
-            device.recorder = SimulationBlackBox(target, self.failures, self._history)
+            device.recorder = box = SimulationBlackBox(target, self.failures, self._history)
             if state:
-                device.recorder.start_from(state)
+                box.start_from(state)
 
     @property
     def failures(self) -> Path | None:
@@ -172,9 +183,9 @@ class Session:
     # ---- state out -------------------------------------------------------------------------------------------------
     def save(self) -> None:
         """Make the device's state the session's, all of it or none."""
-        device = self._device
+        device = self.device
         try:
-            self._write(device, self.commands_before + device.commands)
+            self._write(self.commands_before + device.commands)
         except OSError as error:
             raise SessionError(
                 f"cannot store the session in {self.folder}: {error}; it stays as it was before this command",
@@ -183,12 +194,13 @@ class Session:
         if device.recorder:
             device.recorder.forget()
 
-    def _write(self, device: Lockstep | Reference, commands: int) -> None:
-        write_generation(self.home, device, self.target, commands, self._history)
+    def _write(self, commands: int) -> None:
+        write_generation(self.home, self.device, self.target, commands, self._history)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """Record a waveform of what this process has done so far; to be called before `save`, and not for a model.
         `budget`: cycles after which a command that does not end is cut off."""
         from ..blackbox.retrace import trace
 
-        trace(self.target, self._history.old(), self._history.new, path, budget)
+        if self._history:
+            trace(self.target, self._history.old(), self._history.new, path, budget)

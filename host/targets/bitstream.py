@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..contract.errors import TargetError, UsageError
 
@@ -23,8 +23,9 @@ def command(bitstream: Path, cable: str | None = None, board: str | None = None,
 
 
 def program(
-    bitstream: Path, cable: str | None = None, board: str | None = None, flash: bool = False, output: IO | int | None = None
-) -> None:
+    bitstream: Path, cable: str | None = None, board: str | None = None, flash: bool = False,
+    output: IO[Any] | int | None = None,
+) -> None:  # fmt: skip
     """Load `bitstream`: into the FPGA, where it lasts until power goes, or with `flash` into the board's flash memory.
 
     `output` takes what openFPGALoader prints (None: where this process prints). UsageError for a file that is no bitstream

@@ -31,11 +31,15 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import UsageError
 from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
 from ..transport.sim.build import build_id, rtl_root
 from .kinds import IN_FILES
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
 
 NUMBER = {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1}
 SCHEMA = {
@@ -179,11 +183,11 @@ def load(path: Path) -> Board:
     )
 
 
-def _parameters(content: dict) -> Parameters:
+def _parameters(content: dict[str, Any]) -> Parameters:
     return Parameters(**{key: value for key, value in content["build"].items() if key != "id"})
 
 
-def _problems(content, tree) -> list[tuple[int, str]]:
+def _problems(content: Any, tree: Node | None) -> list[tuple[int, str]]:
     """(line, what is wrong there and what is allowed), in the order of the lines."""
     from jsonschema import Draft202012Validator
 
@@ -206,7 +210,7 @@ def _problems(content, tree) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def _beyond_schema(content: dict, tree) -> list[tuple[int, str]]:
+def _beyond_schema(content: dict[str, Any], tree: Node | None) -> list[tuple[int, str]]:
     """What one key says about another."""
     found = []
     size = _parameters(content).block_bytes
@@ -223,7 +227,7 @@ def _beyond_schema(content: dict, tree) -> list[tuple[int, str]]:
     return found
 
 
-def _allowed(schema: dict) -> str:
+def _allowed(schema: Any) -> str:
     if "enum" in schema:
         return "allowed are " + ", ".join(map(str, schema["enum"]))
     if "pattern" in schema:
@@ -239,16 +243,16 @@ def _allowed(schema: dict) -> str:
     return "allowed is text"
 
 
-def _dotted(path: list) -> str:
+def _dotted(path: list[str | int]) -> str:
     return ".".join(map(str, path))
 
 
-def _line(node, path: list) -> int:
+def _line(node: Node | None, path: list[str | int]) -> int:
     """The line of a key or item, counted from 1; that of its parent where the file does not have it."""
     line = node.start_mark.line if node else 0
     for step in path:
         below = None
-        if hasattr(node, "value") and isinstance(node.value, list):
+        if node and isinstance(node.value, list):
             if isinstance(step, int):
                 below = node.value[step] if step < len(node.value) else None
                 line = below.start_mark.line if below else line

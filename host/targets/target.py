@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..hepc_ref import ReferenceModel
     from ..lockstep.lockstep import Lockstep
     from ..lockstep.reference import Reference
-    from ..transport.mmio import Mmio
+    from ..transport.mmio import Mmio, Simulation
     from .boards import Board
 
 
@@ -84,21 +84,23 @@ class Target:
     def open(self, check: bool = True, wave: Path | None = None, restore: Path | None = None) -> Lockstep | Reference:
         """The device: in lockstep, or the reference alone. A simulation is new, with its reset values; a board is as it
         was. `wave`: record a waveform from the first cycle on. `restore`: a checkpoint to put a simulation into."""
-        from ..lockstep.lockstep import Lockstep
         from ..lockstep.reference import Reference
 
         if self.kind == "model":
             return Reference(self.open_model())
-        from ..device.device import Device
+        return self.open_lockstep(check, wave, restore)
 
-        mmio = self.open_mmio(wave and wave.suffix[1:], restore)
+    def open_lockstep(self, check: bool = True, wave: Path | None = None, restore: Path | None = None) -> Lockstep:
+        """The same for a target with hardware."""
+        from ..device.device import Device
+        from ..lockstep.lockstep import Lockstep
+
+        mmio = self._open_traced(wave, restore) if wave else self.open_mmio(None, restore)
         try:
             if self.is_board or self.record:
                 from ..transport.recording import RecordingMmio
 
                 mmio = RecordingMmio(mmio, self.record, keep=self.is_board)
-            if wave:
-                mmio.trace_start(wave)
             device = Device(mmio)
             if self.is_board:
                 self.check_build(device)
@@ -125,6 +127,25 @@ class Target:
             p.entries, p.lanes, p.data_bits, sources=rtl_sources(), wave=wave, restore=restore,
             block_tokens=p.block_tokens, head_dim=p.head_dim,
         )  # fmt: skip
+
+    def open_simulation(self, wave: str | None = None, restore: Path | None = None) -> Simulation:
+        """The same for a target that is a simulation."""
+        from ..transport.mmio import Simulation
+
+        mmio = self.open_mmio(wave, restore)
+        if not isinstance(mmio, Simulation):
+            mmio.close()
+            raise UsageError(f"--target {self.text} has no checkpoints and no waveforms", "use --target sim")
+        return mmio
+
+    def _open_traced(self, wave: Path, restore: Path | None) -> Mmio:
+        simulation = self.open_simulation(wave.suffix[1:], restore)
+        try:
+            simulation.trace_start(wave)
+        except BaseException:
+            simulation.close()
+            raise
+        return simulation
 
     def simulation(self, identity: Identity) -> Target:
         """The Verilated RTL of the same size as a board that said `identity`."""

@@ -28,6 +28,8 @@ import numpy as np
 from ..contract.errors import BusError, UsageError
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -230,6 +232,29 @@ class Mmio(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Simulation(Mmio):
+    """A device that lives in this process and can be put back to what it was. `idle_budget`: the most cycles of a wait."""
+
+    idle_budget: int
+
+    @property
+    @abstractmethod
+    def build_id(self) -> int:
+        """What the BUILD_ID register of this design says."""
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Checkpoint of device and memory into one file, written in place."""
+
+    @abstractmethod
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go back to a checkpoint of this very build. Else SessionError."""
+
+    @abstractmethod
+    def trace_start(self, path: str | os.PathLike[str]) -> None:
+        """Write a waveform from here on."""
 
 
 class BatchMmio(Mmio):

@@ -11,7 +11,7 @@ from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import BusError
 from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.transport.mmio import Mmio
+from kvfpga.transport.mmio import Simulation
 
 BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word in range(r.width // 32)}
 CONSTANTS = {
@@ -29,7 +29,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
-class FakeDevice(Mmio):
+class FakeDevice(Simulation):
     blank_memory = True
     name = "fake"
 
@@ -166,6 +166,10 @@ class FakeDevice(Mmio):
 
     def wait_idle(self, budget: float | None = None) -> int:
         return 0
+
+    @property
+    def build_id(self) -> int:
+        return self.constants["BUILD_ID"]
 
     def save(self, path) -> None:
         """A checkpoint, as `VerilatorSim` has them."""

@@ -586,7 +586,7 @@ def test_live_on_a_terminal(kv, how):
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
     enter, leave = shown.index(b"\x1b[?1049h"), shown.index(b"\x1b[?1049l")
-    assert enter < leave < shown.rindex(b"\x1b[?25h") or shown.rindex(b"\x1b[?25l") < shown.rindex(b"\x1b[?25h")
+    assert enter < leave and shown.rindex(b"\x1b[?25l") < shown.rindex(b"\x1b[?25h"), "the cursor is shown again"
     last = shown[leave:].decode()
     assert "kvfpga top" in last and "block 0" in last and "Traceback" not in last
 

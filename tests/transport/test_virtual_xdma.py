@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from kvfpga.cli.main import cli
 from kvfpga.contract import commands as cmd
-from kvfpga.contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.errors import BusError, DifferenceError, TargetError, UsageError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
 from kvfpga.device.regmap import DEVICE_ID as KVCPU
@@ -235,10 +235,11 @@ def test_the_device_works_while_nobody_asks(board, node):
     batch.write64(REGISTERS["IMEVICT_LEN"].offset, 40 * BLOCK)
     board.run(batch)
     assert board.read32(STATUS) & 7, "busy"
-    deadline = time.monotonic() + 20
-    while board.read32(STATUS) & 7 and time.monotonic() < deadline:  # each read gives it 500 of some 200,000 cycles
+    looks = 0
+    while board.read32(STATUS) & 7:  # each look gives it 500 of some 200,000 cycles
+        looks += 1
         time.sleep(0.2)
-    assert time.monotonic() < deadline
+    assert looks < 200, "or it worked because somebody asked"
     assert device.telemetry()["evict_completions"] == 40
 
 
@@ -373,39 +374,82 @@ def work(folder) -> None:
 )
 def test_a_card_that_fails_for_good(tmp_path, kind, match, remedy, access):
     with running(tmp_path, *SIZE, "--inject", f"{kind}@{access}"):
-        started = time.monotonic()
         with pytest.raises(TargetError, match=match) as caught:
             work(tmp_path)
-        assert time.monotonic() - started < 2 + access / 500
         assert (caught.value.exit_code, remedy in caught.value.remedy) == (3, True)
 
 
-@pytest.mark.parametrize("access", [193, 194, 400, 1000])
-def test_a_glitch_of_one_access_is_never_taken_for_an_answer(tmp_path, access):
-    """An error, a difference, or everything is as it should be: a write that vanished or a wrong word is found."""
-    with running(tmp_path, *SIZE, "--inject", f"ones@{access}:1"):
-        try:
-            work(tmp_path)
-        except (TargetError, DifferenceError):
-            pass
-        with PcieMmio(tmp_path) as board:
-            assert Device(board).identity.entries == ENTRIES
+class Glitch:
+    """A BAR on which one access goes wrong, the first of its kind at `place`: a load gives all ones, a store vanishes; or, with
+    `reset`, the device is reset just before."""
+
+    def __init__(self, bar, kind: str, place: int, reset: bool):
+        self.bar, self.kind, self.place, self.reset, self.due = bar, kind, place, reset, True
+
+    def _strikes(self, kind: str, at: int) -> bool:
+        if not self.due or (kind, at) != (self.kind, self.place):
+            return False
+        self.due = False
+        if self.reset:
+            self.bar.store(REGISTERS["CTRL"].offset, 1)
+        return not self.reset
+
+    def load(self, at):
+        return ONES if self._strikes("load", at) else self.bar.load(at)
+
+    def load_many(self, at, count):
+        return [self.load(at + 4 * i) for i in range(count)]
+
+    def store(self, at, value):
+        if not self._strikes("store", at):
+            self.bar.store(at, value)
+
+    def close(self):
+        self.bar.close()
 
 
-@pytest.mark.parametrize("access", [195, 333, 1000])
-def test_a_reset_in_the_middle_is_noticed(tmp_path, access):
-    with running(tmp_path, *SIZE, "--inject", f"reset@{access}"):
-        with pytest.raises(KvfpgaError) as caught:
-            work(tmp_path)
-        assert caught.value.exit_code in (3, 4)
-        work(tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "place", "ones", "reset"),
+    [
+        ("load", "STATUS", "all ones on a live link", "left no result"),
+        ("load", "RESULT_STATUS", "belongs to another command", "left no result"),
+        ("load", "RESULT_MATCHED", "differ", "differ"),
+        ("load", "RESULT_CYCLES", "belongs to another command", "differ"),
+        ("load", "DIGEST", "differ", "differ"),
+        ("load", "COMPLETION", "with an error", "announced 12"),
+        ("load", "COMPLETION_LEVEL", "announced 4294967295", "differ"),
+        ("load", "T_EVICT_BYTES", "differ in 1 place after `step 1`", "differ"),
+        ("load", "WEIGHT_R", "differ in 1 place after `verify`", "after `verify`"),
+        ("load", "ENTRIES", "after `verify`", "after `verify`"),
+        ("store", "STEP_FAST", "left no result", "differ"),
+        ("store", "IMEVICT_LEN", "after `evict", "after `evict"),
+    ],
+)
+@pytest.mark.parametrize("what", ["ones", "reset"])
+def test_an_access_that_goes_wrong_once_is_never_taken_for_an_answer(board, kind, place, ones, reset, what):
+    """All ones from a live link, a write that vanishes, a reset in the middle: each ends the command that it hits."""
+    pair = lockstep(board)
+    pair.execute_many([load(n) for n in range(12)])
+    offset = BAR2_ENTRIES + 32 * 3 if place == "ENTRIES" else REGISTERS[place].offset
+    board._bar = Glitch(board._bar, kind, offset, what == "reset")
+    with pytest.raises((TargetError, DifferenceError), match=ones if what == "ones" else reset):
+        pair.execute(cmd.Step(1))
+        pair.execute(cmd.Evict(BASE, 3 * BLOCK))
+        pair.verify()
+    assert not board._bar.due
 
 
 def test_a_stall_only_takes_time(tmp_path):
     with running(tmp_path, *SIZE, "--inject", "stall@200:0.5", "--inject", "stall@700:0.2"):
-        started = time.monotonic()
         work(tmp_path)
-        assert time.monotonic() - started > 0.7
+
+
+def test_a_stall_holds_up_the_access_and_no_other():
+    sim, waits = FakeSim(), []
+    card = Card(sim, [fault("stall@1:0.5")], stall=lambda seconds: waits.append((seconds, len(sim.calls))))
+    for _ in range(3):
+        card.load(8)
+    assert waits == [(0.5, 1)] and len(sim.calls) == 3
 
 
 def test_a_simulation_that_breaks_is_a_failed_transfer(capsys):

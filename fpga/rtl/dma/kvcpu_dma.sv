@@ -218,7 +218,9 @@ module kvcpu_dma
         if (!rst) begin
             one_read_grant: assert ($onehot0(ar_ready)) else $error("one channel a cycle gets the read address");
             one_write_grant: assert ($onehot0(aw_ready)) else $error("one channel a cycle gets the write address");
-            bursts_aligned: assert ((!m_axi_arvalid || m_axi_araddr[ALIGNED-1:0] == '0) && (!m_axi_awvalid || m_axi_awaddr[ALIGNED-1:0] == '0))
+            reads_aligned: assert (!m_axi_arvalid || m_axi_araddr[ALIGNED-1:0] == '0)
+                else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
+            writes_aligned: assert (!m_axi_awvalid || m_axi_awaddr[ALIGNED-1:0] == '0)
                 else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
             last_beat: assert (!(m_axi_wvalid && m_axi_wlast != (beats_sent == 9'(BURST - 1))))
                 else $error("WLAST is on the last beat of a burst");

@@ -1,7 +1,8 @@
 // kvcpu_fifo - small first-in first-out queue with the oldest word always on `rdata` (show-ahead), in LUT RAM or registers.
 //
 // Latency: a word pushed into an empty queue can be read in the next cycle. All outputs are registers. A push into a full
-// queue or a pop of an empty one is the caller's mistake: it changes nothing, and an assertion fails. For deep or wide queues use kvcpu_ram_fifo.
+// queue or a pop of an empty one is the caller's mistake: it changes nothing, and an assertion fails. For deep or wide queues
+// use kvcpu_ram_fifo.
 `default_nettype none
 module kvcpu_fifo #(
     parameter int unsigned WIDTH = 32,

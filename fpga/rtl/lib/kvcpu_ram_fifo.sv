@@ -1,8 +1,8 @@
 // kvcpu_ram_fifo - first-in first-out queue in block RAM, one word per cycle in and out.
 //
 // The oldest word is on `rdata` while `valid`; `pop` takes it. A word needs two cycles from push to `valid`. A push while
-// `full` or a pop while not `valid` is the caller's mistake: it changes nothing, and an assertion fails. `level` counts all words held, the one on the output included. Holds DEPTH words in RAM and one more
-// on the output.
+// `full` or a pop while not `valid` is the caller's mistake: it changes nothing, and an assertion fails. `level` counts all words
+// held, the one on the output included. Holds DEPTH words in RAM and one more on the output.
 `default_nettype none
 module kvcpu_ram_fifo #(
     parameter int unsigned WIDTH = 64,

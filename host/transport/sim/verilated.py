@@ -22,7 +22,7 @@ import numpy as np
 
 from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
 from ...contract.parameters import Parameters
-from ..mmio import Batch, BatchResult, Mmio, check_memory_range
+from ..mmio import Batch, BatchResult, Simulation, check_memory_range
 from .build import model
 from .pyverilator import load_pyverilator
 
@@ -73,7 +73,7 @@ _FILE_ERRORS = {
 RESET_CYCLES = 8
 
 
-class VerilatorSim(Mmio):
+class VerilatorSim(Simulation):
     """One simulated device.
 
     latency: (fewest, most) extra cycles before the memory answers. trace: waveform file from the first cycle on, .fst
@@ -240,15 +240,15 @@ class VerilatorSim(Mmio):
         return dict(zip(("read_bursts", "read_beats", "write_bursts", "write_beats", "pages"), values))
 
     # ---- files -------------------------------------------------------------------------------------------------------
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Checkpoint of device and memory into one file, written in place."""
         self._file(self._kv_save, path)
 
-    def restore(self, path: str | Path) -> None:
+    def restore(self, path: str | os.PathLike[str]) -> None:
         """Go back to a checkpoint of this very build, memory settings and random state included. Else SessionError."""
         self._file(self._kv_restore, path)
 
-    def _file(self, function: Callable[..., int], path: str | Path) -> None:
+    def _file(self, function: Callable[..., int], path: str | os.PathLike[str]) -> None:
         error = function(self._handle, os.fsencode(path), self.model.key.encode())
         if error < 0:
             self._raise(error)
@@ -256,7 +256,7 @@ class VerilatorSim(Mmio):
             remedy = "delete it, or use the version of kvfpga that made it" if error == 3 else None
             raise SessionError(f"checkpoint {path} {_FILE_ERRORS[error]}", remedy)
 
-    def trace_start(self, path: str | Path) -> None:
+    def trace_start(self, path: str | os.PathLike[str]) -> None:
         """Write a waveform from here on. The model must have been built for this kind of file (`trace` or `wave`)."""
         if Path(path).suffix != f".{self.model.wave}":
             raise UsageError(f"this model cannot write {path}", "open the simulator with trace=… or wave=…")
