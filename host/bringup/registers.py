@@ -267,7 +267,7 @@ def _read(batch: Batch, register: Register) -> int:
 
 def _values(words: NDArray[np.uint32], slots: list[int], register: Register) -> NDArray[np.uint64]:
     places = np.array(slots)
-    values = words[places].astype(np.uint64)
+    values: NDArray[np.uint64] = words[places].astype(np.uint64)
     if register.width == 64:
         values |= words[places + 1].astype(np.uint64) << np.uint64(32)
     return values
