@@ -22,13 +22,13 @@ regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rd
 	$(PYTHON) scripts/gen_regs.py
 
 mutate: $(RUN)                 # break the RTL in one place after another; the lockstep must see each
-	$(PYTHON) scripts/mutate.py
+	$(PYTHON) -m scripts.mutation.mutate
 
 bench: $(TEST)                 # speed, as ratios against peers measured in the same run
-	$(PYTHON) scripts/bench.py
+	$(PYTHON) -m scripts.bench.simulator
 
 cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups, DMA
-	$(PYTHON) scripts/measure_cycles.py
+	$(PYTHON) -m scripts.bench.cycles
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh
 	@scripts/setup.sh $(VENV)

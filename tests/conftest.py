@@ -6,9 +6,7 @@ import signal
 
 import pytest
 
-ENTRIES, LANES, DATA_BITS = 256, 4, 128
-"""A small device: its model builds and runs fastest, and every rule is the same."""
-
+pytest.register_assert_rewrite("tests.helpers")  # before anything imports them
 
 # Started by nohup or in the background of a script, this process ignores them, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +18,7 @@ def small_sim(tmp_path_factory):
     """One simulation of the small device for the whole run, and a checkpoint of it just after reset."""
     from kvfpga.targets.target import rtl_sources
     from kvfpga.transport.sim.verilated import VerilatorSim
+    from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
 
     with VerilatorSim(ENTRIES, LANES, DATA_BITS, sources=rtl_sources()) as sim:
         fresh = tmp_path_factory.mktemp("sim") / "fresh.ckpt"
@@ -33,6 +32,7 @@ def lockstep(small_sim):
     from kvfpga.device.device import Device
     from kvfpga.hepc_ref import ReferenceModel
     from kvfpga.lockstep.lockstep import Lockstep
+    from tests.helpers.small_device import ENTRIES
 
     sim, fresh = small_sim
     sim.restore(fresh)
@@ -47,6 +47,7 @@ def dut(request):
         return request.getfixturevalue("lockstep")
     from kvfpga.hepc_ref import ReferenceModel
     from kvfpga.lockstep.reference import Reference
+    from tests.helpers.small_device import ENTRIES
 
     return Reference(ReferenceModel(ENTRIES))
 

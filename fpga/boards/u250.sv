@@ -1,9 +1,9 @@
 // u250 - the full device on an AMD Alveo U250: kvcpu behind XDMA, its tiers in DDR4.
 //
 // NOT RUN HERE: this project has no Vivado and no card. Checked: that this file elaborates and lints around a stub of the shell
-// (tests/test_boards_rtl.py), and that the core goes through Yosys for this family (scripts/estimate_u250.py).
+// (tests/rtl/test_boards_rtl.py), and that the core goes through Yosys for this family (scripts/bitstream/estimate_u250.py).
 //
-//   u250_shell  block design made by scripts/u250.tcl: XDMA (PCIe Gen3 x16), one DDR4 channel (16 GB), SmartConnect. It gives
+//   u250_shell  block design made by scripts/bitstream/u250.tcl: XDMA (PCIe Gen3 x16), one DDR4 channel (16 GB), SmartConnect. It gives
 //               the core's clock (CLK_MHZ in u250.tcl), a reset for it, AXI4-Lite from the user BAR and a port into the memory.
 //   user BAR    8 MiB: BAR0 of the contract at 0, BAR2 at 0x400000
 //   memory      host DMA (h2c, c2h) and core see the same addresses: the four tiers of 1 GiB each from 0

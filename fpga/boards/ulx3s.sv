@@ -1,7 +1,7 @@
 // ulx3s - the UART board on a Radiona ULX3S-85F: clock, reset, pins and LEDs around kvcpu_uart_top.
 //
 //   clock    PLL, 25 MHz on the board to CLK_HZ. Its three dividers below are the only place that says how fast the design runs;
-//            scripts/build_ulx3s.py refuses a bitstream that place and route finds slower.
+//            scripts/bitstream/build_ulx3s.py refuses a bitstream that place and route finds slower.
 //   reset    until the PLL has locked and while button FIRE1 is held; synchronous to the design's clock on release
 //   UART     the board's FTDI chip: ftdi_txd is what it sends, our input; 8 data bits, no parity, 1 stop bit at BAUD
 //   LEDs     0 heartbeat (about 1 Hz)  1 something goes on (stretched to be seen)  2 interrupt  3 in reset

@@ -325,17 +325,18 @@ module kvcpu
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
     // the RAM, which is too slow for the register block.
     completion_t oldest_stored;
-    logic        oldest_stored_valid, front_empty, front_full;
+    logic        oldest_stored_valid, front_push, front_empty, front_full;
     logic [1:0]  front_level;
     logic [IW+1:0] ram_level;
     kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
-        .clk, .rst(rst_core), .push(completion_valid), .wdata(completion), .full(stored_full), .pop(!front_full),
+        .clk, .rst(rst_core), .push(completion_valid && !stored_full), .wdata(completion), .full(stored_full), .pop(front_push),
         .rdata(oldest_stored), .valid(oldest_stored_valid), .level(ram_level)
     );
     kvcpu_fifo #(.WIDTH($bits(completion_t)), .DEPTH(2)) u_front (
-        .clk, .rst(rst_core), .push(oldest_stored_valid), .wdata(oldest_stored), .pop(completion_pop), .rdata(stored),
+        .clk, .rst(rst_core), .push(front_push), .wdata(oldest_stored), .pop(completion_pop && stored_valid), .rdata(stored),
         .empty(front_empty), .full(front_full), .level(front_level)
     );
+    assign front_push = oldest_stored_valid && !front_full;
     assign stored_valid = !front_empty;
     assign stored_level = ram_level + (IW+2)'(front_level);
 
@@ -352,5 +353,14 @@ module kvcpu
     logic at_rest;
     always_ff @(posedge clk) at_rest <= !rst && !any_busy && dma_idle && !draining && !clearing && !op_clearing;
     assign idle = bus_quiet && at_rest;
+
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            idle_is_true: assert (!(idle && (any_busy || !dma_idle || !fifo_empty)))
+                else $error("while `idle` is high nothing is queued, running or in flight");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

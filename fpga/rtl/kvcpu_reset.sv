@@ -42,5 +42,15 @@ module kvcpu_reset (
             stop_core <= 1'b0;
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            nothing_torn: assert (!reset_all || (dma_idle && bus_quiet))
+                else $error("a soft reset tears no burst and no bus access");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

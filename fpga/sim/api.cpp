@@ -24,8 +24,7 @@ auto guarded(Sim* sim, Call call) -> decltype(call()) {
     try {
         return call();
     } catch (const std::exception& error) {
-        sim->broken = error.what();
-        sim->beyond_reset = true;
+        sim->break_down(error);
         return kvsim::kBroken;
     }
 }
@@ -144,8 +143,7 @@ KV_API int32_t kv_restore(Sim* sim, const char* path, const char* build) {
         if (error == kvsim::FileError::kNone && !sim->beyond_reset) sim->broken.clear();
         return static_cast<int32_t>(error);
     } catch (const std::exception& error) {
-        sim->broken = error.what();
-        sim->beyond_reset = true;
+        sim->break_down(error);
         return static_cast<int32_t>(kvsim::FileError::kDamaged);
     }
 }

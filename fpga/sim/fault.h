@@ -2,6 +2,7 @@
 // It may pass through Verilated code. What caught it must not clock the model again (see Harness::broken).
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -10,5 +11,9 @@ namespace kvsim {
 struct Fault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
+
+inline std::string describe(const std::exception& error, uint64_t cycle) {
+    return std::string(error.what()) + " (cycle " + std::to_string(cycle) + ")";
+}
 
 }  // namespace kvsim

@@ -14,6 +14,7 @@
 
 #include "Vkvcpu.h"
 #include "axi_memory.h"
+#include "fault.h"
 #include "verilated.h"
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
@@ -51,6 +52,12 @@ public:
     ~Harness() {
         trace_stop();
         model->final();
+    }
+
+    /// After an exception in the middle of an evaluation.
+    void break_down(const std::exception& error) {
+        broken = describe(error, cycles);
+        beyond_reset = true;
     }
 
     void settle() {

@@ -26,7 +26,23 @@ int kvsim_printf(const char* format, ...) {
 
 static std::string place(const char* file, int line) { return std::string(file) + ":" + std::to_string(line); }
 
+/// Of "… Assertion failed in TOP.INSTANCE.NAME: PROMISE" what a reader looks for; empty where something else was printed.
+static std::string failed_assertion(const char* file) {
+    static const std::string kMark = "Assertion failed in TOP.";
+    const size_t start = last_printed.find(kMark);
+    const size_t colon = last_printed.find(": ", start);
+    if (start == std::string::npos || colon == std::string::npos) return "";
+    const std::string path = last_printed.substr(start + kMark.size(), colon - start - kMark.size());
+    const size_t dot = path.rfind('.');
+    const std::string base = std::string(file).substr(std::string(file).rfind('/') + 1);
+    const std::string module = base.substr(0, base.rfind('.'));
+    return "assertion " + path.substr(dot + 1) + " of " + module + " failed in " + path.substr(0, dot) + ": "
+           + last_printed.substr(colon + 2);
+}
+
 void vl_stop(const char* file, int line, const char*) {
+    const std::string failed = failed_assertion(file);
+    if (!failed.empty()) throw kvsim::Fault(failed);
     throw kvsim::Fault("the RTL stopped at " + place(file, line) + (last_printed.empty() ? "" : ": " + last_printed));
 }
 

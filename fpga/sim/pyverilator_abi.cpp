@@ -41,11 +41,6 @@ namespace {
 
 std::vector<std::string> arguments;  // of the next construct(): pyverilator sets them just before
 
-void fail(Sim* sim, const std::exception& error) {
-    sim->broken = error.what();
-    sim->beyond_reset = true;
-}
-
 }  // namespace
 
 /// Verilator runtime arguments, such as +verilator+seed+N and +verilator+rand+reset+2 for random power-up values.
@@ -70,7 +65,7 @@ ABI int eval(Sim* sim) {
     try {
         sim->top.eval();
     } catch (const std::exception& error) {
-        fail(sim, error);
+        sim->break_down(error);
         return -1;
     }
     return 0;

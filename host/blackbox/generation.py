@@ -48,11 +48,7 @@ def write_generation(
     write_state(new, device, target, commands, history, **more)
     for path in (*new.iterdir(), new):
         _sync(path)
-    pointer = home / (CURRENT + ".new")
-    pointer.write_text(new.name + "\n")
-    _sync(pointer)
-    os.replace(pointer, home / CURRENT)
-    _sync(home)
+    replace_file(home / CURRENT, new.name + "\n")
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     if history:
@@ -102,6 +98,15 @@ def read_state(state: Path, device: Lockstep | Reference) -> None:
     device.model.load(state / MODEL)
     if isinstance(device, Reference):
         device.operands = read_meta(state)["operands"]
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, on the disk."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    _sync(new)
+    os.replace(new, path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The session of a board: the device's state stays on the board, the reference's in the session folder.
 
 Whether the two still belong together is told by the SCRATCH register, which a reset clears (contract R4). A session
-keeps a random even number there:
+keeps a random even number there, and remembers it in the file `number` before the board has it:
 
     the number        the board is as the last command of this session left it
     the number + 1    a command began that did not end in a stored session: it was cut off, or met an error
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..blackbox.board import BoardBlackBox
-from ..blackbox.generation import MODEL, current_state, read_meta, write_generation
+from ..blackbox.generation import MODEL, current_state, read_meta, replace_file, write_generation
 from ..blackbox.history import History
 from ..blackbox.retrace import trace
 from ..contract.errors import SessionError
@@ -28,6 +28,7 @@ from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
 from .session import Purpose, Session
 
+NUMBER = "number"
 SCRATCH = REGISTERS["SCRATCH"].offset
 REMEDY = "`kvfpga reset` starts the board anew, `kvfpga sync` takes its state as it is"
 
@@ -49,7 +50,9 @@ class BoardSession(Session):
         device = self._device = self.target.open_lockstep(check)
         state = current_state(self.home)
         meta: dict[str, Any] = {}
+        self._trouble, self.number = None, 0
         try:
+            self.number = self._read_number()
             meta = read_meta(state) if state else {}
             self._trouble = self._problem(meta)
             if state and not self._trouble:
@@ -58,7 +61,6 @@ class BoardSession(Session):
             meta, self._trouble = {}, error
         self._begun = bool(meta)
         self.is_new = not meta
-        self.token: int = meta.get("scratch", 0)
         self.commands_before = meta.get("commands", 0)
         history = History(self.home, meta.get("history"))
         device.recorder = self._box = BoardBlackBox(self.target, self.failures, history, self._mark, meta.get("whole", True))
@@ -84,31 +86,44 @@ class BoardSession(Session):
         """Why the reference of the session is not the board's (None: it is, or there is no state at all)."""
         found, board = self.device.read_register("SCRATCH"), self.device.device
         where = f"the session {self.folder} and the board {board.mmio.name} do not belong together"
-        if not meta:
-            return SessionError(f"{where}: the board is in use by another session", REMEDY) if found else None
-        if meta.get("build_id") != board.identity.build_id:
+        if not meta and not found:
+            return None
+        if meta and meta.get("build_id") != board.identity.build_id:
             return SessionError(f"{where}: the board has another build than before", REMEDY)
         if found == 0:
             return SessionError(f"{where}: the device was reset behind its back", REMEDY)
-        if found == meta["scratch"] + 1:
+        if self.number and found == self.number + 1:
             return SessionError(f"{where}: the last command was cut off or met an error, so the board went on alone", REMEDY)
-        if found != meta["scratch"]:
+        if not meta:
+            return SessionError(f"{where}: the board is in use by another session", REMEDY)
+        if found != self.number:
             return SessionError(f"{where}: another session or program has used the board", REMEDY)
         return None
 
+    def _read_number(self) -> int:
+        """0 where the session has none yet."""
+        path = self.home / NUMBER
+        try:
+            return int(path.read_text())
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError) as error:
+            raise SessionError(f"{path} is damaged: {error}", REMEDY) from error
+
     def _mark(self) -> None:
         """The board is about to change."""
-        if not self.token:
-            self.token = 2 * (secrets.randbits(30) + 1)
-        self.device.device.mmio.write32(SCRATCH, self.token + 1)
+        if not self.number:
+            self.number = 2 * (secrets.randbits(30) + 1)
+            replace_file(self.home / NUMBER, f"{self.number}\n")
+        self.device.device.mmio.write32(SCRATCH, self.number + 1)
 
     def save(self) -> None:
         super().save()
-        self.device.device.mmio.write32(SCRATCH, self.token)
+        self.device.device.mmio.write32(SCRATCH, self.number)
 
     def _write(self, commands: int) -> None:
         self._mark()  # also after a reset, which cleared it
-        more = {"build_id": self.device.device.identity.build_id, "scratch": self.token, "whole": self._box.whole}
+        more = {"build_id": self.device.device.identity.build_id, "whole": self._box.whole}
         write_generation(self.home, self.device, self.target, commands, self._box.history, **more)
 
     def trace(self, path: Path, budget: int | None = None) -> None:

@@ -32,7 +32,7 @@ def program(
     and for neither cable nor board, TargetError where openFPGALoader is missing or fails.
     """
     if not bitstream.is_file():
-        raise UsageError(f"there is no bitstream {bitstream}", "build one, for a ULX3S with scripts/build_ulx3s.py")
+        raise UsageError(f"there is no bitstream {bitstream}", "build one, for a ULX3S with scripts/bitstream/build_ulx3s.py")
     if bitstream.stat().st_size == 0:
         raise UsageError(f"the bitstream {bitstream} is empty", "build it again")
     if not board and not cable:

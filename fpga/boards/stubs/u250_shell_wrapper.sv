@@ -1,4 +1,4 @@
-// u250_shell_wrapper - declaration of the block design that scripts/u250.tcl makes in Vivado (XDMA, DDR4, SmartConnect, clock, reset),
+// u250_shell_wrapper - declaration of the block design that scripts/bitstream/u250.tcl makes in Vivado (XDMA, DDR4, SmartConnect, clock, reset),
 // for tools that do not have it. Vivado generates the real one; axil_* and mem_* go with core_clk, host_irq goes
 // with host_clk.
 `default_nettype none

@@ -206,7 +206,7 @@ module kvcpu_axil
         other_data <= in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
-        .clk, .rst, .push(answering), .pop(s_axil_rready),
+        .clk, .rst, .push(answering), .pop(s_axil_rvalid && s_axil_rready),
         .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
         .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
@@ -241,6 +241,13 @@ module kvcpu_axil
         error_code <= wissue ? wcode : rcode;
         error_offset <= wissue ? waddr : raddr;
     end
+
+    kvcpu_handshake_check #(.WIDTH(2)) u_b_check (
+        .clk, .rst, .valid(s_axil_bvalid), .ready(s_axil_bready), .data(s_axil_bresp)
+    );
+    kvcpu_handshake_check #(.WIDTH(34)) u_r_check (
+        .clk, .rst, .valid(s_axil_rvalid), .ready(s_axil_rready), .data(queue_head)
+    );
 
     assign quiet = (wstate == W_IDLE) && !rtaken && !rwaiting && !answering && queue_empty;
 endmodule

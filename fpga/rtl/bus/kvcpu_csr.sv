@@ -57,7 +57,7 @@ module kvcpu_csr
         .s_cpuif_wr_ack(wr_ack), .s_cpuif_wr_err(wr_err),
         .hwif_in(hw), .hwif_out(sw)
     );
-    wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, rd_err, wr_err, 1'b0};  // it answers at once, always
+    wire unused_handshake = &{1'b0, stall_wr, stall_rd, rd_ack, wr_ack, rd_err, wr_err, 1'b0};  // it answers at once: see below
     always_ff @(posedge clk) reg_rdata <= block_data;
 
     // ---- identity, status, errors, interrupt --------------------------------------------------------------------------------
@@ -124,5 +124,17 @@ module kvcpu_csr
         hw.RTBD_HIT_COUNT.value.next = hit_total;
         hw.RTBD_MISS_COUNT.value.next = misses;
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            answers_at_once: assert (!stall_wr && !stall_rd && {wr_ack, rd_ack} == {reg_req && reg_is_write, reg_req && !reg_is_write})
+                else $error("the register block answers every request in its cycle");
+            only_known_registers: assert (!rd_err && !wr_err)
+                else $error("the register block sees no address that it does not know");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -169,5 +169,17 @@ module kvcpu_operands
             default: ;
         endcase
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            writes_apart: assert (!(write && stage[3:1] != '0))
+                else $error("a write comes four cycles behind the one before, or later");
+            one_command: assert (!(stage[1] && wkind.rings && !resets && forming && !cmd_push))
+                else $error("a command is pushed before the next is put together");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

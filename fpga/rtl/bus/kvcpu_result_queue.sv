@@ -25,7 +25,7 @@ module kvcpu_result_queue
 
     // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.
     kvcpu_fifo #(.WIDTH($bits(result_t)), .DEPTH(32)) u_fifo (
-        .clk, .rst, .push(held_valid), .wdata(held), .pop(pop || lost), .rdata(oldest), .empty, .full, .level()
+        .clk, .rst, .push(held_valid), .wdata(held), .pop((pop && valid) || lost), .rdata(oldest), .empty, .full, .level()
     );
     always_ff @(posedge clk) begin
         if (rst) held_valid <= 1'b0;

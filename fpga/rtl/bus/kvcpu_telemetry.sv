@@ -195,5 +195,15 @@ module kvcpu_telemetry
         if (latching) latched[addr[8:3]] <= value[63:32];
     end
     assign read_data = addr[2] ? latched[addr[8:3]] : value[31:0];
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            hits_add_up: assert (hit_total == hits[0] + hits[1] + hits[2] + hits[3])
+                else $error("hit_total is the sum of the tiers' hits");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

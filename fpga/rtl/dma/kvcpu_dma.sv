@@ -160,8 +160,8 @@ module kvcpu_dma
         else if (take) beat <= last ? '0 : beat + 9'd1;
     end
     kvcpu_fifo #(.WIDTH(DATA_BITS + 1), .DEPTH(2)) u_beats (
-        .clk, .rst, .push(take), .wdata({last, w_data[order_channel]}), .pop(m_axi_wready), .rdata({m_axi_wlast, m_axi_wdata}),
-        .empty(w_empty), .full(w_full), .level()
+        .clk, .rst, .push(take), .wdata({last, w_data[order_channel]}), .pop(m_axi_wvalid && m_axi_wready),
+        .rdata({m_axi_wlast, m_axi_wdata}), .empty(w_empty), .full(w_full), .level()
     );
     assign m_axi_wvalid = !w_empty;
 
@@ -196,5 +196,36 @@ module kvcpu_dma
         end
         if (done_valid != '0) completion <= done[done_pick];
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    kvcpu_handshake_check #(.WIDTH(65)) u_ar_check (
+        .clk, .rst, .valid(m_axi_arvalid), .ready(m_axi_arready), .data({m_axi_arid, m_axi_araddr})
+    );
+    kvcpu_handshake_check #(.WIDTH(65)) u_aw_check (
+        .clk, .rst, .valid(m_axi_awvalid), .ready(m_axi_awready), .data({m_axi_awid, m_axi_awaddr})
+    );
+    kvcpu_handshake_check #(.WIDTH(DATA_BITS + 1)) u_w_check (
+        .clk, .rst, .valid(m_axi_wvalid), .ready(m_axi_wready), .data({m_axi_wlast, m_axi_wdata})
+    );
+`ifndef SYNTHESIS
+    localparam int unsigned ALIGNED = $clog2(BURST * BEAT_BYTES);
+    logic [8:0] beats_sent;  // of the burst on W
+    always_ff @(posedge clk) begin
+        if (rst) beats_sent <= '0;
+        else if (m_axi_wvalid && m_axi_wready) beats_sent <= m_axi_wlast ? '0 : beats_sent + 9'd1;
+    end
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_read_grant: assert ($onehot0(ar_ready)) else $error("one channel a cycle gets the read address");
+            one_write_grant: assert ($onehot0(aw_ready)) else $error("one channel a cycle gets the write address");
+            reads_aligned: assert (!m_axi_arvalid || m_axi_araddr[ALIGNED-1:0] == '0)
+                else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
+            writes_aligned: assert (!m_axi_awvalid || m_axi_awaddr[ALIGNED-1:0] == '0)
+                else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
+            last_beat: assert (!(m_axi_wvalid && m_axi_wlast != (beats_sent == 9'(BURST - 1))))
+                else $error("WLAST is on the last beat of a burst");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -156,7 +156,6 @@ module kvcpu_dma_channel
     );
 
     logic          failed;         // something of the oldest block answered with an error
-    logic          block_written;
     logic [$clog2(BEATS):0] beats_out;
     logic          read_failed;    // of the block whose data are on W
     logic          failures_empty, failures_full, read_failure, read_failure_last;
@@ -179,25 +178,29 @@ module kvcpu_dma_channel
         end
     end
 
-    // Write responses of one id come in order, so the first BURSTS of them belong to the oldest block.
-    logic [NW-1:0] block_responses;
-    logic          write_failed;
-    assign block_written = (block_responses == NW'(BURSTS));
+    // Write responses of one id come in order, so every BURSTS of them are a block's; one bit a block here too. They may come
+    // faster than blocks complete, as completions wait for the other channel's.
+    logic [NW-1:0] responses;      // of the block that they have come to
+    logic          write_failed, write_failure, written_empty, written_full, last_response;
+    assign last_response = b_valid && responses == NW'(BURSTS - 1);
+    kvcpu_fifo #(.WIDTH(1), .DEPTH(4)) u_written (
+        .clk, .rst, .push(last_response), .wdata(write_failed || b_error), .pop(finish_pop && finishing.copy),
+        .rdata(write_failure), .empty(written_empty), .full(written_full), .level()
+    );
+    wire unused_written = &{1'b0, written_full, 1'b0};  // at most 4 blocks finish
     always_ff @(posedge clk) begin
         if (rst) begin
-            block_responses <= '0;
+            responses <= '0;
             write_failed <= 1'b0;
-        end else if (finish_pop && finishing.copy) begin
-            block_responses <= NW'(b_valid);
-            write_failed <= b_valid && b_error;
         end else if (b_valid) begin
-            block_responses <= block_responses + 1'b1;
-            write_failed <= write_failed || b_error;
+            responses <= last_response ? '0 : responses + 1'b1;
+            write_failed <= !last_response && (write_failed || b_error);
         end
     end
 
-    assign failed = finishing.copy && (read_failure || write_failed);
-    assign finish_pop = !finish_empty && (!finishing.copy || (block_written && !failures_empty)) && (!completion_valid || completion_ready);
+    assign failed = finishing.copy && (read_failure || write_failure);
+    assign finish_pop = !finish_empty && (!finishing.copy || (!written_empty && !failures_empty))
+                        && (!completion_valid || completion_ready);
     always_ff @(posedge clk) begin
         if (rst) completion_valid <= 1'b0;
         else if (finish_pop) completion_valid <= 1'b1;
@@ -216,5 +219,34 @@ module kvcpu_dma_channel
     end
 
     assign idle = queue_empty && !reading && write_empty && !announcing && finish_empty;
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    kvcpu_handshake_check #(.WIDTH(64)) u_ar_check (.clk, .rst, .valid(ar_valid), .ready(ar_ready), .data(ar_addr));
+    kvcpu_handshake_check #(.WIDTH(64)) u_aw_check (.clk, .rst, .valid(aw_valid), .ready(aw_ready), .data(aw_addr));
+    kvcpu_handshake_check #(.WIDTH($bits(completion_t))) u_done_check (
+        .clk, .rst, .valid(completion_valid), .ready(completion_ready), .data(completion)
+    );
+`ifndef SYNTHESIS
+    logic [15:0] reads_open, writes_open;  // beats on their way from the memory, bursts without their response
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            reads_open <= '0;
+            writes_open <= '0;
+        end else begin
+            reads_open <= reads_open + ((ar_valid && ar_ready) ? 16'(BURST) : 16'd0) - 16'(r_valid);
+            writes_open <= writes_open + 16'(aw_valid && aw_ready) - 16'(b_valid);
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            buffer_room: assert (reserved <= CW'(BUFFER)) else $error("no more is asked for than the buffer has room for");
+            data_expected: assert (!(r_valid && reads_open == '0)) else $error("data come only for a burst that was asked for");
+            response_expected: assert (!(b_valid && writes_open == '0))
+                else $error("a write response comes only for a burst that was sent");
+            idle_is_true: assert (!(idle && (reads_open != '0 || writes_open != '0)))
+                else $error("an idle channel waits for nothing");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -402,5 +402,19 @@ module kvcpu_engine
         result.phys = set.tier_base[tier] + 64'(index) * 64'(BLOCK_BYTES);
         result.cycles = cycles;
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            entries_fit: assert (valid_entries <= 17'(ENTRIES)) else $error("no more entries are valid than there are");
+            one_at_a_time: assert (!(cmd_take && (insert_pending || free_valid)))
+                else $error("a command starts when the one before is done");
+            strict_waits: assert (!(cmd_take && set.strict && !dma_idle))
+                else $error("with strict a command starts while no block moves");
+            unload_waits: assert (!(pass_start && is_unload && !dma_idle)) else $error("no block is freed while blocks move");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

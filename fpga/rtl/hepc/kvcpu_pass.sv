@@ -323,5 +323,36 @@ module kvcpu_pass
             end
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    kvcpu_handshake_check #(.WIDTH($bits(entry_key_t))) u_free_check (
+        .clk, .rst, .valid(free_valid), .ready(free_ready), .data(free_key)
+    );
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_pass: assert (!(start && active)) else $error("a pass starts when the one before is done");
+            one_writer: assert ($onehot0({completion_valid, trigger_valid, retire && pass.loads}))
+                else $error("one writer at a time changes where a block is");
+            place_granted: assert (!(trigger_valid && trigger_channel && t1_base >= set.t1_capacity))
+                else $error("a prefetch is granted while T1 has a place");
+            places_in_range: assert (t1_base <= 17'(ENTRIES)) else $error("between no and all entries hold a place in T1");
+            rows_in_range: assert (rows_used <= 17'(ROWS)) else $error("no more rows are used than there are");
+            one_decision: assert (!(stage[5] && ((l_evict & l_prefetch) | (l_freed & (l_evict | l_prefetch))) != '0))
+                else $error("an entry is evicted, prefetched or freed, or none of these");
+            trigger_fits: assert (!(trigger_valid && (trigger_channel ? !trigger.from[1] : trigger.from != 2'd1)))
+                else $error("evictions leave tier 1, prefetches tier 2 or 3");
+            not_twice: assert (!(trigger_valid && l_res[pick].inflight)) else $error("a block that moves is not sent again");
+            trigger_taken: assert (!(trigger_valid && !trigger_ready[trigger_channel])) else $error("no trigger is dropped");
+            for (int l = 0; l < LANES; l++) begin
+                pinned_first: assert (!(stage[5] && l_write[l] && l_state[l].valid && l_state[l].pinned && l_state[l].prio != '1))
+                    else $error("a pinned block has the highest priority");
+                guard_keeps: assert (!(stage[5] && l_guarded[l] && (l_evict[l] || l_freed[l])))
+                    else $error("a guarded block is neither evicted nor freed");
+            end
+            load_one: assert (!(retire && pass.loads && !$onehot(l_matched))) else $error("LOAD writes one entry");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -1,7 +1,8 @@
 // kvcpu_fifo - small first-in first-out queue with the oldest word always on `rdata` (show-ahead), in LUT RAM or registers.
 //
 // Latency: a word pushed into an empty queue can be read in the next cycle. All outputs are registers. A push into a full
-// queue or a pop of an empty one is ignored; callers check `full` and `empty`. For deep or wide queues use kvcpu_ram_fifo.
+// queue or a pop of an empty one is the caller's mistake: it changes nothing, and an assertion fails. For deep or wide queues
+// use kvcpu_ram_fifo.
 `default_nettype none
 module kvcpu_fifo #(
     parameter int unsigned WIDTH = 32,
@@ -54,5 +55,17 @@ module kvcpu_fifo #(
             end
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
+            no_underflow: assert (!(pop && empty)) else $error("nothing is taken from an empty queue");
+            level_holds: assert (level <= (AW+1)'(DEPTH) && empty == (level == '0) && full == (level == (AW+1)'(DEPTH)))
+                else $error("level, empty and full agree");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -1,8 +1,8 @@
 // kvcpu_ram_fifo - first-in first-out queue in block RAM, one word per cycle in and out.
 //
 // The oldest word is on `rdata` while `valid`; `pop` takes it. A word needs two cycles from push to `valid`. A push while
-// `full` is ignored. `level` counts all words held, the one on the output included. Holds DEPTH words in RAM and one more
-// on the output.
+// `full` or a pop while not `valid` is the caller's mistake: it changes nothing, and an assertion fails. `level` counts all words
+// held, the one on the output included. Holds DEPTH words in RAM and one more on the output.
 `default_nettype none
 module kvcpu_ram_fifo #(
     parameter int unsigned WIDTH = 64,
@@ -47,5 +47,16 @@ module kvcpu_ram_fifo #(
             else if (pop) valid <= 1'b0;
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
+            no_underflow: assert (!(pop && !valid)) else $error("nothing is taken that is not there");
+            level_holds: assert (stored <= (AW+1)'(DEPTH)) else $error("no more words are stored than fit");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -133,5 +133,14 @@ module kvcpu_digest
     end
 
     assign busy = taken || pending != '0;
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_sum: assert (!(clear && busy)) else $error("a sum begins when the one before is complete");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -161,5 +161,14 @@ module kvcpu_directory
     kvcpu_ram #(.WIDTH(2), .DEPTH(ENTRIES)) u_tier (
         .clk, .we(write_res), .waddr(res_index), .wdata(res_wdata.tier), .ren(1'b1), .raddr(tier_index), .rdata(tier)
     );
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            port_free: assert (!(row_read && steal)) else $error("the pass reads no row while the host's is read");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

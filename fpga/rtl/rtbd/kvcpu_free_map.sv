@@ -175,5 +175,19 @@ module kvcpu_free_map #(
             endcase
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            take_ready: assert (!(take && !(ready && any_free))) else $error("an index is taken while one is ready");
+            index_free: assert (!(ready && any_free && bits[bit_pick])) else $error("the index at hand is free");
+            rebuild_in_order: assert (!(rebuild_valid && phase != REBUILD))
+                else $error("rows come between the start and the end of a rebuild");
+            rows_ascend: assert (!(rebuild_valid && gather_any && row_word < gather_word))
+                else $error("rows come in ascending order");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

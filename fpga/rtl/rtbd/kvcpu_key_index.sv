@@ -257,5 +257,19 @@ module kvcpu_key_index #(
             overflowed <= mark_we;
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            key_unique: assert (!(s4.valid && !($onehot0(match4) && $onehot0(shared4))))
+                else $error("a key is in one slot at most");
+            insert_new: assert (!(s4.valid && s4.op == 2'd1 && match4 != '0)) else $error("a key is inserted that is not there");
+            remove_known: assert (!(s4.valid && s4.op == 2'd2 && match4 == '0 && overflows == '0))
+                else $error("a key is removed that is there");
+            one_slot: assert ($onehot0(slot_we)) else $error("one slot is written");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

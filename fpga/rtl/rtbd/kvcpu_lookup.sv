@@ -136,5 +136,16 @@ module kvcpu_lookup #(
     assign eng_unresolved = answer_unresolved;
     assign eng_hit_index = answer_index;
     assign eng_tier = tier;
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_grant: assert ($onehot0({eng_valid && eng_ready, port_valid & port_ready}))
+                else $error("one request a cycle is taken");
+            one_answer: assert ($onehot0(port_done)) else $error("one port a cycle is answered");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

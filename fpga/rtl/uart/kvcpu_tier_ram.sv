@@ -170,5 +170,29 @@ module kvcpu_tier_ram #(
             );
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    for (genvar port = 0; port < 2; port++) begin : g_port
+        kvcpu_handshake_check #(.WIDTH(3)) u_b_check (
+            .clk, .rst, .valid(s_bvalid[port]), .ready(s_bready[port]), .data({s_bid, s_bresp})
+        );
+        kvcpu_handshake_check #(.WIDTH(68)) u_r_check (
+            .clk, .rst, .valid(s_rvalid[port]), .ready(s_rready[port]), .data({s_rid, s_rlast, s_rresp, s_rdata})
+        );
+    end
+`ifndef SYNTHESIS
+    logic [7:0] beats_left;  // of a write, behind the next
+    always_ff @(posedge clk) begin
+        if (w_state == W_IDLE) beats_left <= s_awlen[pick_w];
+        else if (taken) beats_left <= beats_left - 8'd1;
+    end
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_read: assert ($onehot0(s_rvalid)) else $error("one port a cycle is answered");
+            last_beat: assert (!(w_state == W_DATA && taken && s_wlast[w_port] != (beats_left == 8'd0)))
+                else $error("a write has as many beats as its address said");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -171,5 +171,14 @@ module kvcpu_uart_bridge (
     wire unused_answers = &{1'b0, m_axi_bid, m_axi_rid, m_axi_rlast, 1'b0};  // one access, one beat
 
     assign busy = rx_busy || control_busy || send_busy || tx_valid || !tx_ready || deframing;
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_port: assert (!(reg_start && mem_start)) else $error("one access at a time, on either port");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -29,5 +29,14 @@ module kvcpu_uart_crc (
             crc <= {1'b0, crc[31:1]} ^ (crc[0] ? POLYNOMIAL : 32'd0);
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            byte_done: assert (!(valid && busy && !clear)) else $error("a byte comes when the one before is done");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

@@ -94,5 +94,14 @@ module kvcpu_uart_framer (
             done <= 1'b0;
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_frame: assert (!(start && busy)) else $error("a frame starts when the one before is sent");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

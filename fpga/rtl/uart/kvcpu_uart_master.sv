@@ -95,5 +95,23 @@ module kvcpu_uart_master #(
             m_arvalid <= 1'b0;
         end
     end
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    kvcpu_handshake_check #(.WIDTH(ADDR_BITS)) u_aw_check (
+        .clk, .rst, .valid(m_awvalid), .ready(m_awready), .data(m_addr)
+    );
+    kvcpu_handshake_check #(.WIDTH(DATA_BITS + DATA_BITS/8)) u_w_check (
+        .clk, .rst, .valid(m_wvalid), .ready(m_wready), .data({m_wdata, m_wstrb})
+    );
+    kvcpu_handshake_check #(.WIDTH(ADDR_BITS)) u_ar_check (
+        .clk, .rst, .valid(m_arvalid), .ready(m_arready), .data(m_addr)
+    );
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            one_access: assert (!(start && waiting && !dead)) else $error("an access starts when the one before is answered");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire

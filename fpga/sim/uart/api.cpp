@@ -31,7 +31,7 @@ UB_API int32_t ub_exchange(Board* board, const Symbol* symbols, uint64_t count, 
     try {
         return board->exchange(symbols, count, *taken, out, room, *produced, limit, only_send);
     } catch (const std::exception& error) {
-        board->broken = error.what();
+        board->broken = kvsim::describe(error, board->cycles);
         return kvuart::kBroken;
     }
 }
@@ -42,7 +42,7 @@ UB_API int32_t ub_reset(Board* board) {
         board->reset();
         return kvuart::kQuiet;
     } catch (const std::exception& error) {
-        board->broken = error.what();
+        board->broken = kvsim::describe(error, board->cycles);
         return kvuart::kBroken;
     }
 }

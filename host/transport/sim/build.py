@@ -45,7 +45,7 @@ WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
-    "--cc --top-module {top} --prefix V{top} --savable -O3 --x-assign fast --x-initial unique --no-assert"
+    "--cc --top-module {top} --prefix V{top} --savable -O3 --x-assign fast --x-initial unique"
     " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
 ).split()  # fmt: skip
 # Hidden symbols and no process-wide ("gnu-unique") ones: models of several designs can be loaded into one process.
@@ -73,7 +73,7 @@ class Design:
         return sorted({path for pattern in self.harness for path in rtl_root().glob(pattern)})
 
     def verilate_flags(self) -> list[str]:
-        return [flag.format(top=self.top) for flag in _VERILATE]
+        return [*(flag.format(top=self.top) for flag in _VERILATE), "--assert" if with_assertions() else "--no-assert"]
 
 
 CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h"))
@@ -169,6 +169,11 @@ def _compiler() -> str:
             "install one (Debian: apt-get install g++), or use `--target model`, which needs none",
         )
     return found
+
+
+def with_assertions() -> bool:
+    """Whether models check the assertions of the RTL: for tests and soaks, as they run slower. It is part of a model's key."""
+    return os.environ.get("KVFPGA_ASSERTIONS") == "1"
 
 
 def cache_folder() -> Path:
@@ -388,6 +393,7 @@ class _Progress:
     def __init__(self, built: Model):
         p = built.parameters
         wave = f", with .{built.wave} waveforms" if built.wave else ""
+        wave += ", with assertions" if with_assertions() else ""
         self.title = f"Building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
         self.bar: Progress | None = None
 

@@ -76,10 +76,12 @@ def fault(text: str) -> Fault:
 
 
 class Card:
-    """The simulated device, its clock, its interrupt, and what is wrong with it. Any thread may call."""
+    """The simulated device, its clock, its interrupt, and what is wrong with it. Any thread may call. `stall(seconds)` passes the
+    time of the fault of that name."""
 
-    def __init__(self, sim: VerilatorSim, faults: Sequence[Fault] = ()):
+    def __init__(self, sim: VerilatorSim, faults: Sequence[Fault] = (), stall: Callable[[float], None] = time.sleep):
         self.sim = sim
+        self._stall = stall
         self.faults = faults
         self.accesses = 0
         self.event = threading.Condition()
@@ -141,7 +143,7 @@ class Card:
             if kind == "reset" and number == at:
                 self.sim.reset(wait=False)
             elif kind == "stall" and number == at:
-                time.sleep(argument or 0.0)
+                self._stall(argument or 0.0)
             elif kind == "ones":
                 dead |= at <= number and (argument is None or number < at + argument)
             elif kind in ("gone", "eio") and number >= at:

@@ -1,0 +1,344 @@
+"""Mutation test of the lockstep: breaks the RTL in one place at a time, and demands that some command's check notices.
+
+    python -m scripts.mutation.mutate                    all of mutations.py, as a table; exit 1 when one survives
+    python -m scripts.mutation.mutate --only dma-dirty   one of them (may be repeated); --list names them
+    python -m scripts.mutation.mutate --assertions       those that an assertion of the RTL must notice
+
+Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (quick_build.py),
+and run through the scenarios of scenarios.py in lockstep with the reference model, until hardware and
+reference differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of
+them first. A mutation that names an assertion of the RTL runs on a model that checks them, and that assertion must fail; all
+others run without. A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing
+else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import numpy as np
+
+from kvfpga.contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.parameters import Parameters
+from kvfpga.transport.sim import build as verilator_build
+from scripts.mutation.mutations import MUTATIONS, Mutation
+from scripts.mutation.scenarios import ENTRIES, Scenario, scenarios
+
+LANES, DATA_BITS = 4, 128
+WORKER = (sys.executable, "-m", "scripts.mutation.mutate")
+ORIGINAL = "original"
+"""Name of the run without a mutation."""
+TIME_LIMIT = 1800
+"""Seconds that one mutation may take before its process is ended, which counts as caught."""
+
+
+class Unfit(Exception):
+    """A mutation that does not fit the RTL (any more)."""
+
+
+# ---- one mutation --------------------------------------------------------------------------------------------------
+def file_of(mutation: Mutation, rtl: Path) -> Path | None:
+    """Where its file is: no two of the RTL have one name."""
+    return next(rtl.rglob(mutation.file), None)
+
+
+def mutated(mutation: Mutation, rtl: Path) -> str:
+    """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
+    path = file_of(mutation, rtl)
+    text = path.read_text() if path else ""
+    count = text.count(mutation.old)
+    if count != 1:
+        raise Unfit(
+            f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}"
+        )
+    if mutation.new == mutation.old:
+        raise Unfit(f"mutation {mutation.name} changes nothing")
+    return text.replace(mutation.old, mutation.new)
+
+
+def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | None = None) -> dict:
+    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for the keys of the answer."""
+    from scripts.mutation import quick_build
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
+        rtl = Path(scratch) / "rtl"
+        shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
+        if name != ORIGINAL:
+            mutation = by_name(name)
+            file_of(mutation, rtl).write_text(mutated(mutation, rtl))
+        sources = verilator_build.rtl_sources(rtl)
+        with contextlib.redirect_stderr(io.StringIO()):
+            quick_build.model(
+                Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects"
+            )
+        found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
+        started, lines, by_scenario = time.monotonic(), 0, {}
+        for scenario in scenarios(seeds, count):
+            if only and scenario.name not in only:
+                continue
+            done, evidence = run_scenario(scenario, sources)
+            by_scenario[scenario.name] = done
+            lines += done
+            if evidence:
+                found |= {"caught": is_proof(name, evidence), "scenario": scenario.name} | evidence
+                break
+        return found | {
+            "commands": lines,
+            "scenarios": by_scenario,
+            "run_seconds": round(time.monotonic() - started, 1),
+        }
+
+
+def is_proof(name: str, evidence: dict) -> bool:
+    """Did that notice the mutation which should: its assertion, if it names one, else anything?"""
+    assertion = "" if name == ORIGINAL else by_name(name).assertion
+    return not assertion or f"assertion {assertion} of" in evidence["device"]
+
+
+def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | None]:
+    """(lines run, what gave the device away or None)."""
+    from kvfpga.device.device import Device
+    from kvfpga.hepc_ref import ReferenceModel
+    from kvfpga.lockstep.lockstep import Lockstep
+    from kvfpga.transport.sim.verilated import VerilatorSim
+
+    done, line = 0, "reset"
+    try:
+        memory = {"latency": scenario.latency, "stall_percent": scenario.stall}
+        sim = VerilatorSim(ENTRIES, LANES, DATA_BITS, scenario.seed, sources=sources, **memory)
+        with Lockstep(Device(sim), ReferenceModel(ENTRIES)) as pair, command_line(pair) as run:
+            fill_memory(pair, scenario.seed)
+            for line in scenario.lines:
+                done += 1
+                with contextlib.suppress(click.UsageError, UsageError):  # not a command: `kvfpga run` goes on as well
+                    run(line)
+    except DifferenceError as error:
+        first = error.report.differences[0]
+        if first.where == "digest" and len(error.report.differences) > 1:
+            first = error.report.differences[1]  # says more
+        where, field, device, expected = first.texts()
+        return done, {"line": line, "where": where, "field": field, "device": device, "expected": expected}
+    except KvfpgaError as error:
+        if not isinstance(error, TargetError):
+            raise
+        return done, {
+            "line": line,
+            "where": "device",
+            "field": type(error).__name__,
+            "device": error.message,
+            "expected": "",
+        }
+    return done, None
+
+
+def fill_memory(pair, seed: int) -> None:
+    """Random bytes in all blocks of all tiers, so that a block in the wrong place shows."""
+    size = 4 * pair.entries * pair.block_bytes
+    pair.memory_write(0, np.random.default_rng(seed).bytes(size))
+
+
+@contextlib.contextmanager
+def command_line(pair) -> Iterator[Callable[[str], None]]:
+    """A function that runs one line of a `.kvfpga` script on `pair`, through the commands of `kvfpga` themselves."""
+    from kvfpga.cli.app import App
+    from kvfpga.cli.main import cli
+    from kvfpga.contract import presets
+    from kvfpga.targets.target import Target
+
+    target = Target("sim", ENTRIES, LANES)
+    session = SimpleNamespace(  # all that these commands ask a session for
+        target=target, require=lambda purpose: None, initial=lambda: presets.sets(presets.PRESETS[presets.DEFAULT])
+    )
+    app = App(target, None, json=True, check=True, trace=None, session=session, _device=pair)
+    silence = io.StringIO()
+    with click.Context(cli, info_name="kvfpga", obj=app) as parent:
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+
+            def run(line: str) -> None:
+                name, command, rest = cli.resolve_command(parent, shlex.split(line))
+                with command.make_context(name, rest, parent=parent) as ctx:
+                    command.invoke(ctx)
+                silence.seek(0)
+                silence.truncate()
+
+            yield run
+
+
+# ---- all of them ---------------------------------------------------------------------------------------------------
+def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = False) -> dict:
+    """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
+    scenario, line, where, field, device, expected, build_seconds, run_seconds."""
+    command = [
+        *WORKER,
+        "--worker",
+        name,
+        "--seeds",
+        str(seeds),
+        "--commands",
+        str(count),
+        "--work",
+        str(work),
+    ]
+    started = time.monotonic()
+    try:
+        environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
+        process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, env=environment)
+    except subprocess.TimeoutExpired:
+        return _dead(name, f"no end within {TIME_LIMIT} s", started)
+    if process.returncode < 0:
+        return _dead(name, f"the simulation died of signal {-process.returncode}", started)
+    if process.returncode:
+        raise RuntimeError(f"mutation {name} could not be tried:\n{process.stderr[-3000:]}")
+    return json.loads(process.stdout)
+
+
+def _dead(name: str, what: str, started: float) -> dict:
+    found = {"where": "process", "field": what, "device": "", "expected": "", "line": "", "scenario": "", "commands": 0}
+    return {
+        "name": name,
+        "caught": True,
+        "build_seconds": 0,
+        "run_seconds": round(time.monotonic() - started, 1),
+    } | found
+
+
+def by_name(name: str) -> Mutation:
+    for mutation in MUTATIONS:
+        if mutation.name == name:
+            return mutation
+    raise Unfit(f"there is no mutation {name}; --list names them")
+
+
+def check_places(chosen: list[Mutation], rtl: Path) -> None:
+    """Every mutation fits the RTL and has a name of its own, else Unfit."""
+    names = [mutation.name for mutation in chosen]
+    if doubles := {name for name in names if names.count(name) > 1}:
+        raise Unfit(f"more than one mutation is called {', '.join(sorted(doubles))}")
+    for mutation in chosen:
+        mutated(mutation, rtl)
+
+
+def run_all(
+    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]
+) -> list[dict]:
+    """Results in the order of `names`; `progress` gets each as it comes."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {
+            pool.submit(attempt, name, seeds, count, work, bool(by_name(name).assertion)): name for name in names
+        }
+        found = {}
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
+            progress(found[futures[future]])
+    return [found[name] for name in names]
+
+
+def table(results: list[dict]):
+    """For people (rich)."""
+    from rich.table import Table
+
+    shown = Table(title=f"{sum(r['caught'] for r in results)} of {len(results)} mutations caught", title_justify="left")
+    for name, style in (
+        ("mutation", "bold"),
+        ("module", None),
+        ("rule", None),
+        ("caught by", "green"),
+        ("difference", None),
+    ):
+        shown.add_column(name, style=style, overflow="fold")
+    shown.add_column("commands", justify="right")
+    for result in results:
+        mutation = by_name(result["name"])
+        row = [result["name"], Path(mutation.file).stem.removeprefix("kvcpu_"), mutation.rule]
+        if result["caught"]:
+            row += [f"{result['scenario']}: {result['line']}", difference(result)]
+        else:
+            row += ["[bold red]SURVIVED[/]", difference(result) if "field" in result else mutation.why]
+        shown.add_row(*row, str(result["commands"]))
+    return shown
+
+
+def difference(result: dict) -> str:
+    if result["expected"] == "":
+        return f"{result['field']} {result['device']}".strip()[:200]
+    return f"{result['where']} {result['field']}: {result['device']} instead of {result['expected']}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
+    parser.add_argument("--assertions", action="store_true", help="only those that an assertion must notice")
+    parser.add_argument("--seeds", type=int, default=12, help="random scripts at the end of the stock (%(default)s)")
+    parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
+    parser.add_argument("--list", action="store_true", help="name the mutations and end")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
+    parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        answer = try_one(options.worker, options.seeds, options.commands, options.work, options.scenario)
+        print(json.dumps(answer))
+        return 0
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    try:
+        chosen = [by_name(name) for name in options.only] if options.only else list(MUTATIONS)
+        chosen = [mutation for mutation in chosen if mutation.assertion or not options.assertions]
+        check_places(chosen, verilator_build.rtl_root() / "rtl")
+    except Unfit as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        return 2
+    if options.list:
+        for mutation in chosen:
+            print(f"{mutation.name:28} {mutation.file:26} {mutation.rule:12} {mutation.why}")
+        return 0
+
+    tried = itertools.count()
+
+    def said(result: dict) -> None:
+        what = difference(result) if "field" in result else "nothing differs"
+        what = what if result["caught"] or "field" not in result else f"not its assertion: {what}"
+        seconds = f"{result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run"
+        line = f"[{next(tried)}/{len(chosen)}] {result['name']}: {what} after {result['commands']} commands ({seconds})"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with contextlib.ExitStack() as stack:
+        work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))
+        for assertions in sorted({bool(mutation.assertion) for mutation in chosen}):
+            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions)
+            said(original)
+            if original["caught"]:
+                console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
+                return 1
+        results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, work, said)
+    survivors = [result["name"] for result in results if not result["caught"]]
+    if options.json:
+        described = [result | by_name(result["name"])._asdict() for result in results]
+        print(json.dumps({"original": original, "mutations": described, "survivors": survivors}, indent=2))
+    else:
+        Console(width=max(120, Console().width)).print(table(results))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Builds many models that differ in one module each: for scripts/mutation/mutate.py.
+
+The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is
+the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
+design with another `kvcpu_score_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from kvfpga.contract.parameters import Parameters
+from kvfpga.transport.sim import build as verilator_build
+from kvfpga.transport.sim.build import Model
+
+OPTIMISE = "-O1"
+
+
+def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Path) -> Model:
+    """The model of `sources`, built into the folder `cache` unless it is there. Objects are kept in the folder `objects`."""
+    os.environ["KVFPGA_CACHE"] = str(cache)
+    objects.mkdir(parents=True, exist_ok=True)
+    # These are part of a model's key, so that none of these models is ever taken for one of the product's.
+    verilator_build._VERILATE = [*verilator_build._VERILATE, "-fno-inline"]
+    verilator_build._FAST = verilator_build._SLOW = (OPTIMISE,)
+    verilator_build._Build = _QuickBuild
+    _QuickBuild.objects = objects
+    return verilator_build.model(parameters, sources)
+
+
+class _QuickBuild(verilator_build._Build):
+    objects: Path
+
+    def _compile(self, progress) -> None:
+        out, include, sim = self.folder / "out", self.verilator / "include", verilator_build.rtl_root() / "sim"
+        units = {"runtime": [include / f"{name}.cpp" for name in ("verilated", "verilated_save", "verilated_threads")]}
+        units["harness"] = self.harness
+        for path in sorted(out.glob("*.cpp")):
+            units.setdefault(path.stem.removeprefix("Vkvcpu_").split("__")[0] or "root", []).append(path)
+        flags = [*verilator_build._COMPILE, OPTIMISE, "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0"]
+        flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}", "-include", str(sim / "hooks.h")]
+        for folder in (sim, sim / "lz4", include, include / "vltstd"):
+            flags += ["-I", str(folder)]
+        headers = [*sorted(out.glob("*.h")), *sorted(sim.rglob("*.h"))]
+        common = _hash(self.compiler, *flags, *(path.read_bytes() for path in headers))
+        compiled, running = [], []
+        progress.total(len(units) + 1)
+        for name, files in units.items():
+            key = _hash(common, *(path.read_bytes() for path in files))
+            compiled.append(self.objects / f"{name}-{key}.o")
+            if compiled[-1].exists():
+                progress.advance()
+                continue
+            while len(running) >= (os.cpu_count() or 1):
+                self._keep(running, progress)
+            target = self.folder / f"{name}.o"
+            command = [self.compiler, *flags, "-I", out, "-c", self._unite(name, files), "-o", target]
+            running.append((self._start(command), target, compiled[-1]))
+        while running:
+            self._keep(running, progress)
+        self._finish(
+            self._start([self.compiler, "-shared", "-o", self.folder / f"{verilator_build.TOP}.so", *compiled]),
+            "the linker",
+        )
+        progress.advance()
+
+    def _keep(self, running: list[tuple[subprocess.Popen, Path, Path]], progress) -> None:
+        """Wait for the oldest compilation, and put its object where the next build finds it, in one step."""
+        process, target, kept = running.pop(0)
+        self._finish(process, "compiling the model")
+        beside = kept.with_name(f"{kept.name}.{os.getpid()}")
+        shutil.copy(target, beside)
+        beside.replace(kept)
+        progress.advance()
+
+
+def _hash(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,252 @@
+"""What a mutated RTL has to get through: scripts of `kvfpga` command lines, each for a fresh device of 256 entries.
+
+Directed scripts reach what chance rarely does: borders, saturation, a full directory, an overflowing key index, keys that
+differ in one field, a slow memory. The random ones are those of tests/helpers/random_script.py. Every line is run in lockstep
+with the full check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from tests.helpers.key_collisions import colliding
+from tests.helpers.random_script import BASE, BLOCK, Script
+
+ENTRIES = 256
+QUICK, SLOW = (4, 24), (0, 4000)
+"""Cycles that the memory takes to answer. The slow one answers long after the device has been asked about everything
+else: only so do bytes that are on their way count as missing, and only so do the queues of the DMA fill up."""
+
+
+class Scenario(NamedTuple):
+    """`seed` is for the memory's random latency (within `latency` cycles), power-up values and block contents; `stall`
+    is the percentage of pauses on each of the memory's channels."""
+
+    name: str
+    lines: list[str]
+    seed: int = 1
+    stall: int = 0
+    latency: tuple[int, int] = QUICK
+
+
+def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
+    """The stock, quick ones first; made one by one, since most mutations are caught by the first. `seeds` random
+    scripts of `count` commands close it."""
+    for seed, script in enumerate(DIRECTED, start=100):
+        yield Scenario(
+            script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK
+        )
+    for seed in range(1, seeds + 1):
+        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
+        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
+
+
+# ---- words ---------------------------------------------------------------------------------------------------------
+def va(n: int) -> int:
+    return BASE + n * BLOCK
+
+
+def span(first: int, blocks: int = 1) -> str:
+    return f"{va(first):#x} {blocks * BLOCK}"
+
+
+def load(n: int, request: int = 1, tier: int = 1, layer: int = 0, head: int = 0, tokens: str | None = None) -> str:
+    tokens = tokens or f"{32 * n}:{32 * n + 31}"
+    return f"load --request {request} --layer {layer} --head {head} --tokens {tokens} --va {va(n):#x} --tier {tier}"
+
+
+def weights(**values: int) -> str:
+    return "weights set " + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+
+
+QUIET = weights(evict=0, prefetch=0xFFFF)
+"""A STEP moves nothing by its score."""
+ONLY_R = weights(w_r=1, w_f=0, w_s=0, w_d=0)
+"""P = R, so that a script knows every priority."""
+
+
+# ---- directed scripts ----------------------------------------------------------------------------------------------
+# fmt: off
+def ranges_and_refusals() -> Iterator[str]:
+    """Borders of ranges (contract section 4), order of refusals (R10), borders of steps."""
+    yield QUIET
+    for n in range(10):
+        yield load(n, tokens=f"{32 * n}:{32 * n + 7 * n % 32}")
+    yield "load --request 2 --layer 0 --head 0 --tokens 0:31 --va 0x810000000"
+    yield from ("hot 0x7f0000000 0x30000000", "hot 0x800000000 0x1000000")
+    yield f"hot {va(3) + BLOCK - 1:#x} 1"
+    yield f"evict {va(2) + 100:#x} {BLOCK - 100}"
+    yield f"share {va(5):#x} {BLOCK}"
+    yield f"release {va(5) - 1:#x} 2"
+    yield f"prefetch {va(2) - 5 * BLOCK:#x} {8 * BLOCK} 3"
+    yield from ("hot 0 0", "evict 0 0x7f", "hot 0xffffffffffff0000 0x10000", "hot 0xffffffffffff0000 0x10001")
+    yield from ("step 5", "step 5", "step 4", f"prefetch {span(1)} 5", f"prefetch {span(1)} 4", "prefetch 0 0 4")
+    yield from ("step 0xffffffff", f"prefetch {span(4)} 0xffffffff", "reset --raw", QUIET)
+    yield load(0, tokens="0:31")
+    yield from (load(20, tokens="640:672"), load(20, tokens="641:650"), load(20, tokens="640:639"), load(0))
+    yield load(20, tokens="640:640")
+    yield from (f"reg write RTBD_SHARE {index}" for index in (0, 2, 3, 4, 255, 256))
+    yield from (f"reg write RTBD_RELEASE {index}" for index in (0, 0, 3, 4, 256))
+    yield from ("unload --request 65536", "unload --request 9", "lookup 1 0 0 5 --touch", "lookup 1 0 0 32")
+    yield from ("lookup 1 0 0 640", "verify")
+
+
+def settings() -> Iterator[str]:
+    """What a setting may be (R6), and what only an empty directory lets change (R16)."""
+    yield from (weights(w_r=255, w_f=255), weights(w_s=256), weights(window=256), weights(window=7, w_d=0))
+    yield from (weights(evict=65536), weights(prefetch=65535, evict=65535), "config --strict 0", "verify")
+    yield "config --strict 1"
+    yield from ("config --t1-capacity 256", "config --t1-capacity 257", "config --t1-capacity 0")
+    yield "config --contend-policy 1"
+    yield from (load(0), load(1, tier=0), load(2, tier=3), "config --evict-tier 3")
+    yield "reg write TIER_BASE2 0x40000000"
+    yield from (f"reg write {name} 0x8000" for name in ("TIER_BASE0", "TIER_BASE3"))
+    yield from ("reg write EVICT_TIER 1", "reg write CONTEND_POLICY 2", "verify", f"unload {span(0, 3)}")
+    for tier in range(4):
+        yield f"reg write TIER_BASE{tier} {(7 - tier) * 0x1_0000_0000:#x}"
+    yield from ("reg write TIER_BASE1 0x2001", "config --evict-tier 3 --t1-capacity 20")
+    yield "mem write 0x600004000 a1b2c3d4e5f6a7b8"
+    yield from (load(0), load(1), load(2, tier=2), load(3, tier=3), load(4, tier=0))
+    yield from (f"evict {span(0, 4)}", f"prefetch {span(0, 5)} 0", "verify", f"evict {span(0, 5)}", "verify")
+    yield from ("config --clear-counters", "telemetry", "dump", "reset --raw", "telemetry", "config", "weights")
+    yield "verify"
+    yield from (load(0), "reset", "dump", load(1), load(0), "verify")
+
+
+def decisions() -> Iterator[str]:
+    """Scores that meet their thresholds exactly, pins that end, prefetches that wait (R14, R15, R17, R19)."""
+    yield QUIET
+    yield from (load(n, tier=(1, 1, 2, 3, 0)[n % 5]) for n in range(15))
+    yield from ("config --t1-capacity 12", ONLY_R, weights(evict=254), "step 1", "step 2", "telemetry", QUIET)
+    yield from (weights(prefetch=252), "step 3", weights(prefetch=250), "step 4", QUIET, "verify")
+    yield from (weights(w_r=1, w_f=2, w_s=3, w_d=4, window=10), f"hot {span(0, 2)}", "step 14", "step 15")
+    yield f"hot {span(1)}"
+    yield from (f"prefetch {span(1)} 200", "step 16", "step 30", "step 200", "step 210", "step 211", "step 212")
+    yield from (f"prefetch {span(2, 4)} 260", "step 249", "step 250", "step 251", "step 251")
+    yield from (f"evict {span(0, 20)}", "step 252")
+    yield from (f"prefetch {span(0, 15)} 262", f"prefetch {span(0, 15)} 263", "step 253", "step 260", "step 300")
+    yield "verify"
+
+
+def residency() -> Iterator[str]:
+    """T1 places in index order while candidates of both kinds meet, clean and dirty copies (R16), guards (R15, R21)."""
+    yield from ("config --t1-capacity 6", ONLY_R, weights(evict=255, prefetch=0xFFFF))
+    for n in range(24):
+        yield load(n, request=n % 4, tier=1 if n % 3 else 2)
+    yield from (f"prefetch {span(0, 24)} 400", "step 1", "step 160", f"hot {span(4, 6)}")
+    yield from (f"prefetch {span(0, 24)} 160", "step 161")
+    yield from (weights(evict=0), f"evict {span(0, 24)}", f"prefetch {span(10, 6)} 161", f"evict {span(11, 3)}")
+    yield "verify"
+    yield from ("lookup 1 0 0 160 --touch", "lookup 2 0 0 64 --touch", "lookup 2 0 0 65 --touch")
+    yield "lookup 0 0 0 384 --touch"
+    yield from (f"evict {span(0, 24)}", f"share {span(0, 9)}", f"prefetch {span(0, 9)} 162", weights(evict=0xFFFF))
+    yield from ("step 162", "verify")
+    yield from ("reg write RTBD_SHARE 12", "reg write RTBD_RELEASE 12", "step 163", f"evict {span(0, 24)}")
+    yield f"release {span(1, 5)}"
+    yield from (f"release {span(1, 2)}", f"evict {span(0, 6)}", f"unload {span(0, 12)}", "unload --request 0")
+    yield "verify"
+    yield from (load(30), load(31, tier=2), load(32), load(33), "unload --request 3", load(34, request=0), "verify")
+    yield from ("config --t1-capacity 3", f"prefetch {span(0, 40)} 163", weights(evict=0))
+    yield from ("config --t1-capacity 200", "step 170")
+    yield from (f"evict {span(0, 40)}", f"prefetch {span(0, 40)} 171", "unload 0 0xffffffffffffffff")
+    yield from ("config --clear-counters", "telemetry", "verify")
+
+
+def busy_channels() -> Iterator[str]:
+    """Both channels with more to do than their queues hold, on a slow memory (R16)."""
+    yield from (QUIET, "config --t1-capacity 40", *(load(n, tier=1 + n % 2) for n in range(40)))
+    yield from (f"evict {span(0, 1)}", f"prefetch {span(0, 1)} 0", f"evict {span(0, 40)}")
+    yield from (f"prefetch {span(0, 40)} 0", "verify")
+    yield from (ONLY_R, weights(evict=253, prefetch=254), *(f"hot {span(n, 2)}" for n in range(0, 40, 4)))
+    yield f"evict {span(0, 2)}"
+    yield from (f"prefetch {span(1)} 1", "step 1", "step 2", "step 3", f"prefetch {span(0, 40)} 3")
+    yield "config --contend-policy 1"
+    yield from (f"evict {span(10, 30)}", f"prefetch {span(5, 30)} 3", "verify")
+
+
+def keys() -> Iterator[str]:
+    """Keys that differ in one field, and the shared prefix behind a miss (R12)."""
+    yield QUIET
+    yield load(0, request=0x1201, layer=2, head=3)
+    yield load(1, request=0, layer=2, head=3)
+    for head in range(256):
+        yield f"lookup 0x1201 2 {head} 7"
+    for bit in range(16):
+        yield f"lookup {0x1201 ^ 1 << bit:#x} 2 3 5"
+        yield f"lookup {0x1201 ^ 1 << bit:#x} 2 3 37"
+    for bit in range(5, 32):
+        yield f"lookup 0x1201 2 3 {1 << bit}"
+    yield from (f"lookup 0x1201 {2 ^ 1 << bit} 3 0" for bit in range(8))
+    yield from ("lookup 0x1201 2 3 33", load(1, request=0x1201, layer=2, head=3), "lookup 0x1201 2 3 33")
+    yield load(1, request=0x1201, layer=2, head=3)
+    yield from ("unload --request 0x1201", "lookup 0x1201 2 3 7", "lookup 0x1201 2 3 33", load(5), load(6))
+    yield from ("lookup 1 0 0 191", "verify")
+
+
+def full_directory() -> Iterator[str]:
+    """All entries used, then some freed here and there: the lowest free index, ERR_FULL (R11)."""
+    yield QUIET
+    yield from ("config --t1-capacity 64", *(load(n, request=n % 9, tier=1 + n % 2) for n in range(ENTRIES + 2)))
+    yield from (f"step {n}" for n in (1, 2))
+    yield from (f"unload {span(70, 3)}", f"unload {span(254, 1)}", f"unload {span(3, 1)}", "lookup 7 0 0 2272")
+    yield "lookup 3 0 0 96"
+    yield from (load(n, request=1) for n in (300, 301, 302, 303, 304, 305, 306))
+    yield from ("unload --request 5", "unload --request 0", f"unload {span(128, 128)}", "verify")
+    yield from (load(n, request=3) for n in range(400, 460))
+    yield from (f"prefetch {span(0, 256)} 2", f"evict {span(0, 256)}", "unload 0 0xffffffffffffffff")
+    yield from (*(load(n) for n in range(4)), "verify")
+
+
+def overflowing_index() -> Iterator[str]:
+    """More keys in one bucket of every way than it holds: the index overflows and passes must find them (R11, R12)."""
+    private, shared, foreign = colliding(ENTRIES, 11, 0x2345), colliding(ENTRIES, 11, 0), colliding(ENTRIES, 2, 0x777)
+    yield from (QUIET, "config --t1-capacity 16")
+    for n, key in enumerate([*private, *shared[:10]]):
+        yield load_key(n, key)
+    for key in [*private, *shared, *foreign]:
+        yield lookup_key(key)
+    for key in [private[10], shared[9], private[0], shared[8], foreign[0]]:
+        yield lookup_key(key) + " --touch"
+        yield lookup_key(key, request=0x99)
+        yield lookup_key(key, request=0x99) + " --touch"
+        yield load_key(40, key)
+    yield from (f"unload {span(10)}", lookup_key(private[10]), f"unload {span(2)}", lookup_key(private[2]))
+    yield lookup_key(private[9])
+    yield from (load_key(50, private[10]), lookup_key(private[10]), f"unload {span(9)}", lookup_key(private[9]))
+    yield from (load_key(51, (*shared[9][:2], shared[9][2] ^ 1, shared[9][3])), "unload --request 0")
+    yield from map(lookup_key, private)
+    yield from (*(lookup_key(key) for key in shared), "step 3", "unload --request 0x2345", "verify")
+
+
+def saturation() -> Iterator[str]:
+    """R down to 0, F and ref_count up to 255, and one more each (R13, R15, R20)."""
+    yield from (QUIET, weights(w_r=3, w_f=2, w_s=1), load(0), load(1), load(2, tier=2), "config --t1-capacity 2")
+    for n in range(1, 259):
+        yield f"step {n}"
+    for _ in range(257):
+        yield "lookup 1 0 0 0 --touch"
+    for _ in range(257):
+        yield "reg write RTBD_SHARE 1"
+    yield from (f"share {span(0, 3)}", f"release {span(0, 3)}", f"release {span(0, 3)}", "step 600", "step 70000")
+    yield from ("step 70001", "verify")
+# fmt: on
+
+
+DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
+    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys, saturation,
+)  # fmt: skip
+
+
+# ---- keys ----------------------------------------------------------------------------------------------------------
+Key = tuple[int, int, int, int]
+"""request, layer, head, token_start."""
+
+
+def load_key(n: int, key: Key) -> str:
+    request, layer, head, start = key
+    return load(n, request, 1 + n % 2, layer, head, f"{start}:{start + 31}")
+
+
+def lookup_key(key: Key, request: int | None = None) -> str:
+    return f"lookup {key[0] if request is None else request} {key[1]} {key[2]} {key[3] + 9}"

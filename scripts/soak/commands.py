@@ -1,0 +1,108 @@
+"""Run random command scripts in lockstep on the Verilated RTL and check every line of output against contract section 8.
+
+    python -m scripts.soak.commands                                  20 seeds, 400 commands each, at 256 and at 65,536 entries
+    python -m scripts.soak.commands --seeds 100:200 --entries 256    other seeds, one size
+    python -m scripts.soak.commands --through uart --entries 256     through a virtual board: uart or xdma
+
+Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0 when all agree. The scripts are those of
+tests/helpers/random_script.py: one seed, one script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from tests.helpers import section8
+from tests.helpers.random_script import BLOCK, Script
+
+KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
+BLOCK_BYTES = {"uart": 256}
+"""Of virtual boards, where it is not 16 KiB."""
+
+
+@contextlib.contextmanager
+def target(through: str, entries: int):
+    """Options that name the simulation, or a virtual board that lives meanwhile."""
+    if through == "sim":
+        yield ["--entries", str(entries)]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        where = [f"{folder}/card"] if through == "xdma" else ["--clock-hz", "24000000"]
+        serve = [*KVFPGA, "board", "serve", through, *where, "--entries", str(entries)]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as board:
+            try:
+                yield ["--target", board.stdout.readline().strip()]
+            finally:
+                board.terminate()
+
+
+def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int) -> dict:
+    """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
+    script = ["reset --raw", *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "random.kvfpga"
+        file.write_text("\n".join(script) + "\n")
+        program = [*KVFPGA, "--session", f"{folder}/session", *options, "--json"]
+        started = time.perf_counter()
+        done = subprocess.run([*program, "run", file], capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    differs = done.returncode not in (0, 1) or len(answers) != len(script)
+    for line, answer in zip(script, answers):
+        section8.check(line, answer)
+    return {
+        "entries": entries,
+        "seed": seed,
+        "commands": len(script),
+        "checked": sum(answer.get("checked") is True for answer in answers),
+        "refused": sum(answer.get("code", "OK") != "OK" for answer in answers),
+        "triggers": sum(len(answer.get("triggers", ())) for answer in answers),
+        "differs": differs,
+        "seconds": round(seconds, 2),
+        "stderr": done.stderr[-2000:] if differs else "",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="0:20", help="FIRST:END, default 0:20")
+    parser.add_argument("--commands", type=int, default=400)
+    parser.add_argument("--entries", type=int, nargs="+", default=[256, 65536])
+    parser.add_argument("--through", choices=["sim", "uart", "xdma"], default="sim", help="itself, or a virtual board")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
+    options = parser.parse_args()
+    seeds = range(*map(int, options.seeds.split(":")))
+    jobs = [(entries, seed) for entries in options.entries for seed in seeds]
+    runs = []
+    for entries, seed in track(jobs, "scripts", console=Console(stderr=True)):
+        with target(options.through, entries) as chosen:
+            runs.append(run(chosen, entries, seed, options.commands, BLOCK_BYTES.get(options.through, BLOCK)))
+        if options.json:
+            print(json.dumps(runs[-1]))
+        if runs[-1]["differs"]:
+            print(runs[-1]["stderr"], file=sys.stderr)
+    if not options.json:
+        table = Table(title=f"{len(runs)} scripts of {options.commands} commands")
+        for column in ("entries", "scripts", "commands", "checked", "refused", "triggers", "differences", "seconds"):
+            table.add_column(column, justify="right")
+        for entries in options.entries:
+            mine = [r for r in runs if r["entries"] == entries]
+            sums = [sum(r[key] for r in mine) for key in ("commands", "checked", "refused", "triggers", "differs", "seconds")]
+            table.add_row(str(entries), str(len(mine)), *(f"{value:,.0f}" for value in sums))
+        Console().print(table)
+    return int(any(r["differs"] for r in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""blackbox.py: what a difference leaves behind, and that it can be had again from there.
+
+The devices are fakes with a fault that follows from their state, as a fault in RTL does; test_cli_sim.py has RTL.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+
+from kvfpga.blackbox import simulation as blackboxes
+from kvfpga.blackbox.attach import attach
+from kvfpga.blackbox.history import History, MemoryWrite
+from kvfpga.blackbox.retrace import trace
+from kvfpga.blackbox.simulation import SimulationBlackBox
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Step
+from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
+from kvfpga.session.session import Session
+from kvfpga.targets.target import Target
+from tests.helpers.fake_device import FakeDevice
+
+VA, BLOCK = 0x7F000000, 16384
+
+
+def block(n: int) -> cmd.Load:
+    return cmd.Load(1, 2, 3, 32 * n, 32 * n + 31, VA + BLOCK * n)
+
+
+class Faulty(FakeDevice):
+    """Wrong about the number of matches of the STEP to 3, and hangs on the STEP to 30."""
+
+    def __init__(self, entries):
+        super().__init__(entries)
+        self.spoil_result = self._spoil
+
+    def _spoil(self, result):
+        step = self.model.telemetry()["current_step"]
+        if step == 30:
+            raise IdleTimeout("still busy")
+        return replace(result, matched=result.matched + 1) if step == 3 and result.matched == 2 else result
+
+
+@dataclass(frozen=True)
+class FakeTarget(Target):
+    def open_mmio(self, wave=None, restore=None):
+        fake = Faulty(self.entries)
+        if restore:
+            fake.restore(restore)
+        return fake
+
+
+TARGET = FakeTarget("sim", 256, 8)
+
+
+@pytest.fixture
+def session(tmp_path):
+    with Session(TARGET, tmp_path) as session:
+        session.open()
+        yield session
+
+
+@pytest.fixture
+def pair(session):
+    return session._device
+
+
+def fail(pair, *commands):
+    """Run as one batch; the report of the difference that it makes."""
+    with pytest.raises(DifferenceError) as error:
+        pair.execute_many(commands)
+    return error.value.report
+
+
+def test_a_failure_folder_has_it_all(pair, tmp_path):
+    pair.execute_many([block(0), block(1)])
+    pair.memory_write(1 << 22, b"bytes")
+    report = fail(pair, Step(3))
+    folder = report.folder
+    assert folder.parent == tmp_path / "failures"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "bytes-2.bin", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim",
+        "waveform.fst"
+    ]  # fmt: skip
+    assert (folder / "failing.kvfpga").read_text() == "step 3\n"
+    lines = (folder / "commands.kvfpga").read_text().splitlines()
+    assert (
+        lines[-1] == "step 3"
+        and lines[-2].startswith("mem write 0x400000 --data")
+        and "load --request 0x1" in lines[-4]
+    )
+    assert "matched  3" in (folder / "report.txt").read_text()
+    assert json.loads((folder / "report.json").read_text())["reproduce"] == report.reproduce
+    calls = [json.loads(line) for line in (folder / "mmio.jsonl").read_text().splitlines()]
+    assert any(op[:3] == ["WRITE", 0, 3] for call in calls for op in call.get("ops", []))
+
+
+def test_the_one_command_that_reproduces_it(pair):
+    pair.execute_many([block(0), block(1)])
+    report = fail(pair, Step(3))
+    assert report.reproduce == (
+        f"kvfpga --target sim --entries 256 --lanes 8 --session {report.folder} "
+        f"--trace {report.folder}/again.fst run {report.folder}/failing.kvfpga"
+    )
+    with Session(TARGET, report.folder) as again:
+        device = again.open()
+        assert device.telemetry()["valid_entries"] == 2
+        assert fail(device, Step(3)).differences == report.differences
+        again.trace(report.folder / "again.fst")
+    assert report.folder.joinpath("again.fst").exists()
+    assert not report.folder.joinpath("failures").exists()
+
+
+def test_in_a_batch_the_failing_command_is_found(pair):
+    report = fail(pair, block(0), block(1), Step(1), Step(3), Step(4), Step(5))
+    assert "the failing command of the batch is `step 3`" in report.notes
+    with Session(TARGET, report.folder) as again:
+        assert again.open().telemetry()["current_step"] == 1
+        assert list(again._history.old())[-3:] == [block(0), block(1), Step(1)]
+
+
+def test_history_of_earlier_processes_is_part_of_it(tmp_path):
+    for commands in ([block(0)], [block(1)]):
+        with Session(TARGET, tmp_path) as session:
+            session.open().execute_many(commands)
+            session.save()
+    with Session(TARGET, tmp_path) as session:
+        report = fail(session.open(), Step(3))
+    with Session(TARGET, report.folder) as again:
+        again.open()
+        assert list(again._history.old())[-2:] == [block(0), block(1)]
+
+
+def test_verify_that_fails_has_a_folder_too(pair):
+    pair.execute(block(0))
+    pair.device.mmio.model.execute(cmd.ShareIndex(0))
+    with pytest.raises(DifferenceError) as error:
+        pair.verify()
+    report = error.value.report
+    assert any("did not show again" in note for note in report.notes)
+    assert report.reproduce is None
+    assert (report.folder / "commands.kvfpga").read_text().splitlines()[-1] == "verify"
+
+
+def test_a_device_that_hangs_has_a_folder_too(pair):
+    pair.execute(block(0))
+    with pytest.raises(TargetError) as error:
+        pair.execute(Step(30))
+    assert "failures" in error.value.remedy and "again.fst" in error.value.remedy
+
+
+def test_without_a_start_there_is_still_a_report(pair, monkeypatch):
+    monkeypatch.setattr(pair.model, "reset", lambda: None)
+    pair.execute(block(0))
+    with pytest.raises(DifferenceError) as error:
+        pair.reset()
+    assert "nothing was recorded before it" in error.value.report.notes
+    assert (error.value.report.folder / "report.txt").exists()
+
+
+def test_trouble_with_the_folder_does_not_hide_the_difference(pair, monkeypatch, tmp_path):
+    (tmp_path / "failures").write_text("in the way")
+    pair.execute_many([block(0), block(1)])
+    report = fail(pair, Step(3))
+    assert any("incomplete" in note for note in report.notes)
+
+
+def test_without_zlib_the_waveform_is_a_vcd_file(pair, monkeypatch):
+    def build(target, wave=None, restore=None):
+        if wave == "fst":
+            raise BuildError("zlib.h is missing")
+        return plain(target, wave, restore)
+
+    plain = FakeTarget.open_mmio
+    monkeypatch.setattr(FakeTarget, "open_mmio", build)
+    pair.execute_many([block(0), block(1)])
+    report = fail(pair, Step(3))
+    assert (report.folder / "waveform.vcd").exists()
+    assert "again.vcd" in report.reproduce
+
+
+def test_starts_are_made_anew_when_the_list_gets_long(pair, monkeypatch):
+    pair.execute(block(0))
+    monkeypatch.setattr(blackboxes, "LOG_BYTES", 100)
+    pair.memory_write(0, bytes(101))
+    assert len(pair.recorder.log) > 1
+    pair.execute(block(1))
+    assert pair.recorder.log == [(block(1),)]
+    monkeypatch.setattr(blackboxes, "EVERY", 0)
+    pair.execute(cmd.Hot(0, 1))
+    assert pair.recorder.log == [(cmd.Hot(0, 1),)]
+    report = fail(pair, Step(3))
+    assert (report.folder / "failing.kvfpga").read_text() == "step 3\n"
+
+
+def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
+    seen = []
+
+    class Watched(Faulty):
+        def trace_start(self, path):
+            seen.append((self.model.telemetry()["valid_entries"], self.model.memory_read(5, 1)))
+
+        def close(self):
+            seen.append(self.model.telemetry()["valid_entries"])
+
+    @dataclass(frozen=True)
+    class WatchedTarget(Target):
+        def open_mmio(self, wave=None, restore=None):
+            assert (wave, restore) == ("vcd", None)
+            return Watched(self.entries)
+
+    before = [block(0), MemoryWrite(5, b"x"), block(1)]
+    trace(WatchedTarget("sim", 256, 8), iter(before), [block(2)], tmp_path / "x.vcd")
+    assert seen == [(2, b"x"), 3]
+
+
+def test_a_box_without_history_makes_no_waveform(tmp_path):
+    pair = TARGET.open()
+    pair.recorder = SimulationBlackBox(TARGET, tmp_path)
+    pair.execute_many([block(0), block(1)])
+    assert not (fail(pair, Step(3)).folder / "waveform.fst").exists()
+    pair.close()
+
+
+def test_a_device_of_a_program_can_have_a_box_too(tmp_path):
+    with TARGET.open() as pair:
+        attach(pair, TARGET, tmp_path)
+        pair.execute_many([block(0), block(1)])
+        assert (fail(pair, Step(3)).folder / "waveform.fst").exists()
+
+
+def test_a_bus_error_of_a_command_is_not_taken_for_one_of_a_plain_access(pair, monkeypatch):
+    def refuse(batch):
+        raise BusError(0x100, True)
+
+    monkeypatch.setattr(pair.device.mmio, "run", refuse)
+    with pytest.raises(TargetError, match="a command met a bus error on write to offset 0x100") as error:
+        pair.execute(Step(1))
+    assert not isinstance(error.value, BusError)
+
+
+def test_a_box_of_a_long_life_keeps_its_history(tmp_path):
+    """A reset starts it anew; clearing the counters does not."""
+    pair = TARGET.open()
+    history = History(tmp_path)
+    pair.recorder = SimulationBlackBox(TARGET, tmp_path, history)
+    pair.execute(block(0))
+    pair.execute(cmd.Set("CLEAR_COUNTERS", 0))
+    assert len(history.new) == 2
+    pair.reset()
+    assert history.new == []
+    pair.close()

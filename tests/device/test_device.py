@@ -1,0 +1,241 @@
+"""device.py: commands as register accesses, answers taken apart, and devices that cannot be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result, Trigger
+from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
+from kvfpga.device.codec import writes
+from kvfpga.device.device import RESULT_WORDS, Device
+from kvfpga.device.entries import decode_entries
+from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
+from tests.helpers.fake_device import FakeDevice
+
+BLOCK = 16384
+
+
+def block(n: int, request: int = 1) -> cmd.Load:
+    return cmd.Load(request, 2, 3, 32 * n, 32 * n + 31, 0x7F000000 + BLOCK * n)
+
+
+@pytest.fixture
+def fake():
+    return FakeDevice()
+
+
+@pytest.fixture
+def device(fake):
+    return Device(fake)
+
+
+# ---- what the register map must be for the bursts to be right ------------------------------------------------------
+def test_r5_the_result_registers_lie_side_by_side_and_end_with_the_one_that_pops():
+    names = [r.name for r in REGISTERS.values() if r.name.startswith("RESULT_")]
+    assert names == ["RESULT_STATUS", "RESULT_MATCHED", "RESULT_PHYS", "RESULT_INDEX", "RESULT_CYCLES"]
+    first, last = REGISTERS["RESULT_STATUS"].offset, REGISTERS["RESULT_CYCLES"].offset
+    assert last - first == 4 * (RESULT_WORDS - 1)
+
+
+def test_r23_telemetry_is_one_burst():
+    offsets = [r.offset for r in REGISTERS.values() if r.telemetry]
+    assert offsets == list(range(offsets[0], offsets[0] + 8 * len(TELEMETRY), 8))
+    assert [r.telemetry for r in REGISTERS.values() if r.telemetry] == list(TELEMETRY)
+
+
+# ---- commands → writes ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "command, expected",
+    [
+        (cmd.Step(7), [("STEP_FAST", 7)]),
+        (cmd.Step(1 << 32), [("STEP_ADVANCE", 1 << 32)]),
+        (cmd.Hot(1, 2), [("BOOST_ADDR", 1), ("BOOST_LEN", 2)]),
+        (cmd.Evict(1, 2), [("IMEVICT_ADDR", 1), ("IMEVICT_LEN", 2)]),
+        (cmd.Prefetch(1, 2, 3), [("PREFETCH_ADDR", 1), ("PREFETCH_LEN", 2), ("PREFETCH_STEP", 3)]),
+        (cmd.Share(1, 2), [("SHARE_ADDR", 1), ("SHARE_LEN", 2)]),
+        (cmd.Release(1, 2), [("RELEASE_ADDR", 1), ("RELEASE_LEN", 2)]),
+        (cmd.Unload(1, 2), [("UNLOAD_ADDR", 1), ("UNLOAD_LEN", 2)]),
+        (cmd.UnloadRequest(9), [("UNLOAD_ID", 9)]),
+        (cmd.ShareIndex(4), [("RTBD_SHARE", 4)]),
+        (cmd.ReleaseIndex(4), [("RTBD_RELEASE", 4)]),
+        (cmd.Lookup(0xA001, 12, 3, 40), [("LOOKUP_ID", 0x0C03A001), ("LOOKUP_POS", 40)]),
+        (cmd.Touch(0xA001, 12, 3, 40), [("LOOKUP_ID", 0x0C03A001), ("TOUCH_POS", 40)]),
+        (cmd.Set("WEIGHT_R", 48), [("WEIGHT_R", 48)]),
+        (cmd.Set("STRICT", 0), [("CTRL", 0)]),
+        (cmd.Set("STRICT", 1), [("CTRL", 4)]),
+        (cmd.Set("CLEAR_COUNTERS", 0), [("CTRL", 6)]),
+        (
+            cmd.Load(0xA001, 12, 3, 32, 63, 0x7F005000, 2),
+            [("LOAD_ID", 0x0C03A001), ("LOAD_TOKEN_START", 32), ("LOAD_VA", 0x7F005000), ("LOAD_TOKEN_END", 63),
+            ("LOAD_TIER", 2)],
+        ),
+    ],
+)  # fmt: skip
+def test_r3_each_command_ends_in_its_doorbell(command, expected):
+    assert writes(command) == expected
+
+
+def test_every_doorbell_of_the_map_has_a_command(fake, device):
+    """Except DIGEST, which is `Device.digest`."""
+    commands = [
+        cmd.Step(1), cmd.Step(1 << 32), cmd.Hot(1, 2), cmd.Evict(1, 2), cmd.Prefetch(1, 2, 3), cmd.Share(1, 2),
+        cmd.Release(1, 2), cmd.Unload(1, 2), cmd.UnloadRequest(9), cmd.ShareIndex(4), cmd.ReleaseIndex(4), block(0),
+        cmd.Lookup(1, 2, 3, 4), cmd.Touch(1, 2, 3, 4),
+    ]  # fmt: skip
+    rung = {writes(command)[-1][0] for command in commands}
+    assert rung == {r.name for r in REGISTERS.values() if r.doorbell} - {"DIGEST_END"}
+
+
+@pytest.mark.parametrize("name", ["WINDOW", "T1_CAPACITY", "EVICT_TIER", "CONTEND_POLICY"])
+def test_r6_a_value_wider_than_its_register_is_refused_and_never_cut(fake, device, name):
+    assert device.execute(cmd.Set(name, (1 << 32) + 2)).code == "ERR_RANGE"
+    assert fake.writes[-1] == (name, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        cmd.Load(1 << 16, 0, 0, 0, 31, 0),
+        cmd.Load(0, 256, 0, 0, 31, 0),
+        cmd.Lookup(0, 0, 256, 0),
+        cmd.Load(0, 0, 0, 1 << 32, (1 << 32) + 31, 0),
+        cmd.Set("NOTHING", 1),
+        cmd.Set("STRICT", 2),
+    ],
+)
+def test_what_no_register_can_hold_never_reaches_the_device(fake, device, command):
+    with pytest.raises(UsageError):
+        device.execute(command)
+    assert fake.writes == []
+
+
+def test_clearing_the_counters_leaves_strict_as_it_is(device):
+    device.execute_many([cmd.Set("STRICT", 0), cmd.Set("CLEAR_COUNTERS", 0)])
+    assert device.settings()["STRICT"] == 0
+    device.execute(cmd.Set("CLEAR_COUNTERS", 0))
+    assert device.settings()["STRICT"] == 0
+
+
+# ---- answers -------------------------------------------------------------------------------------------------------
+def test_a_lookup_names_tier_and_address_a_load_only_the_index(device):
+    assert device.execute(block(0)) == Result("OK", 1, 0)
+    assert device.execute(cmd.Lookup(1, 2, 3, 5)) == Result("OK", 1, 0, (), 1, 256 * BLOCK)
+    assert device.execute(cmd.Lookup(1, 2, 3, 99)) == Result("OK", 0)
+
+
+def test_a_refusal_is_a_result(device):
+    assert device.execute(cmd.Hot(0, 0)) == Result("ERR_LEN")
+
+
+def test_cycles_are_the_devices(device):
+    assert device.execute(cmd.Step(1)).cycles == 42
+
+
+def test_r16_triggers_come_in_index_order_however_the_memory_finished_them(device):
+    device.execute_many([block(n) for n in range(5)])
+    result = device.execute(cmd.Step(1))
+    assert result.triggers == tuple(Trigger(n, "evict", 1, 2) for n in range(5))
+
+
+def test_each_command_of_a_batch_keeps_its_own_triggers(device):
+    commands = [block(0), block(1), cmd.Evict(0x7F000000, 1), cmd.Hot(0x7F000000, 1), cmd.Evict(0x7F000000 + BLOCK, 1)]
+    triggers = [result.triggers for result in device.execute_many(commands)]
+    assert triggers == [(), (), (Trigger(0, "evict", 1, 2),), (), (Trigger(1, "evict", 1, 2),)]
+
+
+def test_execute_checked_is_one_batch(fake, device, monkeypatch):
+    runs = []
+    plain = fake.run
+    monkeypatch.setattr(fake, "run", lambda batch: runs.append(batch) or plain(batch))
+    result, telemetry, digest = device.execute_checked(block(0))
+    assert len(runs) == 1
+    assert result.index == 0
+    assert list(telemetry) == list(TELEMETRY)
+    assert telemetry["valid_entries"] == 1
+    assert digest == fake.model.digest() != 0
+
+
+def test_digest_of_a_range_and_of_none(fake, device):
+    device.execute_many([block(n) for n in range(8)])
+    assert device.digest(2, 5) == fake.model.digest(2, 5)
+    assert device.digest(3, 3) == 0
+    with pytest.raises(DeviceRefused, match="ERR_RANGE"):
+        device.digest(0, 257)
+
+
+def test_entries_read_back_in_pieces_are_whole(fake, device, monkeypatch):
+    monkeypatch.setattr("kvfpga.device.device.BURST_ENTRIES", 3)
+    device.execute_many([block(n) for n in range(8)])
+    raw, vas = device.read_entries(1, 9)
+    expected = fake.model.read_entries(1, 9)
+    assert (raw == expected[0]).all() and (vas == expected[1]).all()
+
+
+def test_every_field_of_an_entry_is_decoded_from_its_own_bits():
+    """One field all ones at a time, the others zero."""
+    raw = np.zeros((len(ENTRY_FIELDS), 8), np.uint32)
+    for row, (low, width) in enumerate(ENTRY_FIELDS.values()):
+        for bit in range(low, low + width):
+            raw[row, bit // 32] |= 1 << bit % 32
+    fields = decode_entries(raw)
+    for row, (name, (_, width)) in enumerate(ENTRY_FIELDS.items()):
+        assert int(fields[name][row]) == (1 << width) - 1
+        assert all(int(fields[other][row]) == 0 for other in fields if other != name)
+
+
+def test_soft_reset_gives_the_reset_values(device):
+    device.execute_many([block(0), cmd.Set("WEIGHT_R", 99)])
+    device.soft_reset()
+    assert device.telemetry()["valid_entries"] == 0
+    assert device.settings()["WEIGHT_R"] == 1
+
+
+# ---- devices that cannot be trusted (R4) ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "constants, message",
+    [
+        ({"DEVICE_ID": 0xFFFFFFFF}, "dead link"),
+        ({"DEVICE_ID": 0x12345678}, "0x12345678, not as a KV-CPU"),
+        ({"REGMAP_HASH": 1}, "register map 0x00000001"),
+        ({"VERSION": 0x00020000}, "register map"),
+    ],
+)
+def test_r4_a_stranger_is_refused_before_anything_else(constants, message):
+    with pytest.raises(TargetError, match=message) as error:
+        Device(FakeDevice(**constants))
+    assert error.value.remedy
+
+
+def test_r4_identity(device):
+    assert device.identity._asdict() == {
+        "version": "1.1", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
+        "head_dim": 128,
+        "block_bytes": BLOCK, "data_bits": 128, "lookup_ports": 3, "fifo_depth": 16,
+    }  # fmt: skip
+
+
+def test_a_command_without_a_result_is_an_error(fake, device, monkeypatch):
+    monkeypatch.setattr(fake, "_run", lambda opcode, command: None)
+    with pytest.raises(TargetError, match="left no result for STEP"):
+        device.execute(cmd.Step(1))
+
+
+def test_the_result_of_another_command_is_an_error(fake, device):
+    fake.write32(REGISTERS["RTBD_SHARE"].offset, 3)  # somebody else's command, whose result nobody took
+    with pytest.raises(TargetError, match="belongs to another command"):
+        device.execute(cmd.Step(1))
+
+
+def test_a_dma_error_is_an_error(fake, device):
+    device.execute(block(0))
+    monkeyed = fake._run
+
+    def run(opcode, command):
+        monkeyed(opcode, command)
+        fake.completions[:] = [record | 1 << 21 for record in fake.completions]
+
+    fake._run = run
+    with pytest.raises(TargetError, match="DMA of block 0"):
+        device.execute(cmd.Step(1))

@@ -1,0 +1,256 @@
+"""lockstep.py: every kind of disagreement is found, taken apart, and reported with what reproduces it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result, Trigger
+from kvfpga.contract.errors import DifferenceError, UsageError
+from kvfpga.device.device import Device
+from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.lockstep.reference import Reference
+from tests.helpers.fake_device import FakeDevice
+
+VA, BLOCK = 0x7F000000, 16384
+
+
+def block(n: int) -> cmd.Load:
+    return cmd.Load(1, 2, 3, 32 * n, 32 * n + 31, VA + BLOCK * n)
+
+
+@pytest.fixture
+def fake():
+    return FakeDevice()
+
+
+@pytest.fixture
+def pair(fake):
+    """Eight blocks loaded, on a device that is right so far."""
+    pair = Lockstep(Device(fake), ReferenceModel(256))
+    for n in range(8):
+        pair.execute(block(n))
+    return pair
+
+
+A_LOOKUP = cmd.Lookup(9, 9, 9, 0)
+
+
+def differences(pair, command=A_LOOKUP) -> list[tuple]:
+    with pytest.raises(DifferenceError) as error:
+        pair.execute(command) if command else pair.verify()
+    return [tuple(d) for d in error.value.report.differences]
+
+
+# ---- agreement -----------------------------------------------------------------------------------------------------
+def test_agreement_is_counted(pair):
+    assert (pair.checks, pair.differences, pair.commands, pair.checked) == (8, 0, 8, True)
+    pair.execute_many([cmd.Step(1), cmd.Step(2)])
+    assert (pair.checks, pair.commands) == (9, 10)
+    assert pair.verify().blocks == 8
+    assert pair.execute_many([]) == []
+
+
+def test_sizes_must_agree(fake):
+    with pytest.raises(UsageError, match="256 entries"):
+        Lockstep(Device(fake), ReferenceModel(512))
+
+
+def test_a_dump_is_the_devices_and_has_the_shape_of_section_8(pair):
+    assert pair.dump() == pair.model.dump()
+    assert [list(e) for e in pair.dump()] == [list(e) for e in pair.model.dump()]
+    assert all(type(e["prefix"]) is bool and type(e["R"]) is int for e in pair.dump())
+
+
+def test_entry_shows_all_fields(pair):
+    assert pair.entry(3) == pair.model.entry(3)
+    assert set(pair.entry(200).values()) == {0}
+
+
+# ---- disagreement --------------------------------------------------------------------------------------------------
+def test_a_wrong_code(fake, pair):
+    fake.spoil_result = lambda result: Result("ERR_FULL")
+    assert ("result", "code", "ERR_FULL", "OK") in differences(pair)
+
+
+def test_a_wrong_count_of_matches(fake, pair):
+    fake.spoil_result = lambda result: Result("OK", 3)
+    assert differences(pair, cmd.Hot(0, 1)) == [("result", "matched", 3, 0)]
+
+
+def test_a_wrong_tier_of_a_lookup(fake, pair):
+    fake.spoil_result = lambda r: Result(r.code, r.matched, r.index, r.triggers, 3, r.phys_addr)
+    assert differences(pair, cmd.Lookup(1, 2, 3, 0)) == [("result", "tier", 3, 1)]
+
+
+def test_a_trigger_too_many_and_one_too_few(fake, pair):
+    swap = {0: Trigger(77, "evict", 1, 2)}
+    fake.spoil_result = lambda r: Result(r.code, r.matched, triggers=tuple(swap.get(t.index, t) for t in r.triggers))
+    found = differences(pair, cmd.Step(1))
+    assert ("result", "trigger of 77", "evict 1→2", "none") in found
+    assert ("result", "trigger of 0", "none", "evict 1→2") in found
+
+
+def test_a_wrong_counter(fake, pair):
+    fake.model.execute(cmd.Lookup(9, 9, 9, 0))
+    assert differences(pair) == [("telemetry", "misses", 2, 1)]
+
+
+@pytest.mark.parametrize("where", [[0], [7], [2, 3], [0, 1, 6]])
+def test_wrong_entries_are_found_by_bisection_and_taken_apart(fake, pair, where):
+    for n in where:
+        fake.model.execute(cmd.ShareIndex(n))
+    found = differences(pair)
+    entries = {d[0] for d in found if d[0].startswith("entry")}
+    assert entries == {f"entry {n}" for n in where}
+    assert [d[1:] for d in found if d[0] == f"entry {where[0]}"] == [("ref_count", 1, 0), ("prefix", 1, 0)]
+
+
+def test_two_entries_changed_alike_do_not_cancel(fake, pair):
+    for n in (4, 5):
+        fake.model.execute(cmd.ShareIndex(n))
+    assert {"entry 4", "entry 5"} <= {d[0] for d in differences(pair)}
+
+
+def test_a_wrong_va(fake, pair):
+    fake.model.execute(cmd.Unload(VA + 5 * BLOCK, 1))
+    fake.model.execute(cmd.Load(1, 2, 3, 160, 191, 0xABC000))
+    found = differences(pair)
+    assert ("entry 5", "va", 0xABC000, VA + 5 * BLOCK) in found
+
+
+def test_a_digest_unit_that_is_wrong_though_the_entries_are_right(fake, pair):
+    right = fake.model.digest
+    fake.model.digest = lambda lo=0, hi=None: right(lo, hi) ^ (lo <= 3 < (hi or 256))
+    assert ("entry 3", "digest", "differs though every field agrees", "the same") in differences(pair)
+
+
+def test_a_digest_unit_that_cannot_add(fake, pair):
+    right = fake.model.digest
+    fake.model.digest = lambda lo=0, hi=None: right(lo, hi) ^ (lo == 0 and hi == 256)
+    assert any(d[1] == "digest of [0, 256)" for d in differences(pair))
+
+
+def test_wrong_bytes_of_a_block_that_moved(fake, pair):
+    home = pair.settings()["TIER_BASE1"] + 2 * BLOCK
+    pair.memory_write(home, bytes(range(256)) * 64)
+    fake.model.memory_write(home + 300, b"\xff")
+    found = differences(pair, cmd.Evict(VA + 2 * BLOCK, 1))
+    assert found == [
+        (
+            "bytes of block 2 in tier 2",
+            "1 differ, from byte 0x12c",
+            "ff 2d 2e 2f 30 31 32 33",
+            "2c 2d 2e 2f 30 31 32 33",
+        )
+    ]
+
+
+def test_blocks_that_did_not_move_are_left_to_verify(fake, pair):
+    fake.model.memory_write(pair.settings()["TIER_BASE1"] + 2 * BLOCK, b"x")
+    pair.execute(cmd.Evict(VA, 1))
+    assert differences(pair, None)[0][0] == "bytes of block 2 in tier 1"
+
+
+def test_verify_finds_settings_entries_and_counters(fake, pair):
+    fake.model.execute(cmd.Set("WEIGHT_R", 9))
+    fake.model.execute(cmd.ShareIndex(1))
+    found = differences(pair, None)
+    assert ("settings", "WEIGHT_R", 9, 1) in found
+    assert ("telemetry", "share_count", 1, 0) in found
+    assert ("entry 1", "ref_count", 1, 0) in found
+
+
+def test_verify_looks_at_clean_copies_too(fake, pair):
+    home = pair.settings()["TIER_BASE2"] + BLOCK
+    pair.execute_many([cmd.Evict(VA + BLOCK, 1), cmd.Prefetch(VA + BLOCK, 1, 1)])
+    assert pair.entry(1)["dirty"] == 0 and pair.entry(1)["tier"] == 1
+    fake.model.memory_write(home, b"x")
+    assert differences(pair, None)[0][0] == "bytes of block 1 in tier 2"
+
+
+def test_in_a_batch_the_result_that_differs_is_named(fake, pair):
+    fake.spoil_result = lambda result: Result(result.code, 5) if result.matched == 1 else result
+    with pytest.raises(DifferenceError, match=r"result 1 \(hot 0x7f000000 0x1\)"):
+        pair.execute_many([cmd.Hot(0, 1), cmd.Hot(VA, 1), cmd.Hot(0, 1)])
+
+
+def test_a_report_is_text_table_and_json(fake, pair):
+    fake.model.execute(cmd.ShareIndex(7))
+    with pytest.raises(DifferenceError) as error:
+        pair.execute(cmd.Hot(0xDEAD0000, 16))
+    report = error.value.report
+    assert error.value.exit_code == 4
+    assert "after `hot 0xdead0000 0x10`" in str(error.value)
+    assert report.number == 9
+    text = io.StringIO()
+    report.print(text)
+    for shown in (text.getvalue(), report.text()):
+        assert "entry 7" in shown and "ref_count" in shown
+    found = json.loads(report.json())
+    assert {"where": "entry 7", "field": "ref_count", "device": 1, "expected": 0} in found["differences"]
+
+
+# ---- without checks ------------------------------------------------------------------------------------------------
+def test_without_checks_the_model_follows_and_nothing_is_compared(fake):
+    pair = Lockstep(Device(fake), ReferenceModel(256), check=False)
+    fake.spoil_result = lambda result: Result("ERR_FULL")
+    assert pair.execute(block(0)) == Result("ERR_FULL")
+    assert (pair.checked, pair.checks, pair.model.telemetry()["valid_entries"]) == (False, 0, 1)
+
+
+# ---- taking the device's word --------------------------------------------------------------------------------------
+def test_sync_takes_entries_settings_counters_and_bytes(fake, pair):
+    fake.model.memory_write(256 * BLOCK + BLOCK, b"some bytes")
+    for command in (cmd.Hot(VA, 1), cmd.Evict(VA + BLOCK, 1), cmd.Set("WEIGHT_D", 7), cmd.Step(9)):
+        fake.model.execute(command)
+    assert pair.sync() == 8
+    assert pair.verify().entries == 256
+    assert pair.model.dump() == fake.model.dump()
+    assert pair.model.memory_read(2 * 256 * BLOCK + BLOCK, 10) == b"some bytes"
+    pair.execute(cmd.Step(10))
+
+
+def test_reset_resets_both(fake, pair):
+    pair.execute(cmd.Step(5))
+    pair.reset()
+    assert pair.telemetry()["current_step"] == pair.model.telemetry()["current_step"] == 0
+    pair.execute(block(0))
+
+
+def test_a_reset_that_leaves_something_behind_is_a_difference(fake, pair, monkeypatch):
+    monkeypatch.setattr(fake.model, "reset", lambda: None)
+    with pytest.raises(DifferenceError, match="valid_entries"):
+        pair.reset()
+
+
+def test_an_operand_that_a_reset_leaves_is_a_difference(fake, pair, monkeypatch):
+    monkeypatch.setattr(fake, "stored", Everlasting(fake.stored))
+    with pytest.raises(DifferenceError, match=r"operand\s+LOAD_VA"):
+        pair.reset()
+
+
+class Everlasting(dict):
+    def clear(self) -> None:
+        pass
+
+
+# ---- the reference alone -------------------------------------------------------------------------------------------
+def test_the_reference_alone_has_the_same_surface():
+    alone = Reference(ReferenceModel(256))
+    assert alone.execute(block(0)) == Result("OK", 1, 0)
+    assert alone.checked is False
+    assert list(alone.telemetry()) == list(Device(FakeDevice()).telemetry())
+    assert alone.settings().keys() == Device(FakeDevice()).settings().keys()
+    methods = (
+        "execute execute_many telemetry settings digest dump entry memory_read memory_write reset verify sync "
+        "read_register write_register read_word write_word close"
+    )
+    for name in methods.split():
+        assert callable(getattr(alone, name)) and callable(getattr(Lockstep, name))
+    for name in ("entries", "block_bytes", "checks", "differences", "commands", "recorder"):
+        assert hasattr(alone, name)

