@@ -1,4 +1,4 @@
-"""An XDMA board as a target: `xdma:DIR`, a PCIe card behind the Xilinx XDMA driver (xdma_nodes.py has its nodes).
+"""An XDMA board as a target: `xdma:DIR`, a PCIe card behind the Xilinx XDMA driver (transport/xdma/nodes.py has its nodes).
 
 Registers go through the mapped user BAR, or through pread/pwrite where mapping is refused; memory through h2c and c2h; long
 waits sleep on the event node. The card is locked for this process. BAR0 and BAR2 of the contract lie at `bar_offsets` in the

@@ -1,7 +1,7 @@
 """A device that several users share in one process: the session of a target, a lock around it, and its state stored in time.
 
-`kvfpga serve` makes one and hands it to whatever it serves, such as the ioctl node (kvcpu0.py). Commands are checked in lockstep
-as everywhere; a difference or a dead target ends the serving, for what comes after could not be trusted.
+`kvfpga serve` makes one and hands it to whatever it serves, such as the ioctl node (linux/node.py). Commands are checked in
+lockstep as everywhere; a difference or a dead target ends the serving, for what comes after could not be trusted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Builds many models that differ in one module each: for scripts/mutation/mutate.py.
 
-The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is
+The product's builder (host/transport/sim/build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
 design with another `kvcpu_score_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
 """

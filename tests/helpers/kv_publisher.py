@@ -1,7 +1,7 @@
 """A publisher of KV-cache events as vLLM has it (docs/vllm.md), and a cache that has such events.
 
-It shares no code with host/kv_events.py: messages are built from plain lists and dicts. `Publisher` binds a PUB socket and a
-ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
+It shares no code with host/integrations/vllm/: messages are built from plain lists and dicts. `Publisher` binds a PUB socket and
+a ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
 
     with Publisher(form="maps", lose=0.01) as publisher:
         publisher.publish(cache.batch())

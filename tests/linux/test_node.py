@@ -1,5 +1,5 @@
-"""ioctls.py, kvcpu0.py, auto_load.py: the ioctls byte for byte, node and attributes as programs of other processes see them, and
-the blocks that hints load by themselves."""
+"""linux/ioctls.py, linux/node.py, linux/auto_load.py: the ioctls byte for byte, node and attributes as programs of other
+processes see them, and the blocks that hints load by themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""session.py, history.py, targets.py: what outlives a command, whole or not at all."""
+"""session.py, history.py, target.py: what outlives a command, whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The memory model and bus master of fpga/sim against a probe that keeps or breaks the AXI rules on purpose
-(rtl/axi_probe.sv)."""
+(axi_probe.sv)."""
 
 from pathlib import Path
 

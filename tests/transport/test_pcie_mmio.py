@@ -1,5 +1,5 @@
-"""pcie_mmio.py and xdma_nodes.py: registers mapped and by pread, bounds, bus errors, dead links, lost nodes, the lock, bulk
-transfers. Plain files stand in for the nodes; test_virtual_xdma.py has the Verilated device behind them."""
+"""pcie_mmio.py and transport/xdma/nodes.py: registers mapped and by pread, bounds, bus errors, dead links, lost nodes, the lock,
+bulk transfers. Plain files stand in for the nodes; test_virtual_xdma.py has the Verilated device behind them."""
 
 from __future__ import annotations
 

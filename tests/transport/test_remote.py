@@ -1,4 +1,4 @@
-"""remote.py, remote_server.py, remote_keys.py: the seam over a socket; who gets in, who waits, who dies, and what comes of it."""
+"""transport/remote: the seam over a socket; who gets in, who waits, who dies, and what comes of it."""
 
 from __future__ import annotations
 

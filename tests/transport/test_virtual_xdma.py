@@ -1,5 +1,5 @@
-"""virtual_xdma.py: nodes that behave as the XDMA driver's, faults, and the whole way from the command line through the system
-calls to the Verilated device and back."""
+"""transport/virtual/xdma.py: nodes that behave as the XDMA driver's, faults, and the whole way from the command line through the
+system calls to the Verilated device and back."""
 
 from __future__ import annotations
 

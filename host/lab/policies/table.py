@@ -14,7 +14,19 @@ import numpy as np
 
 from . import lfu, lru, optimal
 
-POLICIES: dict[str, Callable[[np.ndarray, int], int]] = {"lru": lru.hits, "lfu": lfu.hits, "optimal": optimal.hits}
+
+class Policy(NamedTuple):
+    """`label`: what people read."""
+
+    label: str
+    hits: Callable[[np.ndarray, int], int]
+
+
+POLICIES = {
+    "lru": Policy("plain LRU cache", lru.hits),
+    "lfu": Policy("plain LFU cache", lfu.hits),
+    "optimal": Policy("optimal (Belady)", optimal.hits),
+}
 
 
 class Baselines(NamedTuple):
@@ -32,4 +44,4 @@ class Baselines(NamedTuple):
 def baselines(references: Sequence[int] | np.ndarray, capacity: int) -> Baselines:
     """All policies on the same stream."""
     stream = np.asarray(references, dtype=np.int64)
-    return Baselines(len(stream), capacity, {name: hits(stream, capacity) for name, hits in POLICIES.items()})
+    return Baselines(len(stream), capacity, {name: policy.hits(stream, capacity) for name, policy in POLICIES.items()})

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TOP = "kvcpu"
 WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
-"""Waveform formats. Verilator builds one or none into a model; one that can trace is slower even when it does not."""
+"""Waveform formats. Verilator builds one or none into a model; one that can record is slower even when it does not."""
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
