@@ -10,7 +10,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from fake_device import FakeDevice
@@ -23,11 +22,11 @@ from kvfpga.remote_server import serve
 
 
 class SlowDevice(FakeDevice):
-    """Waits take `seconds`; `steps` counts the STEPs that were begun."""
+    """Waits take `seconds`, or until `release` is set; `steps` counts the STEPs that were begun."""
 
     def __init__(self, seconds: float = 0.0):
         super().__init__(256)
-        self.seconds, self.waiting, self.steps = seconds, threading.Event(), 0
+        self.seconds, self.waiting, self.release, self.steps = seconds, threading.Event(), threading.Event(), 0
 
     def _run(self, opcode, command):
         self.steps += opcode == "STEP"
@@ -35,7 +34,7 @@ class SlowDevice(FakeDevice):
 
     def wait_idle(self, budget=None):
         self.waiting.set()
-        time.sleep(self.seconds)
+        self.release.wait(self.seconds)
         return 0
 
 
