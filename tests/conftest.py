@@ -84,4 +84,4 @@ def calm(monkeypatch):
     from kvfpga.transport.uart import link as uart_link
 
     for name in ("LEAST", "FIRST", "MOST"):
-        monkeypatch.setattr(uart_link._Pace, name, 2.0)
+        monkeypatch.setattr(uart_link._Pace, name, 20.0)
