@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 ENTRIES, LANES, DATA_BITS = 256, 4, 128
 """A small device: its model builds and runs fastest, and every rule is the same."""
 
+os.environ["KVFPGA_ASSERTIONS"] = "1"  # every simulation here, in other processes too, checks what the RTL promises
 
 # Started by nohup or in the background of a script, this process ignores them, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,8 +72,6 @@ def mutant(tmp_path_factory):
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
     """In CI a skipped test is a failure: a tool or the shared examples are missing there, and nothing would be proved."""
-    import os
-
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
