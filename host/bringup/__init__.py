@@ -38,7 +38,10 @@ DESTROYS = ("memory", "directory", "commands", "speed")
 """Steps that do away with what the device holds."""
 
 
-def run(mmio: Mmio, options: Options | None = None, expected_build_id: int | None = None, progress=None) -> Report:
+def run(
+    mmio: Mmio, options: Options | None = None, expected_build_id: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Report:  # fmt: skip
     """Bring up the device behind `mmio`. `expected_build_id` None: whatever it is, it is only shown.
     `progress(done, total, text)` counts within the step that `text` names."""
     options = options or Options()
@@ -53,7 +56,7 @@ def run(mmio: Mmio, options: Options | None = None, expected_build_id: int | Non
             _run_step(bench, name)
             if name == "identity":
                 _refuse_to_destroy(bench, steps[number:])
-        if bench.device and not bench.stopped and set(steps) & set(DESTROYS):
+        if bench.identified and not bench.stopped and set(steps) & set(DESTROYS):
             bench.begin("reset")
             bench.reset()
     except KvfpgaError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,14 +41,17 @@ class Finding(NamedTuple):
 
 
 class Bench:
-    """`device` is None until the identity was found good; `stopped` says why the steps that are left make no sense."""
+    """`identified` is None until the identity was found good; `stopped` says why the steps that are left make no sense."""
 
-    def __init__(self, mmio: Mmio, options: Options, expected_build_id: int | None = None, progress=None):
+    def __init__(
+        self, mmio: Mmio, options: Options, expected_build_id: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ):  # fmt: skip
         self.mmio = mmio
         self.options = options
         self.expected_build_id = expected_build_id
         self.report = Report(mmio.name)
-        self.device: Device | None = None
+        self.identified: Device | None = None
         self.stopped = ""
         self.step = ""
         self.tier_bases: list[int] = []
@@ -64,10 +67,10 @@ class Bench:
             self._progress(done, total, self.step)
 
     # ---- rows ------------------------------------------------------------------------------------------------------
-    def passed(self, name: str, detail: str, look_at: str = "", **figures: float) -> None:
-        self.report.rows.append(Row(self.step, name, PASS, detail, look_at, figures))
+    def passed(self, name: str, detail: str, /, **figures: float) -> None:
+        self.report.rows.append(Row(self.step, name, PASS, detail, figures=figures))
 
-    def failed(self, name: str, detail: str, look_at: str, **figures: float) -> None:
+    def failed(self, name: str, detail: str, look_at: str, /, **figures: float) -> None:
         self.report.rows.append(Row(self.step, name, FAIL, detail, look_at, figures))
 
     def skipped(self, name: str, reason: str) -> None:
@@ -84,6 +87,13 @@ class Bench:
         return self.failed(name, "; ".join(what), "; ".join(hints), findings=len(findings), **figures)
 
     # ---- the device ------------------------------------------------------------------------------------------------
+    @property
+    def device(self) -> Device:
+        """The device, for the steps behind the identity."""
+        if self.identified is None:
+            raise RuntimeError("nobody knows yet who answers")
+        return self.identified
+
     def alive(self) -> bool:
         """Does a KV-CPU still answer? Three tries: the link may be bad without being dead."""
         for _ in range(3):

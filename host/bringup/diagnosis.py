@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SALT = np.uint64(0x6B76637075313030)
 FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -33,25 +36,28 @@ class Stuck(NamedTuple):
 
 
 # ---- patterns ------------------------------------------------------------------------------------------------------
-def pattern(addresses: np.ndarray) -> np.ndarray:
-    """uint64: a word for each address, that looks random, and that no other address has (the mixer of SplitMix64)."""
+def pattern(addresses: np.ndarray) -> NDArray[np.uint64]:
+    """A word for each address, that looks random, and that no other address has (the mixer of SplitMix64)."""
     z = addresses.astype(np.uint64) ^ SALT
     for shift, factor in zip(SHIFTS, FACTORS):
         z = (z ^ z >> np.uint64(shift)) * factor
-    return z ^ z >> np.uint64(SHIFTS[2])
+    mixed: NDArray[np.uint64] = z ^ z >> np.uint64(SHIFTS[2])
+    return mixed
 
 
-def address_of(words: np.ndarray) -> np.ndarray:
+def address_of(words: np.ndarray) -> NDArray[np.uint64]:
     """The addresses whose pattern the words are."""
     z = _unshift(words.astype(np.uint64), SHIFTS[2])
     for shift, inverse in zip(SHIFTS[1::-1], INVERSES[::-1]):
         z = _unshift(z * inverse, shift)
-    return z ^ SALT
+    addresses: NDArray[np.uint64] = z ^ SALT
+    return addresses
 
 
-def _unshift(z: np.ndarray, shift: int) -> np.ndarray:
+def _unshift(z: NDArray[np.uint64], shift: int) -> NDArray[np.uint64]:
     """The inverse of z ^ z >> shift."""
-    return z ^ z >> np.uint64(shift) ^ z >> np.uint64(2 * shift)
+    before: NDArray[np.uint64] = z ^ z >> np.uint64(shift) ^ z >> np.uint64(2 * shift)
+    return before
 
 
 # ---- data bits -----------------------------------------------------------------------------------------------------

@@ -7,15 +7,21 @@ until ref_count is 255. Then they are freed, and must read as zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ..contract.commands import Command, Hot, Load, Release, Share, Step, Unload
+from ..contract.commands import Command, Hot, Load, Release, Result, Share, Step, Unload
 from ..contract.wording import counted
 from ..device.entries import decode_entries
 from ..device.regmap import ENTRY_FIELDS
 from ..hepc_ref import ReferenceModel
 from .bench import Bench, Finding
 from .diagnosis import address_bits, name_bits, pattern, stuck_bits, stuck_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SMALL, SAMPLE = 4096, 1024
 """Directories up to SMALL entries are marched over whole, of larger ones SAMPLE entries."""
@@ -54,7 +60,7 @@ def _half(bench: Bench, name: str, count: int, inverted: bool) -> None:
     bench.conclude(name, f"{some} filled, read back in both windows, freed", findings, entries=count)
 
 
-def contents(entries: int, count: int, block_tokens: int, inverted: bool) -> list[Command]:
+def contents(entries: int, count: int, block_tokens: int, inverted: bool) -> list[Load]:
     """LOADs whose fields follow from the index; `inverted` gives their complements. No two have the same key."""
     flip = MASK64 if inverted else 0
     loads = []
@@ -68,7 +74,7 @@ def contents(entries: int, count: int, block_tokens: int, inverted: bool) -> lis
     return loads
 
 
-def _both(bench: Bench, model: ReferenceModel, commands: list[Command]) -> list[Finding]:
+def _both(bench: Bench, model: ReferenceModel, commands: Sequence[Command]) -> list[Finding]:
     """Run on device and model; what the device answers must be what the model does."""
     findings = []
     for first in range(0, len(commands), BATCH):
@@ -86,22 +92,26 @@ def _both(bench: Bench, model: ReferenceModel, commands: list[Command]) -> list[
     return findings[:1]
 
 
-def _result(result) -> str:
+def _result(result: Result) -> str:
     return f"{result.code}, matched {result.matched}" + (f", entry {result.index}" if result.index is not None else "")
 
 
 def _compare(bench: Bench, model: ReferenceModel, count: int, state: str) -> list[Finding]:
     """The entries [0, count), and where there are more, those that an aliasing address line would show there."""
     entries = bench.device.entries
-    findings = _diagnose(*bench.device.read_entries(0, count), *model.read_entries(0, count), 0, state)
+    findings = _diagnose(bench.device.read_entries(0, count), model.read_entries(0, count), 0, state)
     index = 1 << (count - 1).bit_length()
     while index < entries and not findings:
-        findings += _diagnose(*bench.device.read_entries(index, index + 1), *model.read_entries(index, index + 1), index, state)
+        findings += _diagnose(bench.device.read_entries(index, index + 1), model.read_entries(index, index + 1), index, state)
         index *= 2
     return findings
 
 
-def _diagnose(raw, vas, expected_raw, expected_vas, first: int, state: str) -> list[Finding]:
+def _diagnose(
+    read: tuple[NDArray[np.uint32], NDArray[np.uint64]], expected: tuple[NDArray[np.uint32], NDArray[np.uint64]],
+    first: int, state: str,
+) -> list[Finding]:  # fmt: skip
+    (raw, vas), (expected_raw, expected_vas) = read, expected
     findings = []
     wrong = np.flatnonzero((raw != expected_raw).any(axis=1))
     if wrong.size:
@@ -115,7 +125,9 @@ def _diagnose(raw, vas, expected_raw, expected_vas, first: int, state: str) -> l
     return findings
 
 
-def _entries_finding(raw, expected, wrong, first: int, state: str) -> Finding:
+def _entries_finding(
+    raw: NDArray[np.uint32], expected: NDArray[np.uint32], wrong: NDArray[np.intp], first: int, state: str
+) -> Finding:
     text = f"{state}: {wrong.size:,} of {len(raw):,} entries wrong, the first {first + wrong[0]}"
     alias = _alias(raw, expected, wrong)
     if alias:

@@ -51,7 +51,7 @@ def run(bench: Bench) -> None:
     bench.conclude("capabilities", text, problems)
     if problems:
         return
-    bench.device = Device(bench.mmio)
+    bench.identified = Device(bench.mmio)
     settings = bench.device.settings()
     bench.tier_bases = list(bench.options.tier_bases or (settings[name] for name in TIER_BASES))
     bench.stopped = ""

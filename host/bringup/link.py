@@ -7,13 +7,17 @@ them, in its attribute `link`.
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..device.regmap import REGISTERS
-from ..transport.mmio import Batch
+from ..transport.mmio import Batch, Mmio
 from .bench import Bench
 from .diagnosis import name_bits, stuck_bits, stuck_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ROUNDS = 64
 """Rounds in a batch, each of CONSTANTS words at DEVICE_ID, and one of SCRATCH after a write."""
@@ -52,10 +56,11 @@ def run(bench: Bench) -> None:
         _show(bench, {name: value - before.get(name, 0) for name, value in after.items()}, per_batch * batches * 4)
 
 
-def _constants(bench: Bench, first: int) -> np.ndarray:
+def _constants(bench: Bench, first: int) -> NDArray[np.uint32]:
     """What the constants are, by majority: this may be a bad link."""
     words = np.stack([bench.mmio.read_burst(first, CONSTANTS) for _ in range(5)])
-    return np.median(words, axis=0).astype(np.uint32)
+    found: NDArray[np.uint32] = np.median(words, axis=0).astype(np.uint32)
+    return found
 
 
 def _judge(bench: Bench, expected: np.ndarray, read: np.ndarray) -> None:
@@ -82,12 +87,12 @@ def _show(bench: Bench, counts: dict[str, int], size: int) -> None:
     bench.passed("what the transport counts", f"{text}, for {size:,} bytes of data", **counts)
 
 
-def counters(mmio) -> dict[str, int]:
+def counters(mmio: Mmio) -> dict[str, int]:
     """The numbers of the transport's `link`, whatever it is made of; empty where it has none."""
     link = getattr(mmio, "link", None)
     if link is None:
         return {}
-    if is_dataclass(link):
+    if is_dataclass(link) and not isinstance(link, type):
         found = asdict(link)
     elif hasattr(link, "_asdict"):
         found = link._asdict()

@@ -18,7 +18,19 @@ import numpy as np
 from ..contract.errors import TargetError
 from ..contract.wording import counted
 from .bench import Bench, Finding
-from .diagnosis import MOST, address_bits, address_of, beats, dead_lanes, lane_order, name_bits, pattern, stuck_bits, stuck_text
+from .diagnosis import (
+    MOST,
+    Stuck,
+    address_bits,
+    address_of,
+    beats,
+    dead_lanes,
+    lane_order,
+    name_bits,
+    pattern,
+    stuck_bits,
+    stuck_text,
+)
 
 WORD = 8
 CHUNK = 1 << 16
@@ -185,7 +197,7 @@ def march(bench: Bench, tiers: list[Tier]) -> None:
             found = errors[tier.number]
             if found.broken:
                 continue
-            addresses = np.arange(base, base + size, WORD, np.uint64)
+            addresses = np.arange(base, base + size, WORD, dtype=np.uint64)
             word = pattern(addresses)
             try:
                 if expect is not None:
@@ -228,7 +240,9 @@ def diagnose(errors: Errors, tiers: list[Tier], data_bits: int) -> list[Finding]
     return [Finding(f"{cause}; {text}, {first}", look_at)]
 
 
-def _cause(addresses, expected, read, tiers: list[Tier], data_bits: int) -> Finding:
+def _cause(
+    addresses: np.ndarray, expected: np.ndarray, read: np.ndarray, tiers: list[Tier], data_bits: int
+) -> Finding:
     if (read == ~expected).mean() >= MOST:
         return Finding("writes do not arrive: words keep what was there before", f"write path and strobes; {LINES}")
     origins = np.where((one := address_of(read)) % np.uint64(WORD), address_of(~read), one)
@@ -254,12 +268,12 @@ def _cause(addresses, expected, read, tiers: list[Tier], data_bits: int) -> Find
     return Finding("errors without a pattern", NOISE)
 
 
-def _level(stuck) -> str:
+def _level(stuck: Stuck) -> str:
     text = stuck_text(stuck)
     return " stuck at 0" if text and not stuck.at_1 else " stuck at 1" if text and not stuck.at_0 else " unreliable"
 
 
-def _on_bus(addresses, expected, read, bad: int, data_bits: int) -> str:
+def _on_bus(addresses: np.ndarray, expected: np.ndarray, read: np.ndarray, bad: int, data_bits: int) -> str:
     """The wrong bits of 64-bit words, and if they are in one word of a wider memory bus only, by their number there."""
     lane = f"byte lane {(bad.bit_length() - 1) // 8}"
     words = [number for number, rows in beats(read, addresses, data_bits) if rows.size]

@@ -7,6 +7,7 @@ COMPLETION) not read. What is written is put back, and ERROR is left clear.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from ..device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, BusErrorCode, Reg
 from ..transport.mmio import Batch
 from .bench import Bench, Finding
 from .diagnosis import FEW_BITS, Stuck, address_bits, lane_order, name_bits, stuck_bits, stuck_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PLAIN = [r for r in REGISTERS.values() if r.access == "rw" and not (r.doorbell or r.config or r.name == "ERROR")]
 """Registers that only store: operands, SCRATCH, IRQ_ENABLE."""
@@ -261,9 +265,9 @@ def _read(batch: Batch, register: Register) -> int:
     return (batch.read64 if register.width == 64 else batch.read)(register.offset)
 
 
-def _values(words: np.ndarray, slots: list[int], register: Register) -> np.ndarray:
+def _values(words: NDArray[np.uint32], slots: list[int], register: Register) -> NDArray[np.uint64]:
     places = np.array(slots)
-    values = words[places].astype(np.uint64)
+    values: NDArray[np.uint64] = words[places].astype(np.uint64)
     if register.width == 64:
         values |= words[places + 1].astype(np.uint64) << np.uint64(32)
     return values

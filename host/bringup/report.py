@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import DifferenceError, TargetError
 from ..contract.wording import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
 COLOURS = {PASS: "green", FAIL: "bold red", SKIPPED: "yellow"}
@@ -52,13 +56,13 @@ class Report:
         failed = f"{counts[FAIL]} failed" if counts[FAIL] else "all passed" if not skipped else "none failed"
         return f"bring-up of {self.target}: {counted(len(self.rows), 'check')}, {failed}{skipped}"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {
             "command": "bringup", "target": self.target, "ok": self.ok, "differs": self.differs,
             "rows": [asdict(row) for row in self.rows],
         }  # fmt: skip
 
-    def table(self):
+    def table(self) -> Table:
         """The same for a terminal (rich)."""
         from rich.table import Table
         from rich.text import Text
@@ -67,6 +71,7 @@ class Report:
         for name in ("step", "check", "verdict", "found", *(["look at"] if self.failed else [])):
             table.add_column(name, overflow="fold")
         for row in self.rows:
-            cells = [row.step, row.name, Text(row.verdict, COLOURS[row.verdict]), Text(row.detail), Text(row.look_at)]
+            verdict = Text(row.verdict, COLOURS[row.verdict])
+            cells: list[str | Text] = [row.step, row.name, verdict, Text(row.detail), Text(row.look_at)]
             table.add_row(*cells[: len(table.columns)])
         return table

@@ -27,7 +27,7 @@ MEGABYTE = 1_000_000
 
 def run(bench: Bench) -> None:
     scratch = REGISTERS["SCRATCH"].offset
-    parts = (
+    parts: tuple[Callable[[], None], ...] = (
         lambda: latency(bench, "register read", lambda: bench.mmio.read32(scratch)),
         lambda: latency(bench, "register write", lambda: bench.mmio.write32(scratch, 0)),
         lambda: batched_reads(bench),
@@ -44,7 +44,8 @@ def run(bench: Bench) -> None:
 def times(action: Callable[[], object]) -> list[float]:
     """Seconds of each call."""
     action()  # the first one may build or open something
-    found, end = [], perf_counter() + SECONDS
+    found: list[float] = []
+    end = perf_counter() + SECONDS
     while len(found) < FEWEST or (perf_counter() < end and len(found) < MOST):
         start = perf_counter()
         action()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -15,6 +16,16 @@ from ..session.open import open_session
 from ..session.session import Purpose, Session
 from ..targets.target import Target
 from . import output
+
+if TYPE_CHECKING:
+    from ..lockstep.lockstep import Lockstep
+    from ..lockstep.reference import Reference
+
+
+class Update(Protocol):
+    """Moves a progress bar: so much is done, of so much (None: nobody knows), and what is going on."""
+
+    def __call__(self, done: int, total: int | None, text: str = "") -> None: ...
 
 
 @dataclass
@@ -28,22 +39,29 @@ class App:
     trace: Path | None
     code: int = 0
     session: Session | None = None
-    _device: object = None
+    _device: Lockstep | Reference | None = None
     changed: bool = False
 
     # ---- the device ------------------------------------------------------------------------------------------------
-    def device(self, purpose: Purpose = Purpose.RUN):
-        """The session's device (`Lockstep` or `Reference`), opened once. A purpose that changes it has its state stored."""
+    def device(self, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
+        """The session's device, opened once. A purpose that changes it has its state stored."""
         changes = purpose not in (Purpose.LOOK, Purpose.VERIFY)
         if self._device is None:
-            self.session = open_session(self.target, self.folder, note).__enter__()
-            self._device = self.session.open(self.check, purpose)
+            self.session = session = open_session(self.target, self.folder, note).__enter__()
+            self._device = session.open(self.check, purpose)
             # worth keeping, whatever the command; but looking at a board must not make it ours
-            changes |= self.session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
+            changes |= session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
         else:
-            self.session.require(purpose)
+            self.opened.require(purpose)
         self.changed |= changes
         return self._device
+
+    @property
+    def opened(self) -> Session:
+        """The session, once `device` has opened it."""
+        if self.session is None:
+            raise RuntimeError("no command has asked for the device yet")
+        return self.session
 
     def finish(self) -> None:
         """Record the waveform that was asked for, and store the state if a command changed it."""
@@ -52,14 +70,14 @@ class App:
         finally:
             if self.changed:
                 self.changed = False
-                self.session.save()
+                self.opened.save()
 
     def record(self, hung: bool = False) -> None:
         """The waveform of this process's commands (--trace). `hung`: the last one did not end."""
         if self.trace and self._device:
             from ..blackbox.retrace import HANG_CYCLES
 
-            self.session.trace(self.trace, HANG_CYCLES if hung else None)
+            self.opened.trace(self.trace, HANG_CYCLES if hung else None)
             note(f"waveform in {self.trace}")
 
     def close(self) -> None:
@@ -84,7 +102,7 @@ class App:
                 break
         return Result(done[-1].code, cycles=sum(result.cycles for result in done))
 
-    def show(self, name: str, result: Result, /, **more) -> None:
+    def show(self, name: str, result: Result, /, **more: Any) -> None:
         """The outcome of a command: one JSON object, or lines for people. `more` are further keys of the object."""
         device = self.device()
         if result.code != "OK":
@@ -94,7 +112,7 @@ class App:
         else:
             output.print_result(name, result, device.checked)
 
-    def present(self, found: dict, people) -> None:
+    def present(self, found: Mapping[str, Any], people: Callable[[], object]) -> None:
         """Something that was asked for: `found` as JSON, or whatever `people()` prints."""
         if self.json:
             output.print_json(found)
@@ -102,7 +120,7 @@ class App:
             people()
 
     @contextmanager
-    def progress(self, what: str):
+    def progress(self, what: str) -> Iterator[Update]:
         """A progress bar on stderr, where somebody watches: yields `update(done, total, text="")`."""
         if not sys.stderr.isatty():
             yield lambda done, total, text="": None

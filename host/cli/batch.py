@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -11,11 +12,14 @@ from . import output
 from .app import App, note
 from .values import EXISTING, Number
 
+if TYPE_CHECKING:
+    from ..lab.replay import ReplaySummary
+
 
 @click.command()
 @click.argument("file", type=click.File("r"))
 @click.pass_context
-def run(ctx, file):
+def run(ctx: click.Context, file: TextIO) -> None:
     """Run a script: one kvfpga command a line, # comments. `-` reads it from standard input.
 
     It goes on past a line that the device refuses or that cannot be understood, and stops where the target fails or
@@ -23,7 +27,6 @@ def run(ctx, file):
     end.
     """
     app: App = ctx.obj
-    commands = ctx.find_root().command
     try:
         lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -32,7 +35,7 @@ def run(ctx, file):
         try:
             words = shlex.split(line, comments=True)
             if words:
-                _run_line(ctx.parent, commands, words)
+                _run_line(ctx.find_root(), words)
         except (click.UsageError, UsageError, ValueError) as error:
             text = error.format_message() if isinstance(error, click.UsageError) else str(error)
             note(f"{file.name}, line {number}: {text}")
@@ -42,12 +45,14 @@ def run(ctx, file):
             raise
 
 
-def _run_line(parent: click.Context, commands: click.Group, words: list[str]) -> None:
-    name, command, rest = commands.resolve_command(parent, words)
-    if command is run:
+def _run_line(root: click.Context, words: list[str]) -> None:
+    if not isinstance(root.command, click.Group):
+        raise TypeError("run is a command beside those that it runs")
+    name, command, rest = root.command.resolve_command(root, words)
+    if command is None or command is run:
         raise click.UsageError("a script cannot run another one.")
     try:
-        with command.make_context(name, rest, parent=parent) as ctx:
+        with command.make_context(name, rest, parent=root) as ctx:
             command.invoke(ctx)
     except click.exceptions.Exit:
         pass  # --help in a script
@@ -62,7 +67,9 @@ def _run_line(parent: click.Context, commands: click.Group, words: list[str]) ->
 @click.option("--check-every", type=Number(32), default=1, show_default=True,
               help="Commands between two checks; 0: one check a request.")  # fmt: skip
 @click.pass_obj
-def replay(app: App, trace, limit, t1_capacity, step_ms, sample, check_every):
+def replay(
+    app: App, trace: str, limit: int | None, t1_capacity: int, step_ms: float, sample: int, check_every: int
+) -> None:
     """Replay a request trace (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
     from ..lab import replay as replays
 
@@ -74,13 +81,13 @@ def replay(app: App, trace, limit, t1_capacity, step_ms, sample, check_every):
     app.present(summary.to_json(), lambda: _print_summary(summary))
 
 
-def _print_summary(summary) -> None:
+def _print_summary(summary: ReplaySummary) -> None:
     output.print_pairs(f"replay of {summary.trace}", summary.to_json())
 
 
 @click.command()
 @click.pass_obj
-def demo(app: App):
+def demo(app: App) -> None:
     """A short guided run: several chats that share a system prompt, what moves where, and why.
 
     It has a device of its own; the session stays as it is.
@@ -104,7 +111,7 @@ def demo(app: App):
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
-def completion(ctx, shell):
+def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for a shell.
 
     \b
@@ -114,7 +121,10 @@ def completion(ctx, shell):
     """
     from click.shell_completion import get_completion_class
 
-    click.echo(get_completion_class(shell)(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"click knows no completion for {shell}.")
+    click.echo(kind(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
 
 
 COMMANDS = (run, replay, demo, completion)

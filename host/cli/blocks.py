@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,11 @@ from ..contract.commands import Result
 from ..contract.wording import counted
 from .app import App, note
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
+
+if TYPE_CHECKING:
+    from ..lockstep.surface import Surface
+
+    Range = type[cmd.Hot | cmd.Evict | cmd.Share | cmd.Release]
 
 CHUNK = 256
 """Rows of a file that are loaded in one batch."""
@@ -26,7 +32,7 @@ CHUNK = 256
 @click.option("--tier", type=TIER, metavar="0-3", help="Where the block is; default 1.")
 @click.option("--data", type=EXISTING, metavar="FILE.npy", help="Bytes of the block, written to where it lands.")
 @click.pass_obj
-def load(app: App, file, data, **options):
+def load(app: App, /, file: str | None, data: str | None, **options: Any) -> None:
     """Load one block into the directory, or every block of FILE (YAML, JSON lines or CSV with the same names).
 
     \b
@@ -60,7 +66,8 @@ def _load_file(app: App, file: Path) -> None:
 
     device = app.device()
     rows = read_blocks(file, device.block_bytes)
-    loaded, cycles, code = [], 0, "OK"
+    loaded: list[dict[str, Any]] = []
+    cycles, code = 0, "OK"
     with app.progress("loading") as update:
         for first in range(0, len(rows), CHUNK):
             chunk = rows[first : first + CHUNK]
@@ -79,26 +86,26 @@ def _load_file(app: App, file: Path) -> None:
     app.show("load", Result(code, matched=count, cycles=cycles), loaded=loaded)
 
 
-def _write_content(device, result: Result, content: bytes | None) -> None:
+def _write_content(device: Surface, result: Result, content: bytes | None) -> None:
     """The bytes of a block that was just loaded go to where it landed, which is not always the tier asked for."""
-    if content is not None and result.code == "OK":
+    if content is not None and result.index is not None and result.code == "OK":
         device.memory_write(device.entry(result.index)["phys_addr"], content)
 
 
 @click.command()
 @click.argument("n", type=NUMBER)
 @click.pass_obj
-def step(app: App, n):
+def step(app: App, n: int) -> None:
     """Advance the decode step to N: all blocks age, cold ones leave T1, armed ones come back."""
     app.execute(cmd.Step(n))
 
 
-def _range_command(kind, text: str):
+def _range_command(kind: Range, text: str) -> click.Command:
     @click.command(kind.name, help=text)
     @click.argument("va", type=NUMBER)
     @click.argument("length", metavar="LEN", type=NUMBER)
     @click.pass_obj
-    def command(app: App, va, length):
+    def command(app: App, va: int, length: int) -> None:
         app.execute(kind(va, length))
 
     return command
@@ -117,7 +124,7 @@ release = _range_command(cmd.Release, "One user less of the blocks that overlap 
 @click.argument("length", metavar="LEN", type=NUMBER)
 @click.argument("target", metavar="STEP", type=NUMBER)
 @click.pass_obj
-def prefetch(app: App, va, length, target):
+def prefetch(app: App, va: int, length: int, target: int) -> None:
     """The blocks that overlap LEN bytes at VA will be wanted at decode step STEP."""
     app.execute(cmd.Prefetch(va, length, target))
 
@@ -127,13 +134,13 @@ def prefetch(app: App, va, length, target):
 @click.argument("length", metavar="[LEN]", required=False, type=NUMBER)
 @click.option("--request", type=NUMBER, help="All blocks of this request instead of a range.")
 @click.pass_obj
-def unload(app: App, va, length, request):
+def unload(app: App, va: int | None, length: int | None, request: int | None) -> None:
     """Take blocks out of the directory: those that overlap LEN bytes at VA, or all of one request."""
     if request is not None:
         if va is not None:
             raise click.UsageError("Give VA LEN or --request, not both.")
         app.execute(cmd.UnloadRequest(request))
-    elif length is None:
+    elif va is None or length is None:
         raise click.UsageError("Give VA and LEN, or --request.")
     else:
         app.execute(cmd.Unload(va, length))
@@ -146,7 +153,7 @@ def unload(app: App, va, length, request):
 @click.argument("position", metavar="POS", type=POSITION)
 @click.option("--touch", is_flag=True, help="Count it as an access: the block ages anew, and comes back from T2 or T3.")
 @click.pass_obj
-def lookup(app: App, request, layer, head, position, touch):
+def lookup(app: App, request: int, layer: int, head: int, position: int, touch: bool) -> None:
     """Find the block of request R, layer L, head H that holds token POS; the shared prefix is tried as well."""
     app.execute((cmd.Touch if touch else cmd.Lookup)(request, layer, head, position))
 

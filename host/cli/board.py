@@ -12,7 +12,7 @@ from .handoff import handoff
 
 
 @click.group()
-def board():
+def board() -> None:
     """Boards that kvfpga knows, and virtual ones.
 
     A board is a YAML file: how it is reached, what was built for it, where its tiers lie. `kvfpga board show NAME` prints
@@ -22,7 +22,7 @@ def board():
 
 @board.command("list")
 @click.pass_obj
-def list_boards(app: App):
+def list_boards(app: App) -> None:
     """All boards that --board NAME can name."""
     from ..targets import boards
 
@@ -38,7 +38,7 @@ def list_boards(app: App):
 @board.command()
 @click.argument("name")
 @click.pass_obj
-def show(app: App, name):
+def show(app: App, name: str) -> None:
     """The file of one board, checked."""
     from ..targets import boards
 
@@ -56,14 +56,15 @@ class Later(click.Group):
 
     places: dict[str, tuple[str, str]] = {}
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.places)
 
-    def get_command(self, ctx, name):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.places:
             return None
         module, command = self.places[name]
-        return getattr(importlib.import_module(f".{module}", __package__), command)
+        found: click.Command = getattr(importlib.import_module(f".{module}", __package__), command)
+        return found
 
 
 class Serve(Later):
@@ -71,7 +72,7 @@ class Serve(Later):
 
 
 @board.command(cls=Serve)
-def serve():
+def serve() -> None:
     """A virtual board: the same RTL, simulated behind a serial port or behind the XDMA driver's nodes."""
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .values import Number
+
+if TYPE_CHECKING:
+    from ..bringup import Report
+    from ..targets.target import Target
+    from ..transport.mmio import Mmio
 
 STEPS = ("identity", "registers", "memory", "directory", "link", "commands", "speed")
 """Those of `kvfpga.bringup`, which is only imported when it is wanted."""
@@ -25,7 +32,10 @@ STEPS = ("identity", "registers", "memory", "directory", "link", "commands", "sp
 @click.option("--build-id", type=Number(64), help="The BUILD_ID to expect.  [default: what the target should have]")
 @click.option("--force", is_flag=True, help="Even if the directory holds blocks.")
 @click.pass_obj
-def bringup(app: App, only, skip, memory, memory_bytes, directory_entries, link_words, build_id, force):
+def bringup(
+    app: App, only: tuple[str, ...], skip: tuple[str, ...], memory: str, memory_bytes: int, directory_entries: int | None,
+    link_words: int, build_id: int | None, force: bool,
+) -> None:  # fmt: skip
     """Bring up a board: identity, registers, memory, directory, link, commands, speed.
 
     It overwrites the memory of all tiers, needs an empty directory (or --force), and leaves the device reset. The steps
@@ -49,8 +59,8 @@ def bringup(app: App, only, skip, memory, memory_bytes, directory_entries, link_
             with app.progress("bringup") as update:
                 report = bringups.run(mmio, options, expected, update)
         except KvfpgaError as error:
-            if partial := getattr(error, "partial", None):
-                _show(app, partial)
+            if isinstance(error.partial, bringups.Report):
+                _show(app, error.partial)
             raise
     _show(app, report)
     if not report.ok:
@@ -58,20 +68,22 @@ def bringup(app: App, only, skip, memory, memory_bytes, directory_entries, link_
     app.code = max(app.code, report.exit_code)
 
 
-def _expected_build(target, mmio) -> int | None:
+def _expected_build(target: Target, mmio: Mmio) -> int | None:
     """The BUILD_ID of this kvfpga's RTL with the parameters of the board file, or else with those that the device shows.
     None where it shows none that make sense: then the report says so."""
     from ..device.device import Device
+    from ..targets.target import rtl_sources
+    from ..transport.mmio import Simulation
 
-    if not target.is_board:
+    if not target.is_board and isinstance(mmio, Simulation):
         return mmio.build_id
     try:
-        return target.expected_build_id(None if target.board else Device(mmio).identity)
+        return target.board.expected_build_id(rtl_sources()) if target.board else target.expected_build_id(Device(mmio).identity)
     except KvfpgaError:
         return None
 
 
-def _show(app: App, report) -> None:
+def _show(app: App, report: Report) -> None:
     app.present(report.to_json(), lambda: output.print_rich(report.table()))
 
 

@@ -24,7 +24,10 @@ from .values import Number
 @click.option("--patience", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Stop when nothing was heard for so long.  [default: never]")  # fmt: skip
 @click.pass_obj
-def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, count, patience):
+def follow(
+    app: App, endpoint: str, replay: str | None, topic: str, rank: int, medium: str, copies: str, step_every: int,
+    count: int | None, patience: float | None,
+) -> None:  # fmt: skip
     """Mirror the prefix cache of a vLLM server, from the KV-cache events that it publishes.
 
     \b
@@ -39,12 +42,12 @@ def follow(app: App, endpoint, replay, topic, rank, medium, copies, step_every, 
     from ..integrations.vllm.follow import Follower, rank_endpoint
     from ..integrations.vllm.mirror import Mirror
 
-    endpoint, replay = (rank_endpoint(text, rank) if text else None for text in (endpoint, replay))
+    endpoint, replay = rank_endpoint(endpoint, rank), rank_endpoint(replay, rank) if replay else None
     mirror = Mirror(app.device(), medium, copies == "count", step_every)
     with Follower(endpoint, mirror, replay, topic, say=note) as follower:
         with on_signal(follower.stopping.set), app.progress("following") as update:
 
-            def progress():
+            def progress() -> None:
                 c = follower.counts
                 blocks, events, gaps = counted(len(mirror.blocks), "block"), counted(c.events, "event"), counted(c.gaps, "gap")
                 update(c.batches, count, f"{blocks} · {events} · {gaps} · {c.lost} lost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +11,15 @@ from ..contract.wording import counted
 from . import output
 from .app import App
 
+if TYPE_CHECKING:
+    from ..blackbox.handoff import Finding
+
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FOLDER|RECORDING")
 @click.option("--no-shrink", is_flag=True, help="Do not look for a shorter list of commands.")
 @click.pass_obj
-def handoff(app: App, path, no_shrink):
+def handoff(app: App, path: Path, no_shrink: bool) -> None:
     """Do again on the Verilated RTL what went wrong on a board.
 
     FOLDER is the failure folder that a difference on a board left. It says whether the difference shows in the simulation of the
@@ -32,7 +36,7 @@ def handoff(app: App, path, no_shrink):
     app.present(finding.to_json(), lambda: _print(finding, path))
 
 
-def _print(finding, path: Path) -> None:
+def _print(finding: Finding, path: Path) -> None:
     if finding.shows is not None:
         click.echo(f"It {'shows' if finding.shows else 'does not show'} in the simulation of the RTL.")
     if finding.difference:

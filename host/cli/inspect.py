@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..contract.commands import Result
 from ..contract.wording import counted
+from ..lockstep.lockstep import Lockstep
 from ..session.session import Purpose
 from . import output
 from .app import App, note
@@ -13,7 +16,7 @@ from .app import App, note
 
 @click.command()
 @click.pass_obj
-def telemetry(app: App):
+def telemetry(app: App) -> None:
     """All counters of the device (contract R23)."""
     found = app.device(Purpose.LOOK).telemetry()
     app.present(found, lambda: output.print_pairs("telemetry", found))
@@ -21,11 +24,11 @@ def telemetry(app: App):
 
 @click.command()
 @click.pass_obj
-def dump(app: App):
+def dump(app: App) -> None:
     """All valid directory entries, read back from the device."""
     entries = app.device(Purpose.LOOK).dump()
 
-    def people():
+    def people() -> None:
         header = [
             "block", "request", "layer", "head", "tokens", "tier", "va", "priority", "step", "refs", "R", "F", "flags",
         ]  # fmt: skip
@@ -46,20 +49,19 @@ def dump(app: App):
 
 @click.command()
 @click.pass_obj
-def info(app: App):
+def info(app: App) -> None:
     """What answers: target, size, build, session."""
     device = app.device(Purpose.LOOK)
-    has_hardware = app.target.kind != "model"
-    found = {
+    identity = device.device.identity if isinstance(device, Lockstep) else None
+    found: dict[str, Any] = {
         "command": "info",
         "code": "OK",
         "target": app.target.text,
         "entries": device.entries,
-        "lanes": device.device.identity.lanes if has_hardware else app.session.target.parameters.lanes,
+        "lanes": identity.lanes if identity else app.opened.target.parameters.lanes,
         "block_bytes": device.block_bytes,
     }
-    if has_hardware:
-        identity = device.device.identity
+    if identity:
         found |= {
             "block_tokens": identity.block_tokens,
             "head_dim": identity.head_dim,
@@ -69,7 +71,7 @@ def info(app: App):
             "version": identity.version,
             "build_id": identity.build_id,
         }
-    found |= {"session": str(app.session.folder), "commands": app.session.commands_before}
+    found |= {"session": str(app.opened.folder), "commands": app.opened.commands_before}
     shown = {name: value for name, value in found.items() if name not in ("command", "code")}
     if "build_id" in shown:
         shown["build_id"] = f"{shown['build_id']:#018x}"
@@ -78,7 +80,7 @@ def info(app: App):
 
 @click.command()
 @click.pass_obj
-def verify(app: App):
+def verify(app: App) -> None:
     """Read the whole device back and compare it with the reference: entries, settings, counters, bytes of blocks."""
     device = app.device(Purpose.VERIFY)
     with app.progress("verifying") as update:
@@ -101,7 +103,7 @@ def verify(app: App):
 
 @click.command()
 @click.pass_obj
-def sync(app: App):
+def sync(app: App) -> None:
     """Take the device's state as the reference's. For a device that something else has driven, or after --no-check."""
     with app.progress("reading back") as update:
         count = app.device(Purpose.SYNC).sync(update)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -23,6 +24,9 @@ from . import batch, blocks, board, bringup, follow, inspect, program, registers
 from .app import App, note
 from .values import Number
 
+if TYPE_CHECKING:
+    from ..targets.boards import Board
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -34,7 +38,7 @@ INTERNAL = 70
 class Cli(click.Group):
     """Ends every command the same way: store the state, say what went wrong, exit code."""
 
-    def invoke(self, ctx: click.Context):
+    def invoke(self, ctx: click.Context) -> NoReturn:
         try:
             super().invoke(ctx)
             code = self._finish(ctx.obj)
@@ -73,7 +77,7 @@ class Cli(click.Group):
         app.finish()
         return app.code
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the modules, which is the order that a newcomer meets them in."""
         return list(self.commands)
 
@@ -105,7 +109,10 @@ def complain(error: KvfpgaError) -> None:
               help="Record a waveform (.fst or .vcd).")  # fmt: skip
 @click.version_option(package_name="kvfpga")
 @click.pass_context
-def cli(ctx, target, board, entries, lanes, session, as_json, no_check, record, trace):
+def cli(
+    ctx: click.Context, target: str | None, board: str | None, entries: int | None, lanes: int | None, session: Path | None,
+    as_json: bool, no_check: bool, record: Path | None, trace: Path | None,
+) -> None:  # fmt: skip
     """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between
     memory tiers by itself. Every command is checked against a reference model.
 
@@ -127,7 +134,7 @@ def cli(ctx, target, board, entries, lanes, session, as_json, no_check, record, 
     ctx.obj = App(chosen, session, as_json, not no_check, trace)
 
 
-def _board(name: str | None):
+def _board(name: str | None) -> Board | None:
     """What --board names; reading it takes libraries that other starts do without."""
     if name is None:
         return None

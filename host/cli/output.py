@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..contract import tiers
-from ..contract.commands import EVICT, KINDS, MEANING, Result, Set
+from ..contract.commands import EVICT, KINDS, MEANING, Result, Set, Trigger
 from ..contract.wording import counted
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 TRIGGERS_SHOWN = 16
 ABOUT_BLOCKS = {kind.name for kind in KINDS if kind is not Set}
 """The commands of which people want to know how many blocks they were about."""
 
 
-def print_json(found: dict) -> None:
+def print_json(found: Mapping[str, Any]) -> None:
     click.echo(json.dumps(found))
 
 
-def result_object(name: str, result: Result, checked: bool) -> dict:
+def result_object(name: str, result: Result, checked: bool) -> dict[str, Any]:
     """The command result of contract section 8; a lookup has three keys more."""
     found = {
         "command": name,
@@ -36,7 +41,7 @@ def result_object(name: str, result: Result, checked: bool) -> dict:
     return found
 
 
-def trigger_object(trigger) -> dict:
+def trigger_object(trigger: Trigger) -> dict[str, Any]:
     return {
         "index": trigger.index, "channel": trigger.channel, "from": trigger.from_tier, "to": trigger.to_tier
     }  # fmt: skip
@@ -74,7 +79,7 @@ def tier(number: int | None) -> str:
     return "" if number is None else tiers.NAMES[number]
 
 
-def print_pairs(title: str, pairs: dict) -> None:
+def print_pairs(title: str, pairs: Mapping[str, object]) -> None:
     """Two columns."""
     from rich.table import Table
 
@@ -84,7 +89,9 @@ def print_pairs(title: str, pairs: dict) -> None:
     print_rich(table)
 
 
-def print_table(title: str, header: list[str], rows, right: tuple[str, ...] = ()) -> None:
+def print_table(
+    title: str, header: Sequence[str], rows: Iterable[Iterable[object]], right: tuple[str, ...] = ()
+) -> None:
     """`right`: columns of numbers."""
     from rich.table import Table
 
@@ -96,7 +103,7 @@ def print_table(title: str, header: list[str], rows, right: tuple[str, ...] = ()
     print_rich(table)
 
 
-def print_rich(renderable) -> None:
+def print_rich(renderable: RenderableType) -> None:
     from rich.console import Console
 
     # into a pipe there is no width to fit into, and cutting columns would lose them

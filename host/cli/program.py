@@ -17,7 +17,7 @@ from .app import App
 @click.option("--board-name", help="Board, as openFPGALoader names it.")
 @click.option("--flash", is_flag=True, help="Write the board's flash memory: the bitstream survives power-off.")
 @click.pass_obj
-def program(app: App, bitstream, cable, board_name, flash):
+def program(app: App, bitstream: Path | None, cable: str | None, board_name: str | None, flash: bool) -> None:
     """Load BITSTREAM with openFPGALoader. With --board NAME in front, the board file says what it does not."""
     from ..targets.bitstream import program as load
 

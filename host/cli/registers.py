@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +21,7 @@ LARGEST_READ = 1 << 30
 
 
 @click.group()
-def reg():
+def reg() -> None:
     """Registers by NAME, or by ADDR in bytes (a 32-bit word, or the whole register that begins there).
 
     A write that is a command or a setting runs as that command, so that the reference follows.
@@ -30,7 +31,7 @@ def reg():
 @reg.command("read")
 @click.argument("place", metavar="NAME|ADDR")
 @click.pass_obj
-def read_register(app: App, place):
+def read_register(app: App, place: str) -> None:
     """Read one register."""
     where = registers.find(place)
     value = registers.read(app.device(Purpose.LOOK if app.target.is_board else Purpose.RUN), where)
@@ -38,7 +39,7 @@ def read_register(app: App, place):
     if where.register:
         found["fields"] = registers.fields(where.register, value)
 
-    def people():
+    def people() -> None:
         click.echo(f"{found['name'] or 'word'} at {where.address:#x}: {value:#x} ({value})")
         for name, part in found.get("fields", {}).items():
             click.echo(f"  {name}: {part}")
@@ -50,7 +51,7 @@ def read_register(app: App, place):
 @click.argument("place", metavar="NAME|ADDR")
 @click.argument("value", type=NUMBER)
 @click.pass_obj
-def write_register(app: App, place, value):
+def write_register(app: App, place: str, value: int) -> None:
     """Write one register."""
     where = registers.find(place)
     result = registers.write(app.device(), where, value)
@@ -64,7 +65,7 @@ def write_register(app: App, place, value):
 
 @reg.command("list")
 @click.pass_obj
-def list_registers(app: App):
+def list_registers(app: App) -> None:
     """All registers (no device is asked)."""
     rows = [
         (r.name, f"{r.offset:#06x}", r.width, r.access, r.doorbell or r.config or r.telemetry or "", r.title)
@@ -78,12 +79,12 @@ def list_registers(app: App):
     )
 
 
-def _described(where: registers.Place, value: int) -> dict:
+def _described(where: registers.Place, value: int) -> dict[str, Any]:
     return {"name": where.register and where.register.name, "address": where.address, "value": value}
 
 
 @click.group()
-def mem():
+def mem() -> None:
     """Bytes of the memory behind the device: tier k is at register TIER_BASEk."""
 
 
@@ -92,7 +93,7 @@ def mem():
 @click.argument("size", type=Number(64))
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the bytes to this file instead of showing them.")
 @click.pass_obj
-def read_memory(app: App, address, size, out):
+def read_memory(app: App, address: int, size: int, out: str | None) -> None:
     """Read SIZE bytes at ADDRESS."""
     if size > LARGEST_READ:
         raise UsageError(f"{size} bytes are more than the {LARGEST_READ} that one read gives", "read it in pieces")
@@ -111,11 +112,11 @@ def read_memory(app: App, address, size, out):
 @click.argument("hex_bytes", metavar="[HEX]", required=False)
 @click.option("--data", type=EXISTING, help="A file with the bytes: .npy, or taken as it is.")
 @click.pass_obj
-def write_memory(app: App, address, hex_bytes, data):
+def write_memory(app: App, address: int, hex_bytes: str | None, data: str | None) -> None:
     """Write bytes at ADDRESS: HEX digits, two for a byte, or the contents of a file."""
     if (hex_bytes is None) == (data is None):
         raise click.UsageError("Give HEX or --data FILE.")
-    content = _from_hex(hex_bytes) if data is None else _read_file(Path(data))
+    content = _from_hex(hex_bytes or "") if data is None else _read_file(Path(data))
     _inside(address, len(content))
     app.device().memory_write(address, content)
     found = {"command": "mem", "code": "OK", "address": address, "size": len(content)}
@@ -135,7 +136,8 @@ def _read_file(path: Path) -> bytes:
             return path.read_bytes()
         import numpy as np
 
-        return np.load(path, allow_pickle=False).tobytes()
+        content: bytes = np.load(path, allow_pickle=False).tobytes()
+        return content
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
 

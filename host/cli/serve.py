@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .signals import on_signal
+
+if TYPE_CHECKING:
+    from ..transport.remote.keys import Keys
 
 
 @click.command()
@@ -24,7 +28,9 @@ from .signals import on_signal
 @click.option("--listen", metavar="ADDRESS", help="Share the device at unix:PATH or tcp://HOST:PORT, for --target there.")
 @click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
 @click.pass_obj
-def serve(app: App, uapi, sysfs, auto_load, listen, shared):
+def serve(
+    app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, listen: str | None, shared: bool
+) -> None:
     """Let other programs use the device, until Ctrl-C or SIGTERM.
 
     With --uapi, existing tools find a file that behaves as the device file of the Linux driver. Every ioctl runs as a command on
@@ -45,7 +51,7 @@ def serve(app: App, uapi, sysfs, auto_load, listen, shared):
     with on_signal(stop.set):
         if uapi:
             _serve_node(app, uapi, sysfs, auto_load, stop)
-        else:
+        elif listen:
             _serve_remote(app, listen, shared, stop)
 
 
@@ -90,7 +96,7 @@ def _ready(app: App, where: str) -> None:
 
 
 @click.group()
-def keys():
+def keys() -> None:
     """Keys for devices over TCP: who you are, whom you let in, whom you believe.
 
     \b
@@ -102,7 +108,7 @@ def keys():
 
 @keys.command()
 @click.pass_obj
-def create(app: App):
+def create(app: App) -> None:
     """Make your key pair. The secret half stays in a file that only you can read."""
     from ..transport.remote import keys as remote_keys
 
@@ -111,7 +117,7 @@ def create(app: App):
 
 @keys.command("show")
 @click.pass_obj
-def show_key(app: App):
+def show_key(app: App) -> None:
     """Your public key, for the other side, and whom you let in."""
     from ..transport.remote import keys as remote_keys
 
@@ -122,7 +128,7 @@ def show_key(app: App):
 @click.argument("key")
 @click.argument("name")
 @click.pass_obj
-def authorize(app: App, key, name):
+def authorize(app: App, key: str, name: str) -> None:
     """Let the owner of KEY in, as NAME."""
     from ..transport.remote import keys as remote_keys
 
@@ -134,7 +140,7 @@ def authorize(app: App, key, name):
 @click.argument("address", metavar="tcp://HOST:PORT")
 @click.argument("key")
 @click.pass_obj
-def trust(app: App, address, key):
+def trust(app: App, address: str, key: str) -> None:
     """Believe that the server at this address has KEY."""
     from ..transport.remote import keys as remote_keys
 
@@ -142,7 +148,7 @@ def trust(app: App, address, key):
     app.present({"command": "keys", "code": "OK", "server": address}, lambda: click.echo(f"{address} is believed"))
 
 
-def _show_key(app: App, found) -> None:
+def _show_key(app: App, found: Keys) -> None:
     named = {public.hex(): name for public, name in found.authorized().items()}
     shown = {"public key": found.public.hex(), "folder": str(found.folder)} | {f"lets in {n}": k for k, n in named.items()}
     app.present(

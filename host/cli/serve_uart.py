@@ -33,7 +33,10 @@ RATE = click.FloatRange(0, 1)
               help="At the N-th byte received: stall@N[:SECONDS], reset@N, unplug@N.")  # fmt: skip
 @click.option("--wave", type=click.Path(dir_okay=False, path_type=Path), help="A waveform (.fst or .vcd) of it all.")
 @click.pass_obj
-def uart(app: App, entries, lanes, baud, clock_hz, link, flip, drop, double, delay, seed, incidents, wave):
+def uart(
+    app: App, entries: int, lanes: int, baud: int, clock_hz: int, link: Path | None, flip: float, drop: float, double: float,
+    delay: float, seed: int, incidents: tuple[str, ...], wave: Path | None,
+) -> None:  # fmt: skip
     """A serial port with the bring-up build behind it: the RTL that goes onto a ULX3S, every bit on its pins simulated.
 
     Serves until Ctrl-C. The target to use is printed once the port is there. With `--board NAME` before the command, the

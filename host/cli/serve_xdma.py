@@ -20,7 +20,9 @@ from .values import Number
 @click.option("--inject", "faults", multiple=True, metavar="KIND@N[:X]",
               help="A fault at access N: ones@N[:COUNT] (a dead link), stall@N:SECONDS, reset@N, gone@N, eio@N.")  # fmt: skip
 @click.pass_obj
-def xdma(app: App, folder: Path, entries: int, lanes: int, data_bits: int, seed: int, faults: tuple[str, ...]):
+def xdma(
+    app: App, folder: Path, entries: int, lanes: int, data_bits: int, seed: int, faults: tuple[str, ...]
+) -> None:
     """Nodes in DIR that behave as those of the XDMA driver, with the simulated RTL behind them.
 
     Serves until Ctrl-C. The target to use is printed once the nodes are there.
@@ -28,7 +30,7 @@ def xdma(app: App, folder: Path, entries: int, lanes: int, data_bits: int, seed:
     from ..transport.sim.verilated import VerilatorSim
     from ..transport.virtual.xdma import fault, serve
 
-    def ready():
+    def ready() -> None:
         target = f"xdma:{folder}"
         app.present({"command": "board", "code": "OK", "target": target}, lambda: click.echo(target))
 

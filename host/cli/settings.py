@@ -14,7 +14,7 @@ from .values import NUMBER
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-def weights(ctx):
+def weights(ctx: click.Context) -> None:
     """Show or set the weights, thresholds and window of the score (contract R14)."""
     if ctx.invoked_subcommand is None:
         app: App = ctx.obj
@@ -31,7 +31,7 @@ def weights(ctx):
 @click.option("--prefetch", type=NUMBER, help="Above this priority a block comes back to T1, 0-65535.")
 @click.option("--window", type=NUMBER, help="Steps around an access that protect a block (W), 0-255.")
 @click.pass_obj
-def set_weights(app: App, **values):
+def set_weights(app: App, /, **values: int | None) -> None:
     """Set some of them. A value that the device refuses leaves all of them as they were."""
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
@@ -42,7 +42,7 @@ def set_weights(app: App, **values):
 @weights.command()
 @click.argument("name", type=click.Choice(list(presets.PRESETS)))
 @click.pass_obj
-def preset(app: App, name):
+def preset(app: App, name: str) -> None:
     """Set all of them: `seed` has the values after a reset, `balanced` those that `kvfpga reset` programs."""
     _program(app, presets.PRESETS[name])
 
@@ -64,7 +64,10 @@ def _program(app: App, values: dict[str, int]) -> None:
 @click.option("--contend-policy", type=click.Choice(["0", "1"]), help="DMA channels: 0 take turns, 1 evictions first.")
 @click.option("--clear-counters", is_flag=True, help="Set all counters of the telemetry to zero.")
 @click.pass_obj
-def config(app: App, t1_capacity, evict_tier, strict, contend_policy, clear_counters):
+def config(
+    app: App, t1_capacity: int | None, evict_tier: str | None, strict: str | None, contend_policy: str | None,
+    clear_counters: bool,
+) -> None:  # fmt: skip
     """Show the device's configuration, or change it. A value that the device refuses leaves all of it as it was."""
     given = []
     if evict_tier:
@@ -88,24 +91,25 @@ def config(app: App, t1_capacity, evict_tier, strict, contend_policy, clear_coun
     app.show("config", result, **_configuration(app.device().settings()))
 
 
-def _configuration(settings: dict[str, int]) -> dict:
+def _configuration(settings: dict[str, int]) -> dict[str, int | list[int]]:
     names = ("T1_CAPACITY", "EVICT_TIER", "STRICT", "CONTEND_POLICY")
-    return {name.lower(): settings[name] for name in names} | {
-        "tier_base": [settings[f"TIER_BASE{tier}"] for tier in range(4)]
+    return {
+        **{name.lower(): settings[name] for name in names},
+        "tier_base": [settings[f"TIER_BASE{tier}"] for tier in range(4)],
     }
 
 
 @click.command()
 @click.option("--raw", is_flag=True, help="Keep the reset values instead of the preset `balanced`.")
 @click.pass_obj
-def reset(app: App, raw):
+def reset(app: App, raw: bool) -> None:
     """Empty the directory and start over at step 0. Memory keeps its bytes.
 
     Also the way out where a session cannot be used any more: it then starts anew.
     """
     device = app.device(Purpose.RESET)
     device.reset()
-    result = Result("OK") if raw else app.execute_all(app.session.initial())
+    result = Result("OK") if raw else app.execute_all(app.opened.initial())
     app.show("reset", result)
 
 

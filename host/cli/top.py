@@ -9,13 +9,19 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from ..contract.errors import UsageError
 from . import output
 from .app import App, note
+
+if TYPE_CHECKING:
+    from ..monitor.look import Snapshot
+    from ..monitor.view import View
 
 LEAST, MOST = 0.1, 3600.0
 """Seconds between two looks."""
@@ -29,7 +35,7 @@ PLAIN_WIDTH = 100
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Look N times, then end.")
 @click.option("--once", is_flag=True, help="Look once.")
 @click.pass_obj
-def top(app: App, interval: float, count: int | None, once: bool):
+def top(app: App, interval: float, count: int | None, once: bool) -> None:
     """Watch the device: tiers, triggers and bytes by channel, hit rates, guards and denials, hottest and coldest blocks.
 
     It only looks, and lets go of the device between two looks, so that other commands run meanwhile; what a command does
@@ -46,8 +52,9 @@ def top(app: App, interval: float, count: int | None, once: bool):
     from ..monitor.view import View
 
     live = sys.stdout.isatty() and not app.json and not once
-    looks = range(1 if once else count) if once or count else itertools.count()
-    before = now = None
+    looks: Iterable[int] = range(1) if once else range(count) if count else itertools.count()
+    before: Snapshot | None = None
+    now: Snapshot | None = None
     notes: list[str] = []  # of the last look
     told: set[str] = set()
 
@@ -70,9 +77,10 @@ def top(app: App, interval: float, count: int | None, once: bool):
                     found = watch.look(interval / 4, wait=interval / 2)
                 if found:
                     before, now = now, found
-                grown = change(before, now) if found or live else None
-                foot = () if not live else (*notes,) if found else (IN_USE,)
-                show(View(now, grown, None if once else interval, foot), in_use=not found)
+                if now:  # the first look waits for its turn, so there is always one
+                    grown = change(before, now) if found or live else None
+                    foot = () if not live else (*notes,) if found else (IN_USE,)
+                    show(View(now, grown, None if once else interval, foot), not found)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:  # `kvfpga top | head`: whoever read has seen enough
@@ -80,7 +88,7 @@ def top(app: App, interval: float, count: int | None, once: bool):
 
 
 @contextmanager
-def _screen(app: App, live: bool):
+def _screen(app: App, live: bool) -> Iterator[Callable[[View, bool], None]]:
     """Yields `show(view, in_use)`."""
     if not live:
         yield lambda view, in_use: click.echo(_plain(view)) if not app.json else output.print_json(view.to_json(in_use))
@@ -88,9 +96,10 @@ def _screen(app: App, live: bool):
     from rich.console import Console
     from rich.live import Live
 
-    console, last = Console(highlight=False), None
+    console = Console(highlight=False)
+    last: View | None = None
 
-    def show(view, in_use):
+    def show(view: View, in_use: bool) -> None:
         nonlocal last
         last = view
         screen.update(view, refresh=True)
@@ -105,13 +114,13 @@ def _screen(app: App, live: bool):
             console.print(last)
 
 
-def _plain(view) -> str:
+def _plain(view: View) -> str:
     from rich.console import Console
 
     width = Console().width if sys.stdout.isatty() else PLAIN_WIDTH
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(view)
-    return console.file.getvalue()
+    text = io.StringIO()
+    Console(file=text, width=width, highlight=False).print(view)
+    return text.getvalue()
 
 
 COMMANDS = (top,)

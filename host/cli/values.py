@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from ..contract.block_files import number, token_range
 
+if TYPE_CHECKING:
+    IntType = click.ParamType[int]
+    PairType = click.ParamType[tuple[int, int]]
+else:  # older releases of click know no type arguments
+    IntType = PairType = click.ParamType
 
-class Number(click.ParamType):
+
+class Number(IntType):
     """Decimal or 0x, not negative, `bits` wide at most."""
 
     name = "number"
@@ -16,7 +24,7 @@ class Number(click.ParamType):
         self.bits = bits
         self.name = name or self.name
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         try:
@@ -28,12 +36,12 @@ class Number(click.ParamType):
         return found
 
 
-class TokenRange(click.ParamType):
+class TokenRange(PairType):
     """START:END, END inclusive."""
 
     name = "start:end"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..contract.commands import Command, Result
 from ..contract.errors import DifferenceError, UsageError
 from ..contract.wording import counted
 from .workload import block_pattern
+
+
+class Model(Protocol):
+    """What is asked of the reference model."""
+
+    block_tokens: int
 
 
 class CheckedDevice(Protocol):
@@ -17,11 +23,13 @@ class CheckedDevice(Protocol):
     block_bytes: int
     checks: int
     differences: int
-    model: Any  # hepc_ref.ReferenceModel; asked for block_tokens only
 
+    @property
+    def model(self) -> Model: ...
     def execute_many(self, commands: list[Command]) -> list[Result]: ...  # one batch, one check at its end
     def telemetry(self) -> dict[str, int]: ...
     def settings(self) -> dict[str, int]: ...
+    def entry(self, index: int) -> dict[str, int]: ...
     def memory_write(self, addr: int, data: bytes) -> None: ...
     def memory_read(self, addr: int, size: int) -> bytes: ...  # of the device
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import commands as cmd
 from ..contract import script
 from ..contract.commands import EVICT, Command, Result, Trigger
-from ..contract.errors import DeviceRefused
+from ..contract.errors import DeviceRefused, DifferenceError
 from ..contract.presets import PRESETS, sets
 from .checked_device import CheckedDevice, check_block, require_empty
 from .workload import DEMO, Chat, Workload, block_pattern
@@ -260,6 +260,8 @@ class _Story:
         """LOAD, and the block's own bytes into the place that it got."""
         last = block.token + self.device.model.block_tokens - 1
         index = self._do(cmd.Load(block.request, LAYER, HEAD, block.token, last, block.va)).index
+        if index is None:
+            raise DifferenceError(f"the load of {block.name} was accepted, but left no entry index (R5)")
         self.placed[index] = block
         self.entries[index] = entry = self.device.entry(index)
         self.device.memory_write(entry["phys_addr"], block_pattern(block.va, self.device.block_bytes))

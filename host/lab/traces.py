@@ -18,10 +18,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 MAX_BLOCK_ID = (1 << 48) - 1
 """Ids up to here have a directory key and a virtual address of their own (`key_of`, `va_of` in plan.py)."""
@@ -115,21 +119,21 @@ def _parse(line: str) -> Request:
     return Request(_timestamp(row), _length(row, "input_length"), _length(row, "output_length"), _runs(row))
 
 
-def _timestamp(row: dict) -> float:
+def _timestamp(row: dict[str, Any]) -> float:
     value = row.get("timestamp")
     if not _is_number(value) or not 0 <= value <= MAX_TIMESTAMP_MS:  # false for NaN
         raise _Bad(f"timestamp is {_shown(value)}", "it must be the arrival in milliseconds, 0 or more")
     return float(value)
 
 
-def _length(row: dict, key: str) -> int:
+def _length(row: dict[str, Any], key: str) -> int:
     value = row.get(key)
     if not _is_integer(value) or value < 0:
         raise _Bad(f"{key} is {_shown(value)}", "it must be a whole number of tokens, 0 or more")
     return value
 
 
-def _runs(row: dict) -> tuple[Run, ...]:
+def _runs(row: dict[str, Any]) -> tuple[Run, ...]:
     if ("hash_ids" in row) == ("hash_ranges" in row):
         found = "both hash_ids and hash_ranges" if "hash_ids" in row else "neither hash_ids nor hash_ranges"
         raise _Bad(found, "a request names its blocks in exactly one of the two")
@@ -137,7 +141,7 @@ def _runs(row: dict) -> tuple[Run, ...]:
         ids = row["hash_ids"]
         if not isinstance(ids, list) or not all(map(_is_integer, ids)):
             raise _Bad("hash_ids is not a list of whole numbers", "write it as [0, 1, 2]")
-        pairs: list = [(block, 1) for block in ids]
+        pairs: list[Run] = [(block, 1) for block in ids]
     else:
         pairs = row["hash_ranges"]
         if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
@@ -160,11 +164,11 @@ def _merged(pairs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(merged)
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -7,8 +7,12 @@ that was copied short, from the wrong slot or over another one cannot hold its o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: consecutive words land far apart
 
@@ -21,11 +25,12 @@ def block_pattern(seed: int, size: int) -> bytes:
     """
     words = np.arange((size + 7) // 8, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        x = (words << np.uint64(48) | np.uint64(seed)) * _ODD
+        x: NDArray[np.uint64] = (words << np.uint64(48) | np.uint64(seed)) * _ODD
         x ^= x >> np.uint64(32)
         x *= _ODD
         x ^= x >> np.uint64(29)
-    return x.astype("<u8").tobytes()[:size]
+    found: bytes = x.astype("<u8").tobytes()
+    return found[:size]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,11 @@ from ..contract.errors import DeviceRefused
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from ..hepc_ref import ReferenceModel
+
+    Hint: TypeAlias = Hot | Evict | Prefetch | Share
 
 REQUEST = 0xFFFF
 MOST_BLOCKS = 1024
@@ -59,7 +63,7 @@ def before(model: ReferenceModel, hint: Command) -> list[Command]:
     return commands
 
 
-def _is_refused(model: ReferenceModel, hint: Command) -> bool:
+def _is_refused(model: ReferenceModel, hint: Hint) -> bool:
     """Will the device refuse it (R10)? Then its error has to leave everything as it was."""
     if not 0 < hint.length <= (1 << 64) - hint.addr:
         return True
@@ -77,7 +81,7 @@ def _gaps(vas: list[int], at: int, end: int, block: int) -> list[range]:
     return gaps
 
 
-def _victims(fields: dict[str, np.ndarray], own: np.ndarray, others: np.ndarray, hint: Command, block: int) -> np.ndarray:
+def _victims(fields: dict[str, np.ndarray], own: np.ndarray, others: np.ndarray, hint: Hint, block: int) -> np.ndarray:
     """Of the rows `own`, those that may be unloaded, the coldest first."""
     slots, touched = fields["va"][own] // block, fields["va"][others] // block
     beyond = touched[fields["va"][others] % block != 0] + np.uint64(1)

@@ -16,6 +16,7 @@ What a command that the device refuses becomes (the contract only says LEN 0 →
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -47,8 +48,8 @@ class Ioctl(NamedTuple):
     layout: Struct
 
 
-def _ioctl(name: str, number: int, direction: int, layout: str) -> Ioctl:
-    layout = Struct("=" + layout)
+def _ioctl(name: str, number: int, direction: int, members: str) -> Ioctl:
+    layout = Struct("=" + members)
     return Ioctl(name, direction << 30 | layout.size << 16 | TYPE << 8 | number, layout)
 
 
@@ -68,7 +69,7 @@ ERRNO = {"ERR_LEN": errno.EINVAL, "ERR_RANGE": errno.EINVAL, "ERR_STEP_ORDER": e
 """What a refusal is to the caller of ioctl; EIO where nothing stands here."""
 
 
-def commands(ioctl: Ioctl, data: bytes) -> list[Command]:
+def commands(ioctl: Ioctl, data: bytes) -> Sequence[Command]:
     """The commands that an ioctl with the argument `data` (of its layout's size) stands for: all of them run, or there is one and
     the device refuses it. GET_TELEMETRY is no command."""
     values = ioctl.layout.unpack(data)
@@ -80,8 +81,10 @@ def commands(ioctl: Ioctl, data: bytes) -> list[Command]:
         return sets[:1] if any(wanted[name] > LIMITS[presets.SETTING_OF[name]] for name in wanted) else sets
     if ioctl is PREFETCH:
         return [cmd.Prefetch(*values)]
-    kind = {MARK_HOT: cmd.Hot, EVICT: cmd.Evict, SHARE_PREFIX: cmd.Share}[ioctl]
-    return [kind(*values[:2])]  # target_step means nothing to them
+    kinds: dict[Ioctl, type[cmd.Hot | cmd.Evict | cmd.Share]] = {
+        MARK_HOT: cmd.Hot, EVICT: cmd.Evict, SHARE_PREFIX: cmd.Share,
+    }  # fmt: skip
+    return [kinds[ioctl](*values[:2])]  # target_step means nothing to them
 
 
 def telemetry(counters: dict[str, int], settings: dict[str, int]) -> dict[str, int]:

@@ -26,7 +26,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -72,8 +72,8 @@ class Kvcpu0:
         fields = self._telemetry()
         if attribute != "telemetry":
             return b"%d\n" % fields[attribute]
-        fields["last_va"] = f"{fields['last_va']:#x}"
-        return "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
+        texts = {name: str(value) for name, value in fields.items()} | {"last_va": f"{fields['last_va']:#x}"}
+        return "".join(f"{name}={text}\n" for name, text in texts.items()).encode()
 
     def store(self, attribute: str, data: bytes) -> None:
         """Write an attribute; EINVAL for what is no number, or one that the device refuses."""
@@ -84,7 +84,7 @@ class Kvcpu0:
         else:
             self._execute([Set(ioctls.SETTINGS[attribute], _number(data, 32))])
 
-    def _execute(self, commands: list[Command]) -> None:
+    def _execute(self, commands: Sequence[Command]) -> None:
         """Run commands: one, or several that the device does not refuse."""
         with self._device() as device:
             more = auto_load.before(device.model, commands[0]) if self.auto_load else []
@@ -115,7 +115,7 @@ class Kvcpu0:
 
 def _number(data: bytes, bits: int) -> int:
     match = NUMBER.fullmatch(data.partition(b"\0")[0])  # a C string, as the kernel takes it
-    if match:
+    if match and match.lastgroup:
         value = int(match[match.lastgroup], {"hex": 16, "octal": 8, "decimal": 10}[match.lastgroup])
         if value < 1 << bits:
             return value
@@ -186,6 +186,8 @@ class Nodes:
         request &= 0xFFFFFFFF
         if path != NODE or request not in ioctls.IOCTLS:
             raise OSError(errno.ENOTTY, f"no such ioctl: {request:#x}")
+        if data is None:
+            raise OSError(errno.EFAULT, "its argument is not there")
         answer = self.kvcpu0.ioctl(request, ctypes.string_at(data, ioctls.IOCTLS[request].layout.size))
         ctypes.memmove(data, answer, len(answer))
         return 0

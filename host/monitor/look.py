@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class Blocks(NamedTuple):
     priority. `read`: entries read in this look. `complete`: has a whole round been read at all?"""
 
     tiers: tuple[int, int, int, int]
-    hottest: tuple[dict, ...]
-    coldest: tuple[dict, ...]
+    hottest: tuple[dict[str, Any], ...]
+    coldest: tuple[dict[str, Any], ...]
     read: int
     complete: bool
 
@@ -160,7 +160,7 @@ class Scan:
             tiers, self._entries(hottest[:BLOCKS_SHOWN]), self._entries(coldest[:BLOCKS_SHOWN]), read, self.complete
         )
 
-    def _entries(self, rows: np.ndarray) -> tuple[dict, ...]:
+    def _entries(self, rows: np.ndarray) -> tuple[dict[str, Any], ...]:
         return tuple(dump_entries(self._raw[i : i + 1], self._vas[i : i + 1], i)[0] for i in rows.tolist())
 
 
@@ -190,7 +190,7 @@ class Watch:
             # a simulation's state only changes when a command stores it, so the same generation is the same state
             state = None if self._target.is_board else _generation(session.home)
             same = state is not None and state == self._state
-            if same and self._scan.current:
+            if same and self._last and self._scan and self._scan.current:
                 self._last = replace(self._last, time=time.monotonic(), blocks=self._last.blocks._replace(read=0))
                 return self._last
             device = session.open(self._check, Purpose.LOOK)
@@ -203,16 +203,17 @@ class Watch:
             session.__exit__()
 
     def _snapshot(self, device: Lockstep | Reference, seconds: float, same: bool) -> Snapshot:
-        telemetry, now, last = device.telemetry(), time.monotonic(), self._last
+        telemetry, now, last, scan = device.telemetry(), time.monotonic(), self._last, self._scan
         cycles = device.device.mmio.clock_cycles if isinstance(device, Lockstep) else None  # reading on lets the clock run
-        if last is None or last.entries != device.entries:
-            self._scan, last = Scan(device.entries), None
+        if scan is None or last is None or last.entries != device.entries:
+            scan = self._scan = Scan(device.entries)
+            last = None
         if not same and not (self._target.is_board and last and telemetry == last.telemetry):  # busy_cycles counts any work
-            self._scan.changed()
-        if self._scan.current:
+            scan.changed()
+        if last and scan.current:
             blocks = last.blocks._replace(read=0)
         else:
-            blocks = self._scan.blocks(self._scan.read(device, seconds))
+            blocks = scan.blocks(scan.read(device, seconds))
         return Snapshot(now, self._target.text, device.entries, device.block_bytes, telemetry, device.settings(), cycles, blocks)
 
 

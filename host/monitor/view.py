@@ -7,7 +7,7 @@ spared. From LEAST on no number is cut off.
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Group
 from rich.table import Table
@@ -18,7 +18,9 @@ from ..contract.entry import FLAGS
 from .look import ERRORS, HINTS, HITS, busy_share, hit_rates
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from collections.abc import Iterator
+
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from .look import Change, Snapshot
 
@@ -82,7 +84,8 @@ class View(NamedTuple):
             grid.add_row(Group(self._tiers(half), "", self._activity(half)), Group(self._hits(), "", *self._blocks(half)))
             yield grid
         else:
-            yield from (self._tiers(width), "", self._activity(width), "", self._hits(), "", *self._blocks(width))
+            parts: list[RenderableType] = [self._tiers(width), "", self._activity(width), "", self._hits(), ""]
+            yield from [*parts, *self._blocks(width)]
         yield from self._foot()
 
     # ---- parts -------------------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ class View(NamedTuple):
 
     def _activity(self, width: int) -> Table:
         total, change = self.snapshot.telemetry, self.change
-        rows = [("activity", "per second", "last look", "in all")]
+        rows: list[tuple[str, ...]] = [("activity", "per second", "last look", "in all")]
         for name, counters, form in ACTIVITY:
             rate = last = NONE
             if change:
@@ -137,14 +140,14 @@ class View(NamedTuple):
             table.add_row(name, last, share(recent.get(counter)), count(total[counter]), share(all_rates.get(counter)))
         return table
 
-    def _blocks(self, width: int) -> list[Table]:
+    def _blocks(self, width: int) -> list[RenderableType]:
         return [
             _block_table("hottest", self.snapshot.blocks.hottest, width),
             Text(""),
             _block_table("coldest", self.snapshot.blocks.coldest, width),
         ]
 
-    def _foot(self):
+    def _foot(self) -> Iterator[RenderableType]:
         s = self.snapshot
         yield ""
         if not s.blocks.complete:
@@ -158,7 +161,7 @@ class View(NamedTuple):
             yield Text(note, "yellow")
 
     # ---- for scripts -------------------------------------------------------------------------------------------------
-    def to_json(self, in_use: bool = False) -> dict:
+    def to_json(self, in_use: bool = False) -> dict[str, Any]:
         """One object per look (docs/cli.md)."""
         s, change = self.snapshot, self.change
         grown = change.counters if change else None
@@ -176,10 +179,10 @@ class View(NamedTuple):
             ],
             "telemetry": s.telemetry,
             "since": grown,
-            "per_second": {name: round(change.per_second(name), 3) for name in grown} if change else None,
+            "per_second": {name: round(change.per_second(name), 3) for name in change.counters} if change else None,
             "hit_rates": {"since": hit_rates(grown) if grown else None, "all": hit_rates(s.telemetry)},
             "busy": {
-                "since": busy_share(grown["busy_cycles"], change.cycles) if change else None,
+                "since": busy_share(change.counters["busy_cycles"], change.cycles) if change else None,
                 "all": busy_share(s.telemetry["busy_cycles"], s.clock_cycles),
             },
             "in_flight": s.in_flight,
@@ -204,7 +207,7 @@ def _bar(part: float, width: int, style: str) -> Text:
     return Text.assemble(("█" * filled, style), ("░" * (width - filled), "dim"))
 
 
-def _block_table(title: str, blocks: tuple[dict, ...], width: int) -> Table:
+def _block_table(title: str, blocks: tuple[dict[str, Any], ...], width: int) -> Table:
     cells = {
         title: [f"block {b['index']}" for b in blocks] or [NONE],
         "priority": [count(b["priority"]) for b in blocks],

@@ -34,13 +34,14 @@ class Served:
 
     def __init__(
         self, target: Target, folder: Path | None = None, check: bool = True, say: Callable[[str], None] = lambda text: None,
-        on_failure: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.lock = threading.RLock()
         self.failed: KvfpgaError | None = None
         self._check, self._on_failure = check, on_failure
         self._session = open_session(target, folder, say)
-        self._saved = time.monotonic()
+        self._clock = clock
+        self._saved = clock()
         self._changed = False
 
     def __enter__(self) -> Served:
@@ -89,12 +90,12 @@ class Served:
         with self.lock:
             if not self.failed:
                 self._session.save()
-            self._changed, self._saved = False, time.monotonic()
+            self._changed, self._saved = False, self._clock()
 
     def save_in_time(self) -> None:
         """Store the session if that is due; to be called now and then."""
         with self.lock:
-            if self._changed and time.monotonic() - self._saved >= SAVE_SECONDS:
+            if self._changed and self._clock() - self._saved >= SAVE_SECONDS:
                 self.save()
 
 

@@ -35,6 +35,13 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
 class _QuickBuild(verilator_build._Build):
     objects: Path
 
+    def _verilate(self) -> None:
+        """From copies below its own folder: assertions name their file, and mutated sources are elsewhere every time."""
+        copies = self.folder / "rtl"
+        copies.mkdir()
+        self.sources = [Path(shutil.copy(path, copies)).relative_to(self.folder) for path in self.sources]
+        super()._verilate()
+
     def _compile(self, progress) -> None:
         out, include, sim = self.folder / "out", self.verilator / "include", verilator_build.rtl_root() / "sim"
         units = {"runtime": [include / f"{name}.cpp" for name in ("verilated", "verilated_save", "verilated_threads")]}

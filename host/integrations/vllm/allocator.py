@@ -35,6 +35,7 @@ from ...contract.commands import Command, Evict, Hot, Load, Prefetch, Release, S
 from ...contract.errors import DeviceRefused, TargetError, UsageError
 
 if TYPE_CHECKING:
+    from ...linux.ioctls import Ioctl
     from ...lockstep.lockstep import Lockstep
     from ...lockstep.reference import Reference
 
@@ -50,12 +51,15 @@ class KvCpuController:
     """Hints to one device: a kvfpga device (`kvfpga.open`), or the path of a /dev/kvcpu0 node. Ranges are bytes of host virtual
     addresses. DeviceRefused where the device refuses (LEN 0, a step that goes back…), TargetError where it fails."""
 
-    def __init__(self, device: Lockstep | Reference | str | os.PathLike = NODE):
-        is_node = isinstance(device, (str, os.PathLike))
-        self._link = _Node(device) if is_node else _Device(device)
-        self.block_bytes = BLOCK_BYTES if is_node else device.block_bytes
-        self.block_tokens = BLOCK_TOKENS if is_node else device.model.block_tokens
-        self.entries: int | None = None if is_node else device.entries
+    def __init__(self, device: Lockstep | Reference | str | os.PathLike[str] = NODE):
+        self._link: _Node | _Device
+        self.entries: int | None
+        if isinstance(device, (str, os.PathLike)):
+            self._link = _Node(device)
+            self.block_bytes, self.block_tokens, self.entries = BLOCK_BYTES, BLOCK_TOKENS, None
+        else:
+            self._link = _Device(device)
+            self.block_bytes, self.block_tokens, self.entries = device.block_bytes, device.model.block_tokens, device.entries
         self.step = self.telemetry()["current_step"]
 
     def advance_decode_step(self, step: int | None = None) -> int:
@@ -96,7 +100,7 @@ class KvCpuController:
     def __enter__(self) -> KvCpuController:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -117,7 +121,7 @@ class _Device:
 class _Node:
     """The ioctls of contract section 7. Commands that have none are left out."""
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         from ...linux import ioctls
 
         self._ioctls = ioctls
@@ -150,7 +154,7 @@ class _Node:
         data = self._call(ioctl, bytes(ioctl.layout.size), "GET_TELEMETRY")
         return dict(zip((*self._ioctls.COUNTERS, *self._ioctls.SETTINGS), ioctl.layout.unpack(data)))
 
-    def _call(self, ioctl, data: bytes, what: str) -> bytes:
+    def _call(self, ioctl: Ioctl, data: bytes, what: str) -> bytes:
         import errno
         import fcntl
 
@@ -196,7 +200,7 @@ class KvCpuBlockAllocator:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def get_new_blocks(self, *args, **kwargs) -> Any:
+    def get_new_blocks(self, *args: Any, **kwargs: Any) -> Any:
         found = self.inner.get_new_blocks(*args, **kwargs)
         commands: list[Command] = []
         for block_id in _ids(found):
@@ -206,7 +210,7 @@ class KvCpuBlockAllocator:
         self.controller.run(*commands)
         return found
 
-    def touch(self, blocks: Iterable, *args, **kwargs) -> Any:
+    def touch(self, blocks: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
         blocks = list(blocks)
         found = self.inner.touch(blocks, *args, **kwargs)
         ids = list(_ids(blocks))
@@ -218,7 +222,7 @@ class KvCpuBlockAllocator:
         self.controller.run(*commands, *(Share(*self._range(block_id)) for block_id in ids))
         return found
 
-    def free_blocks(self, ordered_blocks: Iterable, *args, **kwargs) -> Any:
+    def free_blocks(self, ordered_blocks: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
         blocks = list(ordered_blocks)
         found = self.inner.free_blocks(blocks, *args, **kwargs)
         commands: list[Command] = []
@@ -232,13 +236,13 @@ class KvCpuBlockAllocator:
         self.controller.run(*commands)
         return found
 
-    def evict_blocks(self, block_ids: Iterable[int], *args, **kwargs) -> Any:
+    def evict_blocks(self, block_ids: Iterable[int], *args: Any, **kwargs: Any) -> Any:
         block_ids = set(block_ids)
         found = self.inner.evict_blocks(block_ids, *args, **kwargs)
         self.controller.run(*(Evict(*self._range(block_id)) for block_id in sorted(block_ids) if block_id in self._shares))
         return found
 
-    def reset_prefix_cache(self, *args, **kwargs) -> Any:
+    def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> Any:
         found = self.inner.reset_prefix_cache(*args, **kwargs)
         if found:  # False: blocks are in use, and nothing was reset
             self.controller.run(*(command for block_id in list(self._shares) for command in self._forget(block_id)))
@@ -258,7 +262,7 @@ class KvCpuBlockAllocator:
         shares = self._shares.pop(block_id, None)
         if shares is None:
             return []
-        return [Release(*self._range(block_id))] * shares + [Unload(*self._range(block_id))]
+        return [*[Release(*self._range(block_id))] * shares, Unload(*self._range(block_id))]
 
 
 def attach(
@@ -280,7 +284,7 @@ def attach(
             holder.block_pool = allocator
     schedule = scheduler.schedule
 
-    def stepping(*args, **kwargs):
+    def stepping(*args: Any, **kwargs: Any) -> Any:
         output = schedule(*args, **kwargs)
         if getattr(output, "total_num_scheduled_tokens", 1):
             controller.advance_decode_step()
@@ -290,7 +294,7 @@ def attach(
     return allocator
 
 
-def _flat(blocks: Iterable) -> Iterator[Any]:
+def _flat(blocks: Iterable[Any]) -> Iterator[Any]:
     """Blocks of one group or of several (older releases nest them), without the null block."""
     for block in blocks:
         if not hasattr(block, "block_id"):
@@ -299,5 +303,5 @@ def _flat(blocks: Iterable) -> Iterator[Any]:
             yield block
 
 
-def _ids(blocks: Iterable) -> Iterator[int]:
+def _ids(blocks: Iterable[Any]) -> Iterator[int]:
     return (block.block_id for block in _flat(blocks))

@@ -16,13 +16,20 @@ counted in `Batch.unknown`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from ...contract.errors import TargetError
 from ...contract.wording import counted
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from msgspec.msgpack import Decoder
+
+    Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 SEQUENCE_BYTES = 8
 END = (-1).to_bytes(SEQUENCE_BYTES, "big", signed=True)
@@ -123,13 +130,13 @@ class _Form:
     """The decoders for one of the two forms, maps or positional arrays."""
 
     def __init__(self, array_like: bool):
-        def decoder(kind: type[msgspec.Struct]) -> msgspec.msgpack.Decoder:
-            form = type(kind.__name__, (kind,), {}, array_like=True) if array_like else kind
+        def decoder(kind: type[Kind]) -> Decoder[Kind]:
+            form: type[Kind] = type(kind.__name__, (kind,), {}, array_like=True) if array_like else kind
             return msgspec.msgpack.Decoder(form)
 
         self.batch = decoder(_Batch)
         self.kind = decoder(_Cleared)  # any event has at least this much
-        self.events = {
+        self.events: dict[str, Decoder[_Stored] | Decoder[_Removed] | Decoder[_Cleared]] = {
             "BlockStored": decoder(_Stored), "BlockRemoved": decoder(_Removed), "AllBlocksCleared": self.kind
         }  # fmt: skip
 
@@ -137,7 +144,7 @@ class _Form:
 _MAPS, _ARRAYS = _Form(array_like=False), _Form(array_like=True)
 
 
-def _form(data) -> _Form:
+def _form(data: bytes | memoryview) -> _Form:
     """By the first byte: fixmap, map 16 and map 32, or anything else, which the decoder for arrays judges."""
     first = bytes(data[:1])
     return _MAPS if b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf") else _ARRAYS

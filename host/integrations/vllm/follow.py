@@ -22,7 +22,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -84,7 +86,7 @@ class Follower:
 
     def __init__(
         self, endpoint: str, mirror: Mirror, replay: str | None = None, topic: str = "", replay_patience: float = 5.0,
-        say: Callable[[str], None] = lambda text: None, context: zmq.Context | None = None,
+        say: Callable[[str], None] = lambda text: None, context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ):  # fmt: skip
         self.endpoint, self.replay, self.mirror, self.say = endpoint, replay, mirror, say
         self.counts = Counts()
@@ -96,11 +98,15 @@ class Follower:
         self._replayed: dict[int, int] = {}  # hashes of batches that may still come live, in order
         self._in_doubt = False
         self._context = context or zmq.Context()
-        self._owns_context = context is None
-        self._subscriber = self._monitor = None
+        self._opened = ExitStack()
+        if context is None:
+            self._opened.callback(self._context.term)
         try:
             self._subscriber = self._socket(zmq.SUB, HIGH_WATER)
+            self._opened.callback(self._subscriber.close, 0)
             self._monitor = self._subscriber.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._opened.callback(self._monitor.close, 0)
+            self._opened.callback(self._subscriber.disable_monitor)
             self._subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
             self._connect(self._subscriber, endpoint)
             if replay:
@@ -111,21 +117,15 @@ class Follower:
             raise
 
     def close(self) -> None:
-        if self._subscriber:
-            if self._monitor:
-                self._subscriber.disable_monitor()
-                self._monitor.close(0)
-            self._subscriber.close(0)
-        if self._owns_context:
-            self._context.term()
+        self._opened.close()
 
     def __enter__(self) -> Follower:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         return asdict(self.counts) | {"next": self.next} | self.mirror.summary()
 
     # ---- running ---------------------------------------------------------------------------------------------------
@@ -244,6 +244,8 @@ class Follower:
     def _ask(self, start: int) -> Iterator[tuple[int, bytes]]:
         """The replayed batches from `start` on. `_cut_short`: their end was not seen."""
         self._cut_short = True
+        if self.replay is None:
+            return
         with self._socket(zmq.DEALER, 0) as socket:
             self._connect(socket, self.replay)
             socket.send_multipart(kv_events.request(start))
@@ -300,7 +302,7 @@ class Follower:
             self.say(f"{error}" + ("; further ones are only counted" if self.counts.malformed == 10 else ""))
 
     # ---- sockets ---------------------------------------------------------------------------------------------------
-    def _socket(self, kind: int, high_water: int) -> zmq.Socket:
+    def _socket(self, kind: int, high_water: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.RCVHWM, high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_LIMIT)
@@ -308,7 +310,7 @@ class Follower:
         return socket
 
     @staticmethod
-    def _connect(socket: zmq.Socket, endpoint: str) -> None:
+    def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
         try:
             port = endpoint.rpartition(":")[2]
             if endpoint.startswith("tcp://") and port.isdecimal() and not 0 < int(port) <= 0xFFFF:

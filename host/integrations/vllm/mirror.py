@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...contract import script
 from ...contract.commands import Command, Evict, Load, Release, Share, Step, Touch, Unload
@@ -54,6 +54,13 @@ class Block:
     tokens: int
     slot: int | None = None
     copies: int = 1
+
+    @property
+    def place(self) -> int:
+        """Its slot, of a block that is in the directory."""
+        if self.slot is None:
+            raise ValueError("the block waits for a place in the directory")
+        return self.slot
 
 
 @dataclass
@@ -130,12 +137,12 @@ class Mirror:
     def apply(self, batch: Batch) -> None:
         """Plan what these events come to."""
         for event in batch.events:
-            if type(event) is Cleared:
+            if isinstance(event, Cleared):
                 self.counts.cleared += 1
                 self.clear(complete=True)
             elif (event.medium or GPU) != self.medium:
                 self.counts.other_medium += 1
-            elif type(event) is Stored:
+            elif isinstance(event, Stored):
                 self._apply_stored(event)
             else:
                 self._apply_removed(event)
@@ -188,14 +195,14 @@ class Mirror:
                 self._cached[key] = kept
                 self._planned.append(self._touch(kept))
             else:
-                block = self._new_block(key, (event.group, parent), event.block_size)
+                block = self._new_block(None if parent is None else (event.group, parent), event.block_size)
                 self._load(key, block)
             parent = name
 
-    def _new_block(self, key: Key, parent: Key, size: int) -> Block:
+    def _new_block(self, parent: Key | None, size: int) -> Block:
         """A new block in its place of the chain; where its parent is not mirrored, a chain begins."""
         tokens = min(size, self.block_tokens) or self.block_tokens
-        before = self._cached.get(parent) or self._waiting.get(parent)
+        before = (self._cached.get(parent) or self._waiting.get(parent)) if parent else None
         if before:
             return Block(before.request, before.position + 1, tokens)
         self._chains += 1
@@ -216,7 +223,7 @@ class Mirror:
             _, oldest = self._removed.popitem(last=False)
             self.counts.unloads += 1
             self._planned.append(Unload(self._va(oldest), self.block_bytes))
-            self._free.append(oldest.slot)
+            self._free.append(oldest.place)
         if not self._free:
             self._waiting[key] = block
             return
@@ -253,10 +260,10 @@ class Mirror:
 
     # ---- the directory ---------------------------------------------------------------------------------------------
     def _va(self, block: Block) -> int:
-        return self.va_base + block.slot * self.block_bytes
+        return self.va_base + block.place * self.block_bytes
 
     def _id(self, block: Block) -> tuple[int, int, int]:
-        return block.request, block.slot >> 8, block.slot & 0xFF
+        return block.request, block.place >> 8, block.place & 0xFF
 
     def _start(self, block: Block) -> int:
         return block.position * self.block_tokens & 0xFFFF_FFFF
@@ -268,7 +275,7 @@ class Mirror:
     def _references(block: Block) -> int:
         return min(block.copies - 1, REF_LIMIT)
 
-    def _in_window(self) -> list[dict]:
+    def _in_window(self) -> list[dict[str, Any]]:
         first, behind = self.va_base - self.block_bytes, self.va_base + self.va_bytes
         return [entry for entry in self.device.dump() if first < entry["va"] < behind]
 
@@ -284,7 +291,9 @@ class Mirror:
     def verify(self) -> int:
         """Read the directory and hold it against what is mirrored: the number of blocks, DifferenceError where they differ."""
         self.flush()
-        expected = {self._va(block): (block, self._references(block)) for block in self._cached.values()}
+        expected: dict[int, tuple[Block | None, int]] = {
+            self._va(block): (block, self._references(block)) for block in self._cached.values()
+        }
         expected |= {self._va(block): (block, 0) for block in self._removed.values()}
         wrong, found = [], self._in_window()
         for entry in found:
