@@ -23,6 +23,7 @@ import numpy as np
 from ..blackbox.generation import CURRENT
 from ..contract.errors import SessionBusy
 from ..device.entries import decode_entries, dump_entries
+from ..device.regmap import TELEMETRY
 from ..lockstep.lockstep import Lockstep
 from ..session.open import open_session
 from ..session.session import Purpose
@@ -39,10 +40,12 @@ HITS = ("hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses")
 HINTS = ("hot_count", "evict_count", "prefetch_count", "share_count")
 ERRORS = ("dma_errors", "results_lost", "completions_lost")
 """Counters that stay at zero on a sound device."""
-COUNTERS = (
-    "step_count", *HINTS, "evict_triggers", "prefetch_triggers", "evict_completions", "prefetch_completions", "evict_bytes",
-    "prefetch_bytes", "guards", "denials", "saturations", "release_refusals", *HITS, "busy_cycles", "index_overflows", *ERRORS,
+STATES = (
+    "current_step", "last_va", "last_len", "last_target_step", "t1_used", "valid_entries", "last_command_cycles",
+    "step_to_trigger_cycles",
 )  # fmt: skip
+"""What telemetry shows besides counters: how things are, or were last."""
+COUNTERS = tuple(name for name in TELEMETRY if name not in STATES)
 """The part of the telemetry that only grows, until it is cleared."""
 
 

@@ -101,6 +101,20 @@ def broken_links(path: Path, page: str) -> list[str]:
     return broken
 
 
+def reachable(start: Path) -> set[Path]:
+    """The files that links lead to from one page, directly or over others."""
+    seen, pending = set(), [start.resolve()]
+    while pending:
+        page = pending.pop()
+        if page in seen:
+            continue
+        seen.add(page)
+        if page.suffix == ".md":
+            names = (link.partition("#")[0] for link in LINK.findall(page.read_text("utf-8")) if "://" not in link)
+            pending += [target for name in names if name and (target := (page.parent / name).resolve()).is_file()]
+    return seen
+
+
 @pytest.fixture(scope="module")
 def law() -> Law:
     return Law(CONTRACT.read_text("utf-8"), (path.name for path in DECISIONS.glob("D*")))
@@ -148,6 +162,15 @@ def test_links_between_pages_lead_somewhere(path):
     assert not broken_links(path, path.read_text("utf-8"))
 
 
+def test_every_page_is_reached_from_the_readme():
+    assert [str(path.relative_to(ROOT)) for path in pages() if path not in reachable(ROOT / "README.md")] == []
+
+
+def test_the_readme_itself_links_what_lies_in_docs():
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
+    assert {path.name for path in (ROOT / "docs").iterdir() if path.is_file() and path not in linked} == set()
+
+
 def test_code_names_no_page_of_docs_that_is_gone():
     assert not findings(lambda text: [name for name in PATH.findall(text) if not (ROOT / name).exists()], *CODE, "docs")
 
@@ -191,3 +214,13 @@ def test_the_checker_sees_broken_links(tmp_path):
     assert broken_links(tmp_path / "page.md", page) == []
     gone = ["gone.md", "there.md#gone", "#gone"]
     assert broken_links(tmp_path / "page.md", " ".join(f"[x]({link})" for link in gone)) == gone
+
+
+def test_the_checker_follows_links_over_pages(tmp_path):
+    (tmp_path / "README.md").write_text("[a](docs/a.md#spot) [x](https://example.org/gone.md)")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("[back](../README.md) [b](b.html)")
+    for name in ("b.html", "alone.md"):
+        (tmp_path / "docs" / name).write_text("")
+    found = reachable(tmp_path / "README.md")
+    assert {str(path.relative_to(tmp_path.resolve())) for path in found} == {"README.md", "docs/a.md", "docs/b.html"}

@@ -170,7 +170,7 @@ def test_a_missing_tool_is_a_build_error(tmp_path):
 
 
 def test_u250_script_is_complete_tcl_and_names_files_that_exist():
-    script = ROOT / "scripts" / "u250.tcl"
+    script = ROOT / "scripts" / "bitstream" / "u250.tcl"
     text = re.sub(r"^\s*#.*$", "", script.read_text(), flags=re.M)
     named = re.findall(r"\b(?:fpga|scripts)/[\w/.]+", text)
     assert len(named) >= 4
@@ -187,7 +187,7 @@ def test_u250_script_is_complete_tcl_and_names_files_that_exist():
 
 
 def test_u250_script_adds_every_source_and_makes_every_port_of_the_shell():
-    text = (ROOT / "scripts" / "u250.tcl").read_text()
+    text = (ROOT / "scripts" / "bitstream" / "u250.tcl").read_text()
     for path in rtl_sources():
         assert f"fpga/{path.parent.relative_to(FPGA)}" in text
     stub = (BOARDS / "stubs" / "u250_shell_wrapper.sv").read_text()
