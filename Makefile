@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 JOBS ?= 2
 
-.PHONY: demo test regs lint mutate bench cycles clean
+.PHONY: demo test regs lint mutate bench cycles soak clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/kvfpga --session build/demo-session demo
@@ -26,6 +26,9 @@ bench: $(VENV)/ready          # speed, as ratios against peers measured in the s
 
 cycles: $(VENV)/ready         # clock cycles: trigger latency, passes, lookups, DMA
 	$(PYTHON) scripts/measure_cycles.py
+
+soak: $(VENV)/ready           # real traces, from KVFPGA_TRACES or ../shared/traces
+	$(PYTHON) -m pytest tests/soak_traces.py
 
 $(VENV)/ready: pyproject.toml scripts/setup.sh
 	scripts/setup.sh $(VENV)

@@ -9,7 +9,8 @@ import sys
 import pytest
 import section8
 from random_script import Script
-from test_cli import BLOCK, LOAD, SHARED, TOUR, Kvfpga
+from test_cli import BLOCK, LOAD, TOUR, Kvfpga
+from trace_helpers import DATA
 
 
 
@@ -22,11 +23,9 @@ def kv(tmp_path):
 
 # ---- the two agree, and so do the two targets ----------------------------------------------------------------------
 def test_section_8_tour_on_hardware(kv):
-    if not SHARED.exists():
-        pytest.skip("the contract's examples are not beside this checkout; the next test covers the same rules")
-    lines = kv("run", SHARED / "examples" / "tour.kvfpga", code=1)
+    lines = kv("run", DATA / "tour.kvfpga", code=1)
     shown = [line for line in lines if line.get("command") not in ("reset", "config", "weights")]
-    expected = [json.loads(line) for line in (SHARED / "examples" / "tour.expected.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in (DATA / "tour.expected.jsonl").read_text().splitlines()]
     assert len(shown) == len(expected)
     for found, wanted in zip(shown, expected):
         assert wanted == {key: found[key] for key in wanted}

@@ -1,41 +1,25 @@
-"""Where the tests find real traces, and how they make small ones.
-
-Real traces are never part of the repository. They are looked for in the folder that KVFPGA_TRACES names, else in
-shared/traces beside the checkout; tests that need one are skipped where it is not there.
-"""
+"""Traces for the tests: the small ones of tests/data, and how to make smaller ones."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import NamedTuple
 
-import pytest
-
-FOLDER = Path(os.environ.get("KVFPGA_TRACES") or Path(__file__).resolve().parents[2] / "shared" / "traces")
-
-
-class Trace(NamedTuple):
-    name: str
-    stats_name: str
-
-    @property
-    def path(self) -> Path:
-        return FOLDER / self.name
-
-    def stats(self) -> dict:
-        return json.loads((FOLDER / self.stats_name).read_text())
+DATA = Path(__file__).resolve().parent / "data"
+CHATS, AGENTS = DATA / "chats.jsonl", DATA / "agents.ranges.jsonl"
+"""With hash_ids and with hash_ranges; data/make_traces.py makes both."""
 
 
-MOONCAKE = Trace("mooncake_conversation.jsonl", "stats_mooncake_conversation.json")
-AGENTIC = Trace("cc_agentic_A.ranges.jsonl", "stats_cc_agentic_A.json")
+def rows(path: Path) -> list[dict]:
+    """The lines of a trace as they are."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def needs(trace: Trace):
-    """Skip where the trace or its figures are absent."""
-    there = trace.path.is_file() and (FOLDER / trace.stats_name).is_file()
-    return pytest.mark.skipif(not there, reason=f"{trace.name} is not there; set KVFPGA_TRACES to its folder")
+def ids(row: dict) -> list[int]:
+    """The block ids of one line, one by one."""
+    if "hash_ids" in row:
+        return row["hash_ids"]
+    return [first + n for first, count in row["hash_ranges"] for n in range(count)]
 
 
 def write_trace(path: Path, requests: list[tuple[int, int, list[int]]]) -> Path:
