@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the small traces beside it, of the two kinds that host/lab/traces.py reads; `--check` says whether they are what this makes.
+"""Makes the small traces beside it, of the two kinds that host/lab/traces.py reads; `--check` compares.
 
     chats.jsonl             hash_ids: users of a few system prompts, who come back with all that was said before
     agents.ranges.jsonl     hash_ranges: long sessions that grow from turn to turn, and sometimes drop their end

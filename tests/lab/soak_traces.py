@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from test_replay import Dut
 
-from kvfpga import replay
-from kvfpga.cache_baselines import baselines
-from kvfpga.replay import ReplayOptions
-from kvfpga.traces import read_trace
+from kvfpga.lab.policies.table import baselines
+from kvfpga.lab.replay import ReplayOptions, replay
+from kvfpga.lab.traces import read_trace
+from tests.helpers.places import ROOT
+from tests.lab.test_replay import Dut
 
 FOLDER = Path(os.environ.get("KVFPGA_TRACES") or ROOT.parent / "shared" / "traces")
 
