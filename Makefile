@@ -7,7 +7,7 @@ RUN := $(VENV)/ready
 TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
 
-.PHONY: demo test regs mutate bench cycles clean
+.PHONY: demo test regs mutate bench cycles soak clean
 
 demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
@@ -29,6 +29,9 @@ bench: $(TEST)                 # speed, as ratios against peers measured in the 
 
 cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups, DMA
 	$(PYTHON) -m scripts.bench.cycles
+
+soak: $(TEST)                  # real traces, from KVFPGA_TRACES or ../shared/traces
+	$(PYTHON) -m pytest tests/lab/soak_traces.py
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh
 	@scripts/setup.sh $(VENV)

@@ -65,7 +65,7 @@ def read_trace(path: str | Path, limit: int | None = None) -> Iterator[Request]:
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",
-            "give the path of a .jsonl file, such as ../shared/traces/mooncake_conversation.jsonl",
+            "give the path of a .jsonl file; `kvfpga replay --help` says what is in one",
         ) from None
     except UnicodeDecodeError:
         raise UsageError(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from ..contract.errors import SessionBusy
 from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import TELEMETRY
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..session.open import open_session
 from ..session.session import Purpose
 from ..targets.target import Target
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 PIECE = 256
 """Entries read at once: 10 KiB."""

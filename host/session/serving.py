@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..contract.commands import Command, Result
 from ..contract.errors import KvfpgaError
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..targets.target import Target
 from .open import open_session
 from .session import Purpose
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 SAVE_SECONDS = 5.0
 """At most so much of what was done is lost when the server is killed."""

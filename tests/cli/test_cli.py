@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from kvfpga.cli.main import cli
 from kvfpga.contract.presets import PRESETS
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
-from tests.helpers.places import ROOT
+from tests.helpers.places import DATA
+from tests.helpers.traces import AGENTS, CHATS
 
-SHARED = ROOT.parent / "shared"
 RESULT = ["command", "code", "matched", "index", "cycles", "triggers", "checked"]
 ENTRY = [
     "index", "request_id", "layer", "head", "token_start", "token_end", "tier", "phys_addr", "va", "priority",
@@ -108,13 +108,9 @@ def test_json_is_alone_on_stdout(tmp_path):
 
 def test_section_8_tour(kv):
     """The script and results that came with the contract."""
-    if not SHARED.exists():
-        pytest.skip(
-            "the contract's examples are not beside this checkout; test_a_tour_of_our_own covers the same rules"
-        )
-    lines = kv("run", SHARED / "examples" / "tour.kvfpga", code=1)
+    lines = kv("run", DATA / "tour.kvfpga", code=1)
     shown = [line for line in lines if line.get("command") not in ("reset", "config", "weights")]
-    expected = [json.loads(line) for line in (SHARED / "examples" / "tour.expected.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in (DATA / "tour.expected.jsonl").read_text().splitlines()]
     assert len(shown) == len(expected)
     for found, wanted in zip(shown, expected):
         assert wanted == {key: found[key] for key in wanted}
@@ -540,11 +536,9 @@ def test_looking_does_not_rewrite_the_state(kv, tmp_path):
     assert (tmp_path / "session" / "model" / "current").read_text() != before
 
 
-@pytest.mark.parametrize("name", ["mooncake_conversation", "cc_agentic_A.ranges"])
-def test_replay(kv, name):
-    if not SHARED.exists():
-        pytest.skip("the traces are not beside this checkout; test_replay.py has traces of our own")
-    found = kv("replay", SHARED / "traces" / f"{name}.jsonl", "--limit", 3, "--t1-capacity", 64)
+@pytest.mark.parametrize("path", [CHATS, AGENTS], ids=lambda path: path.stem)
+def test_replay(kv, path):
+    found = kv("replay", path, "--limit", 3, "--t1-capacity", 64)
     assert (found["command"], found["requests"], found["checked"]) == ("replay", 3, False)
 
 

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from tests.cli.test_cli import SHARED, TOUR
+from tests.cli.test_cli import TOUR
 from tests.helpers import section8
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
+from tests.helpers.places import DATA
 from tests.helpers.random_script import Script
 
 
@@ -23,11 +24,9 @@ def kv(tmp_path):
 
 # ---- the two agree, and so do the two targets ----------------------------------------------------------------------
 def test_section_8_tour_on_hardware(kv):
-    if not SHARED.exists():
-        pytest.skip("the contract's examples are not beside this checkout; the next test covers the same rules")
-    lines = kv("run", SHARED / "examples" / "tour.kvfpga", code=1)
+    lines = kv("run", DATA / "tour.kvfpga", code=1)
     shown = [line for line in lines if line.get("command") not in ("reset", "config", "weights")]
-    expected = [json.loads(line) for line in (SHARED / "examples" / "tour.expected.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in (DATA / "tour.expected.jsonl").read_text().splitlines()]
     assert len(shown) == len(expected)
     for found, wanted in zip(shown, expected):
         assert wanted == {key: found[key] for key in wanted}

@@ -1,43 +1,26 @@
-"""Where the tests find real traces, and how they make small ones.
-
-Real traces are never part of the repository. They are looked for in the folder that KVFPGA_TRACES names, else in
-shared/traces beside the checkout; tests that need one are skipped where it is not there.
-"""
+"""Traces for the tests: the small ones of tests/data, and how to make smaller ones."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import NamedTuple
 
-import pytest
+from tests.helpers.places import DATA
 
-from tests.helpers.places import ROOT
-
-FOLDER = Path(os.environ.get("KVFPGA_TRACES") or ROOT.parent / "shared" / "traces")
+CHATS, AGENTS = DATA / "chats.jsonl", DATA / "agents.ranges.jsonl"
+"""With hash_ids and with hash_ranges; tests/data/make_traces.py makes both."""
 
 
-class Trace(NamedTuple):
-    name: str
-    stats_name: str
-
-    @property
-    def path(self) -> Path:
-        return FOLDER / self.name
-
-    def stats(self) -> dict:
-        return json.loads((FOLDER / self.stats_name).read_text())
+def rows(path: Path) -> list[dict]:
+    """The lines of a trace as they are."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-MOONCAKE = Trace("mooncake_conversation.jsonl", "stats_mooncake_conversation.json")
-AGENTIC = Trace("cc_agentic_A.ranges.jsonl", "stats_cc_agentic_A.json")
-
-
-def needs(trace: Trace):
-    """Skip where the trace or its figures are absent."""
-    there = trace.path.is_file() and (FOLDER / trace.stats_name).is_file()
-    return pytest.mark.skipif(not there, reason=f"{trace.name} is not there; set KVFPGA_TRACES to its folder")
+def ids(row: dict) -> list[int]:
+    """The block ids of one line, one by one."""
+    if "hash_ids" in row:
+        return row["hash_ids"]
+    return [first + n for first, count in row["hash_ranges"] for n in range(count)]
 
 
 def write_trace(path: Path, requests: list[tuple[int, int, list[int]]]) -> Path:

@@ -28,7 +28,7 @@ from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import MAX_BLOCK_ID, read_trace
 from kvfpga.lab.workload import block_pattern
 from kvfpga.lockstep.reference import Reference
-from tests.helpers.traces import AGENTIC, MOONCAKE, needs, write_trace
+from tests.helpers.traces import AGENTS, CHATS, ids, rows, write_trace
 
 BLOCK = 16384
 
@@ -363,20 +363,14 @@ def test_the_verilated_device_agrees(lockstep, tmp_path, check_every):
     assert s.sampled_moves == alone.sampled_moves > 100
 
 
-# ---- real traces ----------------------------------------------------------------------------------------------------
+# ---- whole traces ---------------------------------------------------------------------------------------------------
 
 
-@needs(MOONCAKE)
-def test_a_real_trace():
-    s = replay.replay(Dut(4096), MOONCAKE.path, ReplayOptions(limit=400, t1_capacity=1024, sample=200, check_every=0))
-    assert (s.requests, s.unplaced, s.differences) == (400, 0, 0)
-    assert s.unloads and s.sampled_moved > 50
-    assert s.counters["release_refusals"] == 0
-    assert s.counters["hits_t1"] <= s.baselines.hits["optimal"]
-
-
-@needs(AGENTIC)
-def test_a_real_trace_with_ranges():
-    s = replay.replay(Dut(16384), AGENTIC.path, ReplayOptions(limit=8, t1_capacity=4096, sample=50, check_every=0))
-    assert (s.requests, s.unplaced, s.differences) == (8, 0, 0)
-    assert s.counters["hits_t1"]
+@pytest.mark.parametrize(("path", "entries", "t1_capacity"), [(CHATS, 1024, 128), (AGENTS, 2048, 256)], ids=["ids", "ranges"])
+def test_a_whole_trace(path, entries, t1_capacity):
+    s = replay.replay(Dut(entries), path, ReplayOptions(t1_capacity=t1_capacity, sample=100, check_every=0))
+    assert (s.requests, s.unplaced, s.differences) == (len(rows(path)), 0, 0)
+    assert s.touches == sum(len(ids(row)) for row in rows(path))
+    assert bool(s.unloads) == (len({block for row in rows(path) for block in ids(row)}) > entries)
+    assert s.sampled_moved > 30 and s.counters["release_refusals"] == 0
+    assert 0 < s.counters["hits_t1"] <= s.baselines.hits["optimal"]

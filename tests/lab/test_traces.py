@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from kvfpga.contract.errors import UsageError
 from kvfpga.lab.traces import MAX_BLOCK_ID, Request, parse_trace, read_trace
-from tests.helpers.traces import AGENTIC, MOONCAKE, needs
+from tests.helpers.places import DATA
+from tests.helpers.traces import AGENTS, CHATS, ids, rows
 
 GOOD = {"timestamp": 5, "input_length": 10, "output_length": 3, "hash_ids": [4, 5, 9]}
 
@@ -120,11 +123,17 @@ def test_a_binary_file_is_refused(tmp_path):
         list(read_trace(path))
 
 
-@pytest.mark.parametrize("trace", [pytest.param(t, marks=needs(t), id=t.name) for t in (MOONCAKE, AGENTIC)])
-def test_real_traces_hold_what_their_notes_say(trace):
-    stats = trace.stats()
-    requests = list(read_trace(trace.path))
-    sizes = [sum(count for _, count in request.runs) for request in requests]
-    assert len(requests) == stats["requests"]
-    assert sum(sizes) == stats["block_refs"]
-    assert max(sizes) == stats["blocks_per_request_max"]
+@pytest.mark.parametrize("path", [CHATS, AGENTS], ids=lambda path: path.stem)
+def test_a_whole_trace_line_by_line(path):
+    lines = rows(path)
+    requests = list(read_trace(path))
+    assert [(r.timestamp_ms, r.input_length, r.output_length) for r in requests] == [
+        (line["timestamp"], line["input_length"], line["output_length"]) for line in lines
+    ]
+    assert [r.blocks.tolist() for r in requests] == [ids(line) for line in lines]
+    assert len(requests) > 50 and any(len(r.runs) > 1 for r in requests)
+
+
+def test_the_traces_are_what_their_script_makes():
+    done = subprocess.run([sys.executable, DATA / "make_traces.py", "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

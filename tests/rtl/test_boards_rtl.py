@@ -1,4 +1,4 @@
-"""The board tops: constraints and scripts fit them. (test_lint.py lints them around declarations of the vendors' cells.)
+"""The board tops: constraints and scripts fit them. (tests/rtl/test_lint.py lints them around stubs of vendor cells.)
 
 What no test here can say is whether the boards work: nobody of this project has run them. The bitstream itself is built by
 scripts/bitstream/build_ulx3s.py (minutes); here its reading of the tools' reports is tested, on reports of their form.
