@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from ..lockstep.reference import Reference
 from ..session.open import open_session
 from ..session.session import Purpose
 from ..targets.target import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PIECE = 256
 """Entries read at once: 10 KiB."""
@@ -157,7 +160,7 @@ class Scan:
             tiers, self._entries(hottest[:BLOCKS_SHOWN]), self._entries(coldest[:BLOCKS_SHOWN]), read, self.complete
         )
 
-    def _entries(self, rows: np.ndarray) -> tuple[dict[str, Any], ...]:
+    def _entries(self, rows: NDArray[np.intp]) -> tuple[dict[str, Any], ...]:
         return tuple(dump_entries(self._raw[i : i + 1], self._vas[i : i + 1], i)[0] for i in rows.tolist())
 
 
