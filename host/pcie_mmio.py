@@ -1,4 +1,4 @@
-"""An XDMA board as a target: `xdma:DIR`, a PCIe card behind the Xilinx XDMA driver (xdma_nodes.py has its nodes).
+"""An XDMA board as a target: `xdma:DIR`, a PCIe card behind the Xilinx XDMA driver (transport/xdma/nodes.py has its nodes).
 
 Registers go through the mapped user BAR, or through pread/pwrite where mapping is refused; memory through h2c and c2h; long
 waits sleep on the event node. The card is locked for this process. BAR0 and BAR2 of the contract lie at `bar_offsets` in the
@@ -57,6 +57,7 @@ SPIN_SECONDS = 0.001
 """Before a wait goes to sleep; most commands are shorter."""
 NAP_MS = 5
 """The longest that a wait sleeps before it looks again: interrupts may be missing, or come early."""
+_now = time.monotonic
 ENDLESS = 1 << 20
 """Records of one drain: more than any queue of the device holds."""
 
@@ -352,15 +353,15 @@ class PcieMmio(Mmio):
         self._settle(status)
         if not status & _BUSY:
             return
-        started = time.monotonic()
-        while time.monotonic() - started < min(SPIN_SECONDS, budget):
+        started = _now()
+        while _now() - started < min(SPIN_SECONDS, budget):
             if not self._status() & _BUSY:
                 return
         enabled = self._register(_IRQ_ENABLE)
         self._bar.store(_IRQ_ENABLE + self._bar0, enabled | _WAKES)
         try:
             while self._status() & _BUSY:
-                if time.monotonic() - started > budget:
+                if _now() - started > budget:
                     raise IdleTimeout(f"the device is still busy after {budget:g} s", "`kvfpga reg read STATUS` says with what")
                 self._nap()
         finally:

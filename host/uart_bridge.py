@@ -1,8 +1,8 @@
 """A board behind a UART as a target: `Mmio` over the bridge of fpga/rtl/uart (docs/uart-bridge.md is the protocol).
 
-A batch becomes as few exchanges as the bridge's buffers allow; a command with its complete check is one. What the line
-damages is repeated and never executed twice (uart_link.py). `link` counts what happened, `bridge_statistics()` asks the bridge
-for its own counters.
+A batch becomes as few exchanges as the bridge's buffers allow; a command with its complete check is one. What the line damages is
+repeated and never executed twice (transport/uart/link.py). `link` counts what happened, `bridge_statistics()` asks the bridge for
+its own counters.
 
     with UartBridge("/dev/ttyUSB0", 3_000_000) as mmio:
         Device(mmio).execute(Step(120))
@@ -111,7 +111,7 @@ class UartBridge(BatchMmio):
             found[row] = np.frombuffer(data, np.uint8, size, place) if size else ()
         return found
 
-    # ---- programs ------------------------------------------------------------------------------------------------------
+    # ---- bus programs --------------------------------------------------------------------------------------------------
     def _run(self, operations: Sequence[Operation], budget: float | None = None) -> Answers:
         """Carry out operations in as many exchanges as it takes. `budget`: seconds of each wait."""
         answers, at = Answers(), 0

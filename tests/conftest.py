@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 pytest.register_assert_rewrite("tests.helpers")  # before anything imports them
+os.environ["KVFPGA_ASSERTIONS"] = "1"  # every simulation here, in other processes too, checks what the RTL promises
 
 # Started by nohup or in the background of a script, this process ignores them, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,8 +73,6 @@ def mutant(tmp_path_factory):
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
     """In CI a skipped test is a failure: a tool or the shared examples are missing there, and nothing would be proved."""
-    import os
-
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -84,4 +84,4 @@ def calm(monkeypatch):
     from kvfpga.transport.uart import link as uart_link
 
     for name in ("LEAST", "FIRST", "MOST"):
-        monkeypatch.setattr(uart_link._Pace, name, 2.0)
+        monkeypatch.setattr(uart_link._Pace, name, 20.0)

@@ -1,4 +1,4 @@
-// api.cpp - what host/verilator_sim.py calls through ctypes. The handle is the one that construct() of
+// api.cpp - what host/transport/sim/verilated.py calls through ctypes. The handle is the one that construct() of
 // pyverilator_abi.cpp returns: both interfaces drive the same model.
 //
 // Every function that clocks the model returns a Status; kv_read32 returns the word, or a negative Status. No C++

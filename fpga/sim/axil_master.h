@@ -23,7 +23,7 @@ enum Status : int32_t {
     kBroken = -5,  // Harness::broken says why
 };
 
-/// One operation of a program. The layout is shared with host/verilator_sim.py.
+/// One operation of a program. The layout is shared with host/transport/sim/verilated.py.
 struct Op {
     enum Kind : uint32_t { kRead = 0, kWrite = 1, kWrite64 = 2, kWaitIdle = 3, kDrain = 4, kClock = 5 };
     uint32_t kind;

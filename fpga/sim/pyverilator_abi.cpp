@@ -1,6 +1,6 @@
 // pyverilator_abi.cpp - the C interface by which pyverilator.PyVerilator(so) drives a model signal by signal.
 //
-// ports.h is generated at build time from the ports of the Verilated top. It defines INPUTS and OUTPUTS, lists that
+// ports.h is generated at build time from the ports of the Verilated top module. It defines INPUTS and OUTPUTS, lists that
 // apply X32, X64 or XW, by the size of the C++ type, to (name, width) of each port. pyverilator clocks the bare model:
 // neither the memory nor the AXI4-Lite master takes part in its eval(). There are no internal signals: waveforms show
 // those.

@@ -6,7 +6,7 @@ since the last command began. On a difference it writes a failure folder:
     report.txt, report.json    what differs, device beside expected
     commands.kvfpga            all commands since the reset, the failing ones last
     mmio.jsonl                 every access during the failing commands, with the board's answers (recording.py)
-    history-N.jsonl, .bin      everything since the reset, for the replay
+    history-N.jsonl, .bin      everything since the reset, to be done again
     board.json                 what was connected, and where the failing commands begin
 """
 
@@ -112,7 +112,7 @@ class BoardBlackBox(BlackBox):
         if self.whole:
             report.reproduce = f"kvfpga handoff {shlex.quote(str(folder))}"
         else:
-            report.notes.append("what the board went through before the last `sync` is not known, so it cannot be replayed")
+            report.notes.append("what the board went through before the last `sync` is not known, so it cannot be done again")
 
 
 def line(item: Item, number: int, folder: Path) -> str:

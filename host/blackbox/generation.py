@@ -15,14 +15,16 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import SessionError
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..targets.target import Target
 from ..transport.mmio import Simulation
 from .history import History
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 FORMAT = 1
 META, DEVICE, MODEL, CURRENT = "meta.json", "device.ckpt", "model.npz", "current"
@@ -96,7 +98,7 @@ def read_meta(state: Path) -> dict[str, Any]:
 def read_state(state: Path, device: Lockstep | Reference) -> None:
     """The model's side of a generation; the hardware's is given to it when it is opened."""
     device.model.load(state / MODEL)
-    if isinstance(device, Reference):
+    if not isinstance(device, Lockstep):
         device.operands = read_meta(state)["operands"]
 
 

@@ -1,6 +1,6 @@
 """From a board to the simulation: does what a board did wrong show in the Verilated RTL too, and with how few commands?
 
-`investigate` takes the failure folder of a board (board_blackbox.py) and
+`investigate` takes the failure folder of a board (blackbox/board.py) and
 
 1. brings a simulation of the same design to the state before the failing commands, makes the recorded MMIO calls there
    and compares the answers, but for what depends on time: the first that differs is where board and RTL part;
@@ -79,7 +79,7 @@ def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda d
         ) from error
     if not facts["whole"]:
         raise UsageError(
-            f"{folder}: what the board went through before its last `sync` is not known, so nothing can be replayed",
+            f"{folder}: what the board went through before its last `sync` is not known, so nothing can be done again",
             "`kvfpga reset` the board and have the difference again",
         )
     target = Target("uart", address=facts["target"]).simulation(identity)

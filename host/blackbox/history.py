@@ -1,10 +1,10 @@
 """Everything that was done to a simulated device since its last reset, so that it can be done again on another model.
 
-A checkpoint only fits the very model that made it, and a model that can trace is another one. So a waveform is made by
-doing everything again on a traced model, with the trace on for the part that matters (`trace`).
+A checkpoint only fits the very model that made it, and a model that can record waveforms is another one. So a waveform is made
+by doing everything again on such a model, which records the part that matters (retrace.py).
 
 The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory writes in history-N.bin;
-the generation (session.py) says how much of both counts, so a crash while they grow does no harm. A reset starts new
+the generation (generation.py) says how much of both counts, so a crash while they grow does no harm. A reset starts new
 ones. The bytes that memory held before the reset are not in it.
 """
 

@@ -25,7 +25,7 @@ Part = MemoryWrite | RegisterWrite | list[Command]
 def trace(
     target: Target, before: Iterable[Item], traced: Sequence[Item], path: Path, budget: int | None = None
 ) -> None:
-    """Do it all again on a model that can trace, and record a waveform of the `traced` part in `path` (.fst, .vcd).
+    """Do it all again on a model that can record waveforms, and record the `traced` part in `path` (.fst, .vcd).
     `budget`: cycles to wait for the device in that part, where it is known to hang."""
     with target.open_simulation(wave=path.suffix[1:]) as mmio:
         device = Device(mmio)

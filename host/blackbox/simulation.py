@@ -7,7 +7,7 @@ writes a failure folder:
     commands.kvfpga            all commands since the start, the failing one last
     failing.kvfpga             the failing one alone
     sim/                       the device just before it: the folder is a session, see session.py
-    mmio.jsonl                 every access to the device during the failing command (`mmio.replay_recording`)
+    mmio.jsonl                 every access to the device during the failing command (transport/recording.py)
     waveform.fst (or .vcd)     the design during the failing command
 
 Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for

@@ -1,4 +1,4 @@
-"""Commands that run many others: run, replay, demo. And completion, for the shell."""
+"""Commands that run many others: run, replay (of request traces), demo. And completion, for the shell."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _run_line(root: click.Context, words: list[str]) -> None:
 @click.argument("trace", type=EXISTING)
 @click.option("--limit", type=Number(32), help="Only the first so many requests.")
 @click.option("--t1-capacity", type=Number(32), default=4096, show_default=True, help="Blocks that fit into T1.")
-@click.option("--step-ms", type=float, default=100.0, show_default=True, help="Trace milliseconds a decode step.")
+@click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--sample", type=Number(32), default=1000, show_default=True, help="Blocks whose bytes are followed.")
 @click.option("--check-every", type=Number(32), default=1, show_default=True,
               help="Commands between two checks; 0: one check a request.")  # fmt: skip
@@ -70,7 +70,7 @@ def _run_line(root: click.Context, words: list[str]) -> None:
 def replay(
     app: App, trace: str, limit: int | None, t1_capacity: int, step_ms: float, sample: int, check_every: int
 ) -> None:
-    """Replay a trace of LLM requests (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
+    """Replay a request trace (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
     from ..lab import replay as replays
 
     options = replays.ReplayOptions(

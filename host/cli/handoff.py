@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--no-shrink", is_flag=True, help="Do not look for a shorter list of commands.")
 @click.pass_obj
 def handoff(app: App, path: Path, no_shrink: bool) -> None:
-    """Replay on the Verilated RTL what went wrong on a board.
+    """Do again on the Verilated RTL what went wrong on a board.
 
     FOLDER is the failure folder that a difference on a board left. It says whether the difference shows in the simulation of the
     same design, where the board's answers part from the RTL's, and leaves the shortest list of commands that makes

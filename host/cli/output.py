@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contract import tiers
-from ..contract.commands import EVICT, MEANING, Result, Trigger
+from ..contract.commands import EVICT, KINDS, MEANING, Result, Set, Trigger
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 TRIGGERS_SHOWN = 16
+ABOUT_BLOCKS = {kind.name for kind in KINDS if kind is not Set}
+"""The commands of which people want to know how many blocks they were about."""
 
 
 def print_json(found: Mapping[str, Any]) -> None:
@@ -58,7 +60,7 @@ def print_result(name: str, result: Result, checked: bool) -> None:
         )
     elif result.index is not None:
         parts.append(f"block {result.index}")
-    elif name in ("load", "step", "hot", "evict", "prefetch", "share", "release", "unload"):
+    elif name in ABOUT_BLOCKS:
         parts.append(counted(result.matched, "block"))
     if result.triggers:
         evicted = sum(trigger.channel == EVICT for trigger in result.triggers)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..contract.errors import UsageError
 from ..contract.wording import counted
-from ..device import registers
-from ..device.regmap import REGISTERS
 from ..session.session import Purpose
 from . import output
 from .app import App
 from .values import EXISTING, NUMBER, Number
+
+if TYPE_CHECKING:
+    from ..device.registers import Place
 
 LARGEST_READ = 1 << 30
 """Bytes that `mem read` takes at once."""
@@ -33,6 +34,8 @@ def reg() -> None:
 @click.pass_obj
 def read_register(app: App, place: str) -> None:
     """Read one register."""
+    from ..device import registers
+
     where = registers.find(place)
     value = registers.read(app.device(Purpose.LOOK if app.target.is_board else Purpose.RUN), where)
     found = {"command": "reg", "code": "OK"} | _described(where, value)
@@ -53,6 +56,8 @@ def read_register(app: App, place: str) -> None:
 @click.pass_obj
 def write_register(app: App, place: str, value: int) -> None:
     """Write one register."""
+    from ..device import registers
+
     where = registers.find(place)
     result = registers.write(app.device(), where, value)
     if result:
@@ -67,6 +72,8 @@ def write_register(app: App, place: str, value: int) -> None:
 @click.pass_obj
 def list_registers(app: App) -> None:
     """All registers (no device is asked)."""
+    from ..device.regmap import REGISTERS
+
     rows = [
         (r.name, f"{r.offset:#06x}", r.width, r.access, r.doorbell or r.config or r.telemetry or "", r.title)
         for r in REGISTERS.values()
@@ -79,7 +86,7 @@ def list_registers(app: App) -> None:
     )
 
 
-def _described(where: registers.Place, value: int) -> dict[str, Any]:
+def _described(where: Place, value: int) -> dict[str, Any]:
     return {"name": where.register and where.register.name, "address": where.address, "value": value}
 
 

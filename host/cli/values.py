@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contract.block_files import number, token_range
+from ..contract.numbers import number, token_range
 
 if TYPE_CHECKING:
     IntType = click.ParamType[int]

@@ -13,19 +13,18 @@ Every row is looked at before the first one is loaded, so a mistake in the file 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .commands import Load
 from .errors import UsageError
+from .numbers import number, token_range
 from .wording import counted
 
 REQUIRED = ("request", "layer", "head", "tokens", "va")
 OPTIONAL = ("tier", "data")
 BITS = {"request": 16, "layer": 8, "head": 8, "va": 64, "tier": 2}
-TOKEN_BITS = 32
 HELP = "names: " + ", ".join(REQUIRED) + "; optional: " + ", ".join(OPTIONAL)
 
 
@@ -67,24 +66,6 @@ def read_data(path: Path, block_bytes: int) -> bytes:
             "for the full device: numpy.float16, shape (2, 32, 128), keys then values",
         )
     return array.tobytes()
-
-
-def number(text: str) -> int:
-    """Decimal or 0x, nothing else (contract section 8). ValueError where it is not that."""
-    if not re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]+", text):
-        raise ValueError(f"{text!r} is not a number in decimal or 0x")
-    return int(text, 16) if text[:2].lower() == "0x" else int(text)
-
-
-def token_range(text: str) -> tuple[int, int]:
-    """START:END. ValueError where it is not that."""
-    parts = text.split(":")
-    if len(parts) != 2:
-        raise ValueError(f"{text!r} is not START:END")
-    start, end = (number(part) for part in parts)
-    if max(start, end) >> TOKEN_BITS:
-        raise ValueError(f"{text!r}: a token position has {TOKEN_BITS} bits")
-    return start, end
 
 
 def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:

@@ -142,9 +142,8 @@ class Touch:
 
 @dataclass(frozen=True)
 class Set:
-    """Put one setting in force (R3, R6, R16, R22). `setting` is one of regmap.Setting's names:
-    WINDOW, CONTEND_POLICY, WEIGHT_R/F/S/D, EVICT_THRESH, PREFETCH_THRESH, T1_CAPACITY, EVICT_TIER, TIER_BASE0..3, STRICT,
-    CLEAR_COUNTERS (value ignored)."""
+    """Put one setting in force (R3, R6, R16, R22): one of those that `settings.reset_values` names, or CLEAR_COUNTERS, whose
+    value is ignored."""
 
     setting: str
     value: int

@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 def find(text: str) -> Place:
     """NAME, or ADDR in decimal or 0x. The address of a register's (low) word means the whole register."""
-    from ..contract.block_files import number
+    from ..contract.numbers import number
 
     if text.upper() in REGISTERS:
         register = REGISTERS[text.upper()]

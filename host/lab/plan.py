@@ -1,4 +1,4 @@
-"""From the requests of a trace to the commands of a device: what `kvfpga replay` sends, and why.
+"""From the requests of a request trace to the commands of a device: what `kvfpga replay` sends, and why.
 
 For every request in order of arrival:
 

@@ -331,8 +331,8 @@ def render(summary: ReplaySummary, console: Console) -> None:
     rates.add_column("blocks", justify="right")
     rates.add_column("rate", justify="right")
     rates.add_row("device", f"{counters['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
-    for policy, label in dict(lru="plain LRU cache", lfu="plain LFU cache", optimal="optimal (Belady)").items():
-        rates.add_row(label, f"{s.baselines.hits[policy]:,}", f"{s.baselines.rate(policy):.2%}")
+    for name, policy in POLICIES.items():
+        rates.add_row(policy.label, f"{s.baselines.hits[name]:,}", f"{s.baselines.rate(name):.2%}")
 
     copied = counters["evict_bytes"] // s.block_bytes
     done = Table(title=f"{s.trace}: {counted(s.requests, 'request')}", title_justify="left", show_header=False)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_BLOCK_ID = (1 << 48) - 1
-"""Ids up to here have a directory key and a virtual address of their own (trace_plan.key_of, va_of)."""
+"""Ids up to here have a directory key and a virtual address of their own (`key_of`, `va_of` in plan.py)."""
 
 MAX_REQUEST_BLOCKS = 1 << 20
 """More blocks than any request can mean: a mistyped range is refused instead of filling the memory."""
@@ -99,7 +99,7 @@ def parse_trace(lines: Iterable[str], name: str, limit: int | None = None) -> It
         if found == limit:
             return
     if not found:
-        raise UsageError(f"{name} holds no requests", "a trace has one JSON object a line; see `kvfpga replay --help`")
+        raise UsageError(f"{name} holds no requests", "a request trace has one JSON object a line; see `kvfpga replay --help`")
 
 
 class _Bad(Exception):

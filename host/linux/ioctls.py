@@ -1,6 +1,6 @@
 """The Linux control interface: the ioctls of /dev/kvcpu0 as numbers, bytes, commands and errno (contract section 7).
 
-Nothing here knows how an ioctl arrives (kvcpu0.py does) or what the device answers. Numbers are those of the kernel's generic
+Nothing here knows how an ioctl arrives (node.py does) or what the device answers. Numbers are those of the kernel's generic
 _IOC encoding, which x86, ARM and RISC-V share; integers are of the host's byte order and, as none of the structures has a gap,
 32-bit programs pass the same bytes.
 

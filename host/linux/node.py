@@ -30,14 +30,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..contract.commands import Command, Set, Step
 from ..contract.errors import DeviceRefused, KvfpgaError, TargetError, UsageError
 from ..contract.presets import wrap_warning
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..session.serving import Served
 from . import auto_load, ioctls
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 NUMBER = re.compile(rb"\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))\n?")
 """What kstrtou32 and kstrtou64 take in base 0."""

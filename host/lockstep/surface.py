@@ -12,7 +12,7 @@ method returns the command's `Result`, or raises:
     DifferenceError    hardware and reference disagree; `error.report` says where
     TargetError        the target failed: BusError, IdleTimeout, BuildError
 
-`execute(command)` takes the same commands as objects (commands.py) and returns what the device answered, refusals too.
+`execute(command)` takes the same commands as objects (contract/commands.py) and returns what the device answered, refusals too.
 
 Units: `va` and `length` in bytes, steps and token positions as they are counted by the runtime. Whole numbers may be Python's or
 numpy's.

@@ -1,4 +1,4 @@
-"""What `kvfpga top` shows: a device looked at again and again, and what changed in between (top_view.py draws it).
+"""What `kvfpga top` shows: a device looked at again and again, and what changed in between (view.py draws it).
 
 `Watch.look` opens the session, reads, and lets go of it, so that other commands run in between, on a simulation and on a board
 alike; it only looks. Where another command has the session, there is nothing new to see: the state counts when that command has
@@ -24,13 +24,14 @@ from ..blackbox.generation import CURRENT
 from ..contract.errors import SessionBusy
 from ..device.entries import decode_entries, dump_entries
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..session.open import open_session
 from ..session.session import Purpose
 from ..targets.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..lockstep.reference import Reference
 
 PIECE = 256
 """Entries read at once: 10 KiB."""

@@ -1,7 +1,7 @@
 """A device that several users share in one process: the session of a target, a lock around it, and its state stored in time.
 
-`kvfpga serve` makes one and hands it to whatever it serves, such as the ioctl node (kvcpu0.py). Commands are checked in lockstep
-as everywhere; a difference or a dead target ends the serving, for what comes after could not be trusted.
+`kvfpga serve` makes one and hands it to whatever it serves, such as the ioctl node (linux/node.py). Commands are checked in
+lockstep as everywhere; a difference or a dead target ends the serving, for what comes after could not be trusted.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..contract.commands import Command, Result
 from ..contract.errors import KvfpgaError
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..targets.target import Target
 from .open import open_session
 from .session import Purpose
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 SAVE_SECONDS = 5.0
 """At most so much of what was done is lost when the server is killed."""
@@ -34,13 +37,14 @@ class Served:
 
     def __init__(
         self, target: Target, folder: Path | None = None, check: bool = True, say: Callable[[str], None] = lambda text: None,
-        on_failure: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.lock = threading.RLock()
         self.failed: KvfpgaError | None = None
         self._check, self._on_failure = check, on_failure
         self._session = open_session(target, folder, say)
-        self._saved = time.monotonic()
+        self._clock = clock
+        self._saved = clock()
         self._changed = False
 
     def __enter__(self) -> Served:
@@ -89,12 +93,12 @@ class Served:
         with self.lock:
             if not self.failed:
                 self._session.save()
-            self._changed, self._saved = False, time.monotonic()
+            self._changed, self._saved = False, self._clock()
 
     def save_in_time(self) -> None:
         """Store the session if that is due; to be called now and then."""
         with self.lock:
-            if self._changed and time.monotonic() - self._saved >= SAVE_SECONDS:
+            if self._changed and self._clock() - self._saved >= SAVE_SECONDS:
                 self.save()
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..blackbox.generation import DEVICE, REMEDY, current_state, read_meta, read_state, write_generation
 from ..blackbox.history import History
@@ -29,8 +29,10 @@ from ..contract.errors import SessionBusy, SessionError
 from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
-from ..lockstep.reference import Reference
 from ..targets.target import Target
+
+if TYPE_CHECKING:
+    from ..lockstep.reference import Reference
 
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another command on the same session."""

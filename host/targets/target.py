@@ -1,5 +1,4 @@
-"""Which device the commands go to: `--target sim|model|uart:PORT[@BAUD]|xdma:DIR|unix:…|tcp://…` (contract section 8), and
-`--board NAME` (boards.py).
+"""Which device the commands go to: `--target` (contract section 8; kinds.py has its kinds) and `--board NAME` (boards.py).
 
 `sim` is the Verilated RTL in this process, `model` the reference model alone; `uart` and `xdma` are boards, `unix` and `tcp` are
 devices that another process shares (`kvfpga serve`). The state of those four outlives this process, and their design is what

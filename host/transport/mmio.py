@@ -4,7 +4,7 @@ Every target (simulator, XDMA, UART bridge) is an `Mmio`; everything above this 
 target must provide single 32-bit accesses, memory and `wait_idle`; the rest has a plain implementation here that a
 target overrides where it can do it faster.
 
-A `Batch` is a program of accesses that a target may carry out in one go. The order of accesses is the order of effects:
+A `Batch` is a list of accesses that a target may carry out in one go. The order of accesses is the order of effects:
 a read behind a write is made after the write was answered, and the other way round. Reads behind each other may be in
 flight together. A bus error ends the batch with `BusError.position`: the writes behind it are not made; reads that were
 in flight already are, and their data is dropped.
@@ -58,7 +58,7 @@ class Op(NamedTuple):
 
 
 class Batch:
-    """A program of accesses, built call by call, run by `Mmio.run` as often as wanted.
+    """A list of accesses, built call by call, run by `Mmio.run` as often as wanted.
 
     Reads return where their words will be in `BatchResult.words`: `read` and `read64` the (first) index, `burst` a
     slice.

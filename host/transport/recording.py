@@ -1,9 +1,9 @@
-"""Record every call through the seam as JSON lines, and replay such a file on another target.
+"""Record every call through the seam as JSON lines, and make the calls of such a file again on another target.
 
-What went wrong on a board is thus replayed in simulation, with waveforms: record once, replay always. A line is one
-call: {"call": "read32", "offset": 64, "answer": 1263952720}. A batch is one line; its answer is the words read and the
-records drained. A call that failed has "error", the exception's name, in place of "answer". Memory that was read is
-written in hex up to 4 KiB and as its SHA-256 beyond; memory that was written always in hex, because a replay needs it.
+What went wrong on a board is thus had again in simulation, with waveforms. A line is one call: {"call": "read32", "offset": 64,
+"answer": 1263952720}. A batch is one line; its answer is the words read and the records drained. A call that failed has "error",
+the exception's name, in place of "answer". Memory that was read is written in hex up to 4 KiB and as its SHA-256 beyond; memory
+that was written always in hex, because making the call again needs it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def run(device: Device, *commands) -> list:
     results = device.execute_many(commands)
     for command, result in zip(commands, results):
         if result.code != "OK":
-            raise SystemExit(f"measure_cycles: {command} ended with {result.code}")
+            raise SystemExit(f"cycles: {command} ended with {result.code}")
     return results
 
 

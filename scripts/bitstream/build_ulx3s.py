@@ -61,7 +61,7 @@ class Routed:
 
 
 def sources(fpga: Path) -> list[Path]:
-    """All RTL of the bitstream, packages first, the top last."""
+    """All RTL of the bitstream, packages first, the top module last."""
     found = compile_order([*rtl_sources(fpga / "rtl"), *rtl_sources(fpga / "rtl" / "uart")])
     return [*found, fpga / "boards" / "stubs" / "EHXPLLL.sv", fpga / "boards" / "ulx3s.sv"]
 

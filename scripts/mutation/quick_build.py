@@ -1,6 +1,6 @@
 """Builds many models that differ in one module each: for scripts/mutation/mutate.py.
 
-The product's builder (host/verilator_build.py) makes one fast model of a design. Here models run for seconds, so it is
+The product's builder (host/transport/sim/build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
 design with another `kvcpu_score_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
 """
@@ -34,6 +34,13 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
 
 class _QuickBuild(verilator_build._Build):
     objects: Path
+
+    def _verilate(self) -> None:
+        """From copies below its own folder: assertions name their file, and mutated sources are elsewhere every time."""
+        copies = self.folder / "rtl"
+        copies.mkdir()
+        self.sources = [Path(shutil.copy(path, copies)).relative_to(self.folder) for path in self.sources]
+        super()._verilate()
 
     def _compile(self, progress) -> None:
         out, include, sim = self.folder / "out", self.verilator / "include", verilator_build.rtl_root() / "sim"

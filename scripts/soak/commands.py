@@ -4,8 +4,8 @@
     python -m scripts.soak.commands --seeds 100:200 --entries 256    other seeds, one size
     python -m scripts.soak.commands --through uart --entries 256     through a virtual board: uart or xdma
 
-Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0 when all agree. The scripts are those of
-tests/helpers/random_script.py: one seed, one script.
+The simulation checks the RTL's assertions too. Each script ends with `verify`, a full read-back. Exit code 1 when a run differs,
+0 when all agree. The scripts are those of tests/helpers/random_script.py: one seed, one script.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--through", choices=["sim", "uart", "xdma"], default="sim", help="itself, or a virtual board")
     parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
     options = parser.parse_args()
+    os.environ["KVFPGA_ASSERTIONS"] = "1"
     seeds = range(*map(int, options.seeds.split(":")))
     jobs = [(entries, seed) for entries in options.entries for seed in seeds]
     runs = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def main() -> int:
     parser.add_argument("--ioctls", type=int, default=10_000, help="of each process")
     parser.add_argument("--auto-load", action="store_true", help="let the hints load the blocks")
     options = parser.parse_args()
+    os.environ["KVFPGA_ASSERTIONS"] = "1"
     target = Target(options.target, options.entries, options.lanes)
     with tempfile.TemporaryDirectory(prefix="kvfpga-soak-") as folder:
         found = run(target, options.processes, options.ioctls, options.auto_load, Path(folder))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -136,6 +137,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a run instead of the table")
     options = parser.parse_args()
+    os.environ["KVFPGA_ASSERTIONS"] = "1"  # the board's RTL checks what it promises
     jobs = [(kind, LineFaults(**{kind: options.damage}), options.kind_frames) for kind in options.kinds]
     jobs.append(("all", LineFaults(**dict.fromkeys(FAULTS, options.damage / len(FAULTS))), options.frames))
     found = []

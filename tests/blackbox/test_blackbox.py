@@ -1,4 +1,4 @@
-"""blackbox.py: what a difference leaves behind, and that it can be had again from there.
+"""blackbox/simulation.py: what a difference leaves behind, and that it can be had again from there.
 
 The devices are fakes with a fault that follows from their state, as a fault in RTL does; test_cli_sim.py has RTL.
 """

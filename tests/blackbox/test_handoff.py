@@ -1,4 +1,4 @@
-"""handoff.py: a difference on a "board" is had again in simulation, shrunk, and recorded as a waveform.
+"""blackbox/handoff.py: a difference on a "board" is had again in simulation, shrunk, and recorded as a waveform.
 
 The board is a simulation of its own that lives across "processes" behind the uart kind: with RTL that is wrong, or with right RTL
 behind a wire that is. test_virtual_uart.py has the real transport.

@@ -1,8 +1,8 @@
 """Every refusal of the contract, one small bad input each, on the fixture `dut`.
 
-First the commands that end in an ERR_ code: the device must be as it was, in its entries, its digest and every counter
-(`rule_helpers.refuse`). Then what is refused block by block inside an accepted command: guards, denials, saturations,
-releases at 0. Bus-level refusals (R1..R5) are tested where the registers are.
+First the commands that end in an ERR_ code: the device must be as it was, in its entries, its digest and every counter (`refuse`
+in tests/helpers/rules.py). Then what is refused block by block inside an accepted command: guards, denials, saturations, releases
+at 0. Bus-level refusals (R1..R5) are tested where the registers are.
 """
 
 from __future__ import annotations

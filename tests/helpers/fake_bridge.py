@@ -1,7 +1,8 @@
 """A UART bridge in plain Python behind a pty: docs/uart-bridge.md once more, written on its own, byte by byte.
 
-It shares no line with host/uart_*.py nor with the RTL, so that host tests need neither and no two mistakes can agree.
-Behind it is any `Mmio` (`Registers` below is the smallest). What it did is in its attributes; what shall go wrong is set there.
+It shares no line with host/uart_bridge.py, host/transport/uart or the RTL, so that host tests need none of them and no two
+mistakes can agree. Behind it is any `Mmio` (`Registers` below is the smallest). What it did is in its attributes; what shall go
+wrong is set there.
 
     with FakeBridge(Registers()) as board:
         UartBridge(board.port)
@@ -323,8 +324,8 @@ class FakeBridge(Protocol):
 
 
 class TurnedBridge(Protocol):
-    """In the place of a `SerialPort`; `open_port` is what uart_link.py calls instead. `now()` is its clock: only a host that
-    sends or waits turns it, by the time of the line, and to the end of a wait in vain. `quiet`: seconds more until the first
+    """In the place of a `SerialPort`; `open_port` is what transport/uart/link.py calls instead. `now()` is its clock: only a host
+    that sends or waits turns it, by the time of the line, and to the end of a wait in vain. `quiet`: seconds more until the first
     byte of what it says comes, `pause`: between two chunks of it."""
 
     port = "/dev/turned"

@@ -1,7 +1,7 @@
 """A publisher of KV-cache events as vLLM has it (docs/vllm.md), and a cache that has such events.
 
-It shares no code with host/kv_events.py: messages are built from plain lists and dicts. `Publisher` binds a PUB socket and a
-ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
+It shares no code with host/integrations/vllm/: messages are built from plain lists and dicts. `Publisher` binds a PUB socket and
+a ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
 
     with Publisher(form="maps", lose=0.01) as publisher:
         publisher.publish(cache.batch())
@@ -129,7 +129,7 @@ class Publisher:
     ):  # fmt: skip
         self.form, self.lose, self.topic = form, lose, topic.encode()
         self.random = random.Random(seed)
-        self.seq = self.lost = self.requests = 0
+        self.seq = self.lost = self.requests = self.sent = 0  # `sent`: number behind the last message that was not lost
         self.buffer: deque = deque(maxlen=buffer_steps)
         self._queue: queue.Queue = queue.Queue()
         self._joined = threading.Event()
@@ -166,7 +166,7 @@ class Publisher:
         self._queue.put((frames, False))
 
     def wait_for_subscriber(self) -> None:
-        if not self._joined.wait(10):
+        if not self._joined.wait(60):
             raise TimeoutError("nobody subscribed")
 
     @property
@@ -195,6 +195,7 @@ class Publisher:
             else:
                 if not lose:
                     self._pub.send_multipart([self.topic, self.seq.to_bytes(8, "big"), payload])
+                    self.sent = self.seq + 1
                 self.lost += lose
                 self.buffer.append((self.seq, payload))
                 self.seq += 1

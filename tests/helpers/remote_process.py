@@ -12,7 +12,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from kvfpga.device.regmap import REGISTERS
@@ -24,11 +23,11 @@ from tests.helpers.fake_device import FakeDevice
 
 
 class SlowDevice(FakeDevice):
-    """Waits take `seconds`; `steps` counts the STEPs that were begun."""
+    """Waits take `seconds`, or until `release` is set; `steps` counts the STEPs that were begun."""
 
     def __init__(self, seconds: float = 0.0):
         super().__init__(256)
-        self.seconds, self.waiting, self.steps = seconds, threading.Event(), 0
+        self.seconds, self.waiting, self.release, self.steps = seconds, threading.Event(), threading.Event(), 0
 
     def _run(self, opcode, command):
         self.steps += opcode == "STEP"
@@ -36,7 +35,7 @@ class SlowDevice(FakeDevice):
 
     def wait_idle(self, budget=None):
         self.waiting.set()
-        time.sleep(self.seconds)
+        self.release.wait(self.seconds)
         return 0
 
 

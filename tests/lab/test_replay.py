@@ -23,6 +23,7 @@ from kvfpga.contract.presets import PRESETS, sets
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import replay
 from kvfpga.lab.plan import key_of, va_of
+from kvfpga.lab.policies.table import POLICIES
 from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import MAX_BLOCK_ID, read_trace
 from kvfpga.lab.workload import block_pattern
@@ -239,7 +240,8 @@ def test_the_tables(tmp_path):
     out = io.StringIO()
     replay.render(s, Console(file=out, width=120))
     text = out.getvalue()
-    for expected in ("t.jsonl: 20 requests", "optimal (Belady)", f"{s.t1_hit_rate:.2%}", f"{s.touches:,} touches"):
+    policies = [policy.label for policy in POLICIES.values()]
+    for expected in ("t.jsonl: 20 requests", *policies, f"{s.t1_hit_rate:.2%}", f"{s.touches:,} touches"):
         assert expected in text
 
 

@@ -189,7 +189,7 @@ WRONG = [
     (lambda d: d.load(1, 0, 0, (0, 1, 2), VA), "are not"),
     (lambda d: d.load(1, 0, 0, range(0, 32, 2), VA), "not one token after another"),
     (lambda d: d.load(1, 0, 0, range(0), VA), "not one token after another"),
-    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=b"x"), f"data has 1 byte, a block {BLOCK}"),
+    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=b"x"), f"data has 1 byte, a block {BLOCK:,}"),
     (lambda d: d.load(1, 0, 0, (0, 31), VA, data=np.zeros((2, 32, 128))), "data has 65,536 bytes"),
     (lambda d: d.load(1, 0, 0, (0, 31), VA, data=object()), "data has"),
     (lambda d: d.lookup(1, 0, 0, 1 << 32), "token_pos 4294967296 does not fit into 32 bits"),

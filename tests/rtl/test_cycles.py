@@ -46,11 +46,11 @@ def test_script(monkeypatch, capsys):
     """One JSON object per figure; exit code 1 where an aim is missed."""
     figures = [measure.Figure("g", "a", 7, "cycles", "≤ 8", True), measure.Figure("g", "b", 3, "cycles")]
     monkeypatch.setattr(measure, "GROUPS", (lambda sizes: figures,))
-    monkeypatch.setattr(sys, "argv", ["measure_cycles.py", "--json"])
+    monkeypatch.setattr(sys, "argv", ["cycles.py", "--json"])
     assert measure.main() == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == {"group": "g", "what": "a", "value": 7, "unit": "cycles", "aim": "≤ 8", "reached": True}
     figures[0] = measure.Figure("g", "a", 9, "cycles", "≤ 8", False)
-    monkeypatch.setattr(sys, "argv", ["measure_cycles.py"])
+    monkeypatch.setattr(sys, "argv", ["cycles.py"])
     assert measure.main() == 1
     assert "≤ 8" in capsys.readouterr().out

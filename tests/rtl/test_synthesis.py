@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kvfpga.transport.sim.build import rtl_root, rtl_sources
+from scripts import lint_rtl
 
 DEEP = ("u_key", "u_state", "u_res", "u_va", "u_tier", "u_slot", "u_completions", "u_buffer")
 """Memories that must be in block RAM; the small queues may be in LUT RAM."""
@@ -42,9 +43,9 @@ def read(entries: int, lanes: int, data_bits: int) -> str:
     return f"read_slang --threads 1 --top kvcpu -G ENTRIES={entries} -G LANES={lanes} -G DATA_BITS={data_bits} {names}\n"
 
 
-@pytest.mark.parametrize("entries, lanes, data_bits", [(256, 1, 32), (65536, 8, 512), (1024, 16, 128)])
-def test_elaborates(rtl, entries, lanes, data_bits):
-    yosys(rtl, read(entries, lanes, data_bits) + "hierarchy -check -top kvcpu\n")
+@pytest.mark.parametrize("build", lint_rtl.BUILDS, ids=str)
+def test_elaborates_and_yosys_finds_no_problem(build):
+    assert lint_rtl.yosys(build) == ""
 
 
 def test_memories_map_to_block_ram(rtl):

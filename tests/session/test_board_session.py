@@ -1,4 +1,4 @@
-"""board_session.py and board_blackbox.py: what outlives a command when the device does so by itself.
+"""session/board.py and blackbox/board.py: what outlives a command when the device does so by itself.
 
 The board is a fake that lives across "processes"; test_virtual_uart.py and test_virtual_xdma.py have RTL behind real transports.
 """

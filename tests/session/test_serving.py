@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -14,10 +13,11 @@ import pytest
 from kvfpga.blackbox import generation
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import DifferenceError, SessionError
-from kvfpga.session.serving import Served
+from kvfpga.session.serving import SAVE_SECONDS, Served
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.fake_device import FakeDevice
+from tests.helpers.waiting import LONG, until
 
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
 MODEL = Target("model", 256)
@@ -28,12 +28,15 @@ def stored_step(folder) -> int:
 
 
 # ---- Served ------------------------------------------------------------------------------------------------------------
-def test_what_was_done_is_stored_at_the_end_and_in_time(tmp_path, monkeypatch):
-    with Served(MODEL, tmp_path) as served:
-        served.execute(cmd.Step(3))
-        served.save_in_time()
+def test_what_was_done_is_stored_at_the_end_and_in_time(tmp_path):
+    now = [0.0]
+    with Served(MODEL, tmp_path, clock=lambda: now[0]) as served:
         before = generation.current_state(tmp_path / "model")
-        monkeypatch.setattr("kvfpga.session.serving.SAVE_SECONDS", 0.0)
+        served.execute(cmd.Step(3))
+        now[0] += SAVE_SECONDS - 0.1
+        served.save_in_time()
+        assert generation.current_state(tmp_path / "model") == before
+        now[0] += 0.1
         served.save_in_time()
         assert generation.current_state(tmp_path / "model") != before
         served.execute(cmd.Step(4))
@@ -80,23 +83,23 @@ def test_a_signal_stores_the_state_and_takes_the_node_away(tmp_path, number):
     process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
     (tmp_path / "sys" / "current_step").write_text("7\n")
     process.send_signal(number)
-    assert process.wait(30) == 0, process.stderr.read()
+    assert process.wait(LONG) == 0, process.stderr.read()
     assert not (tmp_path / "node").exists() and not (tmp_path / "sys").exists()
     assert stored_step(tmp_path / "session") == 7
 
 
 def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_path):
     process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
+    before = generation.current_state(tmp_path / "session" / "model")
     (tmp_path / "sys" / "current_step").write_text("7\n")
-    time.sleep(7)  # it stores every 5 s
-    (tmp_path / "sys" / "current_step").write_text("9\n")
+    until(lambda: generation.current_state(tmp_path / "session" / "model") != before)  # it stores every few seconds
     process.kill()
-    process.wait(30)
-    assert stored_step(tmp_path / "session") in (7, 9)
+    process.wait(LONG)
+    assert stored_step(tmp_path / "session") == 7
     again = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
     (tmp_path / "sys" / "current_step").write_text("11\n")
     again.terminate()
-    assert again.wait(30) == 0, again.stderr.read()
+    assert again.wait(LONG) == 0, again.stderr.read()
     assert stored_step(tmp_path / "session") == 11
     assert not os.path.lexists(tmp_path / "node")
 

@@ -1,10 +1,9 @@
-"""session.py, history.py, targets.py: what outlives a command, whole or not at all."""
+"""session.py, history.py, target.py: what outlives a command, whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import time
 
 import pytest
 
@@ -153,21 +152,22 @@ def test_a_folder_per_user_target_and_size(monkeypatch, tmp_path):
 
 
 # ---- the lock ------------------------------------------------------------------------------------------------------
-def _hold(folder, held, seconds):
+def _hold(folder, held, release):
     with Session(MODEL, folder) as session:
         session.open()
         held.set()
-        time.sleep(seconds)
+        release.wait()
         session.save()
 
 
 def test_a_second_command_waits_and_says_so(tmp_path):
-    held = multiprocessing.get_context("spawn").Event()
-    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, held, 0.5))
+    spawn = multiprocessing.get_context("spawn")
+    held, release = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_hold, args=(tmp_path, held, release))
     other.start()
-    assert held.wait(30)
+    assert held.wait(60)
     said = []
-    do(tmp_path, block(0), say=said.append)
+    do(tmp_path, block(0), say=lambda text: (said.append(text), release.set()))
     assert said == ["waiting for another kvfpga that uses this session"]
     other.join()
 

@@ -35,7 +35,8 @@ module kvcpu #(
     output logic irq, idle
 );
     localparam logic [3:0] RULE_ADDRESS_DROP = 1, RULE_ADDRESS_CHANGE = 2, RULE_BURST = 3, RULE_SIZE = 4,
-                           RULE_LAST_EARLY = 5, RULE_LAST_MISSING = 6, RULE_DATA_DROP = 7, RULE_DATA_CHANGE = 8, RULE_STOP = 9;
+                           RULE_LAST_EARLY = 5, RULE_LAST_MISSING = 6, RULE_DATA_DROP = 7, RULE_DATA_CHANGE = 8, RULE_STOP = 9,
+                           RULE_ASSERT = 10;
 
     logic [7:0] len, beat, tick;
     logic [63:0] addr;
@@ -82,6 +83,7 @@ module kvcpu #(
             busy <= 1;
             {read, early, rule} <= {s_axil_wdata[0], s_axil_wdata[1], s_axil_wdata[7:4]};
             {address_done, data_done, beat} <= '0;
+            keeps_rules: assert (s_axil_wdata[7:4] != RULE_ASSERT) else $error("the probe breaks no rule");
             if (s_axil_wdata[7:4] == RULE_STOP) $fatal(1, "the probe was told to stop");
         end
         if (m_axi_arvalid && m_axi_arready || m_axi_awvalid && m_axi_awready) address_done <= 1;

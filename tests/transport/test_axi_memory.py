@@ -1,5 +1,5 @@
 """The memory model and bus master of fpga/sim against a probe that keeps or breaks the AXI rules on purpose
-(rtl/axi_probe.sv)."""
+(axi_probe.sv)."""
 
 from pathlib import Path
 
@@ -157,6 +157,21 @@ def test_fatal_in_the_rtl_is_an_error_with_its_text(probe, capfd):
     assert not capfd.readouterr().out, "stdout belongs to the results"
     with pytest.raises(TargetError, match="the probe was told to stop"):
         probe.reset()
+
+
+def test_a_failed_assertion_says_what_where_and_when(probe):
+    said = r"assertion keeps_rules of axi_probe failed in kvcpu: the probe breaks no rule \(cycle [1-9]\d*\)$"
+    with pytest.raises(TargetError, match=said):
+        probe.write32(GO, 10 << 4)
+    with pytest.raises(TargetError, match=said):
+        probe.read32(RESULT)
+
+
+def test_the_fast_model_checks_no_assertions(probe, monkeypatch):
+    monkeypatch.delenv("KVFPGA_ASSERTIONS")
+    with open_probe() as fast:
+        assert fast.model.key != probe.model.key and fast.build_id == probe.build_id
+        assert burst(fast, 10 << 4, 0x4000) == OKAY
 
 
 def test_silent_device_is_an_error_until_a_reset(probe):

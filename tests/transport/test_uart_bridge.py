@@ -6,7 +6,7 @@ What takes how long is tested with `turned`, on a clock that only the host's wai
 from __future__ import annotations
 
 import fcntl
-import grp  # noqa: F401  (uart_port.py needs it where a permission is missing; nobody may not read Python's own library)
+import grp  # noqa: F401  (uart/port.py needs it where a permission is missing; nobody may not read Python's own library)
 import os
 import random
 import struct

@@ -98,7 +98,9 @@ def test_bus_errors_come_through(link):
     assert bridge.memory_read(4 * 65536 - 8, 8) == b"the last"
 
 
-def test_wrong_rate_is_named():
+def test_wrong_rate_is_named(monkeypatch):
+    """With time for a machine that is busy; that it comes soon on a board is in test_uart_bridge.py."""
+    monkeypatch.setattr("kvfpga.uart_link.CONNECT_SECONDS", 12.0)
     with board().running() as port:
         with pytest.raises(TargetError, match="one does at 3000000") as caught:
             UartBridge(port, 921_600)
@@ -186,8 +188,9 @@ def test_reset_in_the_middle_is_told_and_final():
 
 
 def test_silence_for_a_while_is_survived_and_nothing_runs_twice():
-    """Requests are executed meanwhile and their replies lost: they come from the store when asked for again."""
-    virtual = board(incidents=[Incident("stall", bytes_to_connect() + 60, 0.3)])
+    """Requests are executed meanwhile and their replies lost: they come from the store when asked for again. The stall lasts
+    for 30 bytes unsaid, however quick the machine is."""
+    virtual = board(incidents=[Incident("stall", bytes_to_connect() + 60, 0.3)], clock=lambda: virtual.counts["unsaid"] / 100)
     with virtual.running() as port, UartBridge(port, BAUD, patience=PATIENT) as bridge:
         for step in range(1, 21):
             bridge.write32(STEP_FAST, step)

@@ -76,7 +76,7 @@ module kvcpu_free_map #(
 
     assign ready = (phase == HOLD);
     assign any_free = !none;
-    assign free_index = IW'({current, bit_pick});
+    assign free_index = {current, bit_pick};
 
     logic [63:0] taken;
     assign taken = bits | (64'd1 << bit_pick);

@@ -114,7 +114,7 @@ module kvcpu_uart_control #(
                         executed <= 1'b0;
                     end
                 end else if (is_run) begin
-                    send_words <= 10'd2 + 10'(run_used);
+                    send_words <= 10'd2 + run_used;
                     if (!same_session) begin
                         reply_refuses <= 1'b1;
                         refusal <= NO_SESSION;
@@ -134,7 +134,7 @@ module kvcpu_uart_control #(
                 end
             end
             EXECUTE: if (run_done) begin
-                send_words <= 10'd2 + 10'(run_used);
+                send_words <= 10'd2 + run_used;
                 next_sequence <= next_sequence + 8'd1;
                 executed <= 1'b1;
                 state <= SEND;

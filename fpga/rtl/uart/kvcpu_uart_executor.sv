@@ -144,7 +144,7 @@ module kvcpu_uart_executor #(
             ROOM: begin
                 status <= MORE;
                 ticks <= '1;
-                state <= (result_words + 10'(used) > 10'(WORDS)) ? END : TURN;
+                state <= (result_words + used > 10'(WORDS)) ? END : TURN;
             end
 
             // ---- fetch an operand: a byte in three clocks, the first one ends up lowest

@@ -1,4 +1,5 @@
-// api.cpp - what host/virtual_uart.py calls through ctypes. No C++ exception leaves this file: a Fault marks the board broken.
+// api.cpp - what host/transport/virtual/uart.py calls through ctypes. No C++ exception leaves this
+// file: a Fault marks the board broken.
 #include <exception>
 #include <string>
 

@@ -13,7 +13,7 @@ using Time = uint64_t;
 constexpr unsigned kFraction = 16;
 constexpr unsigned kBits = 10;  // start, eight data, stop
 
-/// One character to send, as host/virtual_uart.py packs it.
+/// One character to send, as host/transport/virtual/uart.py packs it.
 struct Symbol {
     uint32_t word;
     uint32_t levels() const { return ((word & 0xFF) << 1 | 1u << (kBits - 1)) ^ (word >> 8 & ((1u << kBits) - 1)); }

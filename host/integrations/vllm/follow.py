@@ -1,4 +1,4 @@
-"""Follow the KV-cache events of a running vLLM server, every batch once and in order, and mirror them (kv_mirror.py).
+"""Follow the KV-cache events of a running vLLM server, every batch once and in order, and mirror them (mirror.py).
 
     follower = Follower("tcp://server:5557", Mirror(device), replay="tcp://server:5558")
     follower.run(count=1000)

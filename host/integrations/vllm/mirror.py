@@ -1,4 +1,4 @@
-"""The cache of a vLLM server, mirrored in a device's directory: what each KV-cache event (kv_events.py) becomes.
+"""The cache of a vLLM server, mirrored in a device's directory: what each KV-cache event (events.py) becomes.
 
     stored   LOAD; where the mirror kept the block from before, TOUCH, so that it comes back from the lower tier; where it is in
              the cache already (vLLM keeps copies of one content and reports each), SHARE: ref_count is the number of further

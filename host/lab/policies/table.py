@@ -17,7 +17,19 @@ from . import lfu, lru, optimal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-POLICIES: dict[str, Callable[[NDArray[np.int64], int], int]] = {"lru": lru.hits, "lfu": lfu.hits, "optimal": optimal.hits}
+
+class Policy(NamedTuple):
+    """`label`: what people read."""
+
+    label: str
+    hits: Callable[[NDArray[np.int64], int], int]
+
+
+POLICIES = {
+    "lru": Policy("plain LRU cache", lru.hits),
+    "lfu": Policy("plain LFU cache", lfu.hits),
+    "optimal": Policy("optimal (Belady)", optimal.hits),
+}
 
 
 class Baselines(NamedTuple):
@@ -35,4 +47,4 @@ class Baselines(NamedTuple):
 def baselines(references: Sequence[int] | NDArray[np.int64], capacity: int) -> Baselines:
     """All policies on the same stream."""
     stream = np.asarray(references, dtype=np.int64)
-    return Baselines(len(stream), capacity, {name: hits(stream, capacity) for name, hits in POLICIES.items()})
+    return Baselines(len(stream), capacity, {name: policy.hits(stream, capacity) for name, policy in POLICIES.items()})

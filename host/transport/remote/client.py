@@ -1,6 +1,6 @@
 """A device that another process or another host shares, as a target: `Mmio` over unix:PATH or tcp://HOST:PORT (docs/remote.md).
 
-The server is `kvfpga serve --listen` (remote_server.py). A batch is one round trip, so a checked command is one. The device and
+The server is `kvfpga serve --listen` (server.py). A batch is one round trip, so a checked command is one. The device and
 its state stay where they are, as a board's do: what lies above the seam has its own reference and compares it here.
 
     with RemoteMmio("tcp://lab3:7300") as mmio:

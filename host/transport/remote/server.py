@@ -54,6 +54,7 @@ HEARTBEAT = {"HEARTBEAT_IVL": 1000, "HEARTBEAT_TIMEOUT": 4000}
 """Milliseconds. ZeroMQ's own, from a thread of its own, so that a busy Python on either side does not matter."""
 HANDSHAKE_MS = 5000
 LOG_LINES, LOG_SECONDS = 20, 10.0
+_now = time.monotonic
 """What strangers do fills at most so much of the log."""
 
 log = logging.getLogger("kvfpga.remote")
@@ -105,7 +106,7 @@ class Server:
         self._worker = Worker(self._context, mmio, lock or nullcontext())
         self._probe_at = 0.0
         self._warnings = self._unsaid = 0
-        self._warned_at = time.monotonic()
+        self._warned_at = _now()
         self._bound: tuple[int, int] | None = None
 
     # ---- opening and closing -----------------------------------------------------------------------------------------
@@ -307,7 +308,7 @@ class Server:
 
     def _warn(self, text: str) -> None:
         """A line about what others do wrong, and one line; a flood of them must not fill the disk."""
-        now = time.monotonic()
+        now = _now()
         if now - self._warned_at > LOG_SECONDS:
             if self._unsaid:
                 log.warning("%d more lines like these were left out", self._unsaid)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TOP = "kvcpu"
 WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
-"""Waveform formats. Verilator builds one or none into a model; one that can trace is slower even when it does not."""
+"""Waveform formats. Verilator builds one or none into a model; one that can record is slower even when it does not."""
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
@@ -73,7 +73,7 @@ class Design:
         return sorted({path for pattern in self.harness for path in rtl_root().glob(pattern)})
 
     def verilate_flags(self) -> list[str]:
-        return [*(flag.format(top=self.top) for flag in _VERILATE), "--assert" if with_assertions() else "--no-assert"]
+        return [*(flag.format(top=self.top) for flag in _VERILATE), assertion_flag()]
 
 
 CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h"))
@@ -176,6 +176,10 @@ def with_assertions() -> bool:
     return os.environ.get("KVFPGA_ASSERTIONS") == "1"
 
 
+def assertion_flag() -> str:
+    return "--assert" if with_assertions() else "--no-assert"
+
+
 def cache_folder() -> Path:
     """Where models are kept. May be deleted at any time."""
     if "KVFPGA_CACHE" in os.environ:
@@ -255,7 +259,8 @@ class _Build:
     """One build, in a folder of its own."""
 
     def __init__(self, built: Model, sources: list[Path], harness: list[Path], verilator: Path):
-        self.built, self.sources, self.harness, self.verilator = built, sources, harness, verilator
+        self.built, self.harness, self.verilator = built, harness, verilator
+        self.sources = [path.resolve() for path in sources]
         self.top = built.design.top
         self.compiler = _compiler()
 
@@ -302,7 +307,7 @@ class _Build:
         command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
         command += [f"-G{name}={value}" for name, value in values.items()]
         command += [f"--trace-{self.built.wave}"] if self.built.wave else []
-        self._finish(self._start([*command, *(path.resolve() for path in self.sources)]), "Verilator")
+        self._finish(self._start([*command, *self.sources]), "Verilator")
 
     def _write_ports(self) -> None:
         """ports.h for fpga/sim/pyverilator_abi.cpp, from the header of the model."""

@@ -77,7 +77,7 @@ class VerilatorSim(Simulation):
     """One simulated device.
 
     latency: (fewest, most) extra cycles before the memory answers. trace: waveform file from the first cycle on, .fst
-    or .vcd. wave: "fst" or "vcd" to build a model that can trace later. sources: other RTL files than the project's.
+    or .vcd. wave: "fst" or "vcd" to build a model that can record one later. sources: other RTL files than the project's.
     restore: a checkpoint to start from, instead of a reset.
     """
 

@@ -1,4 +1,4 @@
-"""Programs of bus operations: the body of a RUN (docs/uart-bridge.md), made from a `Batch`, and its reply taken apart again.
+"""Bus programs: the operations in the body of a RUN (docs/uart-bridge.md), made from a `Batch`, and its reply taken apart again.
 
 Accesses at ascending offsets become one operation, whatever batch operations they come from; `places` remembers which, so that
 a bus error can be told in the batch's terms.
@@ -34,7 +34,7 @@ class Kind(IntEnum):
 
 
 class Status(IntEnum):
-    """Of a reply; NO_SESSION and BAD_SEQUENCE end in uart_link.py."""
+    """Of a reply; NO_SESSION and BAD_SEQUENCE end in link.py."""
 
     OK = 0
     MORE = 1

@@ -1,6 +1,6 @@
 """The host's end of the UART link: one request at a time, answered exactly once (docs/uart-bridge.md).
 
-`Link.run` sends a program of bus operations under the next sequence number and returns its reply. What is lost or damaged is
+`Link.run` sends a bus program under the next sequence number and returns its reply. What is lost or damaged is
 repeated under the same number, so the bridge answers from its stored reply and executes nothing twice. When the link gives up,
 or is interrupted in the middle of an exchange, nobody knows whether the last request was executed: the link is broken from
 then on, and every call raises the same error.
@@ -121,7 +121,7 @@ class Link:
 
     # ---- requests ------------------------------------------------------------------------------------------------------
     def run(self, body: bytes, reply_bytes: int, seconds: float) -> Reply:
-        """Execute a program once. `reply_bytes`: data that it is likely to give. `seconds`: longest time of its waits."""
+        """Execute a bus program once. `reply_bytes`: data that it is likely to give. `seconds`: longest time of its waits."""
         with self._or_broken():
             frame = self._exchange(RUN, self._next, body, 4 + reply_bytes, seconds, self.patience)
             if len(frame.body) < 4:

@@ -24,7 +24,7 @@ import threading
 import time
 import tty
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_char_p, c_int32, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -113,6 +113,7 @@ class Incident:
 
 class VirtualUartBoard:
     """`baud`: of the board. `wave`: a waveform (.fst or .vcd) of all that happens. `fpga`: another folder to take the RTL from.
+    `clock`: what the seconds of a stall are counted by.
 
     `port` is there from the beginning; `serve` answers on it until `stop`.
     """
@@ -131,6 +132,7 @@ class VirtualUartBoard:
     def __init__(
         self, parameters: Parameters = SMALL, clk_hz: int = 50_000_000, baud: int = BAUD, faults: LineFaults = LineFaults(),
         incidents: Sequence[Incident] = (), seed: int = 0, wave: str | Path | None = None, fpga: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         if not 0 < LEAST_CYCLES_PER_BIT * baud <= clk_hz < 1 << 32:
             raise UsageError(f"{baud} baud from a clock of {clk_hz} Hz", f"a bit takes {LEAST_CYCLES_PER_BIT} cycles at least")
@@ -148,7 +150,7 @@ class VirtualUartBoard:
         self.counts: Counter[str] = Counter()
         self._to_board, self._to_host = (_Line(faults, f"{seed}/{way}") for way in ("in", "out"))
         self._incidents = sorted(incidents, key=lambda incident: incident.at)
-        self._silent_until = 0.0
+        self._clock, self._silent_until = clock, 0.0
         self._status = RUNNING
         self._host_baud = baud
         self._characters = np.empty(4096, np.uint16)
@@ -247,7 +249,7 @@ class VirtualUartBoard:
     def _happen(self, incident: Incident) -> None:
         self.counts[incident.kind] += 1
         if incident.kind == "stall":
-            self._silent_until = float("inf") if incident.seconds is None else time.monotonic() + incident.seconds
+            self._silent_until = float("inf") if incident.seconds is None else self._clock() + incident.seconds
         elif incident.kind == "reset":
             self.reset()
         else:
@@ -273,7 +275,7 @@ class VirtualUartBoard:
             return
         self.counts["bytes_out"] += len(characters)
         self.counts["bad_stop_bits"] += int((characters >> 8).sum())
-        if time.monotonic() < self._silent_until:
+        if self._clock() < self._silent_until:
             self.counts["unsaid"] += len(characters)
             return
         for number, part in enumerate(self._to_host.parts(characters.astype(np.uint8).tobytes())):

@@ -1,4 +1,4 @@
-/* The ioctls of /dev/kvcpu0, written down once more from contract section 7: the tests hold host/uapi.py against it. */
+/* The ioctls of /dev/kvcpu0, written down once more from contract section 7: the tests hold host/linux/ioctls.py against it. */
 #ifndef KVCPU0_H
 #define KVCPU0_H
 

@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 PARAMETERS = Parameters(entries=256, lanes=4, data_bits=128)
 MAKE = "CXX=g++ LINK=g++ AR=ar CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 ARGUMENTS = "-O3 --x-assign fast --x-initial unique --timescale 1ns/1ps -Wno-lint -Wno-style -Wno-fatal -CFLAGS -w".split()
+ARGUMENTS.append(build.assertion_flag())
 
 
 class PortsOnly(Verilator):

@@ -22,7 +22,7 @@ from tests.rtl.cocotb.uart_build import BRIDGE, Mutation, texts
 
 VERILATE = (
     f"--cc --Mdir out --top-module {BRIDGE} --prefix V{BRIDGE} -O3 --x-assign fast --x-initial unique --no-timing"
-    " --output-split 0 -Wno-lint -Wno-style -Wno-fatal"
+    f" --output-split 0 -Wno-lint -Wno-style -Wno-fatal {build.assertion_flag()}"
 ).split()
 COMPILE = (
     "-std=c++17 -O2 -w -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE=0 -DVM_TRACE_FST=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"

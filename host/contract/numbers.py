@@ -1,0 +1,25 @@
+"""Numbers as scripts and the command line write them (contract section 8)."""
+
+from __future__ import annotations
+
+import re
+
+TOKEN_BITS = 32
+
+
+def number(text: str) -> int:
+    """Decimal or 0x, nothing else (contract section 8). ValueError where it is not that."""
+    if not re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]+", text):
+        raise ValueError(f"{text!r} is not a number in decimal or 0x")
+    return int(text, 16) if text[:2].lower() == "0x" else int(text)
+
+
+def token_range(text: str) -> tuple[int, int]:
+    """START:END. ValueError where it is not that."""
+    parts = text.split(":")
+    if len(parts) != 2:
+        raise ValueError(f"{text!r} is not START:END")
+    start, end = (number(part) for part in parts)
+    if max(start, end) >> TOKEN_BITS:
+        raise ValueError(f"{text!r}: a token position has {TOKEN_BITS} bits")
+    return start, end

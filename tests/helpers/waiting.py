@@ -1,0 +1,16 @@
+"""Waiting for what another thread or process does: as long as it takes, but not for ever. No test measures time by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+LONG = 120
+"""Seconds, for what comes soon on a machine that has nothing else to do."""
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
