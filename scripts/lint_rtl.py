@@ -26,6 +26,8 @@ from rich.console import Console
 from kvfpga.transport.sim.build import compile_order, rtl_root, rtl_sources
 
 FPGA = rtl_root()
+BOARDS = sorted((FPGA / "boards").glob("*.sv"))
+"""The board tops, each module in the file of its name."""
 
 
 class Build(NamedTuple):
@@ -48,14 +50,14 @@ BUILDS = (
     core(1024, 16, 128), core(256, 4, 1024),
     Build("kvcpu_uart_top", {}, exact=False), Build("kvcpu_uart_top", {"ENTRIES": 1024, "LANES": 4, "HEAD_DIM": 16}),
     Build("kvcpu_uart_bridge", {}), Build("kvcpu_tier_ram", {"BYTES": 2048}),
-    Build("ulx3s", {}, exact=False), Build("u250", {}, exact=False),
+    *(Build(path.stem, {}, exact=False) for path in BOARDS),
 )  # fmt: skip
 
 
 def sources() -> list[Path]:
     """All RTL, the board tops and what stands for their vendors' cells."""
-    boards = [*(FPGA / "boards").glob("*.sv"), *(FPGA / "boards" / "stubs").glob("*.sv")]
-    return compile_order([*rtl_sources(), *rtl_sources(FPGA / "rtl" / "uart"), *boards])
+    stubs = (FPGA / "boards" / "stubs").glob("*.sv")
+    return compile_order([*rtl_sources(), *rtl_sources(FPGA / "rtl" / "uart"), *BOARDS, *stubs])
 
 
 # ---- Verilator ---------------------------------------------------------------------------------------------------------
