@@ -11,6 +11,7 @@ its own counters.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from .transport.uart.bus_program import (
     write_memory,
 )
 from .transport.uart.link import BAUD, MISMATCH, PATIENCE, Bridge, Link, LinkStatistics, Reply
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 IDLE_SECONDS = 10.0
 
@@ -93,7 +97,7 @@ class UartBridge(BatchMmio):
         check_memory_range(addr, len(data))
         self._run(write_memory(addr, bytes(data), self._link.room))
 
-    def memory_read_blocks(self, addrs: np.ndarray, size: int) -> np.ndarray:
+    def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         operations, places, beats = [], [], 0
         for addr in map(int, addrs):
             check_memory_range(addr, size)

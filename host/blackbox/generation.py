@@ -47,10 +47,15 @@ def write_generation(
     number = int(old[-1].name.split("-")[1]) + 1 if old else 1
     new = home / f"state-{number:08d}"
     new.mkdir(parents=True)
-    write_state(new, device, target, commands, history, **more)
-    for path in (*new.iterdir(), new):
-        _sync(path)
-    replace_file(home / CURRENT, new.name + "\n")
+    try:
+        write_state(new, device, target, commands, history, **more)
+        for path in (*new.iterdir(), new):
+            _sync(path)
+        replace_file(home / CURRENT, new.name + "\n")
+    except BaseException:
+        if current_state(home) != new:  # on a full disk, half a generation would only take up room
+            shutil.rmtree(new, ignore_errors=True)
+        raise
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     if history:
@@ -105,9 +110,13 @@ def read_state(state: Path, device: Lockstep | Reference) -> None:
 def replace_file(path: Path, text: str) -> None:
     """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, on the disk."""
     new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    _sync(new)
-    os.replace(new, path)
+    try:
+        new.write_text(text)
+        _sync(new)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 SALT = np.uint64(0x6B76637075313030)
@@ -36,7 +38,7 @@ class Stuck(NamedTuple):
 
 
 # ---- patterns ------------------------------------------------------------------------------------------------------
-def pattern(addresses: np.ndarray) -> NDArray[np.uint64]:
+def pattern(addresses: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     """A word for each address, that looks random, and that no other address has (the mixer of SplitMix64)."""
     z = addresses.astype(np.uint64) ^ SALT
     for shift, factor in zip(SHIFTS, FACTORS):
@@ -45,7 +47,7 @@ def pattern(addresses: np.ndarray) -> NDArray[np.uint64]:
     return mixed
 
 
-def address_of(words: np.ndarray) -> NDArray[np.uint64]:
+def address_of(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The addresses whose pattern the words are."""
     z = _unshift(words.astype(np.uint64), SHIFTS[2])
     for shift, inverse in zip(SHIFTS[1::-1], INVERSES[::-1]):
@@ -61,7 +63,7 @@ def _unshift(z: NDArray[np.uint64], shift: int) -> NDArray[np.uint64]:
 
 
 # ---- data bits -----------------------------------------------------------------------------------------------------
-def stuck_bits(expected: np.ndarray, read: np.ndarray) -> Stuck:
+def stuck_bits(expected: NDArray[np.unsignedinteger[Any]], read: NDArray[np.unsignedinteger[Any]]) -> Stuck:
     """Over arrays of unsigned integers."""
     lost = int(np.bitwise_or.reduce(expected & ~read))
     gained = int(np.bitwise_or.reduce(~expected & read))
@@ -91,7 +93,7 @@ def byte_order(expected: bytes, read: bytes) -> str:
     return lane_order(np.frombuffer(expected, np.uint8)[None], np.frombuffer(read, np.uint8)[None])
 
 
-def lane_order(expected: np.ndarray, read: np.ndarray) -> str:
+def lane_order(expected: NDArray[np.uint8], read: NDArray[np.uint8]) -> str:
     """The same for uint8[n, lanes]: which lane carries which."""
     lanes = expected.shape[1]
     order = []
@@ -109,7 +111,7 @@ def lane_order(expected: np.ndarray, read: np.ndarray) -> str:
     return "byte lanes are exchanged: lane " + ", ".join(moved)
 
 
-def dead_lanes(expected: np.ndarray, read: np.ndarray) -> str:
+def dead_lanes(expected: NDArray[np.uint8], read: NDArray[np.uint8]) -> str:
     """Lanes (of uint8[n, lanes]) that are wrong while all others, at least half of them, are right."""
     wrong = (expected != read).mean(axis=0)
     dead = np.flatnonzero(wrong >= MOST)
@@ -133,7 +135,9 @@ def address_bits(one: Sequence[int], other: Sequence[int]) -> str:
     return f"address {name_bits(common)}" if common and common.bit_count() <= FEW_BITS else ""
 
 
-def beats(words: np.ndarray, addresses: np.ndarray, data_bits: int) -> Iterator[tuple[int, np.ndarray]]:
+def beats(
+    words: NDArray[np.uint64], addresses: NDArray[np.uint64], data_bits: int
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """(word of the memory's data bus, index of the words that travel on it) of 64-bit words."""
     per_beat = max(1, data_bits // 64)
     place = addresses // np.uint64(8) % np.uint64(per_beat)

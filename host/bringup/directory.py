@@ -21,6 +21,8 @@ from .bench import Bench, Finding
 from .diagnosis import address_bits, name_bits, pattern, stuck_bits, stuck_text
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 SMALL, SAMPLE = 4096, 1024
@@ -144,7 +146,9 @@ def _entries_finding(
     return Finding(f"{text}: {shown or 'unused bits are not zero'}", STORAGE)
 
 
-def _alias(read: np.ndarray, expected: np.ndarray, wrong: np.ndarray) -> str:
+def _alias(
+    read: NDArray[np.unsignedinteger[Any]], expected: NDArray[np.unsignedinteger[Any]], wrong: NDArray[np.intp]
+) -> str:
     """Do wrong entries show what belongs to other entries?"""
     owners = {row.tobytes(): index for index, row in enumerate(expected) if row.any()}
     pairs = [(index, owners[row.tobytes()]) for index, row in zip(wrong.tolist(), read[wrong]) if row.tobytes() in owners]

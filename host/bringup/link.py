@@ -63,7 +63,7 @@ def _constants(bench: Bench, first: int) -> NDArray[np.uint32]:
     return found
 
 
-def _judge(bench: Bench, expected: np.ndarray, read: np.ndarray) -> None:
+def _judge(bench: Bench, expected: NDArray[np.uint32], read: NDArray[np.uint32]) -> None:
     wrong = expected != read
     errors, words = int(wrong.sum()), read.size
     if not errors:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from .diagnosis import (
     stuck_bits,
     stuck_text,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WORD = 8
 CHUNK = 1 << 16
@@ -65,10 +68,10 @@ class Errors:
         self.count = 0
         self.words = 0
         """Words that were read."""
-        self.kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.kept: list[tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]] = []
         self.broken: TargetError | None = None
 
-    def compare(self, addresses: np.ndarray, expected: np.ndarray, read: np.ndarray) -> None:
+    def compare(self, addresses: NDArray[np.uint64], expected: NDArray[np.uint64], read: NDArray[np.uint64]) -> None:
         self.words += addresses.size
         wrong = np.flatnonzero(expected != read)
         if wrong.size:
@@ -76,7 +79,7 @@ class Errors:
             wrong = wrong[: max(0, SAMPLES - sum(len(kept[0]) for kept in self.kept))]
             self.kept.append((addresses[wrong], expected[wrong], read[wrong]))
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[NDArray[np.uint64], ...]:
         """Addresses, expected, read."""
         return tuple(np.concatenate(column) for column in zip(*self.kept))
 
@@ -117,7 +120,7 @@ def address_lines(bench: Bench, tiers: list[Tier]) -> None:
     bench.conclude("address lines", f"{lines} places in {len(tiers)} tiers are apart from each other", findings)
 
 
-def _aliases(tiers: list[Tier], addresses: np.ndarray, read: np.ndarray) -> list[Finding]:
+def _aliases(tiers: list[Tier], addresses: NDArray[np.uint64], read: NDArray[np.uint64]) -> list[Finding]:
     expected = pattern(addresses)
     wrong = np.flatnonzero(read != expected)
     shown, known = address_of(read[wrong]).tolist(), set(addresses.tolist())
@@ -168,7 +171,7 @@ def byte_lanes(bench: Bench, tiers: list[Tier]) -> None:
     bench.conclude("byte lanes", f"{beat} lanes written singly and in odd pieces, in each tier", findings)
 
 
-def _lanes(expected: np.ndarray, read: np.ndarray, pieces: list[tuple[int, int]], beat: int) -> str:
+def _lanes(expected: NDArray[np.uint8], read: NDArray[np.uint8], pieces: list[tuple[int, int]], beat: int) -> str:
     order = lane_order(expected.reshape(-1, WORD), read.reshape(-1, WORD))
     if order:
         return order
@@ -241,7 +244,7 @@ def diagnose(errors: Errors, tiers: list[Tier], data_bits: int) -> list[Finding]
 
 
 def _cause(
-    addresses: np.ndarray, expected: np.ndarray, read: np.ndarray, tiers: list[Tier], data_bits: int
+    addresses: NDArray[np.uint64], expected: NDArray[np.uint64], read: NDArray[np.uint64], tiers: list[Tier], data_bits: int
 ) -> Finding:
     if (read == ~expected).mean() >= MOST:
         return Finding("writes do not arrive: words keep what was there before", f"write path and strobes; {LINES}")
@@ -273,7 +276,9 @@ def _level(stuck: Stuck) -> str:
     return " stuck at 0" if text and not stuck.at_1 else " stuck at 1" if text and not stuck.at_0 else " unreliable"
 
 
-def _on_bus(addresses: np.ndarray, expected: np.ndarray, read: np.ndarray, bad: int, data_bits: int) -> str:
+def _on_bus(
+    addresses: NDArray[np.uint64], expected: NDArray[np.uint64], read: NDArray[np.uint64], bad: int, data_bits: int
+) -> str:
     """The wrong bits of 64-bit words, and if they are in one word of a wider memory bus only, by their number there."""
     lane = f"byte lane {(bad.bit_length() - 1) // 8}"
     words = [number for number, rows in beats(read, addresses, data_bits) if rows.size]

@@ -92,7 +92,7 @@ def _refused(bench: Bench, offset: int, value: int) -> bool:
 def read_write(bench: Bench) -> None:
     """Walking ones and zeros through every plain register, each in one batch."""
     saved = bench.device.read_registers(NAMES)
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]] = {}
     try:
         for register in PLAIN:
             values = walking(register.width) & np.uint64(mask(register))
@@ -113,7 +113,7 @@ def mask(register: Register) -> int:
     return sum((1 << field.width) - 1 << field.low for field in register.fields.values())
 
 
-def walking(width: int) -> np.ndarray:
+def walking(width: int) -> NDArray[np.uint64]:
     """uint64: walking ones, walking zeros, and a few more of `width` bits."""
     full = (1 << width) - 1
     ones = [1 << bit for bit in range(width)]
@@ -121,7 +121,7 @@ def walking(width: int) -> np.ndarray:
     return np.array([*ones, *(full & ~one for one in ones), *more], np.uint64)
 
 
-def diagnose(wrong: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Finding]:
+def diagnose(wrong: dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]]) -> list[Finding]:
     """What is wrong with registers, from (written, read) of each: first what they have in common."""
     orders = Counter(filter(None, (_lanes(*pair) for pair in wrong.values())))
     if orders and orders.most_common(1)[0][1] >= min(COMMON, len(wrong)):
@@ -148,7 +148,7 @@ def _common(stuck: dict[str, Stuck]) -> Stuck | None:
     return every if (every.at_0 | every.at_1 | every.others).bit_count() <= FEW_BITS else None
 
 
-def _lanes(written: np.ndarray, read: np.ndarray) -> str:
+def _lanes(written: NDArray[np.uint64], read: NDArray[np.uint64]) -> str:
     """Over the low words, whose patterns tell lanes apart."""
     one, other = ((values & np.uint64(0xFFFFFFFF)).astype("<u4").view(np.uint8).reshape(-1, 4) for values in (written, read))
     return lane_order(one, other)

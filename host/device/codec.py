@@ -17,9 +17,9 @@ from .regmap import REGISTERS, Field, Opcode, Register, Setting
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    import numpy as np
+    from numpy.typing import NDArray
 
-    Bits = TypeVar("Bits", int, np.ndarray)
+    Bits = TypeVar("Bits", int, NDArray[Any])
 
 KEY = "key"
 """Stands for request, layer and head, which share one word."""

@@ -31,6 +31,7 @@ from .traces import Request, read_trace
 from .workload import block_pattern
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import Console
 
 T1_CAPACITY = 4096
@@ -307,7 +308,7 @@ class _Run:
             yield chunk
 
 
-def _spread(references: np.ndarray, count: int) -> frozenset[int]:
+def _spread(references: NDArray[np.int64], count: int) -> frozenset[int]:
     """`count` of the blocks, evenly over their order of first appearance; all, where there are not so many."""
     blocks, first = np.unique(references, return_index=True)
     in_order = blocks[np.argsort(first)]

@@ -27,6 +27,8 @@ from ..contract.errors import UsageError
 if TYPE_CHECKING:
     from typing import TypeGuard
 
+    from numpy.typing import NDArray
+
 MAX_BLOCK_ID = (1 << 48) - 1
 """Ids up to here have a directory key and a virtual address of their own (`key_of`, `va_of` in plan.py)."""
 
@@ -50,7 +52,7 @@ class Request:
     runs: tuple[Run, ...]
 
     @property
-    def blocks(self) -> np.ndarray:
+    def blocks(self) -> NDArray[np.int64]:
         """The block ids in the order of the trace, int64."""
         parts = [np.arange(first, first + count, dtype=np.int64) for first, count in self.runs]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

@@ -22,7 +22,9 @@ from ..contract.errors import DeviceRefused
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
+
+    from numpy.typing import NDArray
 
     from ..hepc_ref import ReferenceModel
 
@@ -81,7 +83,9 @@ def _gaps(vas: list[int], at: int, end: int, block: int) -> list[range]:
     return gaps
 
 
-def _victims(fields: dict[str, np.ndarray], own: np.ndarray, others: np.ndarray, hint: Hint, block: int) -> np.ndarray:
+def _victims(
+    fields: dict[str, NDArray[Any]], own: NDArray[np.intp], others: NDArray[np.intp], hint: Hint, block: int
+) -> NDArray[np.intp]:
     """Of the rows `own`, those that may be unloaded, the coldest first."""
     slots, touched = fields["va"][own] // block, fields["va"][others] // block
     beyond = touched[fields["va"][others] % block != 0] + np.uint64(1)

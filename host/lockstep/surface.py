@@ -234,7 +234,7 @@ class Surface(Primitives):
         return self._run(cmd.Set("CLEAR_COUNTERS", 0))
 
     # ---- looking -----------------------------------------------------------------------------------------------------
-    def table(self) -> np.ndarray:
+    def table(self) -> NDArray[np.void]:
         """The valid entries in index order: a structured array[blocks] of ENTRY_DTYPE, read back from the device.
         `pandas.DataFrame(dev.table())` is a data frame. The same as a list of dictionaries is `dump()`."""
         return np.array([tuple(entry.values()) for entry in self.dump()], ENTRY_DTYPE)

@@ -20,6 +20,8 @@ import numpy as np
 from ..contract.errors import UsageError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 SEGMENT_BITS = 16
@@ -66,9 +68,10 @@ class BlockMemory:
             self._put(target // self.page_bytes, self._ids(source // self.page_bytes))
 
     # ---- what a file keeps -----------------------------------------------------------------------------------------
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """The pages that are not zero, their ids, and the contents of ids 1..n; `set_state` takes it back."""
-        pages, ids = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
+        pages: list[NDArray[Any]] = [np.empty(0, np.uint64)]
+        ids: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
         for number, segment in self._segments.items():
             held = np.flatnonzero(segment)
             pages.append(held.astype(np.uint64) + (number << SEGMENT_BITS))
@@ -81,7 +84,7 @@ class BlockMemory:
             "contents": contents.reshape(-1, self.page_bytes),
         }
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         self.clear()
         self._contents.update((i + 1, row.tobytes()) for i, row in enumerate(state["contents"]))
         self._collect_at = max(COLLECT_AT, 2 * len(self._contents))
@@ -103,21 +106,21 @@ class BlockMemory:
         segment = self._segments.get(page >> SEGMENT_BITS)
         return self._zero if segment is None else self._contents[int(segment[page & ((1 << SEGMENT_BITS) - 1)])]
 
-    def _by_segment(self, pages: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+    def _by_segment(self, pages: NDArray[np.integer[Any]]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
         """(segment number, which of `pages`, their places in it). A tier window lies in one or two segments."""
         numbers, places = pages >> SEGMENT_BITS, (pages & ((1 << SEGMENT_BITS) - 1)).astype(np.intp)
         for number in np.unique(numbers).tolist():
             which = np.flatnonzero(numbers == number)
             yield number, which, places[which]
 
-    def _ids(self, pages: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    def _ids(self, pages: NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
         ids = np.zeros(pages.size, np.uint32)
         for number, which, places in self._by_segment(pages):
             if number in self._segments:
                 ids[which] = self._segments[number][places]
         return ids
 
-    def _put(self, pages: NDArray[np.uint64], ids: NDArray[np.uint32]) -> None:
+    def _put(self, pages: NDArray[np.integer[Any]], ids: NDArray[np.uint32]) -> None:
         for number, which, places in self._by_segment(pages):
             if number not in self._segments:
                 if not ids[which].any():

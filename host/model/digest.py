@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 SEED = 0x9E3779B97F4A7C15
@@ -21,7 +23,7 @@ FINISH = ((21, 37), (13, 32), (30, 27), (11, 36))
 """Shifts of the rounds after the last word."""
 
 
-def entry_hashes(index: NDArray[np.uint64], words: tuple[np.ndarray, ...]) -> np.ndarray:
+def entry_hashes(index: NDArray[np.uint64], words: tuple[NDArray[Any], ...]) -> NDArray[Any]:
     """uint64[n] hashes of n entries: `index` uint64[n], `words` five uint64[n] (entry bits 63:0 first, va last)."""
     h = (index << 32) ^ SEED
     shifted = np.empty_like(h)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    # Where a uint64 array meets a Python int, numpy's annotations say that signed integers come out: such results are plain
-    # np.ndarray here.
+    # Where a uint64 array meets a Python int, numpy's annotations say that signed integers come out; such results are
+    # NDArray[Any] here.
     Rows: TypeAlias = slice | NDArray[np.intp]
     Number = TypeVar("Number", bound=np.generic)
 
@@ -142,7 +142,7 @@ class Directory:
         found: NDArray[np.uint64] = self.tier_base[tier] + self._indices(rows) * np.uint64(self.block_bytes)
         return found
 
-    def fields(self, rows: Rows) -> dict[str, np.ndarray]:
+    def fields(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The fields of contract section 3 by name, and va; one array each."""
         key, valid = self.key[rows], self.valid[rows]
         return {
@@ -167,7 +167,7 @@ class Directory:
             "va": self.va[rows],
         }
 
-    def words(self, rows: Rows) -> tuple[np.ndarray, ...]:
+    def words(self, rows: Rows) -> tuple[NDArray[Any], ...]:
         """The entries as four uint64 words each, low first, and va as the fifth. For invalid rows meaningless."""
 
         def wide(column: NDArray[Any]) -> NDArray[np.uint64]:

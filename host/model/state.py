@@ -90,7 +90,7 @@ class State:
         fields = self.directory.fields(slice(index, index + 1))
         return {name: int(column[0]) for name, column in fields.items()}
 
-    def entries_array(self) -> dict[str, np.ndarray]:
+    def entries_array(self) -> dict[str, NDArray[Any]]:
         """The same for all entries: one array[entries] per field."""
         return self.directory.fields(slice(0, self.entries))
 

@@ -30,6 +30,8 @@ from ..session.session import Purpose
 from ..targets.target import Target
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..lockstep.reference import Reference
 
 PIECE = 256
@@ -162,7 +164,7 @@ class Scan:
             tiers, self._entries(hottest[:BLOCKS_SHOWN]), self._entries(coldest[:BLOCKS_SHOWN]), read, self.complete
         )
 
-    def _entries(self, rows: np.ndarray) -> tuple[dict[str, Any], ...]:
+    def _entries(self, rows: NDArray[np.intp]) -> tuple[dict[str, Any], ...]:
         return tuple(dump_entries(self._raw[i : i + 1], self._vas[i : i + 1], i)[0] for i in rows.tolist())
 
 

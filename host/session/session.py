@@ -188,7 +188,7 @@ class Session:
         device = self.device
         try:
             self._write(self.commands_before + device.commands)
-        except OSError as error:
+        except (OSError, SessionError) as error:  # the latter of a checkpoint
             raise SessionError(
                 f"cannot store the session in {self.folder}: {error}; it stays as it was before this command",
                 "make room, or use another session with --session DIR",

@@ -2,7 +2,7 @@
 
 The product's builder (host/transport/sim/build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
-design with another `kvcpu_score_lane` compiles that module again and those that know of the design's BUILD_ID, and links.
+design with another `kvcpu_score_lane` compiles that module again, and links: the BUILD_ID in the hardware is 0 in all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from kvfpga.contract.parameters import Parameters
@@ -34,6 +35,9 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
 
 class _QuickBuild(verilator_build._Build):
     objects: Path
+
+    def __init__(self, built: Model, *rest):
+        super().__init__(replace(built, build_id=0), *rest)
 
     def _verilate(self) -> None:
         """From copies below its own folder: assertions name their file, and mutated sources are elsewhere every time."""

@@ -4,8 +4,8 @@
     python -m scripts.soak.commands --seeds 100:200 --entries 256    other seeds, one size
     python -m scripts.soak.commands --through uart --entries 256     through a virtual board: uart or xdma
 
-The simulation checks the RTL's assertions too. Each script ends with `verify`, a full read-back. Exit code 1 when a run differs,
-0 when all agree. The scripts are those of tests/helpers/random_script.py: one seed, one script.
+The RTL's assertions are checked too. Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0
+when all agree. The scripts are those of tests/helpers/random_script.py: one seed, one script.
 """
 
 from __future__ import annotations

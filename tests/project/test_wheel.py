@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,39 @@ def test_a_wheel_made_from_an_sdist_is_the_same(checkout, built, tmp_path):
     assert "warning" not in said.lower()
     (sdist,) = tmp_path.glob("*.tar.gz")
     assert files(build_wheel(sdist, tmp_path)[0]) == files(built[0])
+
+
+RIGHT = """\
+import kvfpga
+
+with kvfpga.open("sim", entries=256) as dev:
+    dev.load(request=1, layer=0, head=0, tokens=(0, 31), va=0x7F001000)
+    tiers: list[int] = [trigger.to_tier for trigger in dev.step(1).triggers]
+"""
+WRONG = """\
+import kvfpga
+
+with kvfpga.open("sim", entries=256) as dev:
+    dev.step("1")  # arg-type
+    dev.step(1).trigger  # attr-defined
+    dev.load(request=1)  # call-arg
+    dev.step(1).triggers[0].to_tier.upper()  # attr-defined
+"""
+"""Each mistake with the name that mypy has for it."""
+
+
+def test_elsewhere_a_type_checker_sees_the_types(elsewhere, tmp_path, pytestconfig):
+    (tmp_path / "right.py").write_text(RIGHT)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    cache = pytestconfig.cache.mkdir("mypy")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--python-executable", elsewhere, "--cache-dir", cache,
+         "--config-file=", "right.py", "wrong.py"], cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 1 and not checked.stderr
+    found = re.findall(r"^(\w+\.py):(\d+): error: .*\[([\w-]+)\]$", checked.stdout, re.M)
+    expected = [("wrong.py", str(n), line.partition("# ")[2]) for n, line in enumerate(WRONG.splitlines(), 1) if "# " in line]
+    assert found == expected, checked.stdout
 
 
 def test_elsewhere_the_wheel_runs_the_demo(elsewhere, tmp_path):

@@ -1,9 +1,9 @@
 """The mutation test itself (scripts/mutation/mutate.py): its table fits the RTL, and a sample runs end to end.
 
-All mutations take a quarter of an hour: `scripts/mutation/mutate.py` runs them.
+All mutations take a quarter of an hour: `python -m scripts.mutation.mutate` runs them.
 """
 
-
+import re
 import sys
 
 import pytest
@@ -13,8 +13,9 @@ from scripts.mutation import mutate
 from scripts.mutation.mutations import MUTATIONS
 from scripts.mutation.scenarios import scenarios
 
-SAMPLE = "lane-evict-threshold", "dma-early-completion"
-"""One that a result gives away, and one that only the bytes of a block do."""
+SAMPLE = "lane-evict-threshold", "dma-early-completion", "check-capacity", "check-handshake"
+"""One that a result gives away, one that only the bytes of a block do, and two that an assertion must notice: of a module itself
+and of a handshake."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,15 @@ def test_every_mutation_applies_in_exactly_one_place():
 
 
 def test_mutations_are_spread_over_the_design():
-    untouched = {"kvcpu_ram.sv", "kvcpu_ram_2r.sv"}  # nothing in them but a memory
+    untouched = {"kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_handshake_check.sv"}  # nothing in them but a memory or an assertion
     files = {path.name for path in verilator_build.rtl_sources() if path.parent.name != "gen"}
     assert len(MUTATIONS) >= 28 and {mutation.file for mutation in MUTATIONS} == files - untouched
+
+
+def test_a_mutation_names_an_assertion_that_is_there():
+    text = "".join(path.read_text() for path in verilator_build.rtl_sources())
+    wanted = {mutation.assertion for mutation in MUTATIONS} - {""}
+    assert len(wanted) >= 12 and wanted <= set(re.findall(r"^ *(\w+): assert\b", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -57,11 +64,20 @@ def test_the_design_as_it_is_gets_through_and_mutations_do_not(work):
     assert original["commands"] == sum(len(scenario.lines) for scenario in scenarios(1, 200))
     results = mutate.run_all(list(SAMPLE), 1, 1, 200, work, lambda result: None)
     assert [(result["name"], result["caught"]) for result in results] == [(name, True) for name in SAMPLE]
-    threshold, early = results
+    threshold, early, capacity, handshake = results
     assert (threshold["where"], threshold["device"]) == ("result", "evict 1→2") and threshold["line"].startswith("step")
     assert early["where"].startswith("bytes of block")
     assert all(0 < result["commands"] < original["commands"] for result in results)
-    assert len(mutate.table(results).rows) == 2
+    assert capacity["device"].startswith("the simulation broke: assertion place_granted of kvcpu_pass failed in kvcpu.u_pass: ")
+    assert "assertion stays of kvcpu_handshake_check failed in kvcpu.u_pass.u_free_check: " in handshake["device"]
+    assert len(mutate.table(results).rows) == len(SAMPLE)
+
+
+def test_only_its_own_assertion_is_proof():
+    proof = "the simulation broke: assertion place_granted of kvcpu_pass failed"
+    assert mutate.is_proof("check-capacity", {"device": proof}) and mutate.is_proof("pass-capacity", {"device": "evict 1→2"})
+    assert not mutate.is_proof("check-capacity", {"device": "evict 1→2"})
+    assert not mutate.is_proof("check-writers", {"device": proof})
 
 
 def test_a_crash_of_the_simulation_counts_as_caught(monkeypatch, work):

@@ -1,4 +1,4 @@
-"""session.py, history.py, target.py: what outlives a command, whole or not at all."""
+"""session.py, history.py, target.py: what outlives a command. Whole or not at all, whatever ends it: test_crashes.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import multiprocessing
 
 import pytest
 
-from kvfpga.blackbox import generation
 from kvfpga.blackbox.generation import current_state
 from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite
 from kvfpga.contract import commands as cmd
@@ -82,31 +81,7 @@ def test_memory_and_operand_registers_are_kept(tmp_path):
         assert device.read_register("BOOST_ADDR") == 77
 
 
-# ---- crashes -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("where", ["write_state", "_sync", "os.replace"])
-def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch, where):
-    do(tmp_path, block(0))
-
-    def crash(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(f"kvfpga.blackbox.generation.{where}", crash)
-    with pytest.raises(KeyboardInterrupt):
-        do(tmp_path, block(1))
-    monkeypatch.undo()
-    assert len(do(tmp_path, block(1))[1]) == 2
-    assert len(list((tmp_path / "model").glob("state-*"))) == 1
-
-
-def test_a_full_disk_is_a_session_error_and_leaves_the_state_before(tmp_path, monkeypatch):
-    do(tmp_path, block(0))
-    monkeypatch.setattr(generation, "_sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(SessionError, match="No space left"):
-        do(tmp_path, block(1))
-    monkeypatch.undo()
-    assert len(do(tmp_path)[1]) == 1
-
-
+# ---- damage ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("damage", ["{", "{}", None])
 def test_a_damaged_session_is_refused_and_reset_starts_anew(tmp_path, damage):
     do(tmp_path, block(0))

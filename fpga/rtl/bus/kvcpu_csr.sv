@@ -129,7 +129,8 @@ module kvcpu_csr
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
-            answers_at_once: assert (!stall_wr && !stall_rd && {wr_ack, rd_ack} == {reg_req && reg_is_write, reg_req && !reg_is_write})
+            never_stalls: assert (!stall_wr && !stall_rd) else $error("the register block never stalls");
+            answers_at_once: assert ({wr_ack, rd_ack} == {reg_req && reg_is_write, reg_req && !reg_is_write})
                 else $error("the register block answers every request in its cycle");
             only_known_registers: assert (!rd_err && !wr_err)
                 else $error("the register block sees no address that it does not know");

@@ -1,6 +1,6 @@
-// kvcpu_handshake_check - a promise, checked in simulation: what is valid stays so, with its data, until it is taken (AXI's rule).
+// kvcpu_handshake_check - a promise, checked in simulation: what is valid stays so, with its data, until it is taken.
 //
-// Nothing of it is left in hardware.
+// That is AXI's rule, and the rule of every valid/ready handshake here. Nothing of it is left in hardware.
 `default_nettype none
 module kvcpu_handshake_check #(
     parameter int unsigned WIDTH = 1

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def hits(references: np.ndarray, capacity: int) -> int:
+
+def hits(references: NDArray[np.int64], capacity: int) -> int:
     """How many of `references` (int64[n]) find their block in a cache of `capacity` blocks."""
     if capacity <= 0:
         return 0

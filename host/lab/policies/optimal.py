@@ -5,11 +5,15 @@ often, so it is the upper bound for every policy and for the device. O(n log cap
 from __future__ import annotations
 
 import heapq
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def hits(references: np.ndarray, capacity: int) -> int:
+
+def hits(references: NDArray[np.int64], capacity: int) -> int:
     """How many of `references` (int64[n]) find their block in a cache of `capacity` blocks."""
     if capacity <= 0:
         return 0
@@ -34,7 +38,7 @@ def hits(references: np.ndarray, capacity: int) -> int:
     return found
 
 
-def _next_references(stream: np.ndarray) -> np.ndarray:
+def _next_references(stream: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each reference the position of the next one to the same block; len(stream) where there is none."""
     order = np.argsort(stream, kind="stable")
     upcoming = np.full(len(stream), len(stream), dtype=np.int64)

@@ -8,18 +8,21 @@ they were made, int64[n], and the capacity in blocks. The cache starts empty; a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import lfu, lru, optimal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Policy(NamedTuple):
     """`label`: what people read."""
 
     label: str
-    hits: Callable[[np.ndarray, int], int]
+    hits: Callable[[NDArray[np.int64], int], int]
 
 
 POLICIES = {
@@ -41,7 +44,7 @@ class Baselines(NamedTuple):
         return self.hits[policy] / self.references if self.references else 0.0
 
 
-def baselines(references: Sequence[int] | np.ndarray, capacity: int) -> Baselines:
+def baselines(references: Sequence[int] | NDArray[np.int64], capacity: int) -> Baselines:
     """All policies on the same stream."""
     stream = np.asarray(references, dtype=np.int64)
     return Baselines(len(stream), capacity, {name: policy.hits(stream, capacity) for name, policy in POLICIES.items()})

@@ -38,6 +38,8 @@ from .protocol import NOT_A_MESSAGE, PROTOCOL, Bye, Hello, encode
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from numpy.typing import NDArray
+
     Lock: TypeAlias = AbstractContextManager[Any, Any]
 
 MOST = 16
@@ -426,7 +428,7 @@ def perform(mmio: Mmio, request: wire.Access) -> wire.Value | wire.Data | wire.R
     raise TypeError(f"not a request: {request!r}")
 
 
-def _bytes(numbers: np.ndarray, kind: str) -> bytes:
+def _bytes(numbers: NDArray[Any], kind: str) -> bytes:
     return np.asarray(numbers, kind).tobytes()
 
 
