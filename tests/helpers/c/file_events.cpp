@@ -1,5 +1,5 @@
 // file_events.cpp - counts what a process changes below a folder, and ends it, or fills its disk, at a given change. To be preloaded
-// (tests/file_events.py), so it meets the calls of Python, numpy and the C++ of the simulation alike.
+// (tests/helpers/file_events.py), so it meets the calls of Python, numpy and the C++ of the simulation alike.
 //
 //   EVENTS_UNDER=DIR   changes of files and folders in there are counted, from 1
 //   EVENTS_LOG=FILE    gets a line for each
