@@ -1,10 +1,10 @@
 """The DMA behind a memory that is slow to answer: write responses of several blocks then come at once."""
 
-from kvfpga.commands import Load, Set, Step
-from kvfpga.device import Device
+from kvfpga.contract.commands import Load, Set, Step
+from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lockstep import Lockstep
-from kvfpga.verilator_sim import VerilatorSim
+from kvfpga.lockstep.lockstep import Lockstep
+from kvfpga.transport.sim.verilated import VerilatorSim
 
 
 def test_responses_that_come_faster_than_blocks_complete():
