@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...contract.errors import BusError, KvfpgaError, TargetError, UsageError
 from ..mmio import SPACE_BYTES
@@ -176,6 +176,8 @@ class Nodes:
     """The nodes, as FUSE operations (mfusepy's names and arguments). OSError is what the caller's system call ends with."""
 
     use_ns = True
+    asks_for_interrupts = False
+    """libfuse tells of interrupted requests only where it is asked to (from 3.17 on; before it always does)."""
 
     def __init__(
         self, card: Card, ready: Callable[[], None] = lambda: None, given_up: Callable[[], bool] = lambda: False,
@@ -189,7 +191,9 @@ class Nodes:
         self.mounted = False
         card.on_event = self._wake
 
-    def init(self, path: str) -> None:
+    def init_with_config(self, connection: object, config: Any) -> None:
+        if config is not None and self.asks_for_interrupts:
+            config.intr = 1
         self.mounted = True
         self._ready()
 
@@ -291,6 +295,7 @@ def serve(
         return bool(library.fuse_interrupted() or library.fuse_session_exited(session))
 
     nodes = Nodes(Card(sim, faults), ready, given_up, notify)
+    nodes.asks_for_interrupts = (mfusepy.fuse_version_major, mfusepy.fuse_version_minor) >= (3, 17)
     quiet = {"max_idle_threads": 10} if mfusepy.fuse_version_major == 3 else {}  # its default makes libfuse 3.14 complain
     try:
         mfusepy.FUSE(nodes, str(folder), foreground=True, direct_io=True, fsname="kvfpga", **quiet)
