@@ -176,7 +176,7 @@ def test_what_is_not_wanted_is_left_alone(sim):
 def test_blocks_in_the_directory_are_not_destroyed_unless_forced(sim):
     board = Board(sim)
     Device(sim).execute(Load(1, 0, 0, 0, 31, 0x1000))
-    with pytest.raises(UsageError, match="holds 1 blocks") as caught:
+    with pytest.raises(UsageError, match="holds 1 block,") as caught:
         bringup.run(board, QUICK)
     assert "--force" in caught.value.remedy
     assert [row.step for row in caught.value.partial.rows] == ["identity"] * 4

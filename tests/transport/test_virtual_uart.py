@@ -100,7 +100,7 @@ def test_bus_errors_come_through(link):
 
 def test_wrong_rate_is_named(monkeypatch):
     """With time for a machine that is busy; that it comes soon on a board is in test_uart_bridge.py."""
-    monkeypatch.setattr("kvfpga.uart_link.CONNECT_SECONDS", 12.0)
+    monkeypatch.setattr("kvfpga.transport.uart.link.CONNECT_SECONDS", 12.0)
     with board().running() as port:
         with pytest.raises(TargetError, match="one does at 3000000") as caught:
             UartBridge(port, 921_600)
