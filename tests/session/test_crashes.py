@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -25,6 +26,13 @@ def library(tmp_path_factory):
     return compile_library(tmp_path_factory.mktemp("file_events"))
 
 
+@pytest.fixture
+def victim_of(library, tmp_path):
+    """Makes the victim of a kind of target."""
+    with contextlib.ExitStack() as closing:
+        yield lambda kind: closing.enter_context(contextlib.closing(Victim(library, tmp_path, kind)))
+
+
 class Victim:
     """A session that is put back each time, and its command."""
 
@@ -33,6 +41,9 @@ class Victim:
         self.run = Watched(library, self.session, "--target", kind, "--entries", "256")
         (folder / "later.kvfpga").write_text(f"telemetry\nstep {LATER}\nverify\n")
         self.later = folder / "later.kvfpga"
+
+    def close(self) -> None:
+        self.run.close()
 
     def begin(self) -> None:
         """Two blocks, and something in the history."""
@@ -65,8 +76,8 @@ class Victim:
     ],
     ids=["step", "reset", "first command"],
 )
-def test_killed_at_any_change_of_a_file(library, tmp_path, kind, words, before, after):
-    victim = Victim(library, tmp_path, kind)
+def test_killed_at_any_change_of_a_file(victim_of, kind, words, before, after):
+    victim = victim_of(kind)
     if before is not None:
         victim.begin()
     found = []
@@ -81,17 +92,17 @@ def test_killed_at_any_change_of_a_file(library, tmp_path, kind, words, before, 
     assert [step for step, _ in groupby(found)] == [before or 0, after], "the old state up to some change, the new one from there"
 
 
-def test_the_changes_are_those_of_python_and_of_the_simulation(library, tmp_path):
-    victim = Victim(library, tmp_path, "sim")
+def test_the_changes_are_those_of_python_and_of_the_simulation(victim_of):
+    victim = victim_of("sim")
     assert victim.run("step", 1).returncode == 0
     seen = {(line.split()[1], Path(line.split()[2]).name) for line in victim.run.log}
     state = {("write", "device.ckpt"), ("write", "model.npz"), ("write", "meta.json"), ("fsync", "state-00000001")}
     assert state | {("mkdir", "state-00000001"), ("rename", "current"), ("fsync", "sim")} <= seen
 
 
-def test_a_disk_that_is_full_from_any_change_on(library, tmp_path):
+def test_a_disk_that_is_full_from_any_change_on(victim_of):
     """The command fails and says why, the state before stays, nothing half-written takes up room, and with room it goes on."""
-    victim = Victim(library, tmp_path, "model")
+    victim = victim_of("model")
     victim.begin()
     for number in count(1):
         victim.put_back()
@@ -135,8 +146,8 @@ for pages in (0, 1, 2, 4, 6, 8, 12, 16, 600):
 if MAY_MOUNT:  # else the full disk above is the only one that this user can have
 
     @pytest.mark.parametrize("kind", ["sim", "model"])
-    def test_a_small_tmpfs_that_is_full(tmp_path, kind, library):
-        victim = Victim(library, tmp_path, kind)
+    def test_a_small_tmpfs_that_is_full(victim_of, tmp_path, kind):
+        victim = victim_of(kind)
         victim.begin()
         shutil.copy(victim.later, f"{victim.first}.later")
         command = [sys.executable, "-m", "kvfpga.cli.main", "--target", kind, "--entries", "256"]

@@ -3,8 +3,9 @@
 //
 //   EVENTS_UNDER=DIR   changes of files and folders in there are counted, from 1
 //   EVENTS_LOG=FILE    gets a line for each
-//   EVENTS_KILL=N      SIGKILL instead of change N; a write has written half of its bytes by then
-//   EVENTS_FULL=N      from change N on, nothing more fits: ENOSPC for whatever needs room
+//
+// events_at(N, 0): SIGKILL instead of change N; a write has written half of its bytes by then. events_at(0, N): from change N on
+// nothing more fits, and whatever needs room gets ENOSPC.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -29,8 +30,7 @@ std::string setting(const char* name) {
 
 const std::string under = setting("EVENTS_UNDER");
 const std::string log_path = setting("EVENTS_LOG");
-const long kill_at = std::atol(setting("EVENTS_KILL").c_str());
-const long full_from = std::atol(setting("EVENTS_FULL").c_str());
+long kill_at = 0, full_from = 0;
 std::atomic<long> events{0};
 
 std::string path_of(int fd) {
@@ -103,6 +103,12 @@ ssize_t put(int fd, size_t size, Real real) {
 }  // namespace
 
 extern "C" {
+
+void events_at(long kill, long full) {
+    kill_at = kill;
+    full_from = full;
+}
+
 
 #define OPEN(NAME, BEFORE, FOLDER)                                     \
     int NAME(BEFORE const char* path, int flags, ...) {                \
