@@ -55,7 +55,7 @@ class Blocks(NamedTuple):
     """The directory as far as it is known. `tiers`: valid blocks in each. `hottest`, `coldest`: entries as `dump` has them, by
     priority. `read`: entries read in this look. `complete`: has a whole round been read at all?"""
 
-    tiers: tuple[int, int, int, int]
+    tiers: tuple[int, ...]
     hottest: tuple[dict[str, Any], ...]
     coldest: tuple[dict[str, Any], ...]
     read: int
