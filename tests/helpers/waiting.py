@@ -12,5 +12,6 @@ LONG = 120
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + LONG
     while not condition():
-        assert time.monotonic() < end, "it did not happen"
+        if time.monotonic() > end:
+            raise TimeoutError("it did not happen")
         time.sleep(0.01)
