@@ -1,8 +1,8 @@
 """What a mutated RTL has to get through: scripts of `kvfpga` command lines, each for a fresh device of 256 entries.
 
 Directed scripts reach what chance rarely does: borders, saturation, a full directory, an overflowing key index, keys that
-differ in one field, a slow memory. The random ones are those of tests/helpers/random_script.py. Every line is run in lockstep
-with the full check.
+differ in one field, a slow memory, doorbells that nobody waits for. The random ones are those of
+tests/helpers/random_script.py. Every line is run in lockstep with the full check.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from kvfpga.contract.commands import Command, Hot, Lookup, Step, Touch, Unload
 from tests.helpers.key_collisions import colliding
 from tests.helpers.random_script import BASE, BLOCK, Script
 
@@ -21,13 +22,15 @@ else: only so do bytes that are on their way count as missing, and only so do th
 
 class Scenario(NamedTuple):
     """`seed` is for the memory's random latency (within `latency` cycles), power-up values and block contents; `stall`
-    is the percentage of pauses on each of the memory's channels."""
+    is the percentage of pauses on each of the memory's channels. `queued`: commands whose doorbells are rung after the lines,
+    one behind the other without waiting."""
 
     name: str
     lines: list[str]
     seed: int = 1
     stall: int = 0
     latency: tuple[int, int] = QUICK
+    queued: tuple[Command, ...] = ()
 
 
 def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
@@ -37,6 +40,8 @@ def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
         yield Scenario(
             script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK
         )
+    yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED)
+    yield Scenario("queued, not strict", [*cold_blocks(), "config --strict 0"], 99, 30, SLOW, QUEUED)
     for seed in range(1, seeds + 1):
         lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
         yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
@@ -231,6 +236,19 @@ def saturation() -> Iterator[str]:
     yield from (f"share {span(0, 3)}", f"release {span(0, 3)}", f"release {span(0, 3)}", "step 600", "step 70000")
     yield from ("step 70001", "verify")
 # fmt: on
+
+
+def cold_blocks() -> Iterator[str]:
+    """Sixteen blocks in tier 1 that every STEP evicts, and eight in tier 2 that only a TOUCH brings back."""
+    yield weights(evict=0xFFFF, prefetch=0xFFFF)
+    yield from (load(n, tier=1 if n < 16 else 2) for n in range(24))
+
+
+QUEUED = (
+    Step(1), Unload(va(0), 4 * BLOCK), *(Touch(1, 0, 0, 32 * 20) for _ in range(3)), Hot(va(8), BLOCK), Step(2),
+    Unload(va(20), BLOCK), Lookup(1, 0, 0, 32 * 5), Step(3),
+)  # fmt: skip
+"""Blocks are evicted, freed, brought back and asked for while the ones before are still on their way."""
 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
