@@ -98,7 +98,7 @@ def read_write(bench: Bench) -> None:
             values = walking(register.width) & np.uint64(mask(register))
             batch, slots = Batch(), []
             for value in values.tolist():
-                _write(batch, register, value)
+                bench.device.append_write(batch, register.name, value)
                 slots.append(_read(batch, register))
             found[register.name] = values, _values(bench.mmio.run(batch).words, slots, register)
     finally:
@@ -162,7 +162,7 @@ def address_lines(bench: Bench) -> None:
     try:
         batch = Batch()
         for register in PLAIN:
-            _write(batch, register, own[register.name])
+            bench.device.append_write(batch, register.name, own[register.name])
         slots = {r.name: _read(batch, r) for r in PLAIN}
         words = bench.mmio.run(batch).words
         read = {r.name: int(_values(words, [slots[r.name]], r)[0]) for r in PLAIN}
@@ -257,10 +257,6 @@ def clear_errors(bench: Bench) -> None:
 
 
 # ---- plain registers -----------------------------------------------------------------------------------------------
-def _write(batch: Batch, register: Register, value: int) -> None:
-    (batch.write64 if register.width == 64 else batch.write)(register.offset, value)
-
-
 def _read(batch: Batch, register: Register) -> int:
     return (batch.read64 if register.width == 64 else batch.read)(register.offset)
 
@@ -276,5 +272,5 @@ def _values(words: NDArray[np.uint32], slots: list[int], register: Register) -> 
 def _restore(bench: Bench, saved: dict[str, int]) -> None:
     batch = Batch()
     for register in PLAIN:
-        _write(batch, register, saved[register.name])
+        bench.device.append_write(batch, register.name, saved[register.name])
     bench.mmio.run(batch)

@@ -12,34 +12,28 @@ what the right answer would be: that is `lockstep`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..contract import commands as cmd
-from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
-from ..contract.errors import BusError, DeviceRefused, TargetError
+from ..contract.commands import Command, Result
+from ..contract.errors import BusError, TargetError
 from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
-from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, bits, fitting, opcode_of, writes
-from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
+from .answers import ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digest_of, results_of, rows, states_of, telemetry_of
+from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
+from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..transport.mmio import BatchResult, Mmio
+    from ..transport.mmio import Mmio
 
 BURST_ENTRIES = 4096
 """Entries read back in one go: 128 KiB, so that progress can be shown and memory stays small."""
-
-RESULT_WORDS = 6
-"""RESULT_STATUS to RESULT_CYCLES lie side by side; reading the last one takes the result off its queue."""
-CHANNELS = (EVICT, PREFETCH)
-"""By their number in a completion record."""
-SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
-"""Commands whose Result names tier and physical address."""
 
 
 class Identity(NamedTuple):
@@ -62,11 +56,12 @@ class Identity(NamedTuple):
         return Parameters(*(getattr(self, field.name) for field in fields(Parameters)))
 
 
-class _Reads(NamedTuple):
-    """Where one command's answers are in a batch's words."""
+class Stretch(NamedTuple):
+    """Commands that run one behind the other, and whether the device's state is read behind the last. `batch` does it."""
 
-    result: slice
-    level: int
+    commands: Sequence[Command]
+    shows_state: bool
+    batch: Batch
 
 
 class Device:
@@ -77,6 +72,9 @@ class Device:
         self.identity = self.identify()
         self.entries = self.identity.entries
         self.block_bytes = self.identity.block_bytes
+        self._state = Batch()
+        self._state.join(ASK_TELEMETRY)
+        self._state.join(ask_digest(0, self.entries))
 
     # ---- identity --------------------------------------------------------------------------------------------------
     def identify(self) -> Identity:
@@ -112,9 +110,7 @@ class Device:
 
     def execute_many(self, commands: Sequence[Command]) -> list[Result]:
         """The same for several, in one batch; each runs alone, as if it had been sent by itself."""
-        batch = Batch()
-        reads = self._append(batch, commands)
-        return self._results(commands, reads, self.mmio.run(batch))
+        return self.run(self.stretches(commands))[0]
 
     def execute_checked(self, command: Command) -> tuple[Result, dict[str, int], int]:
         """(result, telemetry, digest of the whole directory) in one batch."""
@@ -123,88 +119,61 @@ class Device:
 
     def execute_many_checked(self, commands: Sequence[Command]) -> tuple[list[Result], dict[str, int], int]:
         """Several commands, then telemetry and digest of what they left."""
-        batch = Batch()
-        reads = self._append(batch, commands)
-        telemetry = self._append_telemetry(batch)
-        digest = self._append_digest(batch, 0, self.entries)
-        answer = self.mmio.run(batch)
-        results = self._results(commands, reads, answer)
-        return results, self._telemetry(answer, telemetry), self._digest(answer, digest)
+        results, [state] = self.run(self.stretches(commands, [len(commands)]))
+        return results, *state
 
-    def _append(self, batch: Batch, commands: Sequence[Command]) -> list[_Reads]:
+    def stretches(self, commands: Sequence[Command], shown: Iterable[int] = ()) -> list[Stretch]:
+        """`commands` ready to `run`. `shown`: behind how many of them the device's state is read, ascending. Nothing is sent yet.
+        UsageError for a field that no register has room for."""
         strict = True
         if any(type(c) is cmd.Set and c.setting == "CLEAR_COUNTERS" for c in commands):
             strict = bool(self.mmio.read32(REGISTERS["CTRL"].offset) & STRICT_BIT)
-        reads = []
-        for command in commands:
-            for name, value in writes(command, strict):
-                self._append_write(batch, name, value)
-            if type(command) is cmd.Set and command.setting == "STRICT":
-                strict = bool(command.value)
-            batch.wait_idle()
-            result = batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
-            level = batch.read(REGISTERS["COMPLETION_LEVEL"].offset)
-            batch.drain(REGISTERS["COMPLETION"].offset)
-            reads.append(_Reads(result, level))
-        return reads
+        found, first = [], 0
+        ends = dict.fromkeys(shown, True)
+        if commands:
+            ends.setdefault(len(commands), False)
+        for end, shows_state in ends.items():
+            batch = Batch()
+            for command in commands[first:end]:
+                for name, value in writes(command, strict):
+                    self.append_write(batch, name, value)
+                if type(command) is cmd.Set and command.setting == "STRICT":
+                    strict = bool(command.value)
+                batch.join(ASK_RESULT)
+            if shows_state:
+                batch.join(self._state)
+            found.append(Stretch(commands[first:end], shows_state, batch))
+            first = end
+        return found
+
+    def run(self, stretches: Sequence[Stretch]) -> tuple[list[Result], list[State]]:
+        """All of them in one batch: the result of each command, and each state that was to be read."""
+        batch, answers, states = Batch(), [], []
+        for stretch in stretches:
+            answers += range(batch.words, batch.words + len(stretch.commands) * ASK_RESULT.words, ASK_RESULT.words)
+            batch.join(stretch.batch)
+            if stretch.shows_state:
+                states.append(batch.words - self._state.words)
+        answer = self.mmio.run(batch)
+        commands = [command for stretch in stretches for command in stretch.commands]
+        results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records)
+        return results, states_of(rows(answer.words, states, self._state.words))
 
     @staticmethod
-    def _append_write(batch: Batch, name: str, value: int) -> None:
+    def append_write(batch: Batch, name: str, value: int) -> None:
+        """Write a register by its name, whatever its width. UsageError for a value that it has no room for, unless the device
+        itself refuses that."""
         register = REGISTERS[name]
         (batch.write64 if register.width == 64 else batch.write)(register.offset, fitting(register, value))
-
-    def _results(self, commands: Sequence[Command], reads: list[_Reads], answer: BatchResult) -> list[Result]:
-        words, records = answer.words, answer.records
-        results, taken = [], 0
-        for command, slots in zip(commands, reads):
-            level = int(words[slots.level])
-            triggers = self._triggers(records[taken : taken + level])
-            results.append(self._result(command, words[slots.result].tolist(), triggers))
-            taken += level
-        if taken != len(records):
-            raise TargetError(f"{len(records)} completion records came, COMPLETION_LEVEL announced {taken}")
-        return results
-
-    @staticmethod
-    def _result(command: Command, words: list[int], triggers: tuple[Trigger, ...]) -> Result:
-        status, matched, phys_low, phys_high, index, cycles = words
-        code = _code(status, opcode_of(command))
-        if not bits(status, _STATUS["has_index"]):
-            return Result(code, matched, None, triggers, cycles=cycles)
-        if not isinstance(command, SHOWS_PLACE):
-            return Result(code, matched, index, triggers, cycles=cycles)
-        tier, phys_addr = bits(status, _STATUS["tier"]), phys_high << 32 | phys_low
-        return Result(code, matched, index, triggers, tier, phys_addr, cycles)
-
-    @staticmethod
-    def _triggers(records: NDArray[np.uint64]) -> tuple[Trigger, ...]:
-        """Completion records (R16) as triggers in the order queued: a pass goes through the entries by index, so that
-        is the order of the indices, while the records of the two channels come as the memory lets them."""
-        if not len(records):
-            return ()
-        index = bits(records, _RECORD["index"])
-        order = np.argsort(index, kind="stable")
-        failed = bits(records, _RECORD["error"]) == 1
-        if failed.any():
-            raise TargetError(
-                f"the memory answered the DMA of block {index[failed][0]} with an error", "see `kvfpga reg read ERROR`"
-            )
-        names = ("index", "channel", "from_tier", "to_tier")
-        columns = (bits(records, _RECORD[name])[order].tolist() for name in names)
-        return tuple(Trigger(i, CHANNELS[channel], source, target) for i, channel, source, target in zip(*columns))
 
     # ---- what the device shows -------------------------------------------------------------------------------------
     def telemetry(self) -> dict[str, int]:
         """Every counter of the register map by its key, in its order (R23)."""
-        batch = Batch()
-        where = self._append_telemetry(batch)
-        return self._telemetry(self.mmio.run(batch), where)
+        return telemetry_of(self.mmio.run(ASK_TELEMETRY).words)
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
         """The device's hash over the valid entries in [lo, hi) (R24); `hi` None is ENTRIES."""
-        batch = Batch()
-        where = self._append_digest(batch, lo, self.entries if hi is None else hi)
-        return self._digest(self.mmio.run(batch), where)
+        return digest_of(self.mmio.run(ask_digest(lo, self.entries if hi is None else hi)).words)
 
     def settings(self) -> dict[str, int]:
         """The settings in force, by their names in `commands.Set`."""
@@ -241,31 +210,6 @@ class Device:
                 progress(count)
         return raw, vas
 
-    @staticmethod
-    def _append_telemetry(batch: Batch) -> slice:
-        return batch.burst(REGISTERS["T_CURRENT_STEP"].offset, 2 * len(TELEMETRY))
-
-    @staticmethod
-    def _telemetry(answer: BatchResult, where: slice) -> dict[str, int]:
-        values = np.ascontiguousarray(answer.words[where], "<u4").view("<u8")
-        return dict(zip(TELEMETRY, values.tolist()))
-
-    @staticmethod
-    def _append_digest(batch: Batch, lo: int, hi: int) -> tuple[slice, int]:
-        batch.write(REGISTERS["DIGEST_FIRST"].offset, lo)
-        batch.write(REGISTERS["DIGEST_END"].offset, hi)
-        batch.wait_idle()
-        result = batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
-        return result, batch.read64(REGISTERS["DIGEST"].offset)
-
-    @staticmethod
-    def _digest(answer: BatchResult, where: tuple[slice, int]) -> int:
-        result, slot = where
-        code = _code(int(answer.words[result][0]), Opcode.DIGEST)
-        if code != "OK":
-            raise DeviceRefused(code, f"the device refused the range of a DIGEST: {code}")
-        return int(answer.words[slot]) | int(answer.words[slot + 1]) << 32
-
     # ---- reset -----------------------------------------------------------------------------------------------------
     def soft_reset(self) -> None:
         """CTRL.soft_reset (R4): the DMA channels drain, everything gets its reset value; memory keeps its bytes (D20)."""
@@ -273,21 +217,3 @@ class Device:
         batch.write(REGISTERS["CTRL"].offset, RESET_BIT | STRICT_BIT)
         batch.wait_idle()
         self.mmio.run(batch)
-
-
-def _code(status: int, opcode: Opcode) -> str:
-    """The name of the code in a RESULT_STATUS that must belong to `opcode`."""
-    code = bits(status, _STATUS["code"])
-    if not bits(status, _STATUS["valid"]):
-        raise TargetError(f"the device left no result for {opcode.name}", "`kvfpga reset` starts it anew")
-    if bits(status, _STATUS["opcode"]) != opcode or code not in _CODES:
-        raise TargetError(
-            f"the device answered {opcode.name} with result status {status:#010x}, which belongs to another command",
-            "somebody else may be using the device; `kvfpga reset` starts it anew",
-        )
-    return _CODES[code]
-
-
-_CODES = {code.value: code.name for code in Code}
-_STATUS = REGISTERS["RESULT_STATUS"].fields
-_RECORD = REGISTERS["COMPLETION"].fields

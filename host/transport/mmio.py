@@ -107,6 +107,11 @@ class Batch:
         """Let the simulated clock run, whatever the device does meanwhile."""
         self._add(OpKind.CLOCK, 0, 0, cycles)
 
+    def join(self, other: Batch) -> None:
+        """Everything that another batch does, behind what this one does already."""
+        self.ops += other.ops
+        self.words += other.words
+
     def append(self, op: Op) -> None:
         """An operation as it comes out of another batch."""
         words = op.value if op.kind == OpKind.READ else 1

@@ -86,8 +86,7 @@ def step_to_trigger(entries: int, lanes: int, blocks: int = FILL, register: str 
         fill(device, blocks, tier=1)
         run(device, Set("EVICT_THRESH", 0xFFFF))
         batch = Batch()
-        offset = REGISTERS[register].offset
-        (batch.write64 if REGISTERS[register].width == 64 else batch.write)(offset, 300)
+        device.append_write(batch, register, 300)
         batch.wait_idle()
         sim.run(batch)
         telemetry = device.telemetry()
@@ -209,9 +208,9 @@ def dma_cycles(data_bits: int, latency: tuple[int, int], evict: int, prefetch: i
         for name, (first, count) in {"PREFETCH": (0, prefetch), "IMEVICT": (prefetch, evict)}.items():
             if count:
                 for register, value in zip(("ADDR", "LEN"), span(device, first, count)):
-                    batch.write64(REGISTERS[f"{name}_{register}"].offset, value)
+                    device.append_write(batch, f"{name}_{register}", value)
                 if name == "PREFETCH":
-                    batch.write64(REGISTERS["PREFETCH_STEP"].offset, 0)
+                    device.append_write(batch, "PREFETCH_STEP", 0)
         batch.wait_idle()
         start = sim.clock_cycles
         sim.run(batch)

@@ -38,8 +38,8 @@ import numpy as np
 from kvfpga.contract.commands import Command
 from kvfpga.contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.parameters import Parameters
+from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import writes
-from kvfpga.device.device import RESULT_WORDS
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
@@ -172,8 +172,7 @@ def run_queued(pair: Lockstep, commands: Sequence[Command]) -> None:
     batch = Batch()
     for command in commands:
         for name, value in writes(command):
-            register = REGISTERS[name]
-            (batch.write64 if register.width == 64 else batch.write)(register.offset, value)
+            pair.device.append_write(batch, name, value)
     batch.wait_idle()
     for _ in commands:
         batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)

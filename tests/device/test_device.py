@@ -8,8 +8,9 @@ import pytest
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result, Trigger
 from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
+from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import writes
-from kvfpga.device.device import RESULT_WORDS, Device
+from kvfpga.device.device import Device
 from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
 from tests.helpers.fake_device import FakeDevice

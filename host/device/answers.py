@@ -1,0 +1,159 @@
+"""What a device is asked behind a command, and what the words that come back mean: results, triggers, counters, digests.
+
+Each question is a `Batch` that is joined to others. The answers of many commands are decoded at once, as columns of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..contract import commands as cmd
+from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
+from ..contract.errors import DeviceRefused, TargetError
+from ..transport.mmio import Batch
+from .codec import bits, opcode_of
+from .regmap import REGISTERS, TELEMETRY, Code, Opcode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESULT_WORDS = 6
+"""RESULT_STATUS to RESULT_CYCLES lie side by side; reading the last one takes the result off its queue."""
+CHANNELS = (EVICT, PREFETCH)
+"""By their number in a completion record."""
+SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
+"""Commands whose Result names tier and physical address."""
+
+
+class State(NamedTuple):
+    """What an idle device shows of itself: every counter by its key (R23), and the DIGEST of its whole directory (R24)."""
+
+    telemetry: dict[str, int]
+    digest: int
+
+
+# ---- questions ------------------------------------------------------------------------------------------------------
+def _result_questions() -> Batch:
+    """Behind a command: wait, then its result and its completion records, with how many there are."""
+    batch = Batch()
+    batch.wait_idle()
+    batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    batch.read(REGISTERS["COMPLETION_LEVEL"].offset)
+    batch.drain(REGISTERS["COMPLETION"].offset)
+    return batch
+
+
+def _telemetry_burst() -> Batch:
+    batch = Batch()
+    batch.burst(REGISTERS["T_CURRENT_STEP"].offset, 2 * len(TELEMETRY))
+    return batch
+
+
+def ask_digest(lo: int, hi: int) -> Batch:
+    """DIGEST over the entries [lo, hi)."""
+    batch = Batch()
+    batch.write(REGISTERS["DIGEST_FIRST"].offset, lo)
+    batch.write(REGISTERS["DIGEST_END"].offset, hi)
+    batch.wait_idle()
+    batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    batch.read64(REGISTERS["DIGEST"].offset)
+    return batch
+
+
+ASK_RESULT, ASK_TELEMETRY = _result_questions(), _telemetry_burst()
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+def rows(words: NDArray[np.uint32], places: Sequence[int], width: int) -> NDArray[np.uint32]:
+    """uint32[n, width]: the words from each of n places on."""
+    found: NDArray[np.uint32] = words[np.array(places, np.intp)[:, None] + np.arange(width)]
+    return found
+
+
+def results_of(commands: Sequence[Command], answers: NDArray[np.uint32], records: NDArray[np.uint64]) -> list[Result]:
+    """The result of each command from its row of `answers`, with its triggers out of all commands' `records`."""
+    status, matched, phys_low, phys_high, index, cycles, level = answers.T
+    _check_status(status, [opcode_of(command) for command in commands])
+    triggers = _triggers(records, level)
+    code, found, tier = (bits(status, _STATUS[name]) for name in ("code", "has_index", "tier"))
+    columns = (column.tolist() for column in (code, found, matched, index, tier, phys_low, phys_high, cycles))
+    return [_result(command, moved, *values) for command, moved, *values in zip(commands, triggers, *columns)]
+
+
+def _result(
+    command: Command, triggers: tuple[Trigger, ...], code: int, found: int, matched: int, index: int, tier: int, low: int,
+    high: int, cycles: int,
+) -> Result:  # fmt: skip
+    if not found:
+        return Result(_CODES[code], matched, None, triggers, cycles=cycles)
+    if isinstance(command, SHOWS_PLACE):
+        return Result(_CODES[code], matched, index, triggers, tier, high << 32 | low, cycles)
+    return Result(_CODES[code], matched, index, triggers, cycles=cycles)
+
+
+def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tuple[Trigger, ...]]:
+    """The completion records (R16) of commands that left `level` each, as triggers in the order queued: a pass goes through the
+    entries by index, so that is the order of the indices, while the records of the two channels come as the memory lets them."""
+    if level.sum() != records.size:
+        raise TargetError(f"{records.size} completion records came, COMPLETION_LEVEL announced {level.sum()}")
+    if not records.size:
+        return [()] * level.size
+    index = bits(records, _RECORD["index"])
+    failed = bits(records, _RECORD["error"]) == 1
+    if failed.any():
+        raise TargetError(
+            f"the memory answered the DMA of block {index[failed][0]} with an error", "see `kvfpga reg read ERROR`"
+        )
+    order = np.lexsort((index, np.repeat(np.arange(level.size), level)))
+    index, channel, source, target = (
+        bits(records, _RECORD[name])[order].tolist() for name in ("index", "channel", "from_tier", "to_tier")
+    )
+    all_triggers = [*map(Trigger._make, zip(index, map(CHANNELS.__getitem__, channel), source, target))]
+    stops = np.cumsum(level).tolist()
+    return [tuple(all_triggers[first:last]) for first, last in zip([0, *stops], stops)]
+
+
+def states_of(rows: NDArray[np.uint32]) -> list[State]:
+    return [State(telemetry_of(row), digest_of(row[ASK_TELEMETRY.words :])) for row in rows]
+
+
+def telemetry_of(words: NDArray[np.uint32]) -> dict[str, int]:
+    """From `ASK_TELEMETRY`, and whatever follows it."""
+    values = np.ascontiguousarray(words[: ASK_TELEMETRY.words], "<u4").view("<u8")
+    return dict(zip(TELEMETRY, values.tolist()))
+
+
+def digest_of(words: NDArray[np.uint32]) -> int:
+    """From the words that `ask_digest` reads."""
+    _check_status(words[:1], [Opcode.DIGEST])
+    code = _CODES[bits(int(words[0]), _STATUS["code"])]
+    if code != "OK":
+        raise DeviceRefused(code, f"the device refused the range of a DIGEST: {code}")
+    return int(words[RESULT_WORDS]) | int(words[RESULT_WORDS + 1]) << 32
+
+
+def _check_status(status: NDArray[np.uint32], opcodes: Sequence[Opcode]) -> None:
+    """Each RESULT_STATUS must be the result of its opcode, with a code that R10 has."""
+    belongs = bits(status, _STATUS["opcode"]) == np.array(opcodes, np.uint32)
+    known = _IS_CODE[bits(status, _STATUS["code"])]
+    valid = bits(status, _STATUS["valid"]) == 1
+    wrong = np.flatnonzero(~(valid & belongs & known))
+    if not wrong.size:
+        return
+    first = wrong[0]
+    name = opcodes[first].name
+    if not valid[first]:
+        raise TargetError(f"the device left no result for {name}", "`kvfpga reset` starts it anew")
+    raise TargetError(
+        f"the device answered {name} with result status {status[first]:#010x}, which belongs to another command",
+        "somebody else may be using the device; `kvfpga reset` starts it anew",
+    )
+
+
+_CODES = {code.value: code.name for code in Code}
+_STATUS = REGISTERS["RESULT_STATUS"].fields
+_IS_CODE = np.isin(np.arange(1 << _STATUS["code"].width), [*_CODES])
+_RECORD = REGISTERS["COMPLETION"].fields
