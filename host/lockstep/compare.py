@@ -31,9 +31,11 @@ class Comparison:
         self.device = device
         self.model = model
 
-    def entries_behind(self, digest: int) -> list[Difference]:
-        """Bisect by DIGEST ranges to the entries that differ, and take those apart field by field."""
-        found = [Difference("digest", "digest", digest, self.model.digest())]
+    def entries_behind(self, digest: int, expected: int) -> list[Difference]:
+        """Bisect by DIGEST ranges to the entries that differ now, and take those apart field by field."""
+        found = [Difference("digest", "digest", digest, expected)]
+        if self.device.digest() == self.model.digest():
+            return found
         pending = [(0, self.device.entries)]
         indices: list[int] = []
         while pending and len(indices) < ENTRIES_SHOWN:

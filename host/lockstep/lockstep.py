@@ -12,16 +12,18 @@ first disagreement raises `DifferenceError`, after the digest was bisected to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..contract import script
 from ..contract.commands import Command, Load, Result
 from ..contract.errors import BusError, TargetError, UsageError
+from ..contract.wording import counted
+from ..device.answers import State
 from ..device.codec import OPERANDS
-from ..device.device import BURST_ENTRIES, Device
+from ..device.device import BURST_ENTRIES, Device, Stretch
 from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 
 DUMP_ENTRIES = 256
 """Entries that `dump` reads at once, before it looks whether there are more."""
+
+
+class _Expected(NamedTuple):
+    """What the model says of commands: their results, and the state behind them where it is compared."""
+
+    stretch: Stretch
+    results: list[Result]
+    state: State | None
 
 
 class Lockstep(Surface):
@@ -65,6 +75,7 @@ class Lockstep(Surface):
         self.check = check
         self.recorder = recorder
         self.blocks = blocks
+        self._moved: set[tuple[int, int]] = set()  # (tier, index) of blocks that were moved since the last check
         self.entries, self.block_bytes = device.entries, device.block_bytes
         self.commands = 0
         self.checks = 0
@@ -82,34 +93,74 @@ class Lockstep(Surface):
 
     def execute_many(self, commands: Sequence[Command]) -> list[Result]:
         """The same for several in one batch: all results are compared, the state once at the end."""
-        if not commands:
-            return []
-        if not self.device.mmio.blank_memory:
-            parts = _split_at_loads(commands)
-            if len(parts) > 1:
-                return [result for part in parts for result in self.execute_many(part)]
-            self._adopt_memory(commands)
-        if self.recorder:
-            self.recorder.before(self, commands)
+        return [result for results in self.run_through(commands, [len(commands)]) for result in results]
+
+    def run_through(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[list[Result]]:
+        """The same with checks in between: the state is compared behind as many commands as `checks` says, ascending.
+
+        Yields the results of the next commands as soon as there are some; the device then stands right behind the last of
+        them. As many as possible go to the device at once: blocks that were moved are what a check must wait for, because
+        the next command may move them again. To be gone through to its end.
+        """
+        for part, due in self._parts(commands, checks):
+            if self.recorder:
+                self.recorder.before(self, part)
+            ready: list[_Expected] = []
+            for stretch in self.device.stretches(part, due if self.check else ()):
+                ready.append(self._expect(stretch))
+                if self._moved and stretch.shows_state:
+                    yield self._catch_up(ready)
+                    ready = []
+            if ready:
+                yield self._catch_up(ready)
+
+    def _expect(self, stretch: Stretch) -> _Expected:
+        """Let the model run the commands first."""
+        results = [self.model.execute(command) for command in stretch.commands]
+        if self.check and self.blocks:
+            self._moved.update((t.to_tier, t.index) for result in results for t in result.triggers)
+        shown = State(self.model.telemetry(), self.model.digest()) if stretch.shows_state else None
+        return _Expected(stretch, results, shown)
+
+    def _catch_up(self, ready: Sequence[_Expected]) -> list[Result]:
+        """Let the device do what the model has done, and compare: the first stretch that differs is reported."""
+        commands = [command for expected in ready for command in expected.stretch.commands]
         self.commands += len(commands)
+        results, states = self._guarded(lambda: self.device.run([expected.stretch for expected in ready]), commands[-1])
         if not self.check:
-            results = self._guarded(self.device.execute_many, commands)
-            for command in commands:
-                self.model.execute(command)
             return results
-        results, telemetry, digest = self._guarded(self.device.execute_many_checked, commands)
-        expected = [self.model.execute(command) for command in commands]
-        differences = []
-        if results != expected:
-            differences += differing_results(commands, results, expected)
-        differences += differing("telemetry", telemetry, self.model.telemetry())
-        if digest != self.model.digest():
-            differences += self.comparison.entries_behind(digest)
-        if self.blocks:
-            moved = {(t.to_tier, t.index) for result in expected for t in result.triggers}
-            differences += self.comparison.blocks(sorted(moved))
-        self._conclude(commands[-1], differences)
+        done, shown = 0, iter(states)
+        for expected in ready:
+            first, done = done, done + len(expected.results)
+            behind = len(commands) - done
+            differences = []
+            if results[first:done] != expected.results:
+                differences += differing_results(commands[first:done], results[first:done], expected.results)
+            if expected.state:
+                differences += self._differing_state(next(shown), expected.state, last=not behind)
+            if differences or expected.state:
+                self._conclude(commands[done - 1], differences, behind=behind)
         return results
+
+    def _differing_state(self, found: State, expected: State, last: bool) -> list[Difference]:
+        """`last`: no command has run since, so blocks that were moved are where `expected` has them."""
+        differences = differing("telemetry", found.telemetry, expected.telemetry)
+        if found.digest != expected.digest:
+            differences += self.comparison.entries_behind(found.digest, expected.digest)
+        if last:
+            differences += self.comparison.blocks(sorted(self._moved))
+            self._moved.clear()
+        return differences
+
+    def _parts(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[tuple[Sequence[Command], list[int]]]:
+        """What can run without a look at the memory in between, and the checks in it; the memory is looked at before each."""
+        parts = [commands] if self.device.mmio.blank_memory else _split_at_loads(commands)
+        first, checks = 0, list(checks)
+        for part in filter(None, parts):
+            if not self.device.mmio.blank_memory:
+                self._adopt_memory(part)
+            yield part, [check - first for check in checks if first < check <= first + len(part)]
+            first += len(part)
 
     def _adopt_memory(self, commands: Sequence[Command]) -> None:
         """A LOAD without data takes over whatever its slot of a board's memory holds, so the model must hold the same. The
@@ -132,26 +183,28 @@ class Lockstep(Surface):
                 if self.recorder:
                     self.recorder.adopted(addr, data)
 
-    def _guarded(self, run: Callable[[Sequence[Command]], Answer], commands: Sequence[Command]) -> Answer:
+    def _guarded(self, run: Callable[[], Answer], last: Command) -> Answer:
         """What the device cannot finish deserves a failure folder as well."""
         try:
-            return run(commands)
+            return run()
         except TargetError as error:
             if self.recorder:
-                report = Report(script.line(commands[-1]), self.commands, [], [f"the device did not finish: {error}"])
+                report = Report(script.line(last), self.commands, [], [f"the device did not finish: {error}"])
                 self.recorder.write(report)
                 error.remedy = "; ".join(filter(None, [error.remedy, *report.pointers()]))
             if isinstance(error, BusError):  # which otherwise means a plain access that changed nothing
                 raise TargetError(f"a command met a {error.message}", error.remedy) from error
             raise
 
-    def _conclude(self, command: Command | str, differences: list[Difference], notes: Iterable[str] = ()) -> None:
+    def _conclude(self, command: Command | str, differences: list[Difference], behind: int = 0) -> None:
+        """`behind`: commands that the device had run behind this one when it was looked at."""
         self.checks += 1
         if not differences:
             return
         self.differences += len(differences)
         text = command if isinstance(command, str) else script.line(command)
-        report = Report(text, self.commands, differences, list(notes))
+        notes = [f"entries are as {counted(behind, 'command')} more left them"] if behind else []
+        report = Report(text, self.commands - behind, differences, notes)
         if self.recorder:
             self.recorder.write(report)
         raise report.error()
@@ -235,7 +288,7 @@ class Lockstep(Surface):
             differences += differing("settings", self.device.settings(), self.model.settings())
             differences += differing("operand", self.device.operands(), dict.fromkeys(OPERANDS, 0))
             if self.device.digest() != self.model.digest():
-                differences += self.comparison.entries_behind(self.device.digest())
+                differences += self.comparison.entries_behind(self.device.digest(), self.model.digest())
             self._conclude("reset --raw", differences)
 
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:

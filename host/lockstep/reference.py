@@ -5,7 +5,7 @@ Nothing is compared, so `checked` is False. What only a clock or a bus can count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..contract.commands import Command, Result, Set
@@ -44,6 +44,13 @@ class Reference(Surface):
 
     def execute_many(self, commands: Sequence[Command]) -> list[Result]:
         return [self.execute(command) for command in commands]
+
+    def run_through(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[list[Result]]:
+        """Yields the results of the commands up to each of `checks`, then of the rest."""
+        first = 0
+        for end in dict.fromkeys([*checks, len(commands)]):
+            yield self.execute_many(commands[first:end])
+            first = end
 
     def telemetry(self) -> dict[str, int]:
         """The keys of the device; what only a clock or a bus can count is 0."""

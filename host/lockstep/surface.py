@@ -23,7 +23,7 @@ from __future__ import annotations
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +73,9 @@ class Primitives(ABC):
 
     @abstractmethod
     def execute_many(self, commands: Sequence[Command]) -> list[Result]: ...
+
+    @abstractmethod
+    def run_through(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[list[Result]]: ...
 
     @abstractmethod
     def telemetry(self) -> dict[str, int]: ...
