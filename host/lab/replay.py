@@ -13,7 +13,7 @@ The directory must be empty at the start; weights, thresholds and W are used as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T1_CAPACITY = 4096
+BATCH_COMMANDS = 256
+"""Commands that go to the device together, at least, unless something must happen in between."""
 
 Progress = Callable[[int, int, str], None]
 """Called after every request with (requests done, requests in all, a short note)."""
@@ -235,6 +237,9 @@ class _Run:
         )
         self.sampler = Sampler(device, _spread(self.references, options.sample), self.t1_capacity)
         self.commands = self.cycles = self.loads = self.unloads = 0
+        self.gathered: list[Action] = []  # planned, not yet run
+        self.checks: list[int] = []  # behind how many of them the state is compared
+        self.unchecked = 0  # commands since the last check, those gathered included
         last = max(map(self.planner.end_of, requests))
         if last > MAX_STEP:
             raise UsageError(
@@ -245,12 +250,19 @@ class _Run:
     def go(self, progress: Progress) -> ReplaySummary:
         checks, differences = self.device.checks, self.device.differences
         started = time.perf_counter()
-        self._execute([Action(Set("T1_CAPACITY", self.t1_capacity))])
         total = len(self.requests)
+        self._send([Action(Set("T1_CAPACITY", self.t1_capacity))])
         for done, request in enumerate(self.requests, start=1):
-            self._execute(self.planner.arrive(request))
+            self._send(self.planner.arrive(request))
+            if not self.options.check_every:
+                self._check_here()
+            if len(self.gathered) >= BATCH_COMMANDS:
+                self._flush()
             progress(done, total, f"step {self.planner.step:,}, {counted(self.commands, 'command')}")
-        self._execute(self.planner.finish())
+        self._send(self.planner.finish())
+        if self.unchecked:
+            self._check_here()
+        self._flush()
         self.sampler.check_all()
         seconds = time.perf_counter() - started
         after = self.device.telemetry()
@@ -279,33 +291,42 @@ class _Run:
             sampled_bytes_compared=self.sampler.bytes_compared,
         )
 
-    def _execute(self, actions: Iterable[Action]) -> None:
-        for chunk in self._chunks(actions):
-            commands = [action.command for action in chunk]
-            results = self.device.execute_many(commands)
-            for (command, blocks), result in zip(chunk, results, strict=True):
-                self.cycles += result.cycles
-                if result.code != "OK":
-                    raise DeviceRefused(result.code, f"the device refused `{script.line(command)}`: {result.code}")
-                if isinstance(command, Load):
-                    self.loads += 1
-                elif isinstance(command, Unload):
-                    self.unloads += len(blocks)
-            self.commands += len(commands)
-            self.sampler.account(chunk, results)
-
-    def _chunks(self, actions: Iterable[Action]) -> Iterator[list[Action]]:
-        """What goes to the device between two checks. The load of a sampled block ends its chunk, because its bytes
-        must be in memory before anything can move it."""
-        chunk: list[Action] = []
+    # ---- from actions to batches -------------------------------------------------------------------------------------
+    def _send(self, actions: Iterable[Action]) -> None:
+        """Gather them, a check behind every `check_every`. The load of a sampled block ends its batch, because its bytes must be
+        in memory before anything can move it."""
         for action in actions:
-            chunk.append(action)
-            full = len(chunk) == self.options.check_every
-            if full or isinstance(action.command, Load) and action.blocks[0] in self.sampler.blocks:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+            self.gathered.append(action)
+            self.unchecked += 1
+            if self.unchecked == self.options.check_every:
+                self._check_here()
+            if isinstance(action.command, Load) and action.blocks[0] in self.sampler.blocks:
+                self._flush()
+
+    def _check_here(self) -> None:
+        self.checks.append(len(self.gathered))
+        self.unchecked = 0
+
+    def _flush(self) -> None:
+        """Run what was gathered."""
+        actions, checks = self.gathered, self.checks
+        self.gathered, self.checks = [], []
+        done = 0
+        for results in self.device.run_through([action.command for action in actions], checks):
+            self._account(actions[done : done + len(results)], results)
+            done += len(results)
+
+    def _account(self, actions: list[Action], results: list[Result]) -> None:
+        for (command, blocks), result in zip(actions, results, strict=True):
+            self.cycles += result.cycles
+            if result.code != "OK":
+                raise DeviceRefused(result.code, f"the device refused `{script.line(command)}`: {result.code}")
+            if isinstance(command, Load):
+                self.loads += 1
+            elif isinstance(command, Unload):
+                self.unloads += len(blocks)
+        self.commands += len(actions)
+        self.sampler.account(actions, results)
 
 
 def _spread(references: NDArray[np.int64], count: int) -> frozenset[int]:
