@@ -24,7 +24,7 @@ from .contract.commands import Result
 from .contract.settings import code_of_set
 from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
-from .model.scoring import score
+from .model.scoring import score, score_accessed
 from .model.state import State
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ class ReferenceModel(State):
             tier = self.in_force["EVICT_TIER"]
         index = directory.lowest_free()
         directory.insert(
-            index, key=key, va=c.va, token_end=c.token_end, tier=tier, access_step=self.step, R=255, F=1,
-            prefix=c.request == 0, dirty=True,
+            index, key=key, va=c.va, token_end=c.token_end, tier=tier, prefix=c.request == 0, dirty=True
         )  # fmt: skip
-        self._rescore(slice(index, index + 1))
+        self._accessed(index, F=1)
         self.t1_used += tier == 1
         return Result("OK", matched=1, index=index)
 
@@ -93,7 +92,7 @@ class ReferenceModel(State):
             return None, Result("OK")
         tier = int(self.directory.tier[index])
         self.counters[f"hits_t{tier}"] += 1
-        return index, Result("OK", 1, index, tier=tier, phys_addr=int(self.directory.physical(slice(index, index + 1))[0]))
+        return index, Result("OK", 1, index, tier=tier, phys_addr=self.slot_address(tier, index))
 
     def _lookup(self, c: cmd.Lookup) -> Result:
         return self._find(c)[1]
@@ -104,12 +103,8 @@ class ReferenceModel(State):
         index, found = self._find(c)
         if index is None:
             return found
-        directory = self.directory
-        directory.R[index] = 255
-        directory.F[index] = min(255, int(directory.F[index]) + 1)
-        directory.access_step[index] = self.step
-        self._rescore(slice(index, index + 1))
-        wanted = np.array([index]) if directory.tier[index] >= 2 else NO_ROWS
+        self._accessed(index, F=min(255, int(self.directory.F[index]) + 1))
+        wanted = np.array([index]) if self.directory.tier[index] >= 2 else NO_ROWS
         return Result("OK", 1, index, move(self, NO_ROWS, wanted), found.tier, found.phys_addr)
 
     def _unload(self, c: cmd.Unload) -> Result:
@@ -265,6 +260,13 @@ class ReferenceModel(State):
     def _guarded(self, rows: Rows) -> NDArray[np.bool_]:
         """A shared block in use, which the device neither evicts nor frees (R15, R18, R21)."""
         return self.directory.prefix[rows] & (self.directory.ref_count[rows] > 0)
+
+    def _accessed(self, index: int, F: int) -> None:
+        """Entry `index` is accessed now, for the F-th time (R11, R13)."""
+        d = self.directory
+        d.R[index], d.F[index], d.access_step[index] = 255, F, self.step
+        d.priority[index] = score_accessed(255, F, int(d.prefix[index]), int(d.pinned[index]), self.in_force)
+        d.touched(index)
 
     def _rescore(self, rows: Rows) -> NDArray[np.uint16]:
         """Store the priority of `rows` (R14) and return S, which some decisions need."""

@@ -148,7 +148,9 @@ class Device:
 
     def run(self, stretches: Sequence[Stretch]) -> tuple[list[Result], list[State]]:
         """All of them in one batch: the result of each command, and each state that was to be read."""
-        batch, answers, states = Batch(), [], []
+        batch = Batch()
+        answers: list[int] = []
+        states: list[int] = []
         for stretch in stretches:
             answers += range(batch.words, batch.words + len(stretch.commands) * ASK_RESULT.words, ASK_RESULT.words)
             batch.join(stretch.batch)

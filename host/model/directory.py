@@ -128,7 +128,7 @@ class Directory:
         elif not self.valid[self.limit - 1]:
             self.limit -= int(self.valid[self.limit - 1 :: -1].argmax())
 
-    def touched(self, rows: Rows) -> None:
+    def touched(self, rows: Rows | int) -> None:
         """These rows were written: their hashes are out of date."""
         self._stale[rows] = True
 
