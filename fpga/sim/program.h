@@ -1,7 +1,7 @@
 // program.h - runs a program of operations (axil_master.h) in one call, and waits for the device to be idle.
 //
-// A wait of more than kSlice cycles returns kPaused in between, so that the caller can handle an interrupt; calling
-// again with the same program goes on where it stopped. `idle` counts when it has been high for two cycles running.
+// After kSlice cycles, or as many of one wait, it returns kPaused in between, so that the caller can handle an interrupt;
+// calling again with the same program goes on where it stopped. `idle` counts when it has been high for two cycles running.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,9 @@ public:
 
     /// `words` has room for every word that the program reads; `budget` limits each wait, in cycles.
     Status run(const Op* ops, uint64_t count, uint32_t* words, uint64_t budget) {
+        const uint64_t started = h_.cycles;
         while (position_ < count) {
+            if (h_.cycles - started >= kSlice) return kPaused;
             const Op& op = ops[position_];
             Status status = kOk;
             uint64_t done = 1;

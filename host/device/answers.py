@@ -116,23 +116,31 @@ def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tu
     return [tuple(all_triggers[first:last]) for first, last in zip([0, *stops], stops)]
 
 
-def states_of(rows: NDArray[np.uint32]) -> list[State]:
-    return [State(telemetry_of(row), digest_of(row[ASK_TELEMETRY.words :])) for row in rows]
+def states_of(answers: NDArray[np.uint32]) -> list[State]:
+    """From rows that `ASK_TELEMETRY` and then `ask_digest` read."""
+    counters, digests = np.split(answers, [ASK_TELEMETRY.words], axis=1)
+    return [*map(State, telemetry_of(counters), digests_of(digests))]
 
 
-def telemetry_of(words: NDArray[np.uint32]) -> dict[str, int]:
-    """From `ASK_TELEMETRY`, and whatever follows it."""
-    values = np.ascontiguousarray(words[: ASK_TELEMETRY.words], "<u4").view("<u8")
-    return dict(zip(TELEMETRY, values.tolist()))
+def telemetry_of(answers: NDArray[np.uint32]) -> list[dict[str, int]]:
+    """From rows that `ASK_TELEMETRY` read."""
+    return [dict(zip(TELEMETRY, values)) for values in _wide(answers).tolist()]
 
 
-def digest_of(words: NDArray[np.uint32]) -> int:
-    """From the words that `ask_digest` reads."""
-    _check_status(words[:1], [Opcode.DIGEST])
-    code = _CODES[bits(int(words[0]), _STATUS["code"])]
-    if code != "OK":
-        raise DeviceRefused(code, f"the device refused the range of a DIGEST: {code}")
-    return int(words[RESULT_WORDS]) | int(words[RESULT_WORDS + 1]) << 32
+def digests_of(answers: NDArray[np.uint32]) -> list[int]:
+    """From rows that `ask_digest` read."""
+    status = answers[:, 0]
+    _check_status(status, [Opcode.DIGEST] * status.size)
+    for code in bits(status, _STATUS["code"]).tolist():
+        if _CODES[code] != "OK":
+            raise DeviceRefused(_CODES[code], f"the device refused the range of a DIGEST: {_CODES[code]}")
+    found: list[int] = _wide(answers[:, RESULT_WORDS:])[:, 0].tolist()
+    return found
+
+
+def _wide(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Pairs of words as 64-bit values, the low word first."""
+    return np.ascontiguousarray(words, "<u4").view("<u8")
 
 
 def _check_status(status: NDArray[np.uint32], opcodes: Sequence[Opcode]) -> None:

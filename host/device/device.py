@@ -23,7 +23,7 @@ from ..contract.commands import Command, Result
 from ..contract.errors import BusError, TargetError
 from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
-from .answers import ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digest_of, results_of, rows, states_of, telemetry_of
+from .answers import ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digests_of, results_of, rows, states_of, telemetry_of
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
 from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 
@@ -171,11 +171,11 @@ class Device:
     # ---- what the device shows -------------------------------------------------------------------------------------
     def telemetry(self) -> dict[str, int]:
         """Every counter of the register map by its key, in its order (R23)."""
-        return telemetry_of(self.mmio.run(ASK_TELEMETRY).words)
+        return telemetry_of(self.mmio.run(ASK_TELEMETRY).words[None])[0]
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
         """The device's hash over the valid entries in [lo, hi) (R24); `hi` None is ENTRIES."""
-        return digest_of(self.mmio.run(ask_digest(lo, self.entries if hi is None else hi)).words)
+        return digests_of(self.mmio.run(ask_digest(lo, self.entries if hi is None else hi)).words[None])[0]
 
     def settings(self) -> dict[str, int]:
         """The settings in force, by their names in `commands.Set`."""

@@ -80,10 +80,12 @@ class Comparison:
             addresses = [self.model.slot_address(*place) for place in part]
             device = self.device.mmio.memory_read_blocks(np.array(addresses, np.uint64), self.device.block_bytes)
             expected = np.frombuffer(b"".join(self.model.block_content(*place) for place in part), np.uint8)
-            wrong = device != expected.reshape(len(part), self.device.block_bytes)
-            for row in np.flatnonzero(wrong.any(axis=1))[: ENTRIES_SHOWN - len(found)].tolist():
+            expected = expected.reshape(device.shape)
+            differ = (device.view(np.uint64) != expected.view(np.uint64)).any(axis=1)  # words, for most often there is none
+            for row in np.flatnonzero(differ)[: ENTRIES_SHOWN - len(found)].tolist():
                 tier, index = part[row]
-                offset, count = int(wrong[row].argmax()), int(wrong[row].sum())
+                wrong = device[row] != expected[row]
+                offset, count = int(wrong.argmax()), int(wrong.sum())
                 piece = slice(offset, offset + 8)
                 found.append(
                     Difference(

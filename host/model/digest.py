@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+MASK = (1 << 64) - 1
 SEED = 0x9E3779B97F4A7C15
 ABSORB = ((23, 29), (18, 31), (27, 33), (9, 28), (35, 25))
 """(left, right) shifts of the rounds that take one word in: the entry's four 64-bit words, then va."""
 FINISH = ((21, 37), (13, 32), (30, 27), (11, 36))
 """Shifts of the rounds after the last word."""
+
+
+def entry_hash(index: int, words: tuple[int, ...]) -> int:
+    """`entry_hashes` of one entry, in plain integers: many times faster than arrays of one."""
+    h = (index << 32) ^ SEED
+    for word, (left, right) in zip((*words, *[0] * len(FINISH)), ABSORB + FINISH):
+        h ^= word
+        h = h + (h << left) & MASK
+        h ^= h >> right
+    return h
 
 
 def entry_hashes(index: NDArray[np.uint64], words: tuple[NDArray[Any], ...]) -> NDArray[Any]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .digest import entry_hashes
+from .digest import MASK, entry_hash, entry_hashes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeAlias, TypeVar
 
     from numpy.typing import NDArray
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 HASH_CHUNK = 8192
 """Entries hashed at a time: the temporaries of one chunk stay in the processor's cache."""
+FEW = 8
+"""Entries up to which hashing one by one is faster than as arrays."""
 NO_ROWS = np.empty(0, np.intp)
 
 
@@ -170,16 +173,22 @@ class Directory:
     def words(self, rows: Rows) -> tuple[NDArray[Any], ...]:
         """The entries as four uint64 words each, low first, and va as the fifth. For invalid rows meaningless."""
 
-        def wide(column: NDArray[Any]) -> NDArray[np.uint64]:
-            return column[rows].astype(np.uint64)
+        return self._packed(lambda column: column[rows].astype(np.uint64), self.physical(rows))
 
-        physical, access = self.physical(rows), wide(self.access_step)
+    def _words_of(self, index: int) -> tuple[int, ...]:
+        """The same of one entry, in plain integers."""
+        physical = int(self.tier_base[self.tier[index]]) + index * self.block_bytes & MASK
+        return tuple(word & MASK for word in self._packed(lambda column: int(column[index]), physical))
+
+    def _packed(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, ...]:
+        """`wide` takes what is asked for out of a column, 64 bits wide or wider."""
+        access = wide(self.access_step)
         word1 = wide(self.token_end) | wide(self.tier) << 32 | physical << 34
         word2 = physical >> 30 | wide(self.priority) << 34 | access << 50
         word3 = access >> 14 | wide(self.ref_count) << 18 | wide(self.prefix) << 26 | wide(self.dirty) << 27
         word3 |= wide(self.R) << 28 | wide(self.F) << 36
         word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47
-        return self.key[rows], word1, word2, word3, self.va[rows]
+        return wide(self.key), word1, word2, word3, wide(self.va)
 
     def raw(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): the entries and vas as BAR2 shows them."""
@@ -218,6 +227,10 @@ class Directory:
 
     def _refresh_hashes(self) -> None:
         stale = np.flatnonzero(self._stale[: self.limit])
+        if stale.size <= FEW:
+            for index in stale.tolist():
+                self._replace_hash(index)
+            return
         parts: list[Rows]
         if 2 * stale.size > self.limit:  # a slice is read several times faster than the same rows by index
             parts = [slice(i, min(i + HASH_CHUNK, self.limit)) for i in range(0, self.limit, HASH_CHUNK)]
@@ -228,6 +241,12 @@ class Directory:
             self._hash_sum = (self._hash_sum + int(fresh.sum()) - int(self._hash[rows].sum())) % (1 << 64)
             self._hash[rows] = fresh
             self._stale[rows] = False
+
+    def _replace_hash(self, index: int) -> None:
+        fresh = entry_hash(index, self._words_of(index)) if self.valid[index] else 0
+        self._hash_sum = (self._hash_sum + fresh - int(self._hash[index])) & MASK
+        self._hash[index] = fresh
+        self._stale[index] = False
 
     @staticmethod
     def _indices(rows: Rows) -> NDArray[np.uint64]:
