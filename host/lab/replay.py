@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import EVICT, Load, Result, Set, Unload
+from ..contract.commands import EVICT, Load, Result, Set, Step, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
 from ..contract.wording import counted
 from .checked_device import CheckedDevice, check_block, require_empty
@@ -86,7 +86,7 @@ class Sampler:
         self.bytes_compared = 0
 
     def account(self, actions: list[Action], results: list[Result]) -> None:
-        """Follow a chunk of executed commands. Only its last one may have loaded a sampled block."""
+        """Follow a chunk of executed commands. None may have moved a sampled block that was loaded in it."""
         to_check: set[int] = set()
         for (command, blocks), result in zip(actions, results, strict=True):
             for trigger in result.triggers:
@@ -97,6 +97,7 @@ class Sampler:
                     raise DifferenceError(f"entry {trigger.index} was moved, and nothing was loaded there")
                 if block in self.blocks:
                     self.moves += 1
+                    self.moved.add(block)
                     to_check.add(block)
             if isinstance(command, Load):
                 self._load(blocks[0], result.index)
@@ -104,7 +105,6 @@ class Sampler:
                 for block in blocks:
                     self._unload(block)
                 to_check.difference_update(blocks)
-        self.moved |= to_check
         for block in sorted(to_check):
             self.check(block)
 
@@ -239,6 +239,7 @@ class _Run:
         self.commands = self.cycles = self.loads = self.unloads = 0
         self.gathered: list[Action] = []  # planned, not yet run
         self.checks: list[int] = []  # behind how many of them the state is compared
+        self.bare: set[int] = set()  # sampled blocks among them that are loaded: their bytes are not in memory
         self.unchecked = 0  # commands since the last check, those gathered included
         last = max(map(self.planner.end_of, requests))
         if last > MAX_STEP:
@@ -293,15 +294,17 @@ class _Run:
 
     # ---- from actions to batches -------------------------------------------------------------------------------------
     def _send(self, actions: Iterable[Action]) -> None:
-        """Gather them, a check behind every `check_every`. The load of a sampled block ends its batch, because its bytes must be
-        in memory before anything can move it."""
+        """Gather them, a check behind every `check_every`. The bytes of a sampled block must be in memory before anything can
+        move it: a step, or a touch of its own."""
         for action in actions:
+            if self.bare and (isinstance(action.command, Step) or not self.bare.isdisjoint(action.blocks)):
+                self._flush()
             self.gathered.append(action)
             self.unchecked += 1
             if self.unchecked == self.options.check_every:
                 self._check_here()
-            if isinstance(action.command, Load) and action.blocks[0] in self.sampler.blocks:
-                self._flush()
+            if isinstance(action.command, Load):
+                self.bare |= self.sampler.blocks.intersection(action.blocks)
 
     def _check_here(self) -> None:
         self.checks.append(len(self.gathered))
@@ -310,7 +313,7 @@ class _Run:
     def _flush(self) -> None:
         """Run what was gathered."""
         actions, checks = self.gathered, self.checks
-        self.gathered, self.checks = [], []
+        self.gathered, self.checks, self.bare = [], [], set()
         done = 0
         for results in self.device.run_through([action.command for action in actions], checks):
             self._account(actions[done : done + len(results)], results)

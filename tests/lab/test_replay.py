@@ -20,6 +20,8 @@ from rich.console import Console
 from kvfpga.contract.commands import Load, Release, Set, Share, Step, Touch, Unload
 from kvfpga.contract.errors import DeviceRefused, DifferenceError, UsageError
 from kvfpga.contract.presets import PRESETS, sets
+from kvfpga.contract.script import line
+from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import replay
 from kvfpga.lab.plan import key_of, va_of
@@ -27,7 +29,9 @@ from kvfpga.lab.policies.table import POLICIES
 from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import MAX_BLOCK_ID, read_trace
 from kvfpga.lab.workload import block_pattern
+from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
+from tests.helpers.fake_device import FakeDevice
 from tests.helpers.traces import AGENTS, CHATS, ids, rows, write_trace
 
 BLOCK = 16384
@@ -203,9 +207,9 @@ def test_the_account_of_tier_1_is_the_devices(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("check_every", "largest"), [(0, 171), (2, 2), (50, 50)])
+@pytest.mark.parametrize(("check_every", "largest"), [(0, 174), (2, 2), (50, 50)])
 def test_batches_send_the_same(tmp_path, check_every, largest):
-    """0: a check for each request, or sampled block in it."""
+    """0: a check for each request."""
     single, one = run(tmp_path, chats(), t1_capacity=64, sample=20)
     batched, many = run(tmp_path, chats(), t1_capacity=64, sample=20, check_every=check_every)
     assert batched.log == single.log
@@ -214,6 +218,64 @@ def test_batches_send_the_same(tmp_path, check_every, largest):
     assert set(single.batches) == {1}
     assert many.checks == len(batched.batches) < len(single.batches)
     assert max(batched.batches) == largest
+
+
+def behind_registers():
+    """A device behind a register file, in lockstep; what it is asked, in `asked`."""
+
+    class Counted(FakeDevice):
+        asked = 0
+
+        def run(self, batch):
+            self.asked += 1
+            return super().run(batch)
+
+    fake = Counted()
+    pair = Lockstep(Device(fake), ReferenceModel(256))
+    for command in sets(PRESETS["balanced"]):
+        pair.execute(command)
+    fake.asked = 0
+    return fake, pair
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_batches_find_the_same(tmp_path, seed):
+    """Whatever is checked together, and however few calls carry it: the summary is that of a check after every command."""
+    found, asked = {}, {}
+    for check_every in (1, 0, 7, 1000):
+        fake, pair = behind_registers()
+        _, summary = run(tmp_path, chats(30, seed=seed), pair, t1_capacity=64, sample=30, check_every=check_every)
+        found[check_every] = summary.to_json()
+        asked[check_every] = fake.asked
+        expected = {1: summary.commands, 0: 31, 7: -(-summary.commands // 7), 1000: -(-summary.commands // 1000)}
+        assert summary.checks == expected[check_every]
+    for one in found.values():
+        for name in ("seconds", "commands_per_second", "checks", "sampled_bytes_compared"):  # read back once a batch
+            del one[name]
+        assert one == found[1]
+    assert found[1]["sampled_moved"] and found[1]["unloads"]
+    assert asked[1000] < asked[0] < asked[1] < found[1]["commands"] / 3
+
+
+@pytest.mark.parametrize("wrong", [50, 51, 333, 700])
+def test_a_fault_in_the_middle_of_a_batch_is_reported_at_its_command(tmp_path, wrong):
+    fake, pair = behind_registers()
+    before, sent = fake._run, []
+
+    def spoiled(opcode, command):
+        sent.append(command)
+        before(opcode, command)
+        if len(sent) == wrong:
+            fake.model.directory.F[0] ^= 1
+            fake.model.directory.touched(slice(0, 1))
+
+    fake._run = spoiled
+    with pytest.raises(DifferenceError, match="entry 0 ") as caught:
+        run(tmp_path, chats(25), pair, t1_capacity=64, sample=0)
+    report = caught.value.report
+    assert report.command == line(sent[wrong - 1])
+    assert report.number == wrong + len(sets(PRESETS["balanced"]))
+    assert (f"entries are as {len(sent) - wrong} command" in report.text()) == (len(sent) > wrong)
 
 
 def test_progress_counts_requests(tmp_path):

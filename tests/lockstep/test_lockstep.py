@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import random
 
 import pytest
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result, Trigger
 from kvfpga.contract.errors import DifferenceError, UsageError
+from kvfpga.contract.script import line
 from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
+from kvfpga.lockstep.report import Report
 from tests.helpers.fake_device import FakeDevice
+from tests.helpers.random_commands import random_commands
 
 VA, BLOCK = 0x7F000000, 16384
 
@@ -177,6 +181,99 @@ def test_in_a_batch_the_result_that_differs_is_named(fake, pair):
     fake.spoil_result = lambda result: Result(result.code, 5) if result.matched == 1 else result
     with pytest.raises(DifferenceError, match=r"result 1 \(hot 0x7f000000 0x1\)"):
         pair.execute_many([cmd.Hot(0, 1), cmd.Hot(VA, 1), cmd.Hot(0, 1)])
+
+
+BATCH = [cmd.Hot(VA, 1), cmd.Step(1), cmd.Share(VA, 1), cmd.Lookup(1, 2, 3, 0), cmd.Touch(1, 2, 3, 32), cmd.Step(2)]
+
+
+def spoil_after(fake, wrong: int, spoil) -> None:
+    """Have `spoil()` called once the device has run `wrong` commands more."""
+    run, done = fake._run, []
+
+    def spoiled(opcode, command):
+        run(opcode, command)
+        done.append(command)
+        if len(done) == wrong:
+            spoil()
+
+    fake._run = spoiled
+
+
+def report_of(pair, checks) -> Report:
+    with pytest.raises(DifferenceError) as error:
+        list(pair.run_through(BATCH, checks))
+    return error.value.report
+
+
+@pytest.mark.parametrize("wrong", range(1, 7))
+@pytest.mark.parametrize("what", ["misses", "directory"])
+def test_with_checks_in_between_the_command_that_differed_is_named(fake, pair, wrong, what):
+    def spoil():
+        if what == "misses":
+            fake.model.counters["misses"] += 1
+        else:
+            fake.model.execute(cmd.ShareIndex(7))
+
+    spoil_after(fake, wrong, spoil)
+    report = report_of(pair, range(1, 7))
+    assert (report.command, report.number) == (line(BATCH[wrong - 1]), 8 + wrong)
+    if what == "misses":
+        assert report.differences == [("telemetry", "misses", 1, 0)]
+    else:
+        assert ("entry 7", "ref_count", 1, 0) in report.differences
+
+
+def test_a_wrong_result_in_the_middle_of_a_batch_names_its_command(fake, pair):
+    fake.spoil_result = lambda result: Result(result.code, 5, tier=result.tier) if result.phys_addr else result
+    report = report_of(pair, range(1, 7))
+    assert report.command == line(BATCH[3])
+    assert report.differences[0] == ("result", "matched", 5, 1)
+
+
+def test_the_checks_that_were_asked_for_are_made(fake, pair):
+    spoil_after(fake, 1, lambda: fake.model.execute(cmd.ShareIndex(7)))
+    report = report_of(pair, [4])
+    assert (report.command, report.number) == (line(BATCH[3]), 12)
+
+
+def test_an_entry_that_is_right_again_when_it_is_looked_at(fake, pair):
+    spoil_after(fake, 3, lambda: fake.model.execute(cmd.ShareIndex(7)))
+    spoil_after(fake, 4, lambda: fake.model.execute(cmd.ReleaseIndex(7)))
+    fake.model.execute(cmd.ShareIndex(7)), pair.model.execute(cmd.ShareIndex(7))  # prefix stays
+    report = report_of(pair, range(1, 6))
+    assert report.command == line(BATCH[2])
+    assert [d for d in report.differences if d.where != "telemetry"] == [d for d in report.differences if d.where == "digest"]
+    assert "entries are as 2 commands more left them" in report.text()
+
+
+def test_bytes_that_moved_are_looked_at_before_the_next_command(fake, pair):
+    """They were wrong for a moment, between two moves of one batch."""
+    home = pair.settings()["TIER_BASE2"]
+    spoil_after(fake, 1, lambda: fake.model.memory_write(home + 300, b"\xff"))
+    spoil_after(fake, 2, lambda: fake.model.memory_write(home + 300, bytes(1)))
+    with pytest.raises(DifferenceError, match="bytes of block 0 in tier 2") as error:
+        list(pair.run_through([cmd.Evict(VA, 1), cmd.Hot(VA + BLOCK, 1), cmd.Step(1)], [1, 2, 3]))
+    assert error.value.report.command == line(cmd.Evict(VA, 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_checks_in_between_change_nothing(seed):
+    """Random commands one by one, and in batches with checks at random: the same results and the same state."""
+    commands = list(random_commands(seed, 150))
+    one, other = (Lockstep(Device(FakeDevice()), ReferenceModel(256)) for _ in range(2))
+    checks = sorted(random.Random(seed).sample(range(1, 151), 40))
+    found = list(other.run_through(commands, checks))
+    assert [result for results in found for result in results] == [one.execute(command) for command in commands]
+    assert (other.commands, other.checks) == (150, 40)
+    assert len(found) < 40
+    assert (other.telemetry(), other.digest()) == (one.telemetry(), one.digest())
+    other.verify()
+
+
+def test_a_command_that_cannot_be_sent_changes_nothing(fake, pair):
+    with pytest.raises(UsageError):
+        pair.execute_many([cmd.Hot(VA, 1), cmd.Hot(1 << 64, 1)])
+    assert pair.execute(cmd.Step(1)) and pair.verify()
 
 
 def test_a_report_is_text_table_and_json(fake, pair):

@@ -34,6 +34,7 @@ from kvfpga.transport.remote.client import RemoteMmio
 from kvfpga.transport.remote.server import serve
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.fake_device import FakeDevice
+from tests.helpers.random_commands import random_commands
 from tests.helpers.remote_process import SlowDevice, step_batch
 from tests.helpers.small_device import ENTRIES
 from tests.helpers.waiting import LONG, until
@@ -147,23 +148,6 @@ def test_every_call_answers_as_on_the_device_itself(small_sim, keys, address):
         assert mmio.memory_read_blocks(addrs[:3], 0).shape == (3, 0)
         big = mmio.memory_read_blocks(addrs[:2], wire.MEMORY_BYTES + 1)
         assert big.shape == (2, wire.MEMORY_BYTES + 1) and big[0].tobytes() == data[: wire.MEMORY_BYTES + 1]
-
-
-def random_commands(seed: int, count: int):
-    """Commands of every kind over 40 blocks, some of them to be refused."""
-    pick = random.Random(seed)
-    step = 0
-    for _ in range(count):
-        n, size = pick.randrange(40), pick.choice((0, 1, BLOCK, 3 * BLOCK, 20 * BLOCK))
-        place, key = (VA + n * BLOCK, size), (n % 3, n % 2, 0, 32 * n)
-        step += pick.randrange(4)
-        yield pick.choice((
-            cmd.Load(*key, 32 * n + 31, VA + n * BLOCK, pick.randrange(4)), cmd.Load(*key, 32 * n + 31, VA + n * BLOCK),
-            cmd.Step(step), cmd.Step(pick.randrange(step + 1)), cmd.Hot(*place), cmd.Evict(*place), cmd.Share(*place),
-            cmd.Release(*place), cmd.Prefetch(*place, step + pick.randrange(40)), cmd.Lookup(*key), cmd.Touch(*key),
-            cmd.Unload(*place), cmd.Set("WEIGHT_S", pick.choice((0, 2, 255, 256))), cmd.Set("EVICT_THRESH", 0x200 * n),
-            cmd.ShareIndex(n), cmd.ReleaseIndex(n), cmd.Set("STRICT", 1), cmd.Set("CLEAR_COUNTERS", 1),
-        ))  # fmt: skip
 
 
 def test_lockstep_finds_no_differences_through_it(small_sim, keys, address):
