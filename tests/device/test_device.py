@@ -13,6 +13,7 @@ from kvfpga.device.codec import writes
 from kvfpga.device.device import Device
 from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
+from kvfpga.transport.mmio import Batch
 from tests.helpers.fake_device import FakeDevice
 
 BLOCK = 16384
@@ -240,3 +241,41 @@ def test_a_dma_error_is_an_error(fake, device):
     fake._run = run
     with pytest.raises(TargetError, match="DMA of block 0"):
         device.execute(cmd.Step(1))
+
+
+# ---- several commands in one batch ---------------------------------------------------------------------------------
+def test_states_are_read_where_they_are_asked_for(device, fake):
+    commands = [block(0), cmd.Step(1), block(1), cmd.Step(2)]
+    results, states = device.run(device.stretches(commands, [1, 3]))
+    assert [result.code for result in results] == ["OK"] * 4
+    assert [state.telemetry["valid_entries"] for state in states] == [1, 2]
+    assert [state.telemetry["current_step"] for state in states] == [0, 1]
+    other = Device(FakeDevice())
+    for part, state in zip((commands[:1], commands[1:3]), states):
+        other.execute_many(part)
+        assert (other.telemetry(), other.digest()) == state
+
+
+def test_triggers_belong_to_their_commands(device, fake):
+    device.execute_many([block(n) for n in range(6)])
+    commands = [cmd.Evict(0x7F000000 + 2 * BLOCK, 2 * BLOCK), cmd.Hot(0, 1), cmd.Prefetch(0x7F000000, 3 * BLOCK, 0)]
+    found = [result.triggers for result in device.execute_many(commands)]
+    assert found == [
+        (Trigger(2, "evict", 1, 2), Trigger(3, "evict", 1, 2)), (), (Trigger(2, "prefetch", 2, 1),),
+    ]  # fmt: skip
+
+
+def test_no_commands_have_no_results(device):
+    assert device.execute_many([]) == []
+    assert device.execute_many_checked([])[0] == []
+
+
+def test_a_register_is_written_by_its_name(device, fake):
+    batch = Batch()
+    device.append_write(batch, "SCRATCH", 7)
+    device.append_write(batch, "BOOST_ADDR", 1 << 40)
+    device.append_write(batch, "UNLOAD_ID", 1 << 40)
+    device.mmio.run(batch)
+    assert fake.writes == [("SCRATCH", 7), ("BOOST_ADDR", 1 << 40), ("UNLOAD_ID", 0xFFFFFFFF)]
+    with pytest.raises(UsageError, match="does not fit into the 32 bits of SCRATCH"):
+        device.append_write(batch, "SCRATCH", 1 << 32)

@@ -10,13 +10,16 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import SessionError, UsageError
 from kvfpga.device import regmap
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.model.block_memory import COLLECT_AT, BlockMemory
-from kvfpga.model.scoring import prefetch_grants
+from kvfpga.model.digest import entry_hash, entry_hashes
+from kvfpga.model.scoring import prefetch_grants, score, score_accessed
 
 BLOCK = 16384
 VA = 1 << 44
@@ -254,3 +257,41 @@ def test_contents_that_no_page_holds_are_forgotten():
     assert len(memory._contents) <= COLLECT_AT
     for i in range(50):
         assert memory.read(256 * ((20 * COLLECT_AT - 1 - i) % 50), 4) == (20 * COLLECT_AT - 1 - i).to_bytes(4, "little")
+
+
+# ---- one entry in plain integers, many as arrays -------------------------------------------------------------------
+@given(
+    st.integers(0, 255), st.integers(0, 255), st.booleans(), st.booleans(), st.integers(0, (1 << 32) - 1),
+    st.lists(st.integers(0, 255), min_size=5, max_size=5),
+)  # fmt: skip
+def test_r14_an_entry_accessed_now_scores_as_among_many(R, F, prefix, pinned, step, settings):
+    settings = dict(zip(("WINDOW", "WEIGHT_R", "WEIGHT_F", "WEIGHT_S", "WEIGHT_D"), settings))
+    P, _ = score(
+        np.array([R], np.uint8), np.array([F], np.uint8), np.array([step], np.uint32), np.array([prefix]),
+        np.array([pinned]), step, settings,
+    )  # fmt: skip
+    assert score_accessed(R, F, prefix, pinned, settings) == P[0]
+
+
+@given(st.integers(0, 65535), st.lists(st.integers(0, (1 << 64) - 1), min_size=5, max_size=5))
+def test_r24_an_entry_hashes_as_among_many(index, words):
+    many = entry_hashes(np.array([index], np.uint64), tuple(np.array([word], np.uint64) for word in words))
+    assert entry_hash(index, tuple(words)) == many[0]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 100])
+def test_r24_few_changes_and_many_give_one_digest(count):
+    """Of a directory with every kind of field in use, whose hashes were kept, and of the same one read anew."""
+    model = ReferenceModel(256)
+    for n in range(120):
+        model.execute(cmd.Load(n % 3, n % 2, 0, 32 * n, 32 * n + 31, (1 << 63) + 16384 * n, n % 4))
+    model.execute(cmd.Set("TIER_BASE3", 0))  # refused: there are blocks
+    model.execute(cmd.Prefetch((1 << 63), 16384 * 120, 1 << 31))
+    model.digest()
+    for n in range(count):
+        model.execute(cmd.ShareIndex(n))
+        model.execute(cmd.Touch(n % 3, n % 2, 0, 32 * n))
+        model.execute(cmd.Hot((1 << 63) + 16384 * n, 1))
+    fresh = ReferenceModel(256)
+    fresh.adopt(*model.read_entries(0, 256), model.settings(), model.telemetry())
+    assert model.digest() == fresh.digest()
