@@ -255,7 +255,7 @@ class _Run:
         self._send([Action(Set("T1_CAPACITY", self.t1_capacity))])
         for done, request in enumerate(self.requests, start=1):
             self._send(self.planner.arrive(request))
-            if not self.options.check_every:
+            if self.unchecked and not self.options.check_every:
                 self._check_here()
             if len(self.gathered) >= BATCH_COMMANDS:
                 self._flush()

@@ -102,7 +102,9 @@ class Lockstep(Surface):
         them. As many as possible go to the device at once: blocks that were moved are what a check must wait for, because
         the next command may move them again. To be gone through to its end.
         """
-        for part, due in self._parts(commands, checks):
+        if not commands:
+            return
+        for part, due in self._parts(commands, list(checks)):
             if self.recorder:
                 self.recorder.before(self, part)
             ready: list[_Expected] = []
@@ -152,15 +154,18 @@ class Lockstep(Surface):
             self._moved.clear()
         return differences
 
-    def _parts(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[tuple[Sequence[Command], list[int]]]:
-        """What can run without a look at the memory in between, and the checks in it; the memory is looked at before each."""
-        parts = [commands] if self.device.mmio.blank_memory else _split_at_loads(commands)
-        first, checks = 0, list(checks)
-        for part in filter(None, parts):
-            if not self.device.mmio.blank_memory:
+    def _parts(self, commands: Sequence[Command], checks: Sequence[int]) -> Iterator[tuple[Sequence[Command], Sequence[int]]]:
+        """What the recorder is told of at once, and the checks in it. A board's recorder keeps the calls of one part, so there a
+        check ends it; and so does what may have changed the memory, which must be looked at before a LOAD."""
+        if self.device.mmio.blank_memory:
+            yield commands, checks
+            return
+        first = 0
+        for end in dict.fromkeys([*checks, len(commands)]):
+            for part in _split_at_loads(commands[first:end]):
                 self._adopt_memory(part)
-            yield part, [check - first for check in checks if first < check <= first + len(part)]
-            first += len(part)
+                first += len(part)
+                yield part, [len(part)] if first in checks else []
 
     def _adopt_memory(self, commands: Sequence[Command]) -> None:
         """A LOAD without data takes over whatever its slot of a board's memory holds, so the model must hold the same. The
