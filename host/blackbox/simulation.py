@@ -143,6 +143,7 @@ class SimulationBlackBox(BlackBox):
             batch = () if at_rest else self._last_batch()
             failing = list(batch[place : place + 1])
             line = script.line(failing[0]) if failing else AT_REST
+            (folder / "commands.kvfpga").write_text(self._script(folder, at_rest, behind=len(batch[place + 1 :])))
             if line != report.command:
                 report.notes.append(f"the failing command of the batch is `{line}`")
             (folder / "failing.kvfpga").write_text(line + "\n")
@@ -240,7 +241,8 @@ class SimulationBlackBox(BlackBox):
         ]
         return " ".join(words)
 
-    def _script(self, folder: Path, at_rest: bool) -> str:
+    def _script(self, folder: Path, at_rest: bool, behind: int = 0) -> str:
+        """`behind`: commands of the last batch that ran behind the failing one."""
         lines = []
         for number, step in enumerate(self.log):
             if isinstance(step, MemoryWrite):
@@ -248,4 +250,4 @@ class SimulationBlackBox(BlackBox):
                 lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")
             else:
                 lines += [script.line(command) for command in step]
-        return "".join(line + "\n" for line in (*lines, *([AT_REST] if at_rest else [])))
+        return "".join(line + "\n" for line in (*lines[: len(lines) - behind], *([AT_REST] if at_rest else [])))

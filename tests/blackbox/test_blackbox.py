@@ -121,6 +121,19 @@ def test_in_a_batch_the_failing_command_is_found(pair):
         assert list(again._history.old())[-3:] == [block(0), block(1), Step(1)]
 
 
+def test_a_batch_with_checks_in_between_names_the_failing_command(pair):
+    before = pair.commands
+    with pytest.raises(DifferenceError) as error:
+        list(pair.run_through([block(0), block(1), Step(1), Step(3), Step(4), Step(5)], range(1, 7)))
+    report = error.value.report
+    assert (report.command, report.number) == ("step 3", before + 4)
+    assert not any("failing command of the batch" in note for note in report.notes)
+    assert (report.folder / "failing.kvfpga").read_text() == "step 3\n"
+    assert (report.folder / "commands.kvfpga").read_text().splitlines()[-2:] == ["step 1", "step 3"]
+    with Session(TARGET, report.folder) as again:
+        assert fail(again.open(), Step(3)).differences == report.differences[:1]
+
+
 def test_history_of_earlier_processes_is_part_of_it(tmp_path):
     for commands in ([block(0)], [block(1)]):
         with Session(TARGET, tmp_path) as session:
