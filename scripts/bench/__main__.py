@@ -22,7 +22,7 @@ from rich.console import Console
 
 from kvfpga.contract.errors import KvfpgaError, UsageError
 
-from . import baseline, check, history, model, output, process, reads, replay
+from . import baseline, check, model, output, process, reads, records, replay
 from .figures import Report, Say
 from .sizes import FULL, QUICK, Sizes
 from .workers import Version
@@ -72,8 +72,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def run(given: Sequence[str] | None) -> None:
     options = arguments(given)
     sizes, sections = QUICK if options.quick else FULL, chosen(options.only)
-    recorded = [] if options.quick else history.read()
-    commit, processor = history.commit(), history.processor()
+    if not options.quick:
+        os.environ.pop("KVFPGA_ASSERTIONS", None)  # they cost time, and older commits have none
+    recorded = [] if options.quick else records.read()
+    commit, processor = records.commit(), records.processor()
     console = Console(stderr=True)
     with console.status("starting") as status:
 
@@ -90,12 +92,11 @@ def run(given: Sequence[str] | None) -> None:
         out = Console()
         output.show(report, recorded, sizes, commit, Console(width=max(160, out.width)))
     if options.record:
-        count = history.append(report.figures, commit, processor, history.today())
-        print(f"{count} ratios written to {history.FILE.relative_to(history.ROOT)}", file=sys.stderr)
+        count = records.append(report.figures, commit, processor, records.today())
+        print(f"{count} ratios written to {records.FILE.relative_to(records.ROOT)}", file=sys.stderr)
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    os.environ.pop("KVFPGA_ASSERTIONS", None)  # they cost time, and older commits have none
     try:
         run(given)
     except KvfpgaError as error:

@@ -3,53 +3,40 @@ DIGEST, and single reads. Results and clock cycles must be the same, or the two 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import workers
-from .figures import Agreement, Report, Say, Series, alternate, beside
+from .figures import Agreement, Figure, Report, Say, Series, alternate, beside
 from .sizes import Sizes
 from .workers import Version, Worker
 
 SECTION = "model"
+SIDES = ("today", "older")
+Answers = dict[str, list[dict]]
+"""What each side answered, round by round."""
 
 
 def measure(sizes: Sizes, say: Say, baseline: Version) -> Report:
     say(f"opening the simulations, today's and that of {baseline.name}")
     with workers.simulation(workers.TODAY, sizes) as today, workers.simulation(baseline, sizes) as older:
-        sides = {"today": today, "baseline": older}
-        found = loads(sizes, sides, say)
-        for name, what, arguments in (
-            ("idle", "idle", {"cycles": sizes.idle}),
-            ("STEP", "step", {"count": sizes.steps}),
-            ("DIGEST", "digest", {"count": sizes.steps}),
-            ("read32", "single", {"count": sizes.single_reads}),
-        ):
-            found[name] = turns(sizes.rounds, sides, what, arguments, lambda text, name=name: say(f"{name}, {text}"))
-    agreements = [
-        Agreement(SECTION, f"clock cycles: {name}", *([answer["cycles"] for answer in of[side]] for side in sides))
-        for name, of in found.items()
-    ]
-    digests = ({answer["digest"] for answer in found["DIGEST"][side]} for side in sides)
-    agreements.append(Agreement(SECTION, "DIGEST", *(sorted(found) for found in digests)))
-
-    def figure(what: str, name: str, unit: str, value, aim: float | None = None):
-        ours, others = ([value(answer) for answer in found[what][side]] for side in sides)
-        return beside(SECTION, Series(name, ours), unit, Series(baseline.name, others), aim)
-
-    def cycle_rate(answer: dict) -> float:
-        return answer["cycles"] / answer["seconds"]
-
-    full = f"{sizes.entries:,} valid entries"
-    figures = [
-        figure("idle", "idle clock", "cycles/s", cycle_rate, 6),
-        figure("STEP", f"STEP over {full}", "cycles/s", cycle_rate, 1.9),
-        figure("STEP", f"STEP over {full}", "ms", lambda answer: 1e3 * answer["seconds"] / sizes.steps),
-        figure("LOAD", "LOAD", "µs", lambda answer: 1e6 * answer["seconds"] * sizes.load_rounds / sizes.entries, 1.6),
-        figure("DIGEST", f"DIGEST of {full}", "ms", lambda answer: 1e3 * answer["seconds"] / sizes.steps),
-        figure("read32", "read32", "reads/s", lambda answer: sizes.single_reads / answer["seconds"]),
-    ]
-    return Report(figures, agreements, [])
+        sides = dict(zip(SIDES, (today, older)))
+        found = {
+            "LOAD": loads(sizes, sides, say),  # first: the rest is measured over a full directory
+            "idle clock": turns("idle", sides, sizes.rounds, say, cycles=sizes.idle),
+            "STEP": turns("step", sides, sizes.rounds, say, count=sizes.steps),
+            "DIGEST": turns("digest", sides, sizes.rounds, say, count=sizes.steps),
+            "read32": turns("single", sides, sizes.rounds, say, count=sizes.single_reads),
+        }
+        versions = Agreement(SECTION, "versions", today.versions, older.versions)
+    return Report(figures(found, sizes, baseline.name), [versions, *agreements(found)], [])
 
 
-def loads(sizes: Sizes, sides: dict[str, Worker], say: Say) -> dict[str, dict[str, list[dict]]]:
+def turns(what: str, sides: dict[str, Worker], rounds: int, say: Say, **arguments: int) -> Answers:
+    ways = {side: lambda worker=worker: worker.ask(what, **arguments) for side, worker in sides.items()}
+    return alternate(rounds, ways, lambda text: say(f"{what}, {text}"))
+
+
+def loads(sizes: Sizes, sides: dict[str, Worker], say: Say) -> Answers:
     """Every entry of both, a part of them a round."""
     part = sizes.entries // sizes.load_rounds
     done = dict.fromkeys(sides, 0)
@@ -59,9 +46,35 @@ def loads(sizes: Sizes, sides: dict[str, Worker], say: Say) -> dict[str, dict[st
         return sides[side].ask("load", first=done[side] - part, count=part)
 
     ways = {side: lambda side=side: load(side) for side in sides}
-    return {"LOAD": alternate(sizes.load_rounds, ways, lambda text: say(f"LOAD, {text}"))}
+    return alternate(sizes.load_rounds, ways, lambda text: say(f"load, {text}"))
 
 
-def turns(rounds: int, sides: dict[str, Worker], what: str, arguments: dict, say: Say) -> dict[str, list[dict]]:
-    ways = {side: lambda worker=worker: worker.ask(what, **arguments) for side, worker in sides.items()}
-    return alternate(rounds, ways, say)
+def figures(found: dict[str, Answers], sizes: Sizes, baseline: str) -> list[Figure]:
+    def figure(what: str, unit: str, value: Callable[[dict], float], aim: float | None = None, name: str = "") -> Figure:
+        ours, others = ([value(answer) for answer in found[what][side]] for side in SIDES)
+        return beside(SECTION, Series(name or what, ours), unit, Series(baseline, others), aim)
+
+    def cycles(answer: dict) -> float:
+        return answer["cycles"] / answer["seconds"]
+
+    def each(scale: float, count: float) -> Callable[[dict], float]:
+        return lambda answer: scale * answer["seconds"] / count
+
+    full = f"{sizes.entries:,} valid entries"
+    return [
+        figure("idle clock", "cycles/s", cycles, 6),
+        figure("STEP", "cycles/s", cycles, 1.9, f"STEP over {full}"),
+        figure("STEP", "ms", each(1e3, sizes.steps), name=f"STEP over {full}"),
+        figure("LOAD", "µs", each(1e6, sizes.entries / sizes.load_rounds), 1.6),
+        figure("DIGEST", "ms", each(1e3, sizes.steps), name=f"DIGEST of {full}"),
+        figure("read32", "reads/s", lambda answer: sizes.single_reads / answer["seconds"]),
+    ]
+
+
+def agreements(found: dict[str, Answers]) -> list[Agreement]:
+    cycles = [
+        Agreement(SECTION, f"clock cycles: {what}", *(sum(answer["cycles"] for answer in of[side]) for side in SIDES))
+        for what, of in found.items()
+    ]
+    digests = (found["DIGEST"][side][-1]["digest"] for side in SIDES)
+    return [*cycles, Agreement(SECTION, "DIGEST", *digests)]

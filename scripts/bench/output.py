@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import history
+from . import records
 from .figures import Figure, Report
-from .history import Row
+from .records import Row
 from .sizes import Sizes
 
 COLUMNS = {"figure": "left", "value": "right", "beside": "left", "its value": "right", "ratio": "right", "±": "right",
@@ -29,9 +29,9 @@ def as_json(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str, 
 
 
 def _figure(figure: Figure, recorded: Sequence[Row]) -> dict:
-    before = history.last(figure, recorded)
+    before = records.last(figure, recorded)
     last = {"commit": before.commit, "ratio": before.ratio, "processor": before.processor} if before else None
-    return figure._asdict() | {"met": figure.met, "last": last, "loss": history.is_loss(figure, before)}
+    return figure._asdict() | {"met": figure.met, "last": last, "loss": records.is_loss(figure, before)}
 
 
 def show(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str, console: Console) -> None:
@@ -44,7 +44,7 @@ def show(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str, con
         if figure.section != section:
             table.add_section()
         section = figure.section
-        table.add_row(*_row(figure, history.last(figure, recorded)))
+        table.add_row(*_row(figure, records.last(figure, recorded)))
     console.print(table)
     for section, name, today, baseline in (agreement for agreement in report.agreements if not agreement.same):
         console.print(f"[bold red]NOT THE SAME: {section}, {escape(f'{name} is {today}, of the baseline {baseline}')}[/]")
@@ -62,7 +62,7 @@ def _row(figure: Figure, before: Row | None) -> list[str]:
     return [
         figure.name, f"{_number(figure.value)} {figure.unit}", figure.beside, _number(figure.other), _number(figure.ratio),
         "" if figure.spread is None else f"{figure.spread:.0%}", aim + verdict,
-        last + (" [bold red]LOSS[/]" if history.is_loss(figure, before) else ""),
+        last + (" [bold red]LOSS[/]" if records.is_loss(figure, before) else ""),
     ]  # fmt: skip
 
 

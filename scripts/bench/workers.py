@@ -35,7 +35,10 @@ TODAY = Version("kvfpga", Path(sys.executable))
 
 
 class Worker:
-    """A process that gets the path of a socket as its last argument, connects, and answers one request after the other."""
+    """A process that gets the path of a socket as its last argument, connects, and answers one request after the other.
+    `versions`: of the packages that it uses, where it is a kvfpga."""
+
+    versions: dict[str, str]
 
     def __init__(self, name: str, command: list[str | Path]):
         self.name = name
@@ -82,7 +85,7 @@ class Worker:
 def simulation(version: Version, sizes: Sizes) -> Worker:
     """A version of kvfpga with a device, empty and ready. Its model is built now if there is none."""
     worker = Worker(version.name, [version.python, WORKER])
-    worker.ask("open", **sizes.device)
+    worker.versions = worker.ask("open", **sizes.device)
     return worker
 
 

