@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from kvfpga.contract.errors import TargetError, UsageError
+from kvfpga.hepc_ref import ReferenceModel
 from scripts.bench import __main__ as bench
 from scripts.bench import baseline, figures, output, records, replay
 from scripts.bench.figures import Agreement, Figure, Report, Series
 from scripts.bench.sizes import FULL
+from scripts.bench.worker import names
 from scripts.bench.workers import Version, Worker
 from tests.helpers.places import DATA
 
@@ -107,6 +109,12 @@ def test_a_worker_that_ends_is_an_error(program):
     with pytest.raises(TargetError, match="measures one ended with exit code"):
         with Worker("one", [sys.executable, "-c", program]) as worker:
             worker.ask("anything")
+
+
+def test_what_moved_is_found_where_it_is():
+    assert names.find("flat:ReferenceModel", "contract.tiers:ReferenceModel", "hepc_ref:ReferenceModel") is ReferenceModel
+    with pytest.raises(ImportError, match="no flat:Nothing and no hepc_ref:Nothing"):
+        names.find("flat:Nothing", "hepc_ref:Nothing")
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------

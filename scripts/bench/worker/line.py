@@ -10,11 +10,10 @@ from typing import Any
 
 class Line:
     def __init__(self, end: socket.socket):
-        self._socket, self._stream = end, end.makefile("rw", encoding="utf-8")
+        self._socket, self._stream = end, end.makefile(encoding="utf-8")
 
     def send(self, value: Any) -> None:
-        self._stream.write(json.dumps(value) + "\n")
-        self._stream.flush()
+        self._socket.sendall(json.dumps(value).encode() + b"\n")
 
     def __iter__(self) -> Iterator[Any]:
         """What comes, until the other end goes."""
