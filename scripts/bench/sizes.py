@@ -6,23 +6,24 @@ from typing import NamedTuple
 
 
 class Sizes(NamedTuple):
-    """`rounds` of each measurement, and what is done in one round."""
+    """`rounds` of each measurement, and what is done in one round. Many short rounds, since what else the machine does changes
+    from one moment to the next and should be the same for both sides of a ratio."""
 
     entries: int = 65536
     lanes: int = 8
     data_bits: int = 512
-    rounds: int = 11
-    idle: int = 100_000
+    rounds: int = 31
+    idle: int = 50_000
     """clock cycles"""
-    load_rounds: int = 16
+    load_rounds: int = 32
     """in all of which together every entry is loaded once"""
-    steps: int = 4
-    reads: int = 100_000
-    single_reads: int = 20_000
-    slow_reads: int = 1_000
+    steps: int = 2
+    reads: int = 30_000
+    single_reads: int = 5_000
+    slow_reads: int = 330
     """by cocotb and by pyverilator, which would need minutes for `reads` of them"""
-    processes: int = 10
-    replays: int = 3
+    processes: int = 15
+    replays: int = 5
     requests: int = 60
 
     @property
