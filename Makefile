@@ -24,8 +24,8 @@ regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rd
 mutate: $(RUN)                 # break the RTL in one place after another; the lockstep must see each
 	$(PYTHON) -m scripts.mutation.mutate
 
-bench: $(TEST)                 # speed, as ratios against peers measured in the same run
-	$(PYTHON) -m scripts.bench.simulator
+bench: $(TEST)                 # speed, as ratios against peers and an older commit measured in the same run
+	$(PYTHON) -m scripts.bench
 
 cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups, DMA
 	$(PYTHON) -m scripts.bench.cycles

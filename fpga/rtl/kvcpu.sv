@@ -17,6 +17,7 @@ module kvcpu
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 128,
     parameter logic [63:0] BUILD_ID = 64'd0,     // hash of sources and parameters, set by the build
+    parameter logic CLOCK_GATES = 1'b0,          // 1 in simulations: what has nothing to do gets no clock (kvcpu_clock_gate)
     localparam int unsigned PORTS = 2            // hardware lookup ports
 ) (
     input  wire logic                   clk,
@@ -119,6 +120,9 @@ module kvcpu
     assign rst_core = rst || stop_core;
     assign rst_dma = rst || reset_all;
 
+    // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
+    logic clk_bus, clk_operands, clk_core, clk_lookup, clk_free, clk_dma, clk_digest;
+
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
     always_ff @(posedge clk) begin
@@ -144,7 +148,7 @@ module kvcpu
 
     // A command on its way to the queue counts as being there.
     kvcpu_axil u_axil (
-        .clk, .rst, .block(block || op_clearing), .quiet(bus_quiet),
+        .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
         .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
@@ -171,11 +175,16 @@ module kvcpu
     logic [IW+1:0] stored_level;
     logic        completion_valid;
 
+    // The clock of the bus and the register block. An error of the DMA is remembered there.
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_bus_clock (
+        .clk, .rst, .gated(clk_bus),
+        .work(s_axil_awvalid || s_axil_wvalid || s_axil_arvalid || !bus_quiet || draining || completion_valid)
+    );
     kvcpu_csr #(
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),
         .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .BUILD_ID(BUILD_ID)
     ) u_csr (
-        .clk, .rst(rst_regs),
+        .clk(clk_bus), .rst(rst_regs),
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
         .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
@@ -185,21 +194,31 @@ module kvcpu
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level))
     );
 
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_operands_clock (
+        .clk, .rst, .work(draining || op_clearing || op_turn || op_read), .gated(clk_operands)
+    );
     kvcpu_operands u_operands (
-        .clk, .rst(rst_regs), .clearing(op_clearing),
+        .clk(clk_operands), .rst(rst_regs), .clearing(op_clearing),
         .turn(op_turn), .write(op_write), .waddr(op_waddr), .wdata(op_wdata), .wkind(op_wkind), .wstamp(stamp),
         .read(op_read), .raddr(op_raddr), .rkind(op_rkind), .read_ack(op_ack), .read_data(op_data),
         .setting(shown_setting), .in_force, .cmd_push, .cmd(cmd_in), .pending(cmd_pending), .forming(cmd_forming), .soft_reset
     );
 
     kvcpu_fifo #(.WIDTH($bits(command_t)), .DEPTH(FIFO_DEPTH)) u_commands (
-        .clk, .rst(rst_core), .push(cmd_push), .wdata(cmd_in), .pop(cmd_take), .rdata(cmd_out),
+        .clk(clk_core), .rst(rst_core), .push(cmd_push), .wdata(cmd_in), .pop(cmd_take), .rdata(cmd_out),
         .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
     );
     assign busy = !fifo_empty || !engine_idle;
     assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
 
     // ---- engine ------------------------------------------------------------------------------------------------------------
+    // The clock of all that commands, lookups and the host's reads go through: engine, settings, directory, pass, queues, telemetry.
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_core_clock (
+        .clk, .rst, .gated(clk_core),
+        .work(any_busy || !dma_idle || draining || clearing || lookup_valid != '0
+              || op_clearing || op_turn || op_read || dir_req || tele_select || result_pop || completion_pop)
+    );
+
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
     result_t      result;
     logic [1:0]   lookup_tier_1;
@@ -220,7 +239,7 @@ module kvcpu
     kvcpu_engine #(
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES)
     ) u_engine (
-        .clk, .rst(rst_core), .hold(clearing), .idle(engine_idle),
+        .clk(clk_core), .rst(rst_core), .hold(clearing), .idle(engine_idle),
         .cmd_valid(!fifo_empty), .cmd(cmd_out), .cmd_take, .dma_idle,
         .result_valid, .result, .accepted, .running, .t, .clear_counters,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .valid_entries,
@@ -237,17 +256,17 @@ module kvcpu
     );
 
     kvcpu_settings #(.ENTRIES(ENTRIES), .BLOCK_BYTES(BLOCK_BYTES)) u_settings (
-        .clk, .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
+        .clk(clk_core), .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
         .empty(valid_entries == '0), .code(set_code), .set, .shown(shown_setting), .in_force
     );
 
     // ---- directory and pass ------------------------------------------------------------------------------------------------
     logic                     row_read, steal, write_res, row_valid;
     logic [RW-1:0]            row, write_row, row_index, map_row;
-    entry_key_t   [LANES-1:0] q_key;
-    entry_state_t [LANES-1:0] q_state, state_wdata;
-    entry_res_t   [LANES-1:0] q_res;
-    logic [LANES-1:0][63:0]   q_va;
+    entry_key_t               q_key [LANES];
+    entry_state_t             q_state [LANES], state_wdata [LANES];
+    entry_res_t               q_res [LANES];
+    logic [63:0]              q_va [LANES];
     logic [LANES-1:0]         write_state, write_static, map_used;
     logic [IW-1:0]            res_index, tier_index;
     entry_res_t               res_wdata;
@@ -260,15 +279,15 @@ module kvcpu
     kvcpu_directory #(
         .ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)
     ) u_directory (
-        .clk, .rst, .tier_base(set.tier_base), .rows_used,
-        .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
+        .clk(clk_core), .rst, .tier_base(set.tier_base), .rows_used,
+        .row_read, .row_keys(running.op != kvcpu_map_pkg::OP_STEP), .row, .q_key, .q_state, .q_res, .q_va, .steal,
         .write_row, .write_state, .state_wdata, .write_static, .key_wdata(pass.load_key), .va_wdata(pass.load_va),
         .write_res, .res_index, .res_wdata, .tier_index, .tier,
         .host_req(dir_req), .host_addr(dir_addr), .host_ack(dir_ack), .host_err(dir_err), .host_data(dir_data)
     );
 
     kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
-        .clk, .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
+        .clk(clk_core), .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
         .start_some(pass_some), .pass, .set, .done(pass_done),
         .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
         .rows_used, .t1_used, .events,
@@ -279,22 +298,33 @@ module kvcpu
         .free_valid, .free_key, .free_ready, .map_valid, .map_row, .map_used
     );
 
+    logic digest_take;
+    assign digest_take = row_valid && running.op == kvcpu_map_pkg::OP_DIGEST;
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_digest_clock (
+        .clk, .rst, .work(stop_core || digest_clear || digest_take || digest_busy), .gated(clk_digest)
+    );
     kvcpu_digest #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_digest (
-        .clk, .rst(rst_core), .clear(digest_clear), .take(row_valid && running.op == kvcpu_map_pkg::OP_DIGEST),
+        .clk(clk_digest), .rst(rst_core), .clear(digest_clear), .take(digest_take),
         .base_index(32'(row_index) * LANES), .first(pass.first), .last(pass.last), .tier_base(set.tier_base),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va), .busy(digest_busy), .digest
     );
 
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_free_clock (
+        .clk, .rst, .work(stop_core || map_take || rebuild_start || !map_ready), .gated(clk_free)
+    );
     kvcpu_free_map #(.ENTRIES(ENTRIES), .LANES(LANES)) u_free_map (
-        .clk, .rst(rst_core), .ready(map_ready), .any_free, .free_index, .take(map_take),
+        .clk(clk_free), .rst(rst_core), .ready(map_ready), .any_free, .free_index, .take(map_take),
         .rebuild_start, .rebuild_valid(map_valid), .rebuild_row(map_row), .rebuild_used(map_used), .rebuild_end
     );
 
     // ---- lookups -----------------------------------------------------------------------------------------------------------
     logic       port_counts, port_hit;
     logic [1:0] port_tier;
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_lookup_clock (
+        .clk, .rst, .work(stop_core || clearing || key_valid || lookup_valid != '0), .gated(clk_lookup)
+    );
     kvcpu_lookup #(.ENTRIES(ENTRIES), .TOKEN_BITS(TOKEN_BITS), .PORTS(PORTS)) u_lookup (
-        .clk, .rst(rst_core), .clearing,
+        .clk(clk_lookup), .rst(rst_core), .clearing,
         .eng_valid(key_valid), .eng_ready(key_ready), .eng_op(key_op), .eng_key(key), .eng_index(key_index),
         .eng_done(key_done), .eng_hit(key_hit), .eng_shared(key_shared), .eng_unresolved(key_unresolved),
         .eng_hit_index(key_hit_index), .eng_tier(key_tier), .overflow(index_overflow),
@@ -305,8 +335,11 @@ module kvcpu
 
     // ---- DMA, results, telemetry --------------------------------------------------------------------------------------------
     logic dma_completion;
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_dma_clock (
+        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle), .gated(clk_dma)
+    );
     kvcpu_dma #(.DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_dma (
-        .clk, .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
+        .clk(clk_dma), .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
         .contend_fixed(set.contend_fixed), .idle(dma_idle),
         .trigger_valid, .trigger_channel, .trigger, .trigger_ready, .completion_valid(dma_completion), .completion,
         .m_axi_awid, .m_axi_awaddr, .m_axi_awlen, .m_axi_awsize, .m_axi_awburst, .m_axi_awcache, .m_axi_awprot,
@@ -319,7 +352,7 @@ module kvcpu
 
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
-        .clk, .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
+        .clk(clk_core), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
         .under_way(result_under_way), .lost(result_lost)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
@@ -329,11 +362,11 @@ module kvcpu
     logic [1:0]  front_level;
     logic [IW+1:0] ram_level;
     kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
-        .clk, .rst(rst_core), .push(completion_valid && !stored_full), .wdata(completion), .full(stored_full), .pop(front_push),
+        .clk(clk_core), .rst(rst_core), .push(completion_valid && !stored_full), .wdata(completion), .full(stored_full), .pop(front_push),
         .rdata(oldest_stored), .valid(oldest_stored_valid), .level(ram_level)
     );
     kvcpu_fifo #(.WIDTH($bits(completion_t)), .DEPTH(2)) u_front (
-        .clk, .rst(rst_core), .push(front_push), .wdata(oldest_stored), .pop(completion_pop && stored_valid), .rdata(stored),
+        .clk(clk_core), .rst(rst_core), .push(front_push), .wdata(oldest_stored), .pop(completion_pop && stored_valid), .rdata(stored),
         .empty(front_empty), .full(front_full), .level(front_level)
     );
     assign front_push = oldest_stored_valid && !front_full;
@@ -341,7 +374,7 @@ module kvcpu
     assign stored_level = ram_level + (IW+2)'(front_level);
 
     kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
-        .clk, .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
+        .clk(clk_core), .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
         .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),

@@ -76,7 +76,7 @@ package kvcpu_pkg;
         MATCH_REQUEST,  // request_id
         MATCH_LANE,     // one lane of one row
         MATCH_KEY,      // key, with the shared-prefix key beside it
-        MATCH_INDEX     // first <= index < last
+        MATCH_NONE      // DIGEST: kvcpu_digest takes the rows
     } match_e;
 
     // What stays the same during one pass.
@@ -90,7 +90,7 @@ package kvcpu_pkg;
         logic [15:0]  request;      // MATCH_REQUEST
         logic [63:0]  key;          // MATCH_KEY: {id, token_start}
         logic [3:0]   lane;         // MATCH_LANE
-        logic [31:0]  first;        // MATCH_INDEX
+        logic [31:0]  first;        // DIGEST: first <= index < last
         logic [31:0]  last;
         entry_key_t   load_key;     // LOAD
         logic [63:0]  load_va;

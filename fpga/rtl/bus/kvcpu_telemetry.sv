@@ -91,6 +91,10 @@ module kvcpu_telemetry
         end
     end
 
+    // Most cycles have nothing to count, and a simulation need not add then.
+    logic happened;
+    assign happened = events != '0 || completion_valid || lookup_counts || port_counts
+                      || index_overflow || result_lost || completion_lost;
     always_ff @(posedge clk) begin
         if (rst || clear) begin
             triggers <= '0;
@@ -107,7 +111,7 @@ module kvcpu_telemetry
             results_lost <= '0;
             completions_lost <= '0;
             dma_errors <= '0;
-        end else begin
+        end else if (happened) begin
             if (events.evict_trigger) triggers[0] <= triggers[0] + 64'd1;
             if (events.prefetch_trigger) triggers[1] <= triggers[1] + 64'd1;
             if (completion_valid) begin

@@ -254,7 +254,7 @@ module kvcpu_engine
             case (c.op)
                 OP_STEP: pass.match <= MATCH_ALL;
                 OP_UNLOAD_REQUEST: pass.match <= MATCH_REQUEST;
-                OP_DIGEST: pass.match <= MATCH_INDEX;
+                OP_DIGEST: pass.match <= MATCH_NONE;
                 OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= pass_one_row ? MATCH_LANE : MATCH_KEY;
                 default: pass.match <= MATCH_VA;
             endcase

@@ -48,14 +48,14 @@ module kvcpu_pass
     // directory
     output logic                          row_read,
     output logic [RW-1:0]                 row,
-    input  wire entry_key_t   [LANES-1:0] q_key,
-    input  wire entry_state_t [LANES-1:0] q_state,
-    input  wire entry_res_t   [LANES-1:0] q_res,
-    input  wire logic [LANES-1:0][63:0]   q_va,
+    input  wire entry_key_t               q_key [LANES],
+    input  wire entry_state_t             q_state [LANES],
+    input  wire entry_res_t               q_res [LANES],
+    input  wire logic [63:0]              q_va [LANES],
     input  wire logic                     steal,
     output logic [RW-1:0]                 write_row,
     output logic [LANES-1:0]              write_state,
-    output entry_state_t [LANES-1:0]      state_wdata,
+    output entry_state_t                  state_wdata [LANES],
     output logic [LANES-1:0]              write_static,
     output logic                          write_res,
     output logic [IW-1:0]                 res_index,
@@ -122,14 +122,15 @@ module kvcpu_pass
 
     // ---- lanes ---------------------------------------------------------------------------------------------------------
     logic [LANES-1:0] l_matched, l_shared, l_write, l_evict, l_prefetch, l_freed, l_guarded, l_saturated, l_refused;
-    entry_state_t [LANES-1:0] l_state;
-    entry_res_t   [LANES-1:0] l_res;
-    entry_key_t   [LANES-1:0] l_key;
+    entry_state_t     l_state [LANES];
+    entry_res_t       l_res [LANES];
+    entry_key_t       l_key [LANES];
+    logic             unloading;
+    assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         kvcpu_score_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
-            .clk, .advance, .stage({stage[4:1], entering}), .pass, .set,
-            .index(32'(stage_row[0]) * LANES + 32'(l)),
+            .clk, .advance, .stage({stage[4:1], entering}), .pass, .set, .decides(pass.match != MATCH_NONE), .frees(unloading),
             .key(q_key[l]), .state(q_state[l]), .res(q_res[l]), .va(q_va[l]),
             .matched(l_matched[l]), .matched_shared(l_shared[l]), .new_state(l_state[l]), .new_res(l_res[l]),
             .write(l_write[l]), .evict(l_evict[l]), .prefetch(l_prefetch[l]),
@@ -285,8 +286,6 @@ module kvcpu_pass
     end
 
     logic [16:0] last_used;  // UNLOAD: rows up to the last one that keeps an entry
-    logic        unloading;
-    assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
     assign map_valid = first_cycle && unloading;
     assign map_row = stage_row[5];
     assign map_used = still_used;

@@ -19,10 +19,10 @@ module kvcpu_digest
     input  wire logic [31:0]              first,      // entries with first <= index < last count
     input  wire logic [31:0]              last,
     input  wire logic [3:0][63:0]         tier_base,
-    input  wire entry_key_t   [LANES-1:0] key,
-    input  wire entry_state_t [LANES-1:0] state,
-    input  wire entry_res_t   [LANES-1:0] res,
-    input  wire logic [LANES-1:0][63:0]   va,
+    input  wire entry_key_t               key [LANES],
+    input  wire entry_state_t             state [LANES],
+    input  wire entry_res_t               res [LANES],
+    input  wire logic [63:0]              va [LANES],
     output logic                          busy,
     output logic [63:0]                   digest
 );

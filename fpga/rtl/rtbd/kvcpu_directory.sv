@@ -27,17 +27,18 @@ module kvcpu_directory
 
     // row port of the pass
     input  wire logic                    row_read,
+    input  wire logic                    row_keys,      // with row_read: q_key and q_va too
     input  wire logic [RW-1:0]           row,
-    output entry_key_t   [LANES-1:0]     q_key,
-    output entry_state_t [LANES-1:0]     q_state,
-    output entry_res_t   [LANES-1:0]     q_res,
-    output logic [LANES-1:0][63:0]       q_va,
+    output entry_key_t                   q_key [LANES],
+    output entry_state_t                 q_state [LANES],
+    output entry_res_t                   q_res [LANES],
+    output logic [63:0]                  q_va [LANES],
     output logic                         steal,
 
     // writes
     input  wire logic [RW-1:0]           write_row,
     input  wire logic [LANES-1:0]        write_state,
-    input  wire entry_state_t [LANES-1:0] state_wdata,
+    input  wire entry_state_t            state_wdata [LANES],
     input  wire logic [LANES-1:0]        write_static,  // key and va
     input  wire entry_key_t              key_wdata,
     input  wire logic [63:0]             va_wdata,
@@ -128,10 +129,11 @@ module kvcpu_directory
     end
 
     // ---- row port ------------------------------------------------------------------------------------------------------
-    logic          ren;
+    logic          ren, ren_keys;
     logic [RW-1:0] raddr;
 
     assign ren = row_read || steal;
+    assign ren_keys = (row_read && row_keys) || steal;
     assign raddr = (host_state == 3'd1) ? host_row : (host_state == 3'd2) ? held_row : row;
 
     always_ff @(posedge clk) begin
@@ -144,7 +146,7 @@ module kvcpu_directory
         assign res_here = (32'(res_index) % LANES == l);
 
         kvcpu_ram #(.WIDTH($bits(entry_key_t)), .DEPTH(ROWS)) u_key (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(key_wdata), .ren, .raddr, .rdata(q_key[l])
+            .clk, .we(write_static[l]), .waddr(write_row), .wdata(key_wdata), .ren(ren_keys), .raddr, .rdata(q_key[l])
         );
         kvcpu_ram #(.WIDTH($bits(entry_state_t)), .DEPTH(ROWS)) u_state (
             .clk, .we(write_state[l]), .waddr(write_row), .wdata(state_wdata[l]), .ren, .raddr, .rdata(q_state[l])
@@ -154,7 +156,7 @@ module kvcpu_directory
             .ren, .raddr, .rdata(q_res[l])
         );
         kvcpu_ram #(.WIDTH(64), .DEPTH(ROWS)) u_va (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(va_wdata), .ren, .raddr, .rdata(q_va[l])
+            .clk, .we(write_static[l]), .waddr(write_row), .wdata(va_wdata), .ren(ren_keys), .raddr, .rdata(q_va[l])
         );
     end
 

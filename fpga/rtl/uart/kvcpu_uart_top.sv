@@ -10,7 +10,8 @@ module kvcpu_uart_top #(
     parameter int unsigned DATA_BITS = 64,          // no other
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 2,
-    parameter logic [63:0] BUILD_ID = 64'd0
+    parameter logic [63:0] BUILD_ID = 64'd0,
+    parameter logic CLOCK_GATES = 1'b0              // of the core
 ) (
     input  wire logic        clk,
     input  wire logic        rst,        // synchronous, active high
@@ -72,7 +73,8 @@ module kvcpu_uart_top #(
     logic [1:0][15:0] lookup_index;
     logic [1:0][1:0]  lookup_tier;
     kvcpu #(
-        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BUILD_ID(BUILD_ID)
+        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BUILD_ID(BUILD_ID),
+        .CLOCK_GATES(CLOCK_GATES)
     ) u_core (
         .clk, .rst,
         .s_axil_awaddr(axil_awaddr), .s_axil_awprot(axil_awprot), .s_axil_awvalid(axil_awvalid), .s_axil_awready(axil_awready),

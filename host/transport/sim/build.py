@@ -45,7 +45,7 @@ WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
 
 _FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
-    "--cc --top-module {top} --prefix V{top} --savable -O3 --x-assign fast --x-initial unique"
+    "--cc --top-module {top} --prefix V{top} -GCLOCK_GATES=1'b{gates:d} --savable -O3 --x-assign fast --x-initial unique"
     " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
 ).split()  # fmt: skip
 # Hidden symbols and no process-wide ("gnu-unique") ones: models of several designs can be loaded into one process.
@@ -62,23 +62,26 @@ _UNUSED_DAYS = 30
 @dataclass(frozen=True)
 class Design:
     """What can be built. `more_rtl`: folders under fpga/ whose sources come on top of the core's; they have no part in its
-    BUILD_ID. `harness`: patterns of the C++ files under fpga/ around it."""
+    BUILD_ID. `harness`: patterns of the files under fpga/ around it: C++, and hints for Verilator (.vlt). `clock_gates`: what has nothing to do gets no clock, which
+    nobody can tell from the outside."""
 
     top: str
     title: str
     more_rtl: tuple[str, ...]
     harness: tuple[str, ...]
+    clock_gates: bool = True
 
     def harness_files(self) -> list[Path]:
         return sorted({path for pattern in self.harness for path in rtl_root().glob(pattern)})
 
     def verilate_flags(self) -> list[str]:
-        return [*(flag.format(top=self.top) for flag in _VERILATE), assertion_flag()]
+        return [*(flag.format(top=self.top, gates=self.clock_gates) for flag in _VERILATE), assertion_flag()]
 
 
-CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h"))
+CORE = Design(TOP, "the simulation model", (), ("sim/*.cpp", "sim/*.h", "sim/lz4/*.h", "sim/*.vlt"))
 UART_BOARD = Design(
-    "kvcpu_uart_top", "the virtual UART board", ("rtl/uart",), ("sim/uart/*.cpp", "sim/uart/*.h", "sim/hooks.*", "sim/fault.h")
+    "kvcpu_uart_top", "the virtual UART board", ("rtl/uart",),
+    ("sim/uart/*.cpp", "sim/uart/*.h", "sim/hooks.*", "sim/fault.h", "sim/*.vlt"),
 )
 
 
@@ -231,7 +234,7 @@ def model(
     with held:
         if not built.path.exists():
             _sweep(home.parent)
-            _Build(built, compile_order([*sources, *more]), [path for path in harness if path.suffix == ".cpp"], root).run(home)
+            _Build(built, compile_order([*sources, *more]), harness, root).run(home)
     return built
 
 
@@ -259,7 +262,9 @@ class _Build:
     """One build, in a folder of its own."""
 
     def __init__(self, built: Model, sources: list[Path], harness: list[Path], verilator: Path):
-        self.built, self.harness, self.verilator = built, harness, verilator
+        self.built, self.verilator = built, verilator
+        self.harness = [path for path in harness if path.suffix == ".cpp"]
+        self.hints = [path for path in harness if path.suffix == ".vlt"]
         self.sources = [path.resolve() for path in sources]
         self.top = built.design.top
         self.compiler = _compiler()
@@ -307,7 +312,7 @@ class _Build:
         command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
         command += [f"-G{name}={value}" for name, value in values.items()]
         command += [f"--trace-{self.built.wave}"] if self.built.wave else []
-        self._finish(self._start([*command, *self.sources]), "Verilator")
+        self._finish(self._start([*command, *self.hints, *self.sources]), "Verilator")
 
     def _write_ports(self) -> None:
         """ports.h for fpga/sim/pyverilator_abi.cpp, from the header of the model."""

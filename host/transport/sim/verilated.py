@@ -23,7 +23,7 @@ import numpy as np
 from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..mmio import Batch, BatchResult, Simulation, check_memory_range
-from .build import model
+from .build import CORE, Design, model
 from .pyverilator import load_pyverilator
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class VerilatorSim(Simulation):
 
     latency: (fewest, most) extra cycles before the memory answers. trace: waveform file from the first cycle on, .fst
     or .vcd. wave: "fst" or "vcd" to build a model that can record one later. sources: other RTL files than the project's.
-    restore: a checkpoint to start from, instead of a reset.
+    restore: a checkpoint to start from, instead of a reset. design: the core, or a variant of it.
     """
 
     name = "sim"
@@ -113,13 +113,13 @@ class VerilatorSim(Simulation):
     def __init__(
         self, entries: int = 65536, lanes: int = 8, data_bits: int = 512, seed: int = 0, trace: str | Path | None = None,
         latency: tuple[int, int] = (4, 24), stall_percent: int = 0, sources: list[Path] | None = None,
-        wave: str | None = None, restore: str | Path | None = None, **parameters: int,
+        wave: str | None = None, restore: str | Path | None = None, design: Design = CORE, **parameters: int,
     ):  # fmt: skip
         if not 0 <= latency[0] <= latency[1] < 1 << 32 or not 0 <= stall_percent < 100:
             raise UsageError(f"memory latency {latency} or stall percentage {stall_percent} makes no sense")
         if trace:
             wave = Path(trace).suffix[1:]
-        self.model = model(Parameters(entries, lanes, data_bits, **parameters), sources, wave)
+        self.model = model(Parameters(entries, lanes, data_bits, **parameters), sources, wave, design)
         # 2: power-up values are random; 0: they are zero, which is quicker, and a checkpoint overwrites them all.
         power_up = [f"+verilator+rand+reset+{0 if restore else 2}", f"+verilator+seed+{seed % 0x7FFFFFFF + 1}"]
         self.sim = load_pyverilator()(str(self.model.path), auto_eval=False, command_args=power_up)

