@@ -17,11 +17,12 @@ import click
 
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
 from ..contract.parameters import DEFAULT
+from ..contract.version import __version__
 from ..contract.waveforms import SUFFIXES
 from ..targets.kinds import KINDS
 from ..targets.target import parse_target
-from . import batch, blocks, board, bringup, follow, inspect, program, registers, serve, settings, top
 from .app import App, note
+from .later import Later
 from .values import Number
 
 if TYPE_CHECKING:
@@ -35,8 +36,24 @@ INTERNAL = 70
 """Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
 
 
-class Cli(click.Group):
+class Cli(Later):
     """Ends every command the same way: store the state, say what went wrong, exit code."""
+
+    places = {
+        **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup"), "blocks"),
+        **dict.fromkeys(("weights", "config", "reset"), "settings"),
+        **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
+        "top": "top",
+        **dict.fromkeys(("run", "replay", "demo", "completion"), "batch"),
+        **dict.fromkeys(("reg", "mem"), "registers"),
+        "board": "board",
+        "handoff": "handoff",
+        "program": "program",
+        "bringup": "bringup",
+        **dict.fromkeys(("serve", "keys"), "serve"),
+        "follow": "follow",
+    }
+    """In the order that a newcomer meets them in."""
 
     def invoke(self, ctx: click.Context) -> NoReturn:
         try:
@@ -77,10 +94,6 @@ class Cli(click.Group):
         app.finish()
         return app.code
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the modules, which is the order that a newcomer meets them in."""
-        return list(self.commands)
-
 
 def complain(error: KvfpgaError) -> None:
     report = getattr(error, "report", None)
@@ -107,7 +120,7 @@ def complain(error: KvfpgaError) -> None:
               help="Write every access to the device into FILE, for `kvfpga handoff`.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Record a waveform (.fst or .vcd).")  # fmt: skip
-@click.version_option(package_name="kvfpga")
+@click.version_option(__version__)
 @click.pass_context
 def cli(
     ctx: click.Context, target: str | None, board: str | None, entries: int | None, lanes: int | None, session: Path | None,
@@ -141,11 +154,6 @@ def _board(name: str | None) -> Board | None:
     from ..targets.boards import find_board
 
     return find_board(name)
-
-
-for module in (blocks, settings, inspect, top, batch, registers, board, program, bringup, serve, follow):
-    for command in module.COMMANDS:
-        cli.add_command(command)
 
 
 def main() -> None:

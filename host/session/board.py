@@ -26,7 +26,8 @@ from ..contract.errors import SessionError
 from ..contract.presets import DEFAULT
 from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
-from .session import Purpose, Session
+from .purpose import Purpose
+from .session import Session
 
 NUMBER = "number"
 SCRATCH = REGISTERS["SCRATCH"].offset

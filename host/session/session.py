@@ -17,7 +17,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -30,22 +29,13 @@ from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
+from .purpose import Purpose
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference
 
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another command on the same session."""
-
-
-class Purpose(Enum):
-    """What a command is going to do with the device."""
-
-    RUN = "commands that change it, checked against the reference"
-    VERIFY = "compare it with the reference, change nothing"
-    LOOK = "read from it; what the reference holds does not matter"
-    RESET = "reset it: a state that cannot be used does no harm"
-    SYNC = "take its state as the reference's"
 
 
 def default_folder(target: Target) -> Path:

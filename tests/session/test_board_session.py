@@ -16,7 +16,7 @@ from kvfpga.contract.errors import DifferenceError, SessionError, TargetError
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.session.open import open_session
-from kvfpga.session.session import Purpose
+from kvfpga.session.purpose import Purpose
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import BLOCK, Kvfpga
 from tests.helpers.fake_device import FakeDevice

@@ -13,7 +13,8 @@ from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import SessionError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS, weights
 from kvfpga.session import session as sessions
-from kvfpga.session.session import Purpose, Session
+from kvfpga.session.purpose import Purpose
+from kvfpga.session.session import Session
 from kvfpga.targets.target import Target, parse_target
 
 MODEL = Target("model", 256)
