@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from ..contract.commands import Result
 from ..session.purpose import Purpose
 from . import output
 
 if TYPE_CHECKING:
-    from ..contract.commands import Command, Result
+    from ..contract.commands import Command
     from ..lockstep.lockstep import Lockstep
     from ..lockstep.reference import Reference
     from ..session.session import Session

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..blackbox.generation import DEVICE, REMEDY, current_state, read_meta, read_state, write_generation
+from ..blackbox.generation import REMEDY, Generation, current_state, write_generation
 from ..blackbox.history import History
 from ..contract import presets
 from ..contract.commands import Set
@@ -141,8 +141,8 @@ class Session:
             sets += [Set(f"TIER_BASE{tier}", base) for tier, base in enumerate(self.target.board.tiers)]
         return sets
 
-    def _open(self, state: Path | None, check: bool) -> None:
-        meta = read_meta(state) if state else {}
+    def _open(self, state: Generation | None, check: bool) -> None:
+        meta = state.meta if state else {}
         target = self.target.filled(meta.get("entries", DEFAULT.entries), meta.get("lanes", DEFAULT.lanes))
         size = target.parameters
         if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
@@ -152,12 +152,16 @@ class Session:
                 f"use another one with --session DIR, or {REMEDY}",
             )
         try:
-            device = target.open(check, restore=state and state / DEVICE)
+            if state and target.kind != "model":
+                with state.checkpoint() as checkpoint:
+                    device = target.open(check, restore=checkpoint)
+            else:
+                device = target.open(check)
         except SessionError as error:
             raise SessionError(f"the session {self.folder} cannot go on: {error}", REMEDY) from error
         self._device, self.target, self.is_new = device, target, state is None
         if state:
-            read_state(state, device)
+            state.read_model(device)
         self.commands_before = meta.get("commands", 0)
         if isinstance(device, Lockstep):
             from ..blackbox.simulation import SimulationBlackBox
