@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +121,8 @@ def write_generation(
     if history:
         history.sweep()
     for folder in home.glob("state-*"):  # of format 1
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
 
 

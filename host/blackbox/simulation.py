@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,6 +38,8 @@ from .history import History, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
 
 if TYPE_CHECKING:
+    import tempfile
+
     from ..lockstep.report import Report
     from ..targets.target import Target
 
@@ -116,6 +117,8 @@ class SimulationBlackBox(BlackBox):
     def _refresh(self, lockstep: Lockstep) -> None:
         if self._start and self._bytes <= LOG_BYTES and time.monotonic() - self._since <= EVERY:
             return
+        import tempfile
+
         own = tempfile.TemporaryDirectory(prefix="kvfpga-")
         write_generation(Path(own.name), lockstep, self.target)
         self.close()
@@ -124,6 +127,8 @@ class SimulationBlackBox(BlackBox):
 
     # ---- when it is not --------------------------------------------------------------------------------------------
     def _fill(self, report: Report, folder: Path) -> None:
+        import tempfile
+
         print(f"kvfpga: a difference; running the last commands again for {folder}", file=sys.stderr)
         at_rest = report.command == AT_REST
         budget = None if report.differences else HANG_CYCLES

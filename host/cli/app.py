@@ -48,6 +48,8 @@ class App:
         """The session's device, opened once. A purpose that changes it has its state stored."""
         changes = purpose not in (Purpose.LOOK, Purpose.VERIFY)
         if self._device is None:
+            import numpy  # noqa: F401  # here and not deep inside: 3.11 has it import slowly where the stack is deep
+
             from ..session.open import open_session
 
             self.session = session = open_session(self.target, self.folder, note).__enter__()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..blackbox.generation import REMEDY, Generation, current_state, write_generation
 from ..blackbox.history import History
-from ..contract import presets
+from ..contract import folders, presets
 from ..contract.commands import Set
 from ..contract.errors import SessionBusy, SessionError
 from ..contract.parameters import DEFAULT
@@ -42,15 +42,13 @@ def default_folder(target: Target) -> Path:
     """Per user, and per target and size, so that `--entries 256` is a device of its own."""
     if folder := os.environ.get("KVFPGA_SESSION"):
         return Path(folder)
-    from platformdirs import user_state_dir
-
     if target.is_board:
         name = re.sub(r"[^\w.-]+", "_", target.text)
     elif target.board:
         name = target.board.name
     else:
         name = f"{target.parameters.entries}x{target.parameters.lanes}"
-    return Path(user_state_dir("kvfpga")) / name
+    return folders.state() / name
 
 
 class Session:
