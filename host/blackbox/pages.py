@@ -31,6 +31,7 @@ SPARE = 256
 """Pages of no use that are not worth a new file."""
 CHANGED, ZERO = -2, -1
 """Instead of the number of a page: not stored yet, and zeros."""
+NO_PAGES = np.empty((0, PAGE // 8), np.uint64)
 
 
 class Pages:
@@ -59,7 +60,7 @@ class Pages:
     def _map(self) -> NDArray[np.uint64]:
         """The pages that count, a row each."""
         if not self._used:
-            return np.empty((0, PAGE // 8), np.uint64)
+            return NO_PAGES
         with open(self._path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), PAGE * self._used, prot=mmap.PROT_READ)
         return np.frombuffer(mapped, np.uint64).reshape(self._used, PAGE // 8)
@@ -101,11 +102,9 @@ class Pages:
             size = os.fstat(handle).st_size
             count = -(-size // PAGE)
             os.truncate(handle, PAGE * count)
-            with mmap.mmap(handle, PAGE * count) as mapped:
-                new = np.frombuffer(mapped, np.uint64).reshape(count, PAGE // 8)
-                places = self._places(new, old)
-                self._append(new, places, out)
-                del new
+            new = np.frombuffer(mmap.mmap(handle, PAGE * count), np.uint64).reshape(count, PAGE // 8) if count else NO_PAGES
+            places = self._places(new, old)
+            self._append(new, places, out)
         return {"bytes": size, "runs": _runs(places)}
 
     def _places(self, new: NDArray[np.uint64], old: list[Run]) -> NDArray[np.int64]:
