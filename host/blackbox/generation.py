@@ -59,7 +59,10 @@ class Generation(NamedTuple):
                 Pages(self.home, self.meta["pages"]).copy(name, handle)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise _damaged(self.home, error) from error
-            yield path
+            try:
+                yield path
+            except SessionError as error:  # which knows no other name of the file
+                raise SessionError(error.message.replace(str(path), f"{name} in {self.home}"), error.remedy) from error
 
 
 def current_state(home: Path) -> Generation | None:
