@@ -53,7 +53,7 @@ class Pages:
         at = 0
         for page, count in self._files[name]["runs"]:
             if page is not None:
-                os.pwrite(handle, self._old[page : page + count], PAGE * at)
+                os.pwrite(handle, self._old[page : page + count].data, PAGE * at)
             at += count
         os.truncate(handle, self._files[name]["bytes"])  # the last page may be a part of one, or zeros
 
@@ -124,7 +124,7 @@ class Pages:
     def _append(self, new: NDArray[np.uint64], places: NDArray[np.int64], out: Any) -> None:
         changed = np.flatnonzero(places == CHANGED)
         if changed.size:
-            data = memoryview(new[changed]).cast("B")
+            data = new[changed].data.cast("B")
             while data:
                 data = data[out.write(data) :]
             places[changed] = np.arange(self._used, self._used + changed.size)

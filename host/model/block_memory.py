@@ -153,4 +153,5 @@ class BlockMemory:
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
     """The values without repeats, ascending: as np.unique, for which numpy imports its masked arrays, a third of a start."""
     values = np.sort(values)
-    return values[np.concatenate([values[:1] == values[:1], values[1:] != values[:-1]])]
+    found: NDArray[Any] = values[np.concatenate([values[:1] == values[:1], values[1:] != values[:-1]])]
+    return found

@@ -136,11 +136,12 @@ class State:
         they are when more are loaded, so that two files differ only where the models do. The time follows the highest used index.
         """
         entries, vas = self.directory.raw(0, self.directory.limit)
-        arrays = {"entries": entries, "vas": vas, **self.memory.state()}
+        arrays: dict[str, NDArray[Any]] = {"entries": entries, "vas": vas, **self.memory.state()}
         room = {"entries": 32 * self.entries, "vas": 8 * self.entries}
-        places, at = {}, PAGE
+        places: dict[str, tuple[str, list[int], int]] = {}
+        at = PAGE
         for name, array in arrays.items():
-            places[name] = [array.dtype.str, list(array.shape), at]
+            places[name] = array.dtype.str, list(array.shape), at
             at += -(-max(room.get(name, 0), array.nbytes) // PAGE) * PAGE
         header = {"parameters": self._parameters, "settings": self.in_force, "telemetry": self.telemetry(), "arrays": places}
         with open(path, "wb") as file:
