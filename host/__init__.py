@@ -63,7 +63,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .lockstep.report import Verified as Verified
     from .lockstep.surface import ENTRY_DTYPE as ENTRY_DTYPE
     from .session.open import open_session as open_session
-    from .session.session import Purpose as Purpose
+    from .session.purpose import Purpose as Purpose
     from .targets.boards import Board as Board
     from .targets.boards import find_board as find_board
     from .targets.target import Target as Target
@@ -89,7 +89,7 @@ _HOMES = {
     "lockstep.report": ("Difference", "Report", "Verified"),
     "lockstep.surface": ("ENTRY_DTYPE",),
     "session.open": ("open_session",),
-    "session.session": ("Purpose",),
+    "session.purpose": ("Purpose",),
     "targets.boards": ("Board", "find_board"),
     "targets.target": ("Target", "parse_target"),
     "transport.mmio": ("Batch", "Mmio"),

@@ -13,8 +13,15 @@
 namespace kvsim {
 namespace {
 
-constexpr char kMagic[8] = {'K', 'V', 'C', 'K', 'P', 'T', '0', '1'};
+constexpr char kMagic[8] = {'K', 'V', 'C', 'K', 'P', 'T', '0', '2'};
 constexpr size_t kBuildChars = 64;
+
+/// Places of a checkpoint's page numbers: more than there are, so that pages rarely move when one is added.
+uint64_t capacity(uint64_t count) {
+    uint64_t places = 512;
+    while (places < count) places *= 2;
+    return places;
+}
 
 struct Header {
     char magic[8];
@@ -44,6 +51,12 @@ public:
         pod(uint64_t{items.size()});
         for (const T& item : items) pod(item);
     }
+    /// Zeros up to the next page.
+    void align() {
+        static constexpr char zeros[SparseMemory::kPageBytes] = {};
+        flush();
+        if (const uint64_t over = position_ % sizeof zeros) put(zeros, sizeof zeros - over);
+    }
     bool failed() const { return failed_; }
 
 private:
@@ -52,16 +65,17 @@ private:
             const ssize_t put = ::write(fd_, from, size);
             if (put < 0 && errno == EINTR) continue;
             if (put <= 0) failed_ = true;
-            else from += put, size -= put;
+            else from += put, size -= put, position_ += put;
         }
     }
     int fd_;
+    uint64_t position_ = 0;
     bool failed_ = false;
 };
 
 class Reader final : public VerilatedDeserialize {
 public:
-    explicit Reader(int fd) : fd_(fd) {
+    Reader(int fd, uint64_t position) : fd_(fd), taken_(position) {
         m_isOpen = true;
         m_endp = m_bufp;
     }
@@ -73,14 +87,20 @@ public:
         m_endp += get(m_endp, bufferSize() - left);
         // The model's own reader asks for more than there is near the end; it gets zeros, as from Verilator's.
         std::memset(m_endp, 0, m_bufp + bufferSize() - m_endp);
-        if (m_endp < m_bufp + bufferSize()) m_endp = m_bufp + bufferSize();
+        m_endp = m_bufp + bufferSize();
+        taken_ += bufferSize() - left;
+    }
+    /// What Writer::align put there.
+    void align() {
+        char skipped[SparseMemory::kPageBytes];
+        if (const uint64_t over = (taken_ - (m_endp - m_cp)) % sizeof skipped) raw(skipped, sizeof skipped - over);
     }
     void raw(void* data, size_t size) {
         auto* out = static_cast<char*>(data);
         const size_t buffered = std::min<size_t>(size, m_endp - m_cp);
         std::memcpy(out, m_cp, buffered);
         m_cp += buffered;
-        if (size > buffered) get(out + buffered, size - buffered);
+        if (size > buffered) taken_ += get(out + buffered, size - buffered);
     }
     template <class T>
     void pod(T& value) {
@@ -107,6 +127,7 @@ private:
         return total;
     }
     int fd_;
+    uint64_t taken_;  // up to where of the file what was read or buffered goes
 };
 
 struct File {
@@ -126,13 +147,16 @@ FileError checkpoint_save(Harness& h, const char* path, const char* build) {
     std::memcpy(header.magic, kMagic, sizeof kMagic);
     std::strncpy(header.build, build, kBuildChars);
     out.pod(header);
+    out << *h.model;
     out.pod(h.cycles);
     h.memory.transfer(out);
-    const std::vector<uint64_t> pages = h.memory.memory.used_pages();
-    out.pod(uint64_t{pages.size()});
+    std::vector<uint64_t> pages = h.memory.memory.used_pages();
+    const uint64_t count = pages.size();
+    out.pod(count);
+    out.align();
+    pages.resize(capacity(count));
     out.raw(pages.data(), pages.size() * sizeof pages[0]);
-    for (const uint64_t number : pages) out.raw(h.memory.memory.find(number)->data(), SparseMemory::kPageBytes);
-    out << *h.model;
+    for (uint64_t i = 0; i < count; ++i) out.raw(h.memory.memory.find(pages[i])->data(), SparseMemory::kPageBytes);
     out.flush();
     header.size = ::lseek(file.fd, 0, SEEK_CUR);  // last: a file that was cut short has no size
     const bool sized = ::pwrite(file.fd, &header, sizeof header, 0) == sizeof header;
@@ -149,17 +173,19 @@ FileError checkpoint_restore(Harness& h, const char* path, const char* build) {
     if (std::memcmp(header.magic, kMagic, sizeof kMagic)) return FileError::kDamaged;
     if (std::strncmp(header.build, build, kBuildChars)) return FileError::kForeign;
     if (header.size != static_cast<uint64_t>(status.st_size)) return FileError::kDamaged;
-    Reader in(file.fd);
+    Reader in(file.fd, sizeof header);
+    in >> *h.model;
     in.pod(h.cycles);
     h.memory.transfer(in);
     uint64_t count = 0;
     in.pod(count);
     if (count > header.size / SparseMemory::kPageBytes) return FileError::kDamaged;
-    std::vector<uint64_t> pages(count);
-    in.raw(pages.data(), count * sizeof pages[0]);
+    in.align();
+    std::vector<uint64_t> pages(capacity(count));
+    in.raw(pages.data(), pages.size() * sizeof pages[0]);
+    pages.resize(count);
     h.memory.memory.clear();
     for (const uint64_t number : pages) in.raw(h.memory.memory.touch(number).data(), SparseMemory::kPageBytes);
-    in >> *h.model;
     return FileError::kNone;
 }
 

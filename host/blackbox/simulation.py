@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,11 +33,13 @@ from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
 from .base import BlackBox
-from .generation import DEVICE, current_state, read_state, simulation_of, write_generation, write_state
+from .generation import Generation, simulation_of, write_generation, written_state
 from .history import History, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
 
 if TYPE_CHECKING:
+    import tempfile
+
     from ..lockstep.report import Report
     from ..targets.target import Target
 
@@ -56,14 +57,14 @@ class SimulationBlackBox(BlackBox):
     def __init__(self, target: Target, folder: Path | None, history: History | None = None):
         super().__init__(replace(target, record=None), folder, history)
         self.log: list[tuple[Command, ...] | MemoryWrite] = []
-        self._start: Path | None = None
+        self._start: Generation | None = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._since = 0.0
         self._bytes = 0
 
     # ---- while all is well -----------------------------------------------------------------------------------------
-    def start_from(self, state: Path) -> None:
-        """`state` (a generation's folder) is what the device and the model hold now."""
+    def start_from(self, state: Generation) -> None:
+        """`state` is what the device and the model hold now."""
         self._start, self._since, self._bytes = state, time.monotonic(), 0
         self.log.clear()
 
@@ -116,14 +117,18 @@ class SimulationBlackBox(BlackBox):
     def _refresh(self, lockstep: Lockstep) -> None:
         if self._start and self._bytes <= LOG_BYTES and time.monotonic() - self._since <= EVERY:
             return
+        import tempfile
+
         own = tempfile.TemporaryDirectory(prefix="kvfpga-")
-        write_state(Path(own.name), lockstep, self.target)
+        write_generation(Path(own.name), lockstep, self.target)
         self.close()
         self._own = own
-        self.start_from(Path(own.name))
+        self.start_from(written_state(Path(own.name)))
 
     # ---- when it is not --------------------------------------------------------------------------------------------
     def _fill(self, report: Report, folder: Path) -> None:
+        import tempfile
+
         print(f"kvfpga: a difference; running the last commands again for {folder}", file=sys.stderr)
         at_rest = report.command == AT_REST
         budget = None if report.differences else HANG_CYCLES
@@ -167,7 +172,7 @@ class SimulationBlackBox(BlackBox):
         last = self.log[-1]
         return () if isinstance(last, MemoryWrite) else last
 
-    def _find(self, start: Path, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
+    def _find(self, start: Generation, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
         is then in `scratch`. `at_rest`: not a command fails, but `verify` after all of them."""
         passed, last = (self.log, ()) if at_rest else (self.log[:-1], self._last_batch())
@@ -177,7 +182,7 @@ class SimulationBlackBox(BlackBox):
                     pair.memory_write(*step)
                 else:
                     pair.execute_many(step)
-            write_state(scratch, pair, self.target)
+            write_generation(scratch, pair, self.target)
             pair.check = True
             if budget:
                 simulation_of(pair).idle_budget = budget
@@ -201,7 +206,7 @@ class SimulationBlackBox(BlackBox):
             history = History(home)
             history.new = [*self.history.old(), *self.history.new]
             del history.new[len(history.new) - len(batch) + place :]
-        with self._second(scratch) as pair:
+        with self._second(written_state(scratch)) as pair:
             pair.execute_many(batch[:place])
             write_generation(home, pair, self.target, history=history)
         return history
@@ -210,8 +215,8 @@ class SimulationBlackBox(BlackBox):
         """mmio.jsonl."""
         from ..transport.recording import RecordingMmio
 
-        state = current_state(folder / self.target.kind)
-        simulation = self.target.open_simulation(restore=state and state / DEVICE)
+        with written_state(folder / self.target.kind).checkpoint() as checkpoint:
+            simulation = self.target.open_simulation(restore=checkpoint)
         with RecordingMmio(simulation, folder / "mmio.jsonl") as mmio:
             device = Device(mmio)
             if budget:
@@ -222,10 +227,11 @@ class SimulationBlackBox(BlackBox):
                 else:
                     device.read_entries()
 
-    def _second(self, state: Path) -> Lockstep:
+    def _second(self, state: Generation) -> Lockstep:
         """Another device and model, in this state."""
-        pair = self.target.open_lockstep(check=False, restore=state / DEVICE)
-        read_state(state, pair)
+        with state.checkpoint() as checkpoint:
+            pair = self.target.open_lockstep(check=False, restore=checkpoint)
+        state.read_model(pair)
         return pair
 
     def _command(self, folder: Path, wave: str) -> str:

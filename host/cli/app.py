@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..contract.commands import Command, Result
-from ..session.open import open_session
-from ..session.session import Purpose, Session
-from ..targets.target import Target
+from ..contract.commands import Result
+from ..session.purpose import Purpose
 from . import output
 
 if TYPE_CHECKING:
+    from ..contract.commands import Command
     from ..lockstep.lockstep import Lockstep
     from ..lockstep.reference import Reference
+    from ..session.session import Session
+    from ..targets.target import Target
 
 
 class Update(Protocol):
@@ -47,6 +48,10 @@ class App:
         """The session's device, opened once. A purpose that changes it has its state stored."""
         changes = purpose not in (Purpose.LOOK, Purpose.VERIFY)
         if self._device is None:
+            import numpy  # noqa: F401  # here and not deep inside: 3.11 has it import slowly where the stack is deep
+
+            from ..session.open import open_session
+
             self.session = session = open_session(self.target, self.folder, note).__enter__()
             self._device = session.open(self.check, purpose)
             # worth keeping, whatever the command; but looking at a board must not make it ours

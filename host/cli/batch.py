@@ -125,6 +125,3 @@ def completion(ctx: click.Context, shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"click knows no completion for {shell}.")
     click.echo(kind(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
-
-
-COMMANDS = (run, replay, demo, completion)

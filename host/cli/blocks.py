@@ -156,6 +156,3 @@ def unload(app: App, va: int | None, length: int | None, request: int | None) ->
 def lookup(app: App, request: int, layer: int, head: int, position: int, touch: bool) -> None:
     """Find the block of request R, layer L, head H that holds token POS; the shared prefix is tried as well."""
     app.execute((cmd.Touch if touch else cmd.Lookup)(request, layer, head, position))
-
-
-COMMANDS = (load, step, hot, evict, prefetch, share, release, unload, lookup)

@@ -1,14 +1,12 @@
-"""Commands about boards: board list|show|serve, program, bringup, handoff."""
+"""Commands about boards: board list|show|serve."""
 
 from __future__ import annotations
-
-import importlib
 
 import click
 
 from . import output
 from .app import App
-from .handoff import handoff
+from .later import Later
 
 
 @click.group()
@@ -51,29 +49,10 @@ def show(app: App, name: str) -> None:
     )  # fmt: skip
 
 
-class Later(click.Group):
-    """A group whose commands are loaded when they are used: FUSE, pyserial and the like are not for every start."""
-
-    places: dict[str, tuple[str, str]] = {}
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.places)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in self.places:
-            return None
-        module, command = self.places[name]
-        found: click.Command = getattr(importlib.import_module(f".{module}", __package__), command)
-        return found
-
-
 class Serve(Later):
-    places = {"uart": ("serve_uart", "uart"), "xdma": ("serve_xdma", "xdma")}
+    places = {"uart": "serve_uart", "xdma": "serve_xdma"}
 
 
 @board.command(cls=Serve)
 def serve() -> None:
     """A virtual board: the same RTL, simulated behind a serial port or behind the XDMA driver's nodes."""
-
-
-COMMANDS = (board, handoff)

@@ -85,6 +85,3 @@ def _expected_build(target: Target, mmio: Mmio) -> int | None:
 
 def _show(app: App, report: Report) -> None:
     app.present(report.to_json(), lambda: output.print_rich(report.table()))
-
-
-COMMANDS = (bringup,)

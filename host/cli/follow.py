@@ -65,6 +65,3 @@ def follow(
         note(f"{counted(len(mirror.waiting), 'block')} of the cache found no room in the directory")
     if not mirror.complete:
         note("batches were lost: the mirror may miss blocks of the cache")
-
-
-COMMANDS = (follow,)

@@ -8,8 +8,7 @@ import click
 
 from ..contract.commands import Result
 from ..contract.wording import counted
-from ..lockstep.lockstep import Lockstep
-from ..session.session import Purpose
+from ..session.purpose import Purpose
 from . import output
 from .app import App, note
 
@@ -51,6 +50,8 @@ def dump(app: App) -> None:
 @click.pass_obj
 def info(app: App) -> None:
     """What answers: target, size, build, session."""
+    from ..lockstep.lockstep import Lockstep
+
     device = app.device(Purpose.LOOK)
     identity = device.device.identity if isinstance(device, Lockstep) else None
     found: dict[str, Any] = {
@@ -110,6 +111,3 @@ def sync(app: App) -> None:
     app.show("sync", Result("OK", matched=count))
     if not app.json:
         click.echo(f"the reference now holds the device's {counted(count, 'block')}, settings and counters")
-
-
-COMMANDS = (telemetry, dump, info, verify, sync)

@@ -31,6 +31,3 @@ def program(app: App, bitstream: Path | None, cable: str | None, board_name: str
     load(bitstream, cable, board_name, flash, output=sys.stderr.fileno())
     done = {"command": "program", "code": "OK", "bitstream": str(bitstream), "flash": flash}
     app.present(done, lambda: click.echo(f"{bitstream} is {'in the flash memory' if flash else 'loaded'}"))
-
-
-COMMANDS = (program,)

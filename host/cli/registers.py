@@ -9,7 +9,7 @@ import click
 
 from ..contract.errors import UsageError
 from ..contract.wording import counted
-from ..session.session import Purpose
+from ..session.purpose import Purpose
 from . import output
 from .app import App
 from .values import EXISTING, NUMBER, Number
@@ -166,6 +166,3 @@ def _hex_dump(address: int, data: bytes) -> None:
         row = data[offset : offset + 16]
         text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
         click.echo(f"{address + offset:016x}  {row.hex(' '):47}  {text}")
-
-
-COMMANDS = (reg, mem)

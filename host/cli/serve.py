@@ -155,6 +155,3 @@ def _show_key(app: App, found: Keys) -> None:
         {"command": "keys", "code": "OK", "public": found.public.hex(), "folder": str(found.folder), "authorized": named},
         lambda: output.print_pairs("keys", shown),
     )
-
-
-COMMANDS = (serve, keys)

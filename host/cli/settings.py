@@ -6,7 +6,7 @@ import click
 
 from ..contract import presets
 from ..contract.commands import Result, Set
-from ..session.session import Purpose
+from ..session.purpose import Purpose
 from . import output
 from .app import App, note
 from .values import NUMBER
@@ -111,6 +111,3 @@ def reset(app: App, raw: bool) -> None:
     device.reset()
     result = Result("OK") if raw else app.execute_all(app.opened.initial())
     app.show("reset", result)
-
-
-COMMANDS = (weights, config, reset)

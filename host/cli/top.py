@@ -121,6 +121,3 @@ def _plain(view: View) -> str:
     text = io.StringIO()
     Console(file=text, width=width, highlight=False).print(view)
     return text.getvalue()
-
-
-COMMANDS = (top,)

@@ -16,8 +16,21 @@ EVICT, PREFETCH = "evict", "prefetch"
 """The two DMA channels, as they are named in triggers."""
 
 
-@dataclass(frozen=True)
-class Load:
+class _Kind:
+    """What frozen dataclasses have besides. Written here once: to have it compiled for each kind takes time at every start."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Load(_Kind):
     """Put a block into the directory (R11). `token_end` is inclusive, `tier` 0..3."""
 
     request: int
@@ -30,16 +43,16 @@ class Load:
     name = "load"
 
 
-@dataclass(frozen=True)
-class Step:
+@dataclass(frozen=True, eq=False, repr=False)
+class Step(_Kind):
     """Go on to a decode step: every block is scored, cold ones leave tier 1, expected ones come back (R15)."""
 
     step: int
     name = "step"
 
 
-@dataclass(frozen=True)
-class Hot:
+@dataclass(frozen=True, eq=False, repr=False)
+class Hot(_Kind):
     """Pin the blocks that the range overlaps: they are wanted now (R17). A byte range [addr, addr+length) of host virtual
     addresses, as in the commands below."""
 
@@ -48,8 +61,8 @@ class Hot:
     name = "hot"
 
 
-@dataclass(frozen=True)
-class Evict:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evict(_Kind):
     """Send the blocks of a range out of tier 1 (R18)."""
 
     addr: int
@@ -57,8 +70,8 @@ class Evict:
     name = "evict"
 
 
-@dataclass(frozen=True)
-class Prefetch:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prefetch(_Kind):
     """Expect the blocks of a range at the decode step `target`, and fetch them in time (R19)."""
 
     addr: int
@@ -67,8 +80,8 @@ class Prefetch:
     name = "prefetch"
 
 
-@dataclass(frozen=True)
-class Share:
+@dataclass(frozen=True, eq=False, repr=False)
+class Share(_Kind):
     """One more user of the blocks of a range, which makes them shared prefix (R20)."""
 
     addr: int
@@ -76,8 +89,8 @@ class Share:
     name = "share"
 
 
-@dataclass(frozen=True)
-class Release:
+@dataclass(frozen=True, eq=False, repr=False)
+class Release(_Kind):
     """One user less of the blocks of a range (R20)."""
 
     addr: int
@@ -85,24 +98,24 @@ class Release:
     name = "release"
 
 
-@dataclass(frozen=True)
-class ShareIndex:
+@dataclass(frozen=True, eq=False, repr=False)
+class ShareIndex(_Kind):
     """One more user of one block, by its entry index (R20)."""
 
     index: int
     name = "share"
 
 
-@dataclass(frozen=True)
-class ReleaseIndex:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReleaseIndex(_Kind):
     """One user less of one block, by its entry index (R20)."""
 
     index: int
     name = "release"
 
 
-@dataclass(frozen=True)
-class Unload:
+@dataclass(frozen=True, eq=False, repr=False)
+class Unload(_Kind):
     """Free the entries of the blocks of a range (R21)."""
 
     addr: int
@@ -110,16 +123,16 @@ class Unload:
     name = "unload"
 
 
-@dataclass(frozen=True)
-class UnloadRequest:
+@dataclass(frozen=True, eq=False, repr=False)
+class UnloadRequest(_Kind):
     """Free the entries of all blocks of one request (R21)."""
 
     request: int
     name = "unload"
 
 
-@dataclass(frozen=True)
-class Lookup:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lookup(_Kind):
     """Find the block of a token, of the request or else of the shared prefix, and count hit or miss (R12)."""
 
     request: int
@@ -129,8 +142,8 @@ class Lookup:
     name = "lookup"
 
 
-@dataclass(frozen=True)
-class Touch:
+@dataclass(frozen=True, eq=False, repr=False)
+class Touch(_Kind):
     """A lookup that is an access: the block counts as used now, and comes back from tier 2 or 3 (R13)."""
 
     request: int
@@ -140,8 +153,8 @@ class Touch:
     name = "lookup"
 
 
-@dataclass(frozen=True)
-class Set:
+@dataclass(frozen=True, eq=False, repr=False)
+class Set(_Kind):
     """Put one setting in force (R3, R6, R16, R22): one of those that `settings.reset_values` names, or CLEAR_COUNTERS, whose
     value is ignored."""
 

@@ -6,7 +6,6 @@ A `Report` is plain data, so that it can be a table on a terminal, text in an ex
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,6 +74,8 @@ class Report:
 
     def make_folder(self, parent: Path) -> Path:
         """A new folder in `parent`, named by time and command, that becomes the report's. OSError where there can be none."""
+        import tempfile
+
         parent.mkdir(parents=True, exist_ok=True)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.command.split()[0]}-"
         self.folder = Path(tempfile.mkdtemp(prefix=name, dir=parent)).resolve()

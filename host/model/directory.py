@@ -12,6 +12,7 @@ whenever the device is idle, and the model only shows states between commands.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ class Directory:
         """Valid entries."""
         self.limit = 0
         """1 + the highest valid index. Passes look at rows below it only, as the device's do."""
-        self._index_of: dict[int, int] = {}
+        self.__dict__.pop("_index_of", None)
         self._hash = np.zeros(self.entries, np.uint64)
         self._stale = np.zeros(self.entries, bool)
         self._hash_sum = 0
@@ -79,6 +80,13 @@ class Directory:
         column = np.zeros(self.entries, dtype)
         self._columns.append(column)
         return column
+
+    @cached_property
+    def _index_of(self) -> dict[int, int]:
+        """Valid rows by their keys. Made when it is first asked for: a step of a process that has just begun never asks."""
+        used = np.flatnonzero(self.valid)
+        return dict(zip(self.key[used].tolist(), used.tolist()))
+
     # ---- finding ---------------------------------------------------------------------------------------------------
     def find(self, key: int) -> int | None:
         return self._index_of.get(key)
@@ -213,7 +221,6 @@ class Directory:
         for flags, bit in ((self.prefix, 26), (self.dirty, 27), (self.valid, 44), (self.pinned, 45), (self.armed, 47)):
             flags[rows] = word3 >> bit & 1
         used = np.flatnonzero(self.valid)
-        self._index_of = dict(zip(self.key[used].tolist(), used.tolist()))
         self.count = used.size
         self.limit = int(used[-1]) + 1 if used.size else 0
         self.touched(used)

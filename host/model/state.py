@@ -4,7 +4,8 @@ and taken over. What commands do to it, hepc_ref.py says; it has no rules of its
 
 from __future__ import annotations
 
-import zipfile
+import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from .directory import Directory
 
 if TYPE_CHECKING:
     import os
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from numpy.typing import NDArray
 
@@ -30,7 +31,9 @@ COUNTERS = (
 )  # fmt: skip
 """What CLEAR_COUNTERS clears (D4). `telemetry()` shows them between current_step and t1_used, valid_entries."""
 
-FILE_FORMAT = 1
+FILE_FORMAT = 2
+PAGE = 4096
+"""Of a file: what a session stores or leaves alone (blackbox/pages.py)."""
 
 
 class State:
@@ -129,36 +132,41 @@ class State:
 
     # ---- state outside the process ---------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to `path` (npz, uncompressed); the time it takes follows the highest used index."""
+        """Write everything to `path`: a page of JSON, then arrays. Each array begins at a page of its own, and entries stay where
+        they are when more are loaded, so that two files differ only where the models do. The time follows the highest used index.
+        """
         entries, vas = self.directory.raw(0, self.directory.limit)
-        arrays: dict[str, Any] = {  # Any: among the names of its arrays, savez has one for a flag
-            "parameters": np.array(self._parameters, np.uint64),
-            "settings": np.array(list(self.in_force.values()), np.uint64),
-            "telemetry": np.array(list(self.telemetry().values()), np.uint64),
-            "entries": entries,
-            "vas": vas,
-            **self.memory.state(),
-        }
+        arrays: dict[str, NDArray[Any]] = {"entries": entries, "vas": vas, **self.memory.state()}
+        room = {"entries": 32 * self.entries, "vas": 8 * self.entries}
+        places: dict[str, tuple[str, list[int], int]] = {}
+        at = PAGE
+        for name, array in arrays.items():
+            places[name] = array.dtype.str, list(array.shape), at
+            at += -(-max(room.get(name, 0), array.nbytes) // PAGE) * PAGE
+        header = {"parameters": self._parameters, "settings": self.in_force, "telemetry": self.telemetry(), "arrays": places}
         with open(path, "wb") as file:
-            np.savez(file, **arrays)
+            file.write(json.dumps(header).encode().ljust(PAGE))
+            for name, array in arrays.items():
+                if array.size:
+                    file.seek(places[name][2])
+                    file.write(array.data)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Replace this model's state by a saved one, made by a model with the same parameters."""
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                state = {name: arrays[name] for name in arrays.files}
-            parameters = tuple(state["parameters"].tolist())
-            if parameters != self._parameters:
-                raise SessionError(
-                    f"{path} was made with (format, entries, block_tokens, head_dim) = {parameters}, "
-                    f"not {self._parameters}",
-                    "give the options the session was started with, or remove the session's folder",
-                )
-            settings = dict(zip(self.in_force, state["settings"].tolist(), strict=True))
-            telemetry = dict(zip(self.telemetry(), state["telemetry"].tolist(), strict=True))
-            self.adopt(state["entries"], state["vas"], settings, telemetry)
-            self.memory.set_state(state)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            with open(path, "rb") as file:
+                header = json.loads(_exactly(file.read(PAGE), PAGE))
+                parameters = tuple(header["parameters"])
+                if parameters != self._parameters:
+                    raise SessionError(
+                        f"{path} was made with (format, entries, block_tokens, head_dim) = {parameters}, "
+                        f"not {self._parameters}",
+                        "give the options the session was started with, or remove the session's folder",
+                    )
+                arrays = {name: _read_array(file, *place) for name, place in header["arrays"].items()}
+            self.adopt(arrays["entries"], arrays["vas"], header["settings"], header["telemetry"])
+            self.memory.set_state(arrays)
+        except (OSError, EOFError, KeyError, ValueError, TypeError) as error:
             raise SessionError(f"{path} is not a saved model: {error}", "remove the session's folder") from error
 
     def adopt(
@@ -173,3 +181,16 @@ class State:
         self.counters = {name: int(telemetry[name]) for name in COUNTERS}
         self.step = int(telemetry["current_step"])
         self.t1_used = int(telemetry["t1_used"])
+
+
+def _read_array(file: BinaryIO, kind: str, shape: list[int], at: int) -> NDArray[Any]:
+    dtype = np.dtype(kind)
+    size = dtype.itemsize * math.prod(shape)
+    file.seek(at)
+    return np.frombuffer(_exactly(file.read(size), size), dtype).reshape(shape)
+
+
+def _exactly(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise EOFError(f"it ends after {len(data)} of {size} bytes")
+    return data

@@ -26,7 +26,7 @@ from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import TELEMETRY
 from ..lockstep.lockstep import Lockstep
 from ..session.open import open_session
-from ..session.session import Purpose
+from ..session.purpose import Purpose
 from ..targets.target import Target
 
 if TYPE_CHECKING:

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from ..blackbox.board import BoardBlackBox
-from ..blackbox.generation import MODEL, current_state, read_meta, replace_file, write_generation
+from ..blackbox.generation import current_state, replace_file, write_generation
 from ..blackbox.history import History
 from ..blackbox.retrace import trace
 from ..contract.errors import SessionError
 from ..contract.presets import DEFAULT
 from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
-from .session import Purpose, Session
+from .purpose import Purpose
+from .session import Session
 
 NUMBER = "number"
 SCRATCH = REGISTERS["SCRATCH"].offset
@@ -48,15 +49,15 @@ class BoardSession(Session):
 
     def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep:
         device = self._device = self.target.open_lockstep(check)
-        state = current_state(self.home)
         meta: dict[str, Any] = {}
         self._trouble, self.number = None, 0
         try:
             self.number = self._read_number()
-            meta = read_meta(state) if state else {}
+            state = current_state(self.home)
+            meta = state.meta if state else {}
             self._trouble = self._problem(meta)
             if state and not self._trouble:
-                device.model.load(state / MODEL)
+                state.read_model(device)
         except SessionError as error:
             meta, self._trouble = {}, error
         self._begun = bool(meta)

@@ -17,7 +17,7 @@ from ..contract.errors import KvfpgaError
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from .open import open_session
-from .session import Purpose
+from .purpose import Purpose
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference

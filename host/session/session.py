@@ -17,19 +17,19 @@ import os
 import re
 import time
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..blackbox.generation import DEVICE, REMEDY, current_state, read_meta, read_state, write_generation
+from ..blackbox.generation import REMEDY, Generation, current_state, write_generation
 from ..blackbox.history import History
-from ..contract import presets
+from ..contract import folders, presets
 from ..contract.commands import Set
 from ..contract.errors import SessionBusy, SessionError
 from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
+from .purpose import Purpose
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference
@@ -38,29 +38,17 @@ LOCK_TIMEOUT = 600.0
 """Seconds to wait for another command on the same session."""
 
 
-class Purpose(Enum):
-    """What a command is going to do with the device."""
-
-    RUN = "commands that change it, checked against the reference"
-    VERIFY = "compare it with the reference, change nothing"
-    LOOK = "read from it; what the reference holds does not matter"
-    RESET = "reset it: a state that cannot be used does no harm"
-    SYNC = "take its state as the reference's"
-
-
 def default_folder(target: Target) -> Path:
     """Per user, and per target and size, so that `--entries 256` is a device of its own."""
     if folder := os.environ.get("KVFPGA_SESSION"):
         return Path(folder)
-    from platformdirs import user_state_dir
-
     if target.is_board:
         name = re.sub(r"[^\w.-]+", "_", target.text)
     elif target.board:
         name = target.board.name
     else:
         name = f"{target.parameters.entries}x{target.parameters.lanes}"
-    return Path(user_state_dir("kvfpga")) / name
+    return folders.state() / name
 
 
 class Session:
@@ -151,8 +139,8 @@ class Session:
             sets += [Set(f"TIER_BASE{tier}", base) for tier, base in enumerate(self.target.board.tiers)]
         return sets
 
-    def _open(self, state: Path | None, check: bool) -> None:
-        meta = read_meta(state) if state else {}
+    def _open(self, state: Generation | None, check: bool) -> None:
+        meta = state.meta if state else {}
         target = self.target.filled(meta.get("entries", DEFAULT.entries), meta.get("lanes", DEFAULT.lanes))
         size = target.parameters
         if meta and (size.entries, size.lanes) != (meta["entries"], meta["lanes"]):
@@ -162,12 +150,16 @@ class Session:
                 f"use another one with --session DIR, or {REMEDY}",
             )
         try:
-            device = target.open(check, restore=state and state / DEVICE)
+            if state and target.kind != "model":
+                with state.checkpoint() as checkpoint:
+                    device = target.open(check, restore=checkpoint)
+            else:
+                device = target.open(check)
         except SessionError as error:
             raise SessionError(f"the session {self.folder} cannot go on: {error}", REMEDY) from error
         self._device, self.target, self.is_new = device, target, state is None
         if state:
-            read_state(state, device)
+            state.read_model(device)
         self.commands_before = meta.get("commands", 0)
         if isinstance(device, Lockstep):
             from ..blackbox.simulation import SimulationBlackBox

@@ -33,6 +33,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract import folders
 from ..contract.errors import UsageError
 from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
 from ..transport.sim.build import build_id, rtl_root
@@ -109,18 +110,16 @@ class Board:
 # ---- finding -----------------------------------------------------------------------------------------------------------
 
 
-def folders() -> list[Path]:
+def board_folders() -> list[Path]:
     """Where board files are looked for, first match first."""
-    from platformdirs import user_config_dir
-
     own = [Path(os.environ["KVFPGA_BOARDS"])] if os.environ.get("KVFPGA_BOARDS") else []
-    return [*own, Path(user_config_dir("kvfpga", appauthor=False)) / "boards", rtl_root() / "boards"]
+    return [*own, folders.config() / "boards", rtl_root() / "boards"]
 
 
 def known() -> dict[str, Path]:
     """Every board by its name."""
     found: dict[str, Path] = {}
-    for folder in folders():
+    for folder in board_folders():
         for path in sorted(folder.glob("*.yaml")):
             found.setdefault(path.stem, path)
     return found

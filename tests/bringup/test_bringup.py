@@ -827,12 +827,8 @@ def test_report_as_json_and_as_table(sim):
 @pytest.fixture
 def command(sim, tmp_path, monkeypatch):
     """`kvfpga --json bringup …` on a board of this class: (exit code, JSON, stderr)."""
-    from kvfpga.cli.bringup import bringup as bringup_command
     from kvfpga.cli.main import cli
     from kvfpga.targets.target import Target
-
-    if "bringup" not in cli.commands:
-        monkeypatch.setitem(cli.commands, "bringup", bringup_command)
 
     def call(kind, *words, before=("--json",)):
         kind.build_id = sim.build_id

@@ -1,8 +1,8 @@
-"""The clock gates of the simulation (kvcpu_clock_gate, CLOCK_GATES) cannot be told from outside: a device with them and one without
-get the same stimulus, and every output is compared in every cycle, every answer and every cycle count too.
+"""Nobody can tell from outside whether a simulation has clock gates (kvcpu_clock_gate, CLOCK_GATES): a device with them and one
+without get the same stimulus, and every output is compared in every cycle, every answer and every cycle count too.
 
-What can go wrong is a `work` that misses something: then a part of the device sleeps when it should act. So everything is begun out
-of long rest as well as in the middle of something else: register accesses, hardware lookups, passes that overlap DMA, resets.
+What can go wrong is a `work` that misses something: then a part of the device sleeps when it should act. So everything is begun
+out of long rest as well as in the middle of something else: register accesses, hardware lookups, passes that overlap DMA, resets.
 """
 
 import random
@@ -12,7 +12,20 @@ from dataclasses import replace
 import pytest
 
 from kvfpga.contract.commands import (
-    Evict, Hot, Load, Lookup, Prefetch, Release, ReleaseIndex, Set, Share, ShareIndex, Step, Touch, Unload, UnloadRequest,
+    Evict,
+    Hot,
+    Load,
+    Lookup,
+    Prefetch,
+    Release,
+    ReleaseIndex,
+    Set,
+    Share,
+    ShareIndex,
+    Step,
+    Touch,
+    Unload,
+    UnloadRequest,
 )
 from kvfpga.contract.errors import KvfpgaError
 from kvfpga.device.device import Device
@@ -129,12 +142,15 @@ class Stimulus:
     def lookups(self) -> None:
         """Hardware lookups, one or both ports, beside whatever is going on."""
         for _ in range(self.random.randrange(1, 20)):
-            keys = [self.random.randrange(64) * 32 << 32 | self.random.randrange(2) << 16 | self.random.randrange(4) for _ in range(2)]
-            self.io.lookup_key = keys[1] << 64 | keys[0]
+            self.io.lookup_key = self.lookup_key() << 64 | self.lookup_key()
             self.io.lookup_valid = self.random.randrange(4)
             self.clock(1)
         self.io.lookup_valid = 0
         self.clock(12)
+
+    def lookup_key(self) -> int:
+        token, head, request = self.random.randrange(64) * 32, self.random.randrange(2), self.random.randrange(4)
+        return token << 32 | head << 16 | request
 
     def look(self) -> None:
         self.note(self.device.telemetry())

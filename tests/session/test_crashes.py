@@ -63,7 +63,7 @@ class Victim:
         found, step, verified = Kvfpga(self.session, "--target", self.kind)("run", self.later)
         assert step["code"] == verified["code"] == "OK" and step["checked"] == verified["checked"] == (self.kind == "sim")
         home = self.session / self.kind
-        assert len(list(home.glob("state-*"))) == 1 and not list(home.glob("*.new"))
+        assert len(list(home.glob("pages-*"))) == 1 and not list(home.glob("*.new"))
         return found["current_step"]
 
 
@@ -88,16 +88,20 @@ def test_killed_at_any_change_of_a_file(victim_of, kind, words, before, after):
         if done.returncode != -signal.SIGKILL:
             break
     assert done.returncode == 0, done.stderr
-    assert number > 20, "so many changes, and each was the last one once"
+    assert number > 15, "so many changes, and each was the last one once"
     assert [step for step, _ in groupby(found)] == [before or 0, after], "the old state up to some change, the new one from there"
 
 
-def test_the_changes_are_those_of_python_and_of_the_simulation(victim_of):
+def test_the_changes_are_on_the_disk_before_they_count(victim_of):
     victim = victim_of("sim")
     assert victim.run("step", 1).returncode == 0
-    seen = {(line.split()[1], Path(line.split()[2]).name) for line in victim.run.log}
-    state = {("write", "device.ckpt"), ("write", "model.npz"), ("write", "meta.json"), ("fsync", "state-00000001")}
-    assert state | {("mkdir", "state-00000001"), ("rename", "current"), ("fsync", "sim")} <= seen
+    seen = [(line.split()[1], Path(line.split()[2]).name) for line in victim.run.log]
+    order = [
+        ("write", "pages-1.bin"), ("fsync", "pages-1.bin"), ("fsync", "sim"), ("fsync", "history-0.jsonl"),
+        ("write", "current.new"), ("fsync", "current.new"), ("rename", "current"),
+    ]  # fmt: skip
+    places = [seen.index(change) for change in order]
+    assert places == sorted(places) and ("fsync", "sim") in seen[places[-1] :]
 
 
 def test_a_disk_that_is_full_from_any_change_on(victim_of):
@@ -113,7 +117,7 @@ def test_a_disk_that_is_full_from_any_change_on(victim_of):
         assert done.returncode == 3 and "No space left on device" in done.stderr, done.stderr
         assert size_of(victim.session) == held
         assert victim.step_found() == BEFORE
-    assert number > 20 and victim.step_found() == AFTER
+    assert number > 8 and victim.step_found() == AFTER
 
 
 def size_of(folder: Path) -> int:

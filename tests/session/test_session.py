@@ -7,13 +7,13 @@ import multiprocessing
 
 import pytest
 
-from kvfpga.blackbox.generation import current_state
 from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import SessionError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS, weights
 from kvfpga.session import session as sessions
-from kvfpga.session.session import Purpose, Session
+from kvfpga.session.purpose import Purpose
+from kvfpga.session.session import Session
 from kvfpga.targets.target import Target, parse_target
 
 MODEL = Target("model", 256)
@@ -59,7 +59,7 @@ def test_what_is_not_saved_never_happened(tmp_path):
 def test_one_generation_stays(tmp_path):
     for n in range(3):
         do(tmp_path, block(n))
-    assert len(list((tmp_path / "model").glob("state-*"))) == 1
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["current", "pages-1.bin"]
 
 
 def test_the_number_of_commands_is_kept(tmp_path):
@@ -82,22 +82,28 @@ def test_memory_and_operand_registers_are_kept(tmp_path):
 
 
 # ---- damage ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("damage", ["{", "{}", None])
+OLD = "state-00000007\n"  # what the first format had there
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"format": 2}', OLD, None])
 def test_a_damaged_session_is_refused_and_reset_starts_anew(tmp_path, damage):
     do(tmp_path, block(0))
-    meta = current_state(tmp_path / "model") / "meta.json"
-    meta.write_text(damage) if damage else meta.unlink()
+    home = tmp_path / "model"
+    (home / "state-00000007").mkdir()
+    (home / "current").write_text(damage) if damage else (home / "pages-1.bin").write_bytes(bytes(100))
     with pytest.raises(SessionError) as error:
         do(tmp_path)
     assert "kvfpga reset" in error.value.remedy
+    assert ("an older kvfpga" in str(error.value)) == (damage == OLD)
     assert do(tmp_path, for_reset=True)[1] == []
     assert do(tmp_path)[1] == []
+    assert len(list(home.iterdir())) == 2, "what is of no use goes"
 
 
 def test_a_state_of_another_format_is_refused(tmp_path):
     do(tmp_path, block(0))
-    meta = current_state(tmp_path / "model") / "meta.json"
-    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 99}))
+    current = tmp_path / "model" / "current"
+    current.write_text(json.dumps(json.loads(current.read_text()) | {"format": 99}))
     with pytest.raises(SessionError, match="format 99"):
         do(tmp_path)
 

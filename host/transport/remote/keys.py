@@ -18,6 +18,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...contract import folders
 from ...contract.errors import TargetError, UsageError
 from .protocol import host_and_port
 
@@ -55,9 +56,7 @@ class Keys:
 def default_folder() -> Path:
     if folder := os.environ.get("KVFPGA_KEYS"):
         return Path(folder)
-    from platformdirs import user_config_dir
-
-    return Path(user_config_dir("kvfpga")) / "keys"
+    return folders.config() / "keys"
 
 
 def create(folder: Path | None = None) -> Keys:

@@ -22,21 +22,21 @@ import importlib.util
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...contract import folders
 from ...contract.errors import BuildError, UsageError
 from ...contract.parameters import Parameters
 from ...contract.waveforms import SUFFIXES
 
 if TYPE_CHECKING:
+    import subprocess
+
     from rich.progress import Progress
 
 TOP = "kvcpu"
@@ -62,8 +62,8 @@ _UNUSED_DAYS = 30
 @dataclass(frozen=True)
 class Design:
     """What can be built. `more_rtl`: folders under fpga/ whose sources come on top of the core's; they have no part in its
-    BUILD_ID. `harness`: patterns of the files under fpga/ around it: C++, and hints for Verilator (.vlt). `clock_gates`: what has nothing to do gets no clock, which
-    nobody can tell from the outside."""
+    BUILD_ID. `harness`: patterns of the files under fpga/ around it, C++ and hints for Verilator (.vlt). `clock_gates`: what has
+    nothing to do gets no clock, which nobody can tell from outside."""
 
     top: str
     title: str
@@ -112,7 +112,11 @@ def rtl_root() -> Path:
 def rtl_sources(folder: Path | None = None) -> list[Path]:
     """All RTL of a folder and of those below it but `uart`, which is around the core, in compilation order."""
     folder = folder or rtl_root() / "rtl"
-    return compile_order(path for path in folder.rglob("*.sv") if "uart" not in path.relative_to(folder).parts)
+    found = []
+    for place, below, names in os.walk(folder):  # not rglob: this is done at every start
+        below[:] = [name for name in below if name != "uart"]
+        found += [Path(place, name) for name in names if name.endswith(".sv")]
+    return compile_order(found)
 
 
 def compile_order(sources: Iterable[Path]) -> list[Path]:
@@ -164,6 +168,8 @@ def _verilator() -> tuple[Path, str]:
 
 
 def _compiler() -> str:
+    import shutil
+
     wanted = os.environ.get("CXX", "g++")
     found = shutil.which(wanted)
     if not found:
@@ -187,9 +193,7 @@ def cache_folder() -> Path:
     """Where models are kept. May be deleted at any time."""
     if "KVFPGA_CACHE" in os.environ:
         return Path(os.environ["KVFPGA_CACHE"])
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("kvfpga", appauthor=False))
+    return folders.cache()
 
 
 # ---- building --------------------------------------------------------------------------------------------------------
@@ -249,6 +253,8 @@ def _create(folder: Path) -> None:
 
 def _sweep(models: Path) -> None:
     """Remove what nobody used for a month, and what interrupted builds left behind."""
+    import shutil
+
     now = time.time()
     for path in models.iterdir():
         with contextlib.suppress(OSError):
@@ -270,6 +276,9 @@ class _Build:
         self.compiler = _compiler()
 
     def run(self, home: Path) -> None:
+        import shutil
+        import tempfile
+
         self.folder = Path(tempfile.mkdtemp(prefix="tmp-", dir=home.parent))
         self.log = self.folder / "build.log"
         try:
@@ -371,6 +380,8 @@ class _Build:
         return path
 
     def _start(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
+        import subprocess
+
         words = [str(part) for part in command]
         with open(self.log, "ab") as log:
             log.write((" ".join(words) + "\n").encode())

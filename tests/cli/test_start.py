@@ -1,0 +1,48 @@
+"""What a process imports before it does what it is for, seen from outside: the start is paid at every command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from kvfpga.cli.main import cli
+from tests.helpers.command_line import LOAD, Kvfpga
+
+
+def imported(*words: object, **environment: str) -> set[str]:
+    """The modules that one `kvfpga` imports."""
+    command = [sys.executable, "-X", "importtime", "-m", "kvfpga", *map(str, words)]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["step", "--help"], ["board", "serve", "--help"]], ids=" ".join)
+def test_who_asks_about_kvfpga_waits_for_no_numpy(words):
+    found = imported(*words)
+    assert "click" in found and "numpy" not in found
+
+
+@pytest.mark.parametrize("line", ["kvfpga st", "kvfpga step ", "kvfpga --tar", "kvfpga board serve "])
+def test_nor_does_completion(line):
+    found = imported(_KVFPGA_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")))
+    assert "click" in found and "numpy" not in found
+
+
+def test_a_step_imports_what_it_uses(tmp_path):
+    kv = Kvfpga(tmp_path)
+    kv("reset")
+    kv(*LOAD)
+    found = imported("--target", "model", "--session", tmp_path, "step", 3)
+    assert {"kvfpga.session.session", "numpy"} <= found
+    assert not found & {"kvfpga.cli.serve", "numpy.ma", "zipfile", "tempfile", "subprocess", "shutil", "rich", "zmq"}
+
+
+def test_every_command_is_where_the_table_says():
+    with click.Context(cli) as context:
+        assert [cli.get_command(context, name).name for name in cli.list_commands(context)] == list(cli.places)
+        assert cli.get_command(context, "nonsense") is None
