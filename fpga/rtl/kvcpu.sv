@@ -178,7 +178,7 @@ module kvcpu
     // The clock of the bus and the register block. An error of the DMA is remembered there.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_bus_clock (
         .clk, .rst, .gated(clk_bus),
-        .work(s_axil_awvalid || s_axil_wvalid || s_axil_arvalid || !bus_quiet || draining || completion_valid)
+        .work(s_axil_awvalid || s_axil_arvalid || !bus_quiet || draining || completion_valid)
     );
     kvcpu_csr #(
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),

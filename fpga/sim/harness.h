@@ -53,11 +53,20 @@ public:
 
     explicit Harness(std::unique_ptr<VerilatedContext> ctx)
         : context(std::move(ctx)), model(std::make_unique<Vkvcpu>(context.get(), "TOP")), top(*model) {
-        model->eval();  // the first one also does what `initial` says
+        power_up();
     }
     ~Harness() {
         trace_stop();
         model->final();
+    }
+
+    /// The first evaluation, with all that `initial` says. Registers come up with anything, and a gate in such a state may make an edge:
+    /// in reset, so that nobody takes it for a broken promise.
+    void power_up() {
+        top.clk = 0;
+        top.rst = 1;
+        model->eval();
+        top.rst = 0;
     }
 
     /// After an exception in the middle of an evaluation.
@@ -66,7 +75,13 @@ public:
         beyond_reset = true;
     }
 
-    void evaluate() { Vkvcpu___024root___eval(top.rootp); }
+    void evaluate() {
+#if VM_TRACE
+        top.eval();  // it also tells the waveform that something has happened
+#else
+        Vkvcpu___024root___eval(top.rootp);
+#endif
+    }
 
     void settle() {
         top.clk = 0;

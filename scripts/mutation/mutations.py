@@ -29,7 +29,7 @@ CHANNEL, DMA, KEYS, MAP, DIRECTORY = (
     "kvcpu_dma_channel.sv", "kvcpu_dma.sv", "kvcpu_key_index.sv", "kvcpu_free_map.sv", "kvcpu_directory.sv",
 )  # fmt: skip
 TELEMETRY, CSR, DIGEST, LOOKUP = "kvcpu_telemetry.sv", "kvcpu_csr.sv", "kvcpu_digest.sv", "kvcpu_lookup.sv"
-OPERANDS = "kvcpu_operands.sv"
+OPERANDS, GATE, TOP = "kvcpu_operands.sv", "kvcpu_clock_gate.sv", "kvcpu.sv"
 
 MUTATIONS: tuple[Mutation, ...] = (
     # ---- lane: match, score, decision ------------------------------------------------------------------------------
@@ -279,6 +279,19 @@ MUTATIONS: tuple[Mutation, ...] = (
              "D20", "a soft reset keeps the settings"),
     Mutation("top-empty", "kvcpu.sv", ".empty(valid_entries == '0)", ".empty(t1_used == '0)", "R16",
              "EVICT_TIER changes while blocks are loaded outside T1"),
+    # ---- clock gates: what a part needs to run for --------------------------------------------------------------------
+    Mutation("gate-linger", GATE, "if (rst || work) left <= W'(LINGER);", "left <= '0;", "D25",
+             "a part stops with its pipeline full"),
+    Mutation("gate-core-completions", TOP, ".work(any_busy || !dma_idle || draining", ".work(any_busy || draining", "D25",
+             "what the DMA completes while no command runs is not seen"),
+    Mutation("gate-core-window", TOP, " || dir_req || tele_select", " || tele_select", "D25",
+             "BAR2 gets no answer while no command runs"),
+    Mutation("gate-dma-triggers", TOP, "stop_core || trigger_valid || !dma_idle", "stop_core || !dma_idle", "D25",
+             "the first trigger of a run is lost"),
+    Mutation("gate-lookup-engine", TOP, "stop_core || clearing || key_valid ||", "stop_core || clearing ||", "D25",
+             "the key index gives the engine no answer"),
+    Mutation("gate-operands-write", TOP, "op_clearing || op_turn || op_read), .gated", "op_clearing || op_read), .gated", "D25",
+             "doorbells ring and nothing comes of them"),
     # ---- for the assertions: what each sees, many of them before anything is wrong for a host ----------------------------------
     Mutation("check-handshake", PASS,
              "assign free_valid = any_waiting && l_freed[pick];",

@@ -6,7 +6,7 @@
 // rule to break, see RULE_*. 0x7F0 never answers. Write data: every byte of beat n is n+1.
 module kvcpu #(
     parameter int ENTRIES = 256, LANES = 4, DATA_BITS = 128, BLOCK_TOKENS = 32, HEAD_DIM = 128,
-    parameter logic [63:0] BUILD_ID = 0
+    parameter logic [63:0] BUILD_ID = 0, parameter logic CLOCK_GATES = 0
 ) (
     input  logic clk, rst,
     input  logic [22:0] s_axil_awaddr, input logic [2:0] s_axil_awprot, input logic s_axil_awvalid,

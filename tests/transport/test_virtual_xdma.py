@@ -429,7 +429,7 @@ class Glitch:
         ("load", "RESULT_MATCHED", "differ", "differ"),
         ("load", "RESULT_CYCLES", "belongs to another command", "differ"),
         ("load", "DIGEST", "differ", "differ"),
-        ("load", "COMPLETION", "with an error", "announced 12"),
+        ("load", "COMPLETION", "announced 12", "announced 12"),
         ("load", "COMPLETION_LEVEL", "announced 4294967295", "differ"),
         ("load", "T_EVICT_BYTES", "differ in 1 place after `step 1`", "differ"),
         ("load", "WEIGHT_R", "differ in 1 place after `verify`", "after `verify`"),

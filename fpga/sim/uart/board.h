@@ -47,7 +47,9 @@ public:
         top_.uart_rx = 1;
         top_.clk_hz = clock_hz;
         top_.baud_step = static_cast<uint32_t>(std::llround(baud * 4294967296.0 / clock_hz));
+        top_.rst = 1;  // registers come up with anything, and no promise holds before a reset
         model_->eval();  // the first one also does what `initial` says
+        top_.rst = 0;
     }
     ~Board() {
         trace_stop();
@@ -113,7 +115,13 @@ public:
 #endif
 
 private:
-    void evaluate() { Vkvcpu_uart_top___024root___eval(top_.rootp); }
+    void evaluate() {
+#if VM_TRACE
+        top_.eval();  // it also tells the waveform that something has happened
+#else
+        Vkvcpu_uart_top___024root___eval(top_.rootp);
+#endif
+    }
 
     void clock() {
         top_.clk = 0;
