@@ -121,7 +121,7 @@ module kvcpu
     assign rst_dma = rst || reset_all;
 
     // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
-    logic clk_bus, clk_operands, clk_core, clk_lookup, clk_free, clk_dma, clk_digest;
+    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_digest, clk_free, clk_lookup, clk_dma, clk_queues, clk_events;
 
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
@@ -286,8 +286,10 @@ module kvcpu
         .host_req(dir_req), .host_addr(dir_addr), .host_ack(dir_ack), .host_err(dir_err), .host_data(dir_data)
     );
 
+    logic lanes_work;
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_lanes_clock (.clk, .rst, .work(lanes_work), .gated(clk_lanes));
     kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
-        .clk(clk_core), .rst(rst_core), .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
+        .clk(clk_core), .clk_lanes, .rst(rst_core), .lanes_work, .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
         .start_some(pass_some), .pass, .set, .done(pass_done),
         .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
         .rows_used, .t1_used, .events,
@@ -350,9 +352,13 @@ module kvcpu
     );
     assign completion_valid = dma_completion && !stop_core;
 
+    // The clock of the two queues that the host empties: results and completions.
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_queues_clock (
+        .clk, .rst, .work(stop_core || result_valid || completion_valid || result_pop || completion_pop), .gated(clk_queues)
+    );
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
-        .clk(clk_core), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
+        .clk(clk_queues), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
         .under_way(result_under_way), .lost(result_lost)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
@@ -362,19 +368,21 @@ module kvcpu
     logic [1:0]  front_level;
     logic [IW+1:0] ram_level;
     kvcpu_ram_fifo #(.WIDTH($bits(completion_t)), .DEPTH(ENTRIES)) u_completions (
-        .clk(clk_core), .rst(rst_core), .push(completion_valid && !stored_full), .wdata(completion), .full(stored_full), .pop(front_push),
+        .clk(clk_queues), .rst(rst_core), .push(completion_valid && !stored_full), .wdata(completion), .full(stored_full), .pop(front_push),
         .rdata(oldest_stored), .valid(oldest_stored_valid), .level(ram_level)
     );
     kvcpu_fifo #(.WIDTH($bits(completion_t)), .DEPTH(2)) u_front (
-        .clk(clk_core), .rst(rst_core), .push(front_push), .wdata(oldest_stored), .pop(completion_pop && stored_valid), .rdata(stored),
+        .clk(clk_queues), .rst(rst_core), .push(front_push), .wdata(oldest_stored), .pop(completion_pop && stored_valid), .rdata(stored),
         .empty(front_empty), .full(front_full), .level(front_level)
     );
     assign front_push = oldest_stored_valid && !front_full;
     assign stored_valid = !front_empty;
     assign stored_level = ram_level + (IW+2)'(front_level);
 
+    logic events_work;
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_events_clock (.clk, .rst, .work(events_work), .gated(clk_events));
     kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
-        .clk(clk_core), .rst(rst_core), .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
+        .clk(clk_core), .clk_events, .rst(rst_core), .events_work, .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
         .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),

@@ -34,7 +34,7 @@ from kvfpga.transport.sim.build import CORE
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
 
-LINGER = 31  # of kvcpu_clock_gate
+LINGER = 15  # of kvcpu_clock_gate
 BLOCK, VA = 16384, 0x7F00_0000_0000
 READABLE = [register for register in REGISTERS.values() if "r" in register.access]
 WINDOW = 0x400000

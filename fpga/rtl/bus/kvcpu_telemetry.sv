@@ -10,7 +10,9 @@ module kvcpu_telemetry
     parameter int unsigned BLOCK_BYTES = 16384
 ) (
     input  wire logic         clk,
+    input  wire logic         clk_events,     // runs while events_work
     input  wire logic         rst,
+    output logic              events_work,
     input  wire logic         clear,
     input  wire logic [31:0]  now,            // free-running cycle counter
 
@@ -57,8 +59,17 @@ module kvcpu_telemetry
     logic        any_trigger;
     assign any_trigger = events.evict_trigger || events.prefetch_trigger;
 
-    logic counting;  // of a command that ended with OK, in the cycle behind: `command` is still there
+    // Time is all that goes on counting in between.
     always_ff @(posedge clk) begin
+        if (rst || clear) busy_cycles <= '0;
+        else if (busy) busy_cycles <= busy_cycles + 64'd1;
+    end
+
+    assign events_work = rst || clear || accepted || ended || events != '0 || completion_valid || lookup_counts || port_counts
+                         || index_overflow || result_lost || completion_lost || select;
+
+    logic counting;  // of a command that ended with OK, in the cycle behind: `command` is still there
+    always_ff @(posedge clk_events) begin
         counting <= !rst && !clear && accepted;
         if (rst || clear) begin
             step_count <= '0;
@@ -91,11 +102,7 @@ module kvcpu_telemetry
         end
     end
 
-    // Most cycles have nothing to count, and a simulation need not add then.
-    logic happened;
-    assign happened = events != '0 || completion_valid || lookup_counts || port_counts
-                      || index_overflow || result_lost || completion_lost;
-    always_ff @(posedge clk) begin
+    always_ff @(posedge clk_events) begin
         if (rst || clear) begin
             triggers <= '0;
             completions <= '0;
@@ -111,7 +118,7 @@ module kvcpu_telemetry
             results_lost <= '0;
             completions_lost <= '0;
             dma_errors <= '0;
-        end else if (happened) begin
+        end else begin
             if (events.evict_trigger) triggers[0] <= triggers[0] + 64'd1;
             if (events.prefetch_trigger) triggers[1] <= triggers[1] + 64'd1;
             if (completion_valid) begin
@@ -134,14 +141,12 @@ module kvcpu_telemetry
         end
     end
 
-    always_ff @(posedge clk) begin
+    always_ff @(posedge clk_events) begin
         if (rst || clear) begin
-            busy_cycles <= '0;
             last_command_cycles <= '0;
             step_to_trigger_cycles <= '0;
             first_trigger <= 1'b1;
         end else begin
-            if (busy) busy_cycles <= busy_cycles + 64'd1;
             if (ended && command.op != OP_DIGEST) last_command_cycles <= 64'(command_cycles);
             if (ended) first_trigger <= 1'b1;
             else if (any_trigger) first_trigger <= 1'b0;
@@ -155,7 +160,7 @@ module kvcpu_telemetry
     logic        latching;  // its high word, while it is on the way to the host
     logic [31:0] latched [64];
 
-    always_ff @(posedge clk) begin
+    always_ff @(posedge clk_events) begin
         addr <= read_addr;
         latching <= !rst && read && !read_addr[2];
         if (select) begin
@@ -202,7 +207,7 @@ module kvcpu_telemetry
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
 `ifndef SYNTHESIS
-    always_ff @(posedge clk) begin
+    always_ff @(posedge clk_events) begin
         if (!rst) begin
             hits_add_up: assert (hit_total == hits[0] + hits[1] + hits[2] + hits[3])
                 else $error("hit_total is the sum of the tiers' hits");

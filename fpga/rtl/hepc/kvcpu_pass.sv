@@ -21,7 +21,9 @@ module kvcpu_pass
     localparam int unsigned IW = $clog2(ENTRIES)
 ) (
     input  wire logic                     clk,
+    input  wire logic                     clk_lanes, // runs while lanes_work
     input  wire logic                     rst,
+    output logic                          lanes_work,
     input  wire logic                     place,     // before `start`
     input  wire logic [16:0]              place_row,
     input  wire logic                     start,
@@ -125,12 +127,15 @@ module kvcpu_pass
     entry_state_t     l_state [LANES];
     entry_res_t       l_res [LANES];
     entry_key_t       l_key [LANES];
+    logic             deciding;  // the lanes are asked: not in a DIGEST, in which they stand still while the rows go by
     logic             unloading;
+    assign deciding = (pass.match != MATCH_NONE);
+    assign lanes_work = deciding && (entering || stage != '0);
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         kvcpu_score_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
-            .clk, .advance, .stage({stage[4:1], entering}), .pass, .set, .decides(pass.match != MATCH_NONE), .frees(unloading),
+            .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
             .key(q_key[l]), .state(q_state[l]), .res(q_res[l]), .va(q_va[l]),
             .matched(l_matched[l]), .matched_shared(l_shared[l]), .new_state(l_state[l]), .new_res(l_res[l]),
             .write(l_write[l]), .evict(l_evict[l]), .prefetch(l_prefetch[l]),
@@ -143,14 +148,15 @@ module kvcpu_pass
     logic [LANES-1:0] served;    // candidates of this row already dealt with
     logic [LANES-1:0] granted;   // prefetches granted: armed clears (R16)
     logic [LANES-1:0] waiting;
-    logic             first_cycle;  // of the row at the tail: count its events once
+    logic             decided;      // by the lanes: the row at the tail
+    logic             first_cycle;  // of that row: count its events once
     logic             any_waiting, tail_free, retire;
     logic [LW-1:0]    pick;
     logic             t1_free, res_port, deny_all, deny_one;
     logic [15:0]      pick_index;
 
     assign waiting = (l_evict | l_prefetch | l_freed) & ~served;
-    assign any_waiting = stage[5] && (waiting != '0);
+    assign any_waiting = decided && (waiting != '0);
     assign res_port = !completion_valid;
     assign tail_free = !any_waiting && !(stage[5] && pass.loads && !res_port);
     assign retire = stage[5] && tail_free;
@@ -189,7 +195,7 @@ module kvcpu_pass
             granted[pick] <= trigger_valid && trigger_channel;
         end
         if (rst) first_cycle <= 1'b0;
-        else first_cycle <= advance && stage[4];
+        else first_cycle <= advance && stage[4] && deciding;
     end
 
     assign entering = fetched && more;
@@ -197,6 +203,7 @@ module kvcpu_pass
         if (start || advance) fetched <= issue;
         if (advance) stage <= {stage[4:1], entering};
         else if (retire) stage[5] <= 1'b0;  // the row leaves although a host read holds those behind it
+        if (advance || retire) decided <= advance && stage[4] && deciding;
         if (advance) begin
             stage_row[0] <= row;
             for (int k = 1; k < 6; k++) stage_row[k] <= stage_row[k-1];
@@ -204,6 +211,7 @@ module kvcpu_pass
         if (rst) begin
             fetched <= 1'b0;
             stage <= '0;
+            decided <= 1'b0;
         end
     end
 
@@ -212,7 +220,7 @@ module kvcpu_pass
 
     // ---- writes --------------------------------------------------------------------------------------------------------
     assign write_row = stage_row[5];
-    assign write_state = retire ? l_write : '0;
+    assign write_state = (decided && tail_free) ? l_write : '0;
     assign write_static = (retire && pass.loads) ? l_matched : '0;
     always_comb begin
         state_wdata = l_state;
@@ -337,16 +345,16 @@ module kvcpu_pass
                 else $error("a prefetch is granted while T1 has a place");
             places_in_range: assert (t1_base <= 17'(ENTRIES)) else $error("between no and all entries hold a place in T1");
             rows_in_range: assert (rows_used <= 17'(ROWS)) else $error("no more rows are used than there are");
-            one_decision: assert (!(stage[5] && ((l_evict & l_prefetch) | (l_freed & (l_evict | l_prefetch))) != '0))
+            one_decision: assert (!(decided && ((l_evict & l_prefetch) | (l_freed & (l_evict | l_prefetch))) != '0))
                 else $error("an entry is evicted, prefetched or freed, or none of these");
             trigger_fits: assert (!(trigger_valid && (trigger_channel ? !trigger.from[1] : trigger.from != 2'd1)))
                 else $error("evictions leave tier 1, prefetches tier 2 or 3");
             not_twice: assert (!(trigger_valid && l_res[pick].inflight)) else $error("a block that moves is not sent again");
             trigger_taken: assert (!(trigger_valid && !trigger_ready[trigger_channel])) else $error("no trigger is dropped");
             for (int l = 0; l < LANES; l++) begin
-                pinned_first: assert (!(stage[5] && l_write[l] && l_state[l].valid && l_state[l].pinned && l_state[l].prio != '1))
+                pinned_first: assert (!(decided && l_write[l] && l_state[l].valid && l_state[l].pinned && l_state[l].prio != '1))
                     else $error("a pinned block has the highest priority");
-                guard_keeps: assert (!(stage[5] && l_guarded[l] && (l_evict[l] || l_freed[l])))
+                guard_keeps: assert (!(decided && l_guarded[l] && (l_evict[l] || l_freed[l])))
                     else $error("a guarded block is neither evicted nor freed");
             end
             load_one: assert (!(retire && pass.loads && !$onehot(l_matched))) else $error("LOAD writes one entry");

@@ -18,7 +18,6 @@ module kvcpu_score_lane
     input  wire logic [4:0]   stage,
     input  wire pass_t        pass,
     input  wire settings_t    set,
-    input  wire logic         decides, // else nothing matches, nothing is written, and no entry need come along
     input  wire logic         frees,   // UNLOAD: freed_key is wanted
     input  wire entry_key_t   key,
     input  wire entry_state_t state,
@@ -94,11 +93,9 @@ module kvcpu_score_lane
                      : (pass.op == OP_PREFETCH) ? pass.target : state.access_step;
             age1 <= $signed({1'b0, pass.t}) - $signed({1'b0, accessed});
             if (frees) key1 <= key;
-            if (decides) begin
-                res1 <= res;
-                state1 <= state;
-            end
-            flags1 <= '{match: decides && state.valid, match_shared: decides && state.valid, write: 1'b0};
+            res1 <= res;
+            state1 <= state;
+            flags1 <= '{match: state.valid, match_shared: state.valid, write: 1'b0};
             if (pass.loads) begin
                 flags1 <= '{match: 1'b1, match_shared: 1'b0, write: pass.fresh_row};
                 if (pass.lane == 4'(LANE)) begin
@@ -142,10 +139,8 @@ module kvcpu_score_lane
             outside = (age1[32] ? (age1[31:8] != '1 || age1[7:0] == '0) : (age1[31:8] != '0)) || (distance > set.window);
             s2 <= outside ? 8'd0 : set.window - distance;
             if (frees) key2 <= key1;
-            if (decides) begin
-                res2 <= res1;
-                state2 <= state1;
-            end
+            res2 <= res1;
+            state2 <= state1;
             flags2.match <= match1;
             flags2.match_shared <= flags1.match_shared && pass.match == MATCH_KEY && shared1 == '1 && block1 == '1;
             flags2.write <= flags1.write || (match1 && pass.match != MATCH_KEY);
@@ -190,8 +185,8 @@ module kvcpu_score_lane
     logic        near3;  // S > 0
 
     always_ff @(posedge clk) begin
-        if (advance && stage[2]) flags3 <= flags2;
-        if (advance && stage[2] && decides) begin
+        if (advance && stage[2]) begin
+            flags3 <= flags2;
             if (frees) key3 <= key2;
             res3 <= res2;
             state3 <= state2;
@@ -211,8 +206,8 @@ module kvcpu_score_lane
     logic         near4;
 
     always_ff @(posedge clk) begin
-        if (advance && stage[3]) flags4 <= flags3;
-        if (advance && stage[3] && decides) begin
+        if (advance && stage[3]) begin
+            flags4 <= flags3;
             if (frees) key4 <= key3;
             res4 <= res3;
             state4 <= state3;

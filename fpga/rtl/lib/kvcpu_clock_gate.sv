@@ -11,7 +11,7 @@
 `default_nettype none
 module kvcpu_clock_gate #(
     parameter logic        GATED = 1'b0,
-    parameter int unsigned LINGER = 31
+    parameter int unsigned LINGER = 15
 ) (
     input  wire logic clk,
     input  wire logic rst,
