@@ -11,22 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvfpga.contract.commands import (
-    Evict,
-    Hot,
-    Load,
-    Lookup,
-    Prefetch,
-    Release,
-    ReleaseIndex,
-    Set,
-    Share,
-    ShareIndex,
-    Step,
-    Touch,
-    Unload,
-    UnloadRequest,
-)
+from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import KvfpgaError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import REGISTERS
@@ -39,6 +24,11 @@ BLOCK, VA = 16384, 0x7F00_0000_0000
 READABLE = [register for register in REGISTERS.values() if "r" in register.access]
 WINDOW = 0x400000
 FAULTY = 2 * ENTRIES * BLOCK  # the first blocks of tier 2
+KINDS = (
+    cmd.Load, cmd.Load, cmd.Load, cmd.Step, cmd.Step, cmd.Lookup, cmd.Touch, cmd.Evict, cmd.Hot, cmd.Share, cmd.Release,
+    cmd.Unload, cmd.Prefetch, cmd.UnloadRequest, cmd.ShareIndex, cmd.ReleaseIndex, cmd.Set,
+)  # fmt: skip
+"""As often as they are drawn."""
 # Outputs, and what says that they mean something in this cycle.
 ALWAYS = "s_axil_arready", "s_axil_bvalid", "s_axil_rvalid", "irq", "idle", "lookup_done", "m_axi_bready", "m_axi_rready"
 WHILE = {
@@ -96,24 +86,23 @@ class Stimulus:
     def any_command(self):
         r = self.random
         token = r.randrange(64) * 32
-        kind = r.choice((Load, Load, Load, Step, Step, Lookup, Touch, Evict, Hot, Share, Release, Unload, Prefetch, UnloadRequest,
-                         ShareIndex, ReleaseIndex, Set))  # fmt: skip
-        if kind is Load:
-            return Load(r.randrange(4), 0, r.randrange(2), token, token + 31, VA + r.randrange(300) * BLOCK, r.randrange(4))
-        if kind is Step:
+        kind = r.choice(KINDS)
+        if kind is cmd.Load:
+            return cmd.Load(r.randrange(4), 0, r.randrange(2), token, token + 31, VA + r.randrange(300) * BLOCK, r.randrange(4))
+        if kind is cmd.Step:
             self.step += r.choice((0, 1, 1, 40))
-            return Step(self.step)
-        if kind in (Lookup, Touch):
+            return cmd.Step(self.step)
+        if kind in (cmd.Lookup, cmd.Touch):
             return kind(r.randrange(4), 0, r.randrange(2), token)
-        if kind is Prefetch:
-            return Prefetch(*self.range(), self.step + r.randrange(9))
-        if kind is UnloadRequest:
-            return UnloadRequest(r.randrange(4))
-        if kind in (ShareIndex, ReleaseIndex):
+        if kind is cmd.Prefetch:
+            return cmd.Prefetch(*self.range(), self.step + r.randrange(9))
+        if kind is cmd.UnloadRequest:
+            return cmd.UnloadRequest(r.randrange(4))
+        if kind in (cmd.ShareIndex, cmd.ReleaseIndex):
             return kind(r.randrange(ENTRIES))
-        if kind is Set:
+        if kind is cmd.Set:
             name, most = r.choice((("EVICT_THRESH", 65535), ("PREFETCH_THRESH", 65535), ("T1_CAPACITY", ENTRIES), ("STRICT", 1)))
-            return Set(name, r.randint(0, most))
+            return cmd.Set(name, r.randint(0, most))
         return kind(*self.range())
 
     def command(self) -> None:
