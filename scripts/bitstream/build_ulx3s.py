@@ -3,7 +3,7 @@
 
     scripts/bitstream/build_ulx3s.py                  into build/ulx3s/: kvcpu_ulx3s.bit, .config, report.json, a log of each tool
     scripts/bitstream/build_ulx3s.py --seeds 5,6,7    other starts for the placer; the first that is fast enough is taken
-    scripts/bitstream/build_ulx3s.py --all            place and route with all of them; the fastest is taken
+    scripts/bitstream/build_ulx3s.py --survey 8       with seeds 1 to 8: what each reaches, median and worst; the fastest is taken
     scripts/bitstream/build_ulx3s.py --json           the table as one JSON object
 
 Reads the core's RTL, the UART bridge's and fpga/boards/ulx3s.sv with read_slang, synthesises, places, routes and packs. The
@@ -19,6 +19,7 @@ import argparse
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -143,9 +144,9 @@ def readable(name: str) -> str:
     return re.sub(r"_(TRELLIS_FF|LUT4|PFUMX|L6MUX21|CCU2C|MULT18X18D|DOA|DOB|DIA|DIB)_?.*$", "", name).rstrip("_.$")
 
 
-def build(folder: Path, fpga: Path, seeds: list[int], every: bool, console: Console) -> Routed:
-    """Everything, into `folder`: with one seed after another until one is fast enough, or with `every` seed. The .bit is written
-    only where the design is as fast as its clock."""
+def build(folder: Path, fpga: Path, seeds: list[int], every: bool, console: Console) -> list[Routed]:
+    """Everything, into `folder`: with one seed after another until one is fast enough, or with `every` seed. Returns what each
+    has found, the fastest first. The .bit is the fastest one's, and is written only where that is as fast as its clock."""
     folder.mkdir(parents=True, exist_ok=True)
     bitstream = folder / f"{NAME}.bit"
     bitstream.unlink(missing_ok=True)
@@ -164,16 +165,23 @@ def build(folder: Path, fpga: Path, seeds: list[int], every: bool, console: Cons
             tries.append(step(f"nextpnr: place and route, seed {seed}", place_and_route, folder, fpga, seed))
             if tries[-1].reached >= tries[-1].aim and not every:
                 break
-        best = max(tries, key=lambda routed: routed.reached)
+        tries.sort(key=lambda routed: -routed.reached)
+        best = tries[0]
         shutil.copyfile(folder / f"report.{best.seed}.json", folder / "report.json")
         shutil.copyfile(folder / f"{NAME}.{best.seed}.config", folder / f"{NAME}.config")
         if best.reached >= best.aim:
             step("ecppack: bitstream", run, folder, "ecppack.log", "yowasp-ecppack", "--compress",
                  f"{NAME}.config", bitstream.name)  # fmt: skip
-    return best
+    return tries
 
 
-def show(best: Routed, seconds: float, folder: Path, console: Console) -> None:
+def spread(tries: list[Routed]) -> tuple[float, float]:
+    """Median and worst of what the seeds have reached, in MHz."""
+    return statistics.median(routed.reached for routed in tries), min(routed.reached for routed in tries)
+
+
+def show(tries: list[Routed], seconds: float, folder: Path, console: Console) -> None:
+    best = tries[0]
     table = Table(title="ULX3S-85F, bring-up build", title_justify="left")
     table.add_column("")
     table.add_column("used", justify="right")
@@ -184,6 +192,10 @@ def show(best: Routed, seconds: float, folder: Path, console: Console) -> None:
     console.print(table)
     verdict = "reached" if best.reached >= best.aim else "NOT reached: no bitstream"
     console.print(f"clock {best.reached:.1f} MHz possible, {best.aim:.1f} MHz wanted: {verdict} (seed {best.seed})")
+    if len(tries) > 1:
+        median, worst = spread(tries)
+        reached = ", ".join(f"{routed.reached:.1f} ({routed.seed})" for routed in tries)
+        console.print(f"{len(tries)} seeds: median {median:.1f} MHz, worst {worst:.1f} MHz: {reached}", soft_wrap=True)
     console.print("critical path:", *best.path, sep="\n  ", highlight=False)
     console.print(f"{seconds:.0f} s; files in {folder}", highlight=False)
 
@@ -192,29 +204,40 @@ def seed_list(text: str) -> list[int]:
     return [int(seed) for seed in text.split(",")]
 
 
+def how_many(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seeds: give 1 or more")
+    return int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "ulx3s", help="folder for all results")
-    parser.add_argument("--seeds", type=seed_list, default="1,2,3,4", help="starts of the placer, in turn (default 1,2,3,4)")
-    parser.add_argument("--all", action="store_true", help="try all of them and take the fastest")
+    starts = parser.add_mutually_exclusive_group()
+    starts.add_argument("--seeds", type=seed_list, default="1,2,3,4", help="starts of the placer, in turn (default 1,2,3,4)")
+    starts.add_argument("--survey", type=how_many, metavar="N", help="try seeds 1 to N, tell median and worst, take the fastest")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     chosen = parser.parse_args()
     console = Console(stderr=chosen.json)
     began = time.monotonic()
     try:
-        best = build(chosen.out, rtl_root(), chosen.seeds, chosen.all, console)
+        seeds = list(range(1, chosen.survey + 1)) if chosen.survey else chosen.seeds
+        tries = build(chosen.out, rtl_root(), seeds, bool(chosen.survey), console)
     except KvfpgaError as error:
         print(f"build_ulx3s: {error.message}", *([error.remedy] if error.remedy else []), sep="\n", file=sys.stderr)
         return error.exit_code
-    seconds = time.monotonic() - began
+    seconds, best = time.monotonic() - began, tries[0]
     if chosen.json:
+        median, worst = spread(tries)
         print(json.dumps({
             "used": {name: {"used": used, "available": available} for name, (used, available) in best.used.items()},
             "clock_mhz": best.aim, "reached_mhz": round(best.reached, 2), "seed": best.seed,
+            "seeds": {routed.seed: round(routed.reached, 2) for routed in tries},
+            "median_mhz": round(median, 2), "worst_mhz": round(worst, 2),
             "critical_path": best.path, "seconds": round(seconds, 1),
         }))  # fmt: skip
     else:
-        show(best, seconds, chosen.out, console)
+        show(tries, seconds, chosen.out, console)
     return 0 if best.reached >= best.aim else 1
 
 

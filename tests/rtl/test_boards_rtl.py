@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,23 +135,45 @@ def build_with(monkeypatch, tmp_path, reached, every=False):
     monkeypatch.setattr(build_ulx3s, "synthesise", lambda folder, fpga: None)
     monkeypatch.setattr(build_ulx3s, "place_and_route", place_and_route)
     monkeypatch.setattr(build_ulx3s, "run", lambda folder, log, *command: ran.append(command[0]))
-    best = build_ulx3s.build(tmp_path / "out", FPGA, list(reached), every, build_ulx3s.Console(quiet=True))
-    return best, ran, (tmp_path / "out" / f"{build_ulx3s.NAME}.config").read_text()
+    tries = build_ulx3s.build(tmp_path / "out", FPGA, list(reached), every, build_ulx3s.Console(quiet=True))
+    return tries, ran, (tmp_path / "out" / f"{build_ulx3s.NAME}.config").read_text()
 
 
 def test_the_first_seed_that_is_fast_enough_is_taken(monkeypatch, tmp_path):
-    best, ran, config = build_with(monkeypatch, tmp_path, {1: 49.0, 2: 51.0, 3: 63.0})
-    assert best.seed == 2 and config == "2" and ran == [1, 2, "yowasp-ecppack"]
+    tries, ran, config = build_with(monkeypatch, tmp_path, {1: 49.0, 2: 51.0, 3: 63.0})
+    assert [routed.seed for routed in tries] == [2, 1] and config == "2" and ran == [1, 2, "yowasp-ecppack"]
 
 
 def test_the_fastest_of_all_seeds(monkeypatch, tmp_path):
-    best, ran, config = build_with(monkeypatch, tmp_path, {1: 51.0, 2: 63.0, 3: 55.0}, every=True)
-    assert best.seed == 2 and config == "2" and ran == [1, 2, 3, "yowasp-ecppack"]
+    tries, ran, config = build_with(monkeypatch, tmp_path, {1: 51.0, 2: 63.0, 3: 55.0}, every=True)
+    assert tries[0].seed == 2 and config == "2" and ran == [1, 2, 3, "yowasp-ecppack"]
+    assert build_ulx3s.spread(tries) == (55.0, 51.0)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_survey_tells_median_and_worst(monkeypatch, tmp_path, capsys, as_json):
+    asked = []
+
+    def build(folder, fpga, seeds, every, console):
+        asked.extend([seeds, every])
+        return [build_ulx3s.Routed(seed, 50.0, 70.0 - seed, {}, ["from a"]) for seed in seeds]
+
+    monkeypatch.setattr(build_ulx3s, "build", build)
+    arguments = ["--survey", "3", "--out", str(tmp_path), *(["--json"] if as_json else [])]
+    monkeypatch.setattr(sys, "argv", ["build_ulx3s.py", *arguments])
+    assert build_ulx3s.main() == 0 and asked == [[1, 2, 3], True]
+    said = capsys.readouterr().out
+    if as_json:
+        found = json.loads(said)
+        assert (found["reached_mhz"], found["median_mhz"], found["worst_mhz"]) == (69.0, 68.0, 67.0)
+        assert found["seeds"] == {"1": 69.0, "2": 68.0, "3": 67.0}
+    else:
+        assert "3 seeds: median 68.0 MHz, worst 67.0 MHz: 69.0 (1), 68.0 (2), 67.0 (3)" in said.replace("\n", " ")
 
 
 def test_no_bitstream_where_timing_fails(monkeypatch, tmp_path):
-    best, ran, config = build_with(monkeypatch, tmp_path, {1: 48.0, 2: 49.9, 3: 49.0})
-    assert best.reached < best.aim and config == "2" and ran == [1, 2, 3]
+    tries, ran, config = build_with(monkeypatch, tmp_path, {1: 48.0, 2: 49.9, 3: 49.0})
+    assert tries[0].reached < tries[0].aim and config == "2" and ran == [1, 2, 3]
 
 
 def test_a_failing_tool_is_a_build_error_with_its_words(tmp_path):
