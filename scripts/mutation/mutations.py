@@ -280,7 +280,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("top-empty", "kvcpu.sv", ".empty(valid_entries == '0)", ".empty(t1_used == '0)", "R16",
              "EVICT_TIER changes while blocks are loaded outside T1"),
     # ---- clock gates: what a part needs to run for --------------------------------------------------------------------
-    Mutation("gate-linger", GATE, "if (rst || work) left <= W'(LINGER);", "left <= '0;", "D25",
+    Mutation("gate-linger", GATE, "left <= W'(LINGER);", "left <= '0;", "D25",
              "a part stops with its pipeline full"),
     Mutation("gate-core-completions", TOP, ".work(any_busy || !dma_idle || draining", ".work(any_busy || draining", "D25",
              "what the DMA completes while no command runs is not seen"),
