@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..model.state import PAGE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Run = tuple[int | None, int]
 
-PAGE = 4096
 SPARE = 256
 """Pages of no use that are not worth a new file."""
 CHANGED, ZERO = -2, -1

@@ -153,5 +153,7 @@ class BlockMemory:
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
     """The values without repeats, ascending: as np.unique, for which numpy imports its masked arrays, a third of a start."""
     values = np.sort(values)
-    found: NDArray[Any] = values[np.concatenate([values[:1] == values[:1], values[1:] != values[:-1]])]
+    first = np.ones(values.size, bool)  # of its value
+    first[1:] = values[1:] != values[:-1]
+    found: NDArray[Any] = values[first]
     return found

@@ -16,12 +16,12 @@ TRACE = "mooncake_conversation.jsonl"
 SAME = ("commands", "cycles", "checks", "differences", "counters")
 
 
-def trace_file() -> Path:
-    return Path(os.environ.get("KVFPGA_TRACES") or ROOT.parent / "shared" / "traces") / TRACE
+def trace_folder() -> Path:
+    return Path(os.environ.get("KVFPGA_TRACES") or ROOT.parent / "shared" / "traces")
 
 
 def measure(sizes: Sizes, say: Say, baseline: Version) -> Report:
-    trace = trace_file()
+    trace = trace_folder() / TRACE
     if not trace.is_file():
         note = f"no replay: {TRACE} is not in {trace.parent}; set KVFPGA_TRACES to the folder of the real traces"
         return Report([], [], [note])

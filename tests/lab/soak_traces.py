@@ -5,7 +5,6 @@ names, else in shared/traces beside the checkout. Small traces of our own are in
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +14,10 @@ import pytest
 from kvfpga.lab.policies.table import baselines
 from kvfpga.lab.replay import ReplayOptions, replay
 from kvfpga.lab.traces import read_trace
-from tests.helpers.places import ROOT
+from scripts.bench.replay import trace_folder
 from tests.lab.test_replay import Dut
 
-FOLDER = Path(os.environ.get("KVFPGA_TRACES") or ROOT.parent / "shared" / "traces")
+FOLDER = trace_folder()
 
 
 class Trace(NamedTuple):
