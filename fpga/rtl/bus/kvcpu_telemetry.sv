@@ -159,11 +159,14 @@ module kvcpu_telemetry
     logic [8:2]  addr;      // of `value`
     logic        latching;  // its high word, while it is on the way to the host
     logic [31:0] latched [64];
+    logic [31:0] high;      // what was latched
 
     always_ff @(posedge clk_events) begin
         addr <= read_addr;
         latching <= !rst && read && !read_addr[2];
         if (select) begin
+            // Read here and not on the way out, which has no time for a memory; the read before may be latching in this cycle.
+            high <= (latching && addr[8:3] == read_addr[8:3]) ? value[63:32] : latched[read_addr[8:3]];
             case (read_addr[8:3])
                 TELE_CURRENT_STEP:             value <= 64'(current_step);
                 TELE_STEP_COUNT:               value <= step_count;
@@ -203,7 +206,7 @@ module kvcpu_telemetry
         end
         if (latching) latched[addr[8:3]] <= value[63:32];
     end
-    assign read_data = addr[2] ? latched[addr[8:3]] : value[31:0];
+    assign read_data = addr[2] ? high : value[31:0];
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
 `ifndef SYNTHESIS
