@@ -340,6 +340,12 @@ extern "C" {
 #define RO64_T_NAME_A2C0E63A__VALUE_bw 64
 #define RO64_T_NAME_A2C0E63A__VALUE_reset 0x0
 
+// reg - ro64_t_name_ccae5a25
+#define RO64_T_NAME_CCAE5A25__VALUE_bm 0xffffffffffffffff
+#define RO64_T_NAME_CCAE5A25__VALUE_bp 0
+#define RO64_T_NAME_CCAE5A25__VALUE_bw 64
+#define RO64_T_NAME_CCAE5A25__VALUE_reset 0x0
+
 // reg - kvcpu::RESULT_STATUS
 #define KVCPU__RESULT_STATUS__CODE_bm 0xff
 #define KVCPU__RESULT_STATUS__CODE_bp 0
@@ -705,7 +711,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t DIGEST_FIRST;
     uint32_t DIGEST_END;
     uint64_t DIGEST;
-    uint8_t RESERVED_650_65f[0x10];
+    uint64_t PASS_DIGEST;
+    uint8_t RESERVED_658_65f[0x8];
     uint32_t RESULT_STATUS;
     uint32_t RESULT_MATCHED;
     uint64_t RESULT_PHYS;

@@ -167,7 +167,8 @@ module kvcpu
     logic [63:0] hit_total, misses;
     logic [31:0] t;
     logic [16:0] t1_used, valid_entries, rows_used;
-    logic [63:0] digest;
+    logic [63:0] digest, pass_digest;
+    logic        digest_busy;
     logic        oldest_valid, stored_valid;
     logic        result_under_way;
     result_t     oldest;
@@ -189,7 +190,7 @@ module kvcpu
         .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
         .fifo_level(fifo_level + 5'(cmd_forming)),
-        .hit_total, .misses, .digest,
+        .hit_total, .misses, .digest, .pass_digest,
         .result_valid(oldest_valid), .result(oldest),
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level))
     );
@@ -209,7 +210,8 @@ module kvcpu
         .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
     );
     assign busy = !fifo_empty || !engine_idle;
-    assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
+    // From a doorbell to its result, and behind a STEP's until PASS_DIGEST is there, for which no command waits.
+    assign any_busy = cmd_pending || busy || result_under_way || digest_busy;
 
     // ---- engine ------------------------------------------------------------------------------------------------------------
     // The clock of all that commands, lookups and the host's reads go through: engine, settings, directory, pass, queues, telemetry.
@@ -223,7 +225,7 @@ module kvcpu
     result_t      result;
     logic [1:0]   lookup_tier_1;
     logic [7:0]   set_code;
-    logic         pass_place, pass_start, pass_one_row, pass_some, pass_done, found, found_shared, digest_clear, digest_busy;
+    logic         pass_place, pass_start, pass_one_row, pass_some, pass_done, found, found_shared, digest_start;
     logic [16:0]  place_row, end_row, matched, freed;
     logic [15:0]  found_index, found_shared_index;
     logic [1:0]   found_tier, found_shared_tier;
@@ -248,7 +250,7 @@ module kvcpu
         .pass_matched(matched),
         .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
         .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
-        .pass_freed(freed), .rows_used, .t1_used, .digest_clear, .digest_busy,
+        .pass_freed(freed), .rows_used, .t1_used, .digest_start, .digest_busy,
         .key_valid, .key_ready, .key_op, .key, .key_index, .key_done, .key_hit, .key_shared, .key_unresolved,
         .key_hit_index, .key_tier, .free_valid, .free_key, .free_ready,
         .map_ready, .map_any_free(any_free), .map_free_index(free_index), .map_take,
@@ -280,7 +282,7 @@ module kvcpu
         .ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)
     ) u_directory (
         .clk(clk_core), .rst, .tier_base(set.tier_base), .rows_used,
-        .row_read, .row_keys(running.op != kvcpu_map_pkg::OP_STEP), .row, .q_key, .q_state, .q_res, .q_va, .steal,
+        .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
         .write_row, .write_state, .state_wdata, .write_static, .key_wdata(pass.load_key), .va_wdata(pass.load_va),
         .write_res, .res_index, .res_wdata, .tier_index, .tier,
         .host_req(dir_req), .host_addr(dir_addr), .host_ack(dir_ack), .host_err(dir_err), .host_data(dir_data)
@@ -300,15 +302,16 @@ module kvcpu
         .free_valid, .free_key, .free_ready, .map_valid, .map_row, .map_used
     );
 
-    logic digest_take;
-    assign digest_take = row_valid && running.op == kvcpu_map_pkg::OP_DIGEST;
+    logic digest_take, of_step;
+    assign of_step = (running.op == kvcpu_map_pkg::OP_STEP);
+    assign digest_take = row_valid && (of_step || running.op == kvcpu_map_pkg::OP_DIGEST);
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_digest_clock (
-        .clk, .rst, .work(stop_core || digest_clear || digest_take || digest_busy), .gated(clk_digest)
+        .clk, .rst, .work(stop_core || digest_start || digest_take || digest_busy), .gated(clk_digest)
     );
     kvcpu_digest #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_digest (
-        .clk(clk_digest), .rst(rst_core), .clear(digest_clear), .take(digest_take),
+        .clk(clk_digest), .rst(rst_core), .start(digest_start), .start_step(of_step), .take(digest_take),
         .base_index(32'(row_index) * LANES), .first(pass.first), .last(pass.last), .tier_base(set.tier_base),
-        .key(q_key), .state(q_state), .res(q_res), .va(q_va), .busy(digest_busy), .digest
+        .key(q_key), .state(q_state), .res(q_res), .va(q_va), .busy(digest_busy), .digest, .pass_digest
     );
 
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_free_clock (

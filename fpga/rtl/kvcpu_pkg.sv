@@ -76,7 +76,7 @@ package kvcpu_pkg;
         MATCH_REQUEST,  // request_id
         MATCH_LANE,     // one lane of one row
         MATCH_KEY,      // key, with the shared-prefix key beside it
-        MATCH_NONE      // DIGEST: kvcpu_digest takes the rows
+        MATCH_NONE      // DIGEST: only kvcpu_digest takes the rows
     } match_e;
 
     // What stays the same during one pass.
@@ -90,7 +90,7 @@ package kvcpu_pkg;
         logic [15:0]  request;      // MATCH_REQUEST
         logic [63:0]  key;          // MATCH_KEY: {id, token_start}
         logic [3:0]   lane;         // MATCH_LANE
-        logic [31:0]  first;        // DIGEST: first <= index < last
+        logic [31:0]  first;        // what is hashed, in DIGEST and STEP: first <= index < last
         logic [31:0]  last;
         entry_key_t   load_key;     // LOAD
         logic [63:0]  load_va;
@@ -135,14 +135,27 @@ package kvcpu_pkg;
         input entry_key_t key, input entry_state_t state, input entry_res_t res, input logic [63:0] phys,
         input int unsigned token_bits
     );
+        for (int k = 0; k < 4; k++) entry_bits[64*k +: 64] = entry_word(k, key, state, res, phys, token_bits);
+    endfunction
+
+    // Its 64-bit word k.
+    function automatic logic [63:0] entry_word(
+        input int k, input entry_key_t key, input entry_state_t state, input entry_res_t res, input logic [63:0] phys,
+        input int unsigned token_bits
+    );
         logic [31:0] mask;
         logic [31:0] token_start;
         mask = (32'd1 << token_bits) - 32'd1;
         token_start = key.span & ~mask;
-        entry_bits = {16'd0, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
-                      state.prefix, state.ref_count, state.access_step, state.prio, phys, res.tier,
-                      token_start + (key.span & mask), token_start, key.id};
-        if (!state.valid) entry_bits = '0;
+        case (k)
+            0: entry_word = {token_start, key.id};
+            1: entry_word = {phys[29:0], res.tier, token_start + (key.span & mask)};
+            2: entry_word = {state.access_step[13:0], state.prio, phys[63:30]};
+            default:
+                entry_word = {16'd0, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
+                              state.prefix, state.ref_count, state.access_step[31:14]};
+        endcase
+        if (!state.valid) entry_word = '0;
     endfunction
 
 endpackage

@@ -34,7 +34,7 @@ class Register(NamedTuple):
 
 DEVICE_ID = 0x4b564350
 MAJOR_VERSION = 1
-REGMAP_HASH = 0xbf564ff6
+REGMAP_HASH = 0x211a4d00
 BAR2_ENTRIES = 0x400000
 BAR2_VAS = 0x600000
 
@@ -166,6 +166,7 @@ REGISTERS: dict[str, Register] = {
     'DIGEST_FIRST': Register('DIGEST_FIRST', 0x0640, 32, 'rw', {"value": Field(0, 32)}, None, None, None, ''),
     'DIGEST_END': Register('DIGEST_END', 0x0644, 32, 'rw', {"value": Field(0, 32)}, 'DIGEST', None, None, 'Exclusive upper index of the DIGEST range (R24)'),
     'DIGEST': Register('DIGEST', 0x0648, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'Value of the last DIGEST command'),
+    'PASS_DIGEST': Register('PASS_DIGEST', 0x0650, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'DIGEST of all entries as the last STEP found them (R25), once STATUS.busy is 0'),
     'RESULT_STATUS': Register('RESULT_STATUS', 0x0660, 32, 'r', {"code": Field(0, 8), "opcode": Field(8, 4), "has_index": Field(16, 1), "tier": Field(17, 2), "valid": Field(31, 1)}, None, None, None, 'Result status'),
     'RESULT_MATCHED': Register('RESULT_MATCHED', 0x0664, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'RESULT_PHYS': Register('RESULT_PHYS', 0x0668, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),

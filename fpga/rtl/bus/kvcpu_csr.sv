@@ -36,6 +36,7 @@ module kvcpu_csr
     input  wire logic [63:0] hit_total,
     input  wire logic [63:0] misses,
     input  wire logic [63:0] digest,
+    input  wire logic [63:0] pass_digest,
 
     input  wire logic        result_valid,
     input  wire result_t     result,
@@ -121,6 +122,7 @@ module kvcpu_csr
         hw.COMPLETION.step.next = completion.step;
         hw.COMPLETION_LEVEL.value.next = completion_level;
         hw.DIGEST.value.next = digest;
+        hw.PASS_DIGEST.value.next = pass_digest;
         hw.RTBD_HIT_COUNT.value.next = hit_total;
         hw.RTBD_MISS_COUNT.value.next = misses;
     end

@@ -2,7 +2,7 @@
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
 package kvcpu_map_pkg;
-    localparam logic [31:0] REGMAP_HASH = 32'hBF564FF6;
+    localparam logic [31:0] REGMAP_HASH = 32'h211A4D00;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
@@ -120,8 +120,8 @@ package kvcpu_map_pkg;
             14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CONTEND_POLICY};
             14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
             14'h0025, 14'h0026, 14'h0027, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
-            14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h019A, 14'h019B,
-            14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h0194, 14'h0195,
+            14'h019A, 14'h019B, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0017: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CTRL};
             14'h0040: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_STEP, 5'd0};

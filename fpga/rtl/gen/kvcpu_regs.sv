@@ -86,6 +86,7 @@ module kvcpu_regs (
         logic [1:0] RTBD_HIT_COUNT;
         logic [1:0] RTBD_MISS_COUNT;
         logic [1:0] DIGEST;
+        logic [1:0] PASS_DIGEST;
         logic RESULT_STATUS;
         logic RESULT_MATCHED;
         logic [1:0] RESULT_PHYS;
@@ -133,6 +134,8 @@ module kvcpu_regs (
         decoded_reg_strb.RTBD_MISS_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h12c) & !cpuif_req_is_wr;
         decoded_reg_strb.DIGEST[0] = cpuif_req_masked & (cpuif_addr == 16'h648) & !cpuif_req_is_wr;
         decoded_reg_strb.DIGEST[1] = cpuif_req_masked & (cpuif_addr == 16'h64c) & !cpuif_req_is_wr;
+        decoded_reg_strb.PASS_DIGEST[0] = cpuif_req_masked & (cpuif_addr == 16'h650) & !cpuif_req_is_wr;
+        decoded_reg_strb.PASS_DIGEST[1] = cpuif_req_masked & (cpuif_addr == 16'h654) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_STATUS = cpuif_req_masked & (cpuif_addr == 16'h660) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_MATCHED = cpuif_req_masked & (cpuif_addr == 16'h664) & !cpuif_req_is_wr;
         decoded_reg_strb.RESULT_PHYS[0] = cpuif_req_masked & (cpuif_addr == 16'h668) & !cpuif_req_is_wr;
@@ -327,6 +330,7 @@ module kvcpu_regs (
     logic [63:0] rbuf_storage__RTBD_HIT_COUNT__data;
     logic [63:0] rbuf_storage__RTBD_MISS_COUNT__data;
     logic [63:0] rbuf_storage__DIGEST__data;
+    logic [63:0] rbuf_storage__PASS_DIGEST__data;
     logic [63:0] rbuf_storage__RESULT_PHYS__data;
     logic [63:0] rbuf_storage__COMPLETION__data;
 
@@ -348,6 +352,11 @@ module kvcpu_regs (
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.DIGEST[0] && !decoded_req_is_wr) begin
             rbuf_storage__DIGEST__data[63:0] <= hwif_in.DIGEST.value.next;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if(decoded_reg_strb.PASS_DIGEST[0] && !decoded_req_is_wr) begin
+            rbuf_storage__PASS_DIGEST__data[63:0] <= hwif_in.PASS_DIGEST.value.next;
         end
     end
     always_ff @(posedge clk) begin
@@ -472,6 +481,12 @@ module kvcpu_regs (
         end
         16'h64c: begin
             readback_data_var = rbuf_storage__DIGEST__data[63:32];
+        end
+        16'h650: begin
+            readback_data_var[31:0] = hwif_in.PASS_DIGEST.value.next[31:0];
+        end
+        16'h654: begin
+            readback_data_var = rbuf_storage__PASS_DIGEST__data[63:32];
         end
         16'h660: begin
             readback_data_var[7:0] = hwif_in.RESULT_STATUS.code.next;

@@ -125,6 +125,14 @@ package kvcpu_regs_pkg;
     } ro64_t_name_a2c0e63a__in_t;
 
     typedef struct packed {
+        logic [63:0] next;
+    } ro64_t_name_ccae5a25__value__in_t;
+
+    typedef struct packed {
+        ro64_t_name_ccae5a25__value__in_t value;
+    } ro64_t_name_ccae5a25__in_t;
+
+    typedef struct packed {
         logic [7:0] next;
     } kvcpu__RESULT_STATUS__code__in_t;
 
@@ -223,6 +231,7 @@ package kvcpu_regs_pkg;
         ro64_t__in_t RTBD_HIT_COUNT;
         ro64_t__in_t RTBD_MISS_COUNT;
         ro64_t_name_a2c0e63a__in_t DIGEST;
+        ro64_t_name_ccae5a25__in_t PASS_DIGEST;
         kvcpu__RESULT_STATUS__in_t RESULT_STATUS;
         ro32_t__in_t RESULT_MATCHED;
         ro64_t__in_t RESULT_PHYS;

@@ -59,7 +59,7 @@ module kvcpu_engine
     input  wire logic [16:0]   pass_freed,
     input  wire logic [16:0]   rows_used,
     input  wire logic [16:0]   t1_used,
-    output logic               digest_clear,
+    output logic               digest_start,  // of a pass that is hashed
     input  wire logic          digest_busy,
 
     // key index
@@ -225,7 +225,7 @@ module kvcpu_engine
         endcase
     end
 
-    assign digest_clear = start_now && c.op == OP_DIGEST;
+    assign digest_start = start_now && (c.op == OP_DIGEST || c.op == OP_STEP);
     assign map_rebuild_start = start_now && is_unload;
     assign map_rebuild_end = (state == PASS_WAIT) && pass_done && is_unload;
     assign map_take = (state == PLACE) && map_ready && map_any_free;
@@ -243,8 +243,8 @@ module kvcpu_engine
             pass.request <= c.a[15:0];
             pass.key <= key;
             pass.lane <= 4'(one_index & 16'(LANES - 1));
-            pass.first <= c.a[31:0];
-            pass.last <= c.a[63:32];
+            pass.first <= (c.op == OP_STEP) ? 32'd0 : c.a[31:0];
+            pass.last <= (c.op == OP_STEP) ? 32'(ENTRIES) : c.a[63:32];
             pass.load_key.id <= c.c[31:0];
             pass.load_key.span <= load_start | load_span;
             pass.load_va <= c.a;

@@ -1,8 +1,10 @@
-// kvcpu_digest - the DIGEST hash (R24) over the rows of a pass, LANES entries per cycle.
+// kvcpu_digest - the hash of R24 over the rows of a pass, LANES entries per cycle, for DIGEST and, as a STEP goes by, for PASS_DIGEST (R25).
 //
 // Each entry's four words and its va go through nine add-and-xor stages (docs/digest.md gives the function); the hashes of
 // all entries are added modulo 2^64. Adding makes the value independent of LANES; the index in the first word makes it
-// depend on the order. `clear` empties the sum; `busy` rises in the cycle behind a `take` and falls when everything taken has been added.
+// depend on the order. `start` begins a sum, in the cycle before the first row or earlier; `busy` rises in the cycle behind a `start`
+// or `take` and falls when everything taken has been added. Nothing waits for the rows of a STEP: the next pass may start while they
+// are on their way, so that a sum begins at the end of the stages, behind the last row of the sum before.
 `default_nettype none
 module kvcpu_digest
     import kvcpu_pkg::*;
@@ -13,7 +15,8 @@ module kvcpu_digest
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst,
-    input  wire logic                     clear,
+    input  wire logic                     start,
+    input  wire logic                     start_step, // with start: the sum is PASS_DIGEST, not DIGEST
     input  wire logic                     take,       // a row is on the inputs
     input  wire logic [31:0]              base_index, // index of lane 0
     input  wire logic [31:0]              first,      // entries with first <= index < last count
@@ -24,121 +27,142 @@ module kvcpu_digest
     input  wire entry_res_t               res [LANES],
     input  wire logic [63:0]              va [LANES],
     output logic                          busy,
-    output logic [63:0]                   digest
+    output logic [63:0]                   digest,
+    output logic [63:0]                   pass_digest
 );
+    localparam int unsigned WORDS = 5;                 // the entry's four and its va, one more in each of the first stages
     localparam int unsigned STAGES = 9;
-    localparam int unsigned LEVELS = $clog2(LANES);  // of the adder tree
+    localparam int unsigned LEVELS = $clog2(LANES);    // of the adder tree
+    localparam int unsigned DEPTH = STAGES + LEVELS;
+    localparam int unsigned LEFT [STAGES] = '{23, 18, 27, 9, 35, 21, 13, 30, 11};
+    localparam int unsigned RIGHT [STAGES] = '{29, 31, 33, 28, 25, 37, 32, 27, 36};
 
-    function automatic logic [63:0] mix(input logic [63:0] h, input int unsigned step);
-        logic [63:0] x;
-        case (step)
-            0: begin x = h + (h << 23); mix = x ^ (x >> 29); end
-            1: begin x = h + (h << 18); mix = x ^ (x >> 31); end
-            2: begin x = h + (h << 27); mix = x ^ (x >> 33); end
-            3: begin x = h + (h <<  9); mix = x ^ (x >> 28); end
-            4: begin x = h + (h << 35); mix = x ^ (x >> 25); end
-            5: begin x = h + (h << 21); mix = x ^ (x >> 37); end
-            6: begin x = h + (h << 13); mix = x ^ (x >> 32); end
-            7: begin x = h + (h << 30); mix = x ^ (x >> 27); end
-            default: begin x = h + (h << 11); mix = x ^ (x >> 36); end
-        endcase
-    endfunction
-
-    logic                   taken;      // a row sits in the input registers
-    logic [STAGES+LEVELS:0] pending;    // a row sits before mixing stage k, or behind them before level k - STAGES of the sum
-    logic [LANES-1:0][63:0] hash_out;   // zero for entries that do not count
+    // ---- what is where: before mixing stage k, or behind them before level k - STAGES of the sum ---------------------------
+    logic           taken;          // a row sits in the input registers
+    logic           started, started_step;
+    logic [DEPTH:0] row;
+    logic [DEPTH:0] begins, of_step; // a sum begins; with that: PASS_DIGEST
 
     always_ff @(posedge clk) begin
+        {taken, started, started_step} <= {take, start, start_step};
+        row <= {row[DEPTH-1:0], taken};
+        begins <= {begins[DEPTH-1:0], started};
+        of_step <= {of_step[DEPTH-1:0], started_step};
         if (rst) begin
-            taken <= 1'b0;
-            pending <= '0;
-        end else begin
-            taken <= take;
-            pending <= {pending[STAGES+LEVELS-1:0], taken};
+            {taken, started} <= '0;
+            row <= '0;
+            begins <= '0;
         end
     end
+    assign busy = taken || started || row != '0 || begins != '0;
 
-    for (genvar l = 0; l < LANES; l++) begin : g_lane
-        logic [31:0]  index;
-        logic [255:0] bits;
-        entry_key_t   entry_key;
-        entry_state_t entry_state;
-        entry_res_t   entry_res;
-        logic [63:0]  entry_va;
-        always_ff @(posedge clk) begin
-            if (take) begin
-                index <= base_index + 32'(l);
-                entry_key <= key[l];
-                entry_state <= state[l];
-                entry_res <= res[l];
-                entry_va <= va[l];
-            end
-        end
-        assign bits = taken ? entry_bits(entry_key, entry_state, entry_res,
-                                         tier_base[entry_res.tier] + 64'(index) * 64'(BLOCK_BYTES), TOKEN_BITS) : '0;
+    // ---- the words of a row ----------------------------------------------------------------------------------------------
+    // All lanes at once, in arrays that are assigned whole: a simulator makes vector instructions of that.
+    logic [31:0]  index [LANES];
+    entry_key_t   entry_key [LANES];
+    entry_state_t entry_state [LANES];
+    entry_res_t   entry_res [LANES];
+    logic [63:0]  entry_va [LANES];
+    logic [63:0]  base [4], phys [LANES], seed [LANES];
 
-        // What sits before mixing stage k: the hash so far, and the words that stages k and later still need.
-        for (genvar k = 0; k <= STAGES; k++) begin : g_stage
-            logic        counts;
-            logic [63:0] h;
-            for (genvar j = k; j < 5; j++) begin : g_word
-                logic [63:0] word;
-                if (k == 0) begin : g_entry
-                    always_ff @(posedge clk) if (taken) word <= (j < 4) ? bits[64*(j % 4) +: 64] : entry_va;
-                end else begin : g_later
-                    always_ff @(posedge clk) if (pending[k-1]) word <= g_stage[k-1].g_word[j].word;
-                end
-            end
-            if (k == 0) begin : g_first
-                always_ff @(posedge clk) begin
-                    if (taken) begin
-                        counts <= entry_state.valid && index >= first && index < last;
-                        h <= {index, 32'd0} ^ 64'h9E3779B97F4A7C15;
-                    end
-                end
-            end else begin : g_mix
-                logic [63:0] mixed;
-                if (k <= 5) begin : g_in
-                    assign mixed = g_stage[k-1].h ^ g_stage[k-1].g_word[k-1].word;
-                end else begin : g_final
-                    assign mixed = g_stage[k-1].h;
-                end
-                always_ff @(posedge clk) begin
-                    if (pending[k-1]) begin
-                        counts <= g_stage[k-1].counts;
-                        h <= mix(mixed, k - 1);
-                    end
-                end
-            end
-        end
-        assign hash_out[l] = g_stage[STAGES].counts ? g_stage[STAGES].h : 64'd0;
-    end
-
-    // Adder tree, two lanes a level, one register a level.
-    for (genvar v = 0; v <= LEVELS; v++) begin : g_level
-        for (genvar l = 0; l < (LANES >> v); l++) begin : g_sum
-            logic [63:0] sum;
-            if (v == 0) begin : g_leaf
-                assign sum = hash_out[l];
-            end else begin : g_node
-                always_ff @(posedge clk)
-                    if (pending[STAGES+v-1]) sum <= g_level[v-1].g_sum[2*l].sum + g_level[v-1].g_sum[2*l+1].sum;
-            end
+    always_comb begin
+        for (int k = 0; k < 4; k++) base[k] = tier_base[k];
+        for (int l = 0; l < LANES; l++) begin
+            phys[l] = base[entry_res[l].tier] + 64'(index[l]) * 64'(BLOCK_BYTES);
+            seed[l] = {index[l], 32'd0} ^ 64'h9E3779B97F4A7C15;
         end
     end
 
     always_ff @(posedge clk) begin
-        if (rst || clear) digest <= 64'd0;
-        else if (pending[STAGES+LEVELS]) digest <= digest + g_level[LEVELS].g_sum[0].sum;
+        if (take) begin
+            for (int l = 0; l < LANES; l++) index[l] <= base_index + 32'(l);
+            entry_key <= key;
+            entry_state <= state;
+            entry_res <= res;
+            entry_va <= va;
+        end
     end
 
-    assign busy = taken || pending != '0;
+    // ---- mixing: a word a stage as long as there are some ------------------------------------------------------------------
+    for (genvar k = 0; k <= STAGES; k++) begin : g_stage
+        logic [LANES-1:0] counts;
+        logic [63:0]      h [LANES];
+        for (genvar j = k; j < WORDS; j++) begin : g_word  // those that this stage and later ones still need
+            logic [63:0] word [LANES];
+            if (k > 0) begin : g_later
+                always_ff @(posedge clk) if (row[k-1]) word <= g_stage[k-1].g_word[j].word;
+            end else if (j == WORDS - 1) begin : g_va
+                always_ff @(posedge clk) if (taken) word <= entry_va;
+            end else begin : g_entry
+                logic [63:0] fresh [LANES];
+                always_comb
+                    for (int l = 0; l < LANES; l++)
+                        fresh[l] = entry_word(j, entry_key[l], entry_state[l], entry_res[l], phys[l], TOKEN_BITS);
+                always_ff @(posedge clk) if (taken) word <= fresh;
+            end
+        end
+
+        if (k == 0) begin : g_first
+            always_ff @(posedge clk) begin
+                if (taken) begin
+                    for (int l = 0; l < LANES; l++) counts[l] <= entry_state[l].valid && index[l] >= first && index[l] < last;
+                    h <= seed;
+                end
+            end
+        end else begin : g_mix
+            logic [63:0] fed [LANES], added [LANES], mixed [LANES];
+            if (k <= WORDS) begin : g_in
+                always_comb for (int l = 0; l < LANES; l++) fed[l] = g_stage[k-1].h[l] ^ g_stage[k-1].g_word[k-1].word[l];
+            end else begin : g_final
+                always_comb fed = g_stage[k-1].h;
+            end
+            always_comb begin
+                for (int l = 0; l < LANES; l++) added[l] = fed[l] + (fed[l] << LEFT[k-1]);
+                for (int l = 0; l < LANES; l++) mixed[l] = added[l] ^ (added[l] >> RIGHT[k-1]);
+            end
+            always_ff @(posedge clk) begin
+                if (row[k-1]) begin
+                    h <= mixed;
+                    counts <= g_stage[k-1].counts;
+                end
+            end
+        end
+    end
+
+    // ---- the sum: two lanes a level, one register a level ----------------------------------------------------------------------
+    for (genvar v = 0; v <= LEVELS; v++) begin : g_level
+        logic [63:0] sum [LANES >> v];
+        if (v == 0) begin : g_leaf
+            always_comb for (int l = 0; l < LANES; l++) sum[l] = g_stage[STAGES].counts[l] ? g_stage[STAGES].h[l] : 64'd0;
+        end else begin : g_node
+            logic [63:0] added [LANES >> v];
+            always_comb for (int l = 0; l < (LANES >> v); l++) added[l] = g_level[v-1].sum[2*l] + g_level[v-1].sum[2*l+1];
+            always_ff @(posedge clk) if (row[STAGES+v-1]) sum <= added;
+        end
+    end
+
+    logic to_step;  // the sum that grows is PASS_DIGEST
+    always_ff @(posedge clk) begin
+        if (begins[DEPTH]) begin
+            to_step <= of_step[DEPTH];
+            if (of_step[DEPTH]) pass_digest <= 64'd0;
+            else digest <= 64'd0;
+        end
+        if (row[DEPTH]) begin
+            if (to_step) pass_digest <= pass_digest + g_level[LEVELS].sum[0];
+            else digest <= digest + g_level[LEVELS].sum[0];
+        end
+        if (rst) begin
+            digest <= 64'd0;
+            pass_digest <= 64'd0;
+        end
+    end
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
-            one_sum: assert (!(clear && busy)) else $error("a sum begins when the one before is complete");
+            in_turn: assert (!(begins[DEPTH] && row[DEPTH])) else $error("a sum begins before its first row and behind all others");
         end
     end
 `endif

@@ -27,7 +27,6 @@ module kvcpu_directory
 
     // row port of the pass
     input  wire logic                    row_read,
-    input  wire logic                    row_keys,      // with row_read: q_key and q_va too
     input  wire logic [RW-1:0]           row,
     output entry_key_t                   q_key [LANES],
     output entry_state_t                 q_state [LANES],
@@ -129,11 +128,10 @@ module kvcpu_directory
     end
 
     // ---- row port ------------------------------------------------------------------------------------------------------
-    logic          ren, ren_keys;
+    logic          ren;
     logic [RW-1:0] raddr;
 
     assign ren = row_read || steal;
-    assign ren_keys = (row_read && row_keys) || steal;
     assign raddr = (host_state == 3'd1) ? host_row : (host_state == 3'd2) ? held_row : row;
 
     always_ff @(posedge clk) begin
@@ -146,7 +144,7 @@ module kvcpu_directory
         assign res_here = (32'(res_index) % LANES == l);
 
         kvcpu_ram #(.WIDTH($bits(entry_key_t)), .DEPTH(ROWS)) u_key (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(key_wdata), .ren(ren_keys), .raddr, .rdata(q_key[l])
+            .clk, .we(write_static[l]), .waddr(write_row), .wdata(key_wdata), .ren, .raddr, .rdata(q_key[l])
         );
         kvcpu_ram #(.WIDTH($bits(entry_state_t)), .DEPTH(ROWS)) u_state (
             .clk, .we(write_state[l]), .waddr(write_row), .wdata(state_wdata[l]), .ren, .raddr, .rdata(q_state[l])
@@ -156,7 +154,7 @@ module kvcpu_directory
             .ren, .raddr, .rdata(q_res[l])
         );
         kvcpu_ram #(.WIDTH(64), .DEPTH(ROWS)) u_va (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(va_wdata), .ren(ren_keys), .raddr, .rdata(q_va[l])
+            .clk, .we(write_static[l]), .waddr(write_row), .wdata(va_wdata), .ren, .raddr, .rdata(q_va[l])
         );
     end
 
