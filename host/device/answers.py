@@ -29,10 +29,11 @@ SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
 
 
 class State(NamedTuple):
-    """What an idle device shows of itself: every counter by its key (R23), and the DIGEST of its whole directory (R24)."""
+    """What an idle device shows of itself: every counter by its key (R23), and the DIGEST of its whole directory (R24), None
+    where that was not asked for."""
 
     telemetry: dict[str, int]
-    digest: int
+    digest: int | None
 
 
 # ---- questions ------------------------------------------------------------------------------------------------------
@@ -52,6 +53,12 @@ def _telemetry_burst() -> Batch:
     return batch
 
 
+def _pass_digest_question() -> Batch:
+    batch = Batch()
+    batch.read64(REGISTERS["PASS_DIGEST"].offset)
+    return batch
+
+
 def ask_digest(lo: int, hi: int) -> Batch:
     """DIGEST over the entries [lo, hi)."""
     batch = Batch()
@@ -63,7 +70,7 @@ def ask_digest(lo: int, hi: int) -> Batch:
     return batch
 
 
-ASK_RESULT, ASK_TELEMETRY = _result_questions(), _telemetry_burst()
+ASK_RESULT, ASK_TELEMETRY, ASK_PASS_DIGEST = _result_questions(), _telemetry_burst(), _pass_digest_question()
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -116,12 +123,6 @@ def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tu
     return [tuple(all_triggers[first:last]) for first, last in zip([0, *stops], stops)]
 
 
-def states_of(answers: NDArray[np.uint32]) -> list[State]:
-    """From rows that `ASK_TELEMETRY` and then `ask_digest` read."""
-    counters, digests = np.split(answers, [ASK_TELEMETRY.words], axis=1)
-    return [*map(State, telemetry_of(counters), digests_of(digests))]
-
-
 def telemetry_of(answers: NDArray[np.uint32]) -> list[dict[str, int]]:
     """From rows that `ASK_TELEMETRY` read."""
     return [dict(zip(TELEMETRY, values)) for values in _wide(answers).tolist()]
@@ -135,6 +136,12 @@ def digests_of(answers: NDArray[np.uint32]) -> list[int]:
         if _CODES[code] != "OK":
             raise DeviceRefused(_CODES[code], f"the device refused the range of a DIGEST: {_CODES[code]}")
     found: list[int] = _wide(answers[:, RESULT_WORDS:])[:, 0].tolist()
+    return found
+
+
+def pass_digests_of(answers: NDArray[np.uint32]) -> list[int]:
+    """From rows that `ASK_PASS_DIGEST` read."""
+    found: list[int] = _wide(answers)[:, 0].tolist()
     return found
 
 

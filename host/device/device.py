@@ -12,9 +12,9 @@ what the right answer would be: that is `lockstep`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from ..contract.commands import Command, Result
 from ..contract.errors import BusError, TargetError
 from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
-from .answers import ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digests_of, results_of, rows, states_of, telemetry_of
+from .answers import (
+    ASK_PASS_DIGEST, ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digests_of, pass_digests_of, results_of, rows, telemetry_of,
+)  # fmt: skip
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
 from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 
@@ -56,12 +58,36 @@ class Identity(NamedTuple):
         return Parameters(*(getattr(self, field.name) for field in fields(Parameters)))
 
 
+class Look(NamedTuple):
+    """Where a device is looked at while it runs commands. Numbers of commands, each ascending.
+
+    telemetry: behind how many commands the counters are read.
+    digest: at which of those DIGEST is asked for, which costs a pass.
+    passed: before how many commands the next one is a STEP whose PASS_DIGEST is read, which costs nothing (R25): it is the
+    DIGEST of what those have left. The STEP must be one that the device accepts.
+    """
+
+    telemetry: Sequence[int] = ()
+    digest: Sequence[int] = ()
+    passed: Sequence[int] = ()
+
+
 class Stretch(NamedTuple):
-    """Commands that run one behind the other, and whether the device's state is read behind the last. `batch` does it."""
+    """Commands that run one behind the other, and what is read behind the last: see Look. `passed` is meant of the first, which a
+    STEP is then. `batch` does it."""
 
     commands: Sequence[Command]
-    shows_state: bool
+    passed: bool
+    telemetry: bool
+    digest: bool
     batch: Batch
+
+
+class Shown(NamedTuple):
+    """What a device has shown of itself: behind stretches with `telemetry`, and in stretches with `passed`."""
+
+    states: list[State]
+    passed: list[int]
 
 
 class Device:
@@ -72,9 +98,7 @@ class Device:
         self.identity = self.identify()
         self.entries = self.identity.entries
         self.block_bytes = self.identity.block_bytes
-        self._state = Batch()
-        self._state.join(ASK_TELEMETRY)
-        self._state.join(ask_digest(0, self.entries))
+        self._ask_digest = ask_digest(0, self.entries)
 
     # ---- identity --------------------------------------------------------------------------------------------------
     def identify(self) -> Identity:
@@ -119,47 +143,62 @@ class Device:
 
     def execute_many_checked(self, commands: Sequence[Command]) -> tuple[list[Result], dict[str, int], int]:
         """Several commands, then telemetry and digest of what they left."""
-        results, [state] = self.run(self.stretches(commands, [len(commands)]))
-        return results, *state
+        end = [len(commands)]
+        results, shown = self.run(self.stretches(commands, Look(end, end)))
+        return results, shown.states[0].telemetry, cast(int, shown.states[0].digest)
 
-    def stretches(self, commands: Sequence[Command], shown: Iterable[int] = ()) -> list[Stretch]:
-        """`commands` ready to `run`. `shown`: behind how many of them the device's state is read, ascending. Nothing is sent yet.
-        UsageError for a field that no register has room for."""
+    def stretches(self, commands: Sequence[Command], look: Look = Look()) -> list[Stretch]:
+        """`commands` ready to `run`: a new stretch begins wherever the device is looked at. Nothing is sent yet. UsageError for
+        a field that no register has room for."""
         strict = True
         if any(type(c) is cmd.Set and c.setting == "CLEAR_COUNTERS" for c in commands):
             strict = bool(self.mmio.read32(REGISTERS["CTRL"].offset) & STRICT_BIT)
         found, first = [], 0
-        ends = dict.fromkeys(shown, True)
-        if commands:
-            ends.setdefault(len(commands), False)
-        for end, shows_state in ends.items():
+        telemetry, digest, passed = map(set, look)
+        for end in sorted({*telemetry, *passed, *([len(commands)] if commands else [])}):
             batch = Batch()
-            for command in commands[first:end]:
+            for place, command in enumerate(commands[first:end], start=first):
                 for name, value in writes(command, strict):
                     self.append_write(batch, name, value)
                 if type(command) is cmd.Set and command.setting == "STRICT":
                     strict = bool(command.value)
                 batch.join(ASK_RESULT)
-            if shows_state:
-                batch.join(self._state)
-            found.append(Stretch(commands[first:end], shows_state, batch))
+                if place == first and first in passed:
+                    batch.join(ASK_PASS_DIGEST)
+            if end in telemetry:
+                batch.join(ASK_TELEMETRY)
+            if end in digest:
+                batch.join(self._ask_digest)
+            found.append(Stretch(commands[first:end], first in passed, end in telemetry, end in digest, batch))
             first = end
         return found
 
-    def run(self, stretches: Sequence[Stretch]) -> tuple[list[Result], list[State]]:
-        """All of them in one batch: the result of each command, and each state that was to be read."""
+    def run(self, stretches: Sequence[Stretch]) -> tuple[list[Result], Shown]:
+        """All of them in one batch: the result of each command, and what was to be read between them."""
         batch = Batch()
         answers: list[int] = []
-        states: list[int] = []
+        passed: list[int] = []
+        telemetry: list[int] = []
+        digests: list[int] = []
         for stretch in stretches:
-            answers += range(batch.words, batch.words + len(stretch.commands) * ASK_RESULT.words, ASK_RESULT.words)
+            place, width = batch.words, ASK_RESULT.words
+            if stretch.passed:
+                answers.append(place)
+                passed.append(place + width)
+                place += width + ASK_PASS_DIGEST.words
+            answers += range(place, place + (len(stretch.commands) - stretch.passed) * width, width)
             batch.join(stretch.batch)
-            if stretch.shows_state:
-                states.append(batch.words - self._state.words)
+            if stretch.telemetry:
+                telemetry.append(batch.words - ASK_TELEMETRY.words - stretch.digest * self._ask_digest.words)
+            if stretch.digest:
+                digests.append(batch.words - self._ask_digest.words)
         answer = self.mmio.run(batch)
         commands = [command for stretch in stretches for command in stretch.commands]
         results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records)
-        return results, states_of(rows(answer.words, states, self._state.words))
+        counters = iter(telemetry_of(rows(answer.words, telemetry, ASK_TELEMETRY.words)))
+        hashes = iter(digests_of(rows(answer.words, digests, self._ask_digest.words)))
+        states = [State(next(counters), next(hashes) if s.digest else None) for s in stretches if s.telemetry]
+        return results, Shown(states, pass_digests_of(rows(answer.words, passed, ASK_PASS_DIGEST.words)))
 
     @staticmethod
     def append_write(batch: Batch, name: str, value: int) -> None:

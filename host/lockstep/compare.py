@@ -31,9 +31,10 @@ class Comparison:
         self.device = device
         self.model = model
 
-    def entries_behind(self, digest: int, expected: int) -> list[Difference]:
-        """Bisect by DIGEST ranges to the entries that differ now, and take those apart field by field."""
-        found = [Difference("digest", "digest", digest, expected)]
+    def entries_behind(self, digest: int | None, expected: int | None, register: str = "digest") -> list[Difference]:
+        """`register` shows another digest than expected. Bisect by DIGEST ranges to the entries that differ now, and take those
+        apart field by field."""
+        found = [Difference("digest", register, digest, expected)]
         if self.device.digest() == self.model.digest():
             return found
         pending = [(0, self.device.entries)]

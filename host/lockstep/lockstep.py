@@ -4,6 +4,11 @@
 that does not depend on time, the DIGEST of the whole directory (R24), and the bytes of every block that was moved. The
 first disagreement raises `DifferenceError`, after the digest was bisected to the entries that differ.
 
+`Lockstep.run_through` does that for many commands in a few calls into the device. Results, counters and moved bytes are compared
+where the caller says; the directory by the PASS_DIGEST (R25) of the next STEP, which costs nothing, and by one DIGEST behind the
+last: so every command's state is looked at, but commands between two looks are looked at together. A report names the last of
+them, and its failure folder the one that did it, found by running them again (blackbox/simulation.py).
+
 `reference.Reference` has the same surface without hardware.
 
     lockstep = Lockstep(Device(mmio), ReferenceModel(entries=256))
@@ -12,18 +17,19 @@ first disagreement raises `DifferenceError`, after the digest was bisected to th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import Command, Load, Result
+from ..contract.commands import Command, Load, Result, Step
 from ..contract.errors import BusError, TargetError, UsageError
 from ..contract.wording import counted
 from ..device.answers import State
 from ..device.codec import OPERANDS
-from ..device.device import BURST_ENTRIES, Device, Stretch
+from ..device.device import BURST_ENTRIES, Device, Look, Stretch
 from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
@@ -45,11 +51,13 @@ DUMP_ENTRIES = 256
 
 
 class _Expected(NamedTuple):
-    """What the model says of commands: their results, and the state behind them where it is compared."""
+    """What the model says of commands: their results, the state behind them where it is compared, and the PASS_DIGEST of the
+    first where that is read."""
 
     stretch: Stretch
     results: list[Result]
     state: State | None
+    passed: int | None
 
 
 class Lockstep(Surface):
@@ -76,6 +84,7 @@ class Lockstep(Surface):
         self.recorder = recorder
         self.blocks = blocks
         self._moved: set[tuple[int, int]] = set()  # (tier, index) of blocks that were moved since the last check
+        self._last: Command | None = None  # that both have run
         self.entries, self.block_bytes = device.entries, device.block_bytes
         self.commands = 0
         self.checks = 0
@@ -96,7 +105,8 @@ class Lockstep(Surface):
         return [result for results in self.run_through(commands, [len(commands)]) for result in results]
 
     def run_through(self, commands: Sequence[Command], checks: Iterable[int]) -> Iterator[list[Result]]:
-        """The same with checks in between: the state is compared behind as many commands as `checks` says, ascending.
+        """The same with checks in between, behind as many commands as `checks` says, ascending; the directory as the file's
+        header says.
 
         Yields the results of the next commands as soon as there are some; the device then stands right behind the last of
         them. As many as possible go to the device at once: blocks that were moved are what a check must wait for, because
@@ -108,9 +118,10 @@ class Lockstep(Surface):
             if self.recorder:
                 self.recorder.before(self, part)
             ready: list[_Expected] = []
-            for stretch in self.device.stretches(part, due if self.check else ()):
+            look = where_to_look(part, due, self.model.step) if self.check else Look()
+            for stretch in self.device.stretches(part, look):
                 ready.append(self._expect(stretch))
-                if self._moved and stretch.shows_state:
+                if self._moved and stretch.telemetry:
                     yield self._catch_up(ready)
                     ready = []
             if ready:
@@ -118,28 +129,33 @@ class Lockstep(Surface):
 
     def _expect(self, stretch: Stretch) -> _Expected:
         """Let the model run the commands first."""
+        passed = self.model.digest() if stretch.passed else None
         results = [self.model.execute(command) for command in stretch.commands]
         if self.check and self.blocks:
             self._moved.update((t.to_tier, t.index) for result in results for t in result.triggers)
-        shown = State(self.model.telemetry(), self.model.digest()) if stretch.shows_state else None
-        return _Expected(stretch, results, shown)
+        state = State(self.model.telemetry(), self.model.digest() if stretch.digest else None) if stretch.telemetry else None
+        return _Expected(stretch, results, state, passed)
 
     def _catch_up(self, ready: Sequence[_Expected]) -> list[Result]:
         """Let the device do what the model has done, and compare: the first stretch that differs is reported."""
         commands = [command for expected in ready for command in expected.stretch.commands]
         self.commands += len(commands)
-        results, states = self._guarded(lambda: self.device.run([expected.stretch for expected in ready]), commands[-1])
+        results, shown = self._guarded(lambda: self.device.run([expected.stretch for expected in ready]), commands[-1])
+        before, self._last = self._last, commands[-1]
         if not self.check:
             return results
-        done, shown = 0, iter(states)
+        done, states, passed = 0, iter(shown.states), iter(shown.passed)
         for expected in ready:
             first, done = done, done + len(expected.results)
             behind = len(commands) - done
+            if expected.passed is not None and before:
+                left_by = commands[first - 1] if first else before
+                self._look_back(left_by, next(passed), expected.passed, behind=len(commands) - first)
             differences = []
             if results[first:done] != expected.results:
                 differences += differing_results(commands[first:done], results[first:done], expected.results)
             if expected.state:
-                differences += self._differing_state(next(shown), expected.state, last=not behind)
+                differences += self._differing_state(next(states), expected.state, last=not behind)
             if differences or expected.state:
                 self._conclude(commands[done - 1], differences, behind=behind)
         return results
@@ -147,12 +163,21 @@ class Lockstep(Surface):
     def _differing_state(self, found: State, expected: State, last: bool) -> list[Difference]:
         """`last`: no command has run since, so blocks that were moved are where `expected` has them."""
         differences = differing("telemetry", found.telemetry, expected.telemetry)
-        if found.digest != expected.digest:
-            differences += self.comparison.entries_behind(found.digest, expected.digest)
+        hashes = (found.digest, expected.digest)
+        if differences and None in hashes:  # nothing will run behind this, so the directory is looked at now
+            hashes = (self.device.digest(), self.model.digest())
+        if hashes[0] != hashes[1]:
+            differences += self.comparison.entries_behind(*hashes)
         if last:
             differences += self.comparison.blocks(sorted(self._moved))
             self._moved.clear()
         return differences
+
+    def _look_back(self, command: Command, found: int, expected: int, behind: int) -> None:
+        """Compare the PASS_DIGEST of the STEP behind `command`."""
+        if found != expected:
+            differences = self.comparison.entries_behind(found, expected, "PASS_DIGEST")
+            self._report(command, differences, behind, ["the next STEP saw it: any command since the check before may have done it"])
 
     def _parts(self, commands: Sequence[Command], checks: Sequence[int]) -> Iterator[tuple[Sequence[Command], Sequence[int]]]:
         """What the recorder is told of at once, and the checks in it. A board's recorder keeps the calls of one part, so there a
@@ -204,11 +229,14 @@ class Lockstep(Surface):
     def _conclude(self, command: Command | str, differences: list[Difference], behind: int = 0) -> None:
         """`behind`: commands that the device had run behind this one when it was looked at."""
         self.checks += 1
-        if not differences:
-            return
+        if differences:
+            self._report(command, differences, behind, [])
+
+    def _report(self, command: Command | str, differences: list[Difference], behind: int, notes: list[str]) -> None:
+        """Raises DifferenceError."""
         self.differences += len(differences)
         text = command if isinstance(command, str) else script.line(command)
-        notes = [f"entries are as {counted(behind, 'command')} more left them"] if behind else []
+        notes += [f"entries are as {counted(behind, 'command')} more left them"] if behind else []
         report = Report(text, self.commands - behind, differences, notes)
         if self.recorder:
             self.recorder.write(report)
@@ -346,6 +374,19 @@ class Lockstep(Surface):
         if self.recorder:
             self.recorder.close()
         self.device.mmio.close()
+
+
+def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int) -> Look:
+    """How the device is looked at behind each of `checks` commands, at the current `step`: its directory by the next STEP that it
+    accepts (a refused one has no pass), else by one DIGEST behind the last of them."""
+    steps = []
+    for place, command in enumerate(commands):
+        if type(command) is Step and step <= command.step < 1 << 32:
+            steps.append(place)
+            step = command.step
+    seen_by = dict.fromkeys(steps[at] for at in (bisect_left(steps, check) for check in checks) if at < len(steps))
+    unseen = checks[-1:] if not steps or checks[-1:] > steps[-1:] else []
+    return Look(checks, unseen, [*seen_by])
 
 
 def _split_at_loads(commands: Sequence[Command]) -> list[Sequence[Command]]:

@@ -19,7 +19,7 @@ from ..contract.wording import counted
 
 SHOWN = 12
 """Differences that the text of an exception lists; the report's files have all of them."""
-HEX = {"phys_addr", "va", "last_va", "digest", "TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3"}
+HEX = {"phys_addr", "va", "last_va", "digest", "PASS_DIGEST", "TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3"}
 """Fields that are easier to read as hex; so are numbers beyond 32 bits."""
 
 

@@ -10,7 +10,7 @@ from kvfpga.contract.commands import Result, Trigger
 from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
 from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import writes
-from kvfpga.device.device import Device
+from kvfpga.device.device import Device, Look
 from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
 from kvfpga.transport.mmio import Batch
@@ -246,14 +246,29 @@ def test_a_dma_error_is_an_error(fake, device):
 # ---- several commands in one batch ---------------------------------------------------------------------------------
 def test_states_are_read_where_they_are_asked_for(device, fake):
     commands = [block(0), cmd.Step(1), block(1), cmd.Step(2)]
-    results, states = device.run(device.stretches(commands, [1, 3]))
+    results, shown = device.run(device.stretches(commands, Look(telemetry=[1, 3], digest=[3])))
     assert [result.code for result in results] == ["OK"] * 4
-    assert [state.telemetry["valid_entries"] for state in states] == [1, 2]
-    assert [state.telemetry["current_step"] for state in states] == [0, 1]
+    assert [state.telemetry["valid_entries"] for state in shown.states] == [1, 2]
+    assert [state.telemetry["current_step"] for state in shown.states] == [0, 1]
+    assert shown.states[0].digest is None and shown.passed == []
     other = Device(FakeDevice())
-    for part, state in zip((commands[:1], commands[1:3]), states):
+    for part, state in zip((commands[:1], commands[1:3]), shown.states):
         other.execute_many(part)
-        assert (other.telemetry(), other.digest()) == state
+        assert other.telemetry() == state.telemetry
+    assert other.digest() == shown.states[1].digest
+
+
+def test_pass_digest_is_that_of_what_the_step_found(device, fake):
+    commands = [block(0), cmd.Step(1), block(1), block(2), cmd.Step(2), cmd.Step(3)]
+    results, shown = device.run(device.stretches(commands, Look(telemetry=[2], passed=[1, 4, 5])))
+    assert [result.matched for result in results] == [1, 1, 1, 1, 3, 3]
+    other, expected = Device(FakeDevice()), []
+    for command in commands:
+        if isinstance(command, cmd.Step):
+            expected.append(other.digest())
+        other.execute(command)
+    assert shown.passed == expected and len({*expected}) == 3
+    assert shown.states[0].telemetry["step_count"] == 1
 
 
 def test_triggers_belong_to_their_commands(device, fake):

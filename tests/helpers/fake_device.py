@@ -41,7 +41,7 @@ class FakeDevice(Simulation):
         self.latched = 0
         self.results: list[tuple] = []
         self.completions: list[int] = []
-        self.digest = 0
+        self.digest = self.pass_digest = 0
         self.spoil_result = lambda result: result
         self.writes: list[tuple[str, int]] = []
         self.memory = self.model
@@ -85,6 +85,8 @@ class FakeDevice(Simulation):
                 return settings["STRICT"] << 2
             case "DIGEST":
                 return self.digest
+            case "PASS_DIGEST":
+                return self.pass_digest
             case "COMPLETION_LEVEL":
                 return len(self.completions)
             case "RESULT_CYCLES":
@@ -148,7 +150,10 @@ class FakeDevice(Simulation):
         return word & 0xFFFF, word >> 24, word >> 16 & 0xFF
 
     def _run(self, opcode: str, command) -> None:
+        before = self.model.digest() if opcode == "STEP" else 0
         result = self.spoil_result(self.model.execute(command))
+        if opcode == "STEP" and result.code == "OK":
+            self.pass_digest = before
         found = result.index is not None
         status = 1 << 31 | found << 16 | (result.tier or 0) << 17 | Opcode[opcode] << 8 | Code[result.code]
         self.results.append((status, result.matched, result.phys_addr or 0, result.index or 0, 42))

@@ -223,6 +223,62 @@ def test_with_checks_in_between_the_command_that_differed_is_named(fake, pair, w
         assert ("entry 7", "ref_count", 1, 0) in report.differences
 
 
+def silently_wrong(fake, value: int = 9) -> None:
+    """A field of entry 7 that no result and no counter shows."""
+    fake.model.directory.ref_count[7] = value
+    fake.model.directory.touched(7)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named", "register"),
+    [(1, 0, "PASS_DIGEST"), (2, 4, "PASS_DIGEST"), (3, 4, "PASS_DIGEST"), (5, 4, "PASS_DIGEST"), (6, 5, "digest")],
+)
+def test_the_next_step_sees_what_was_wrong_silently(fake, pair, wrong, named, register):
+    """R25: the last command before the STEP that saw it is named; behind the last STEP, DIGEST sees it."""
+    spoil_after(fake, wrong, lambda: silently_wrong(fake))
+    report = report_of(pair, range(1, 7))
+    assert (report.command, report.number) == (line(BATCH[named]), 9 + named)
+    assert report.differences[0][:2] == ("digest", register)
+    assert ("entry 7", "ref_count", 9, 0) in report.differences
+
+
+def test_what_was_wrong_before_one_step_and_right_again_is_seen(fake, pair):
+    spoil_after(fake, 4, lambda: silently_wrong(fake))
+    spoil_after(fake, 6, lambda: silently_wrong(fake, 0))
+    report = report_of(pair, range(1, 7))
+    assert report.command == line(BATCH[4])
+    assert [(d.where, d.field) for d in report.differences] == [("digest", "PASS_DIGEST")]
+    assert "any command since the check before" in report.text()
+
+
+def digests_asked(fake) -> int:
+    return sum(name == "DIGEST_END" for name, _ in fake.writes)
+
+
+def test_a_digest_is_asked_for_only_behind_the_last_step(fake, pair):
+    fake.writes.clear()
+    checks = pair.checks
+    list(pair.run_through(BATCH, range(1, 7)))
+    assert (digests_asked(fake), pair.checks - checks) == (1, 6)
+    fake.writes.clear()
+    list(pair.run_through(BATCH[:5], [2, 4, 5]))
+    assert digests_asked(fake) == 1
+
+
+def test_a_step_that_is_refused_shows_nothing(fake, pair):
+    """It has no pass (R10), so a STEP behind it, or DIGEST, must do."""
+    pair.execute(cmd.Step(9))
+    for refused in (cmd.Step(3), cmd.Step(1 << 32)):
+        fake.writes.clear()
+        results = [r.code for found in pair.run_through([cmd.Hot(VA, 1), refused], [1]) for r in found]
+        assert results[0] == "OK" and results[1] in ("ERR_STEP_ORDER", "ERR_RANGE")
+        assert digests_asked(fake) == 1
+    spoil_after(fake, 1, lambda: silently_wrong(fake))
+    with pytest.raises(DifferenceError) as error:
+        list(pair.run_through([cmd.Hot(VA, 1), cmd.Step(3), cmd.Step(10)], [1]))
+    assert error.value.report.command == line(cmd.Step(3))
+
+
 def test_a_wrong_result_in_the_middle_of_a_batch_names_its_command(fake, pair):
     fake.spoil_result = lambda result: Result(result.code, 5, tier=result.tier) if result.phys_addr else result
     report = report_of(pair, range(1, 7))
