@@ -83,9 +83,7 @@ public:
 #if VM_TRACE
         top.eval();  // it also tells the waveform that something has happened
 #else
-        top.rootp->__VicoFirstIteration = 1;
-        Vkvcpu___024root___eval_phase__ico(top.rootp);
-        Vkvcpu___024root___eval_phase__act(top.rootp);
+        follow_inputs();
 #endif
         wave(cycles * kPeriod + kPeriod / 2);
     }
@@ -96,13 +94,13 @@ public:
         memory.drive(top);
     }
 
-    /// No input has changed since settle(), and no clock depends on what happens at the edge (kvcpu_clock_gate), so one round will do.
+    /// No clock depends on what happens at the edge (kvcpu_clock_gate), so one round will do.
     void rise() {
         top.clk = 1;
 #if VM_TRACE
         top.eval();
 #else
-        Vkvcpu___024root___eval_phase__act(top.rootp);
+        follow_inputs();
         Vkvcpu___024root___eval_phase__nba(top.rootp);
 #endif
         ++cycles;
@@ -130,6 +128,12 @@ public:
         }
         memory.reset(top);
         top.rst = 0;
+    }
+
+    void follow_inputs() {
+        top.rootp->__VicoFirstIteration = 1;
+        Vkvcpu___024root___eval_phase__ico(top.rootp);
+        Vkvcpu___024root___eval_phase__act(top.rootp);
     }
 
 #if VM_TRACE

@@ -155,7 +155,7 @@ class Device:
             strict = bool(self.mmio.read32(REGISTERS["CTRL"].offset) & STRICT_BIT)
         found, first = [], 0
         telemetry, digest, passed = map(set, look)
-        for end in sorted({*telemetry, *passed, *([len(commands)] if commands else [])}):
+        for end in sorted({*telemetry, *(passed - {0}), *([len(commands)] if commands else [])}):
             batch = Batch()
             for place, command in enumerate(commands[first:end], start=first):
                 for name, value in writes(command, strict):

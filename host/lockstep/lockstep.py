@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer")
 
+START = "start"
+"""The command of a report on what a STEP found that no command of this process was before."""
 DUMP_ENTRIES = 256
 """Entries that `dump` reads at once, before it looks whether there are more."""
 
@@ -148,8 +150,8 @@ class Lockstep(Surface):
         for expected in ready:
             first, done = done, done + len(expected.results)
             behind = len(commands) - done
-            if expected.passed is not None and before:
-                left_by = commands[first - 1] if first else before
+            if expected.passed is not None:
+                left_by = commands[first - 1] if first else before or START
                 self._look_back(left_by, next(passed), expected.passed, behind=len(commands) - first)
             differences = []
             if results[first:done] != expected.results:
@@ -173,7 +175,7 @@ class Lockstep(Surface):
             self._moved.clear()
         return differences
 
-    def _look_back(self, command: Command, found: int, expected: int, behind: int) -> None:
+    def _look_back(self, command: Command | str, found: int, expected: int, behind: int) -> None:
         """Compare the PASS_DIGEST of the STEP behind `command`."""
         if found != expected:
             differences = self.comparison.entries_behind(found, expected, "PASS_DIGEST")
@@ -378,13 +380,15 @@ class Lockstep(Surface):
 
 def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int) -> Look:
     """How the device is looked at behind each of `checks` commands, at the current `step`: its directory by the next STEP that it
-    accepts (a refused one has no pass), else by one DIGEST behind the last of them."""
+    accepts (a refused one has no pass), else by one DIGEST behind the last of them. A STEP that comes first is asked as well: what
+    was right when the device was last looked at need not be any more."""
     steps = []
     for place, command in enumerate(commands):
         if type(command) is Step and step <= command.step < 1 << 32:
             steps.append(place)
             step = command.step
-    seen_by = dict.fromkeys(steps[at] for at in (bisect_left(steps, check) for check in checks) if at < len(steps))
+    looks = [0, *checks] if steps[:1] == [0] and checks else checks
+    seen_by = dict.fromkeys(steps[at] for at in (bisect_left(steps, check) for check in looks) if at < len(steps))
     unseen = checks[-1:] if not steps or checks[-1:] > steps[-1:] else []
     return Look(checks, unseen, [*seen_by])
 

@@ -244,7 +244,7 @@ module kvcpu_engine
             pass.key <= key;
             pass.lane <= 4'(one_index & 16'(LANES - 1));
             pass.first <= (c.op == OP_STEP) ? 32'd0 : c.a[31:0];
-            pass.last <= (c.op == OP_STEP) ? 32'(ENTRIES) : c.a[63:32];
+            pass.last <= (c.op == OP_STEP) ? ENTRIES : c.a[63:32];
             pass.load_key.id <= c.c[31:0];
             pass.load_key.span <= load_start | load_span;
             pass.load_va <= c.a;

@@ -75,7 +75,7 @@ module kvcpu_digest
 
     always_ff @(posedge clk) begin
         if (take) begin
-            for (int l = 0; l < LANES; l++) index[l] <= base_index + 32'(l);
+            for (int l = 0; l < LANES; l++) index[l] <= base_index + l;
             entry_key <= key;
             entry_state <= state;
             entry_res <= res;
