@@ -13,6 +13,7 @@ from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
 from .history import History
+from .seal import seal_folder
 
 
 class BlackBox(ABC):
@@ -53,11 +54,15 @@ class BlackBox(ABC):
         if self.folder is None:
             return
         try:
-            self._fill(report, report.make_folder(self.folder))
+            folder = report.make_folder(self.folder)
+            try:
+                self._fill(report, folder)
+            finally:
+                report.write()
+            seal_folder(folder)
         except (OSError, KvfpgaError) as error:
             report.notes.append(f"the failure folder is incomplete: {error}")
             print(f"kvfpga: {report.notes[-1]}", file=sys.stderr)
-        report.write()
 
     @abstractmethod
     def _fill(self, report: Report, folder: Path) -> None:

@@ -8,6 +8,7 @@ since the last command began. On a difference it writes a failure folder:
     mmio.jsonl                 every access during the failing commands, with the board's answers (recording.py)
     history-N.jsonl, .bin      everything since the reset, to be done again
     board.json                 what was connected, and where the failing commands begin
+    checksums.json             of all these files (seal.py)
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ BOARD = "board.json"
 
 
 class BoardBlackBox(BlackBox):
-    """`mark` is called before the first change of the board.
-    `whole`: does the history go back to a reset? Not after a `sync`."""
+    """`mark` is called before the first change of the board."""
 
     history: History
 
-    def __init__(self, target: Target, folder: Path | None, history: History, mark: Callable[[], None], whole: bool = True):
+    def __init__(self, target: Target, folder: Path | None, history: History, mark: Callable[[], None]):
         super().__init__(target, folder, history)
-        self.whole = whole
         self._mark = mark
         self._marked = False
         self._failing = 0
@@ -71,7 +70,7 @@ class BoardBlackBox(BlackBox):
     def was_reset(self) -> None:
         """Device and model were reset, SCRATCH with them."""
         self.history.clear()
-        self.whole, self._marked = True, False
+        self._marked = False
 
     def forget(self) -> None:
         """The state was taken over from the board, or stored: the next change is the first one again."""
@@ -79,8 +78,7 @@ class BoardBlackBox(BlackBox):
 
     def taken_over(self) -> None:
         """`sync`: what the board went through before is not known."""
-        self.history.clear()
-        self.whole = False
+        self.history.clear(whole=False)
 
     def close(self) -> None:
         pass
@@ -98,7 +96,7 @@ class BoardBlackBox(BlackBox):
     def _fill(self, report: Report, folder: Path) -> None:
         items = [*self.history.old(), *self.history.new]
         copy = History(folder)
-        copy.new = list(items)
+        copy.new, copy.whole = list(items), self.history.whole
         state = copy.commit()
         device = self._device
         calls = device.mmio.calls if device and isinstance(device.mmio, RecordingMmio) else []
@@ -106,10 +104,10 @@ class BoardBlackBox(BlackBox):
         (folder / "commands.kvfpga").write_text("".join(line(item, number, folder) for number, item in enumerate(items)))
         facts = {
             "target": self.target.text, "identity": device.identity._asdict() if device else {}, "history": state,
-            "items": len(items), "failing": self._failing, "whole": self.whole,
+            "items": len(items), "failing": self._failing,
         }  # fmt: skip
         (folder / BOARD).write_text(json.dumps(facts, indent=2) + "\n")
-        if self.whole:
+        if self.history.whole:
             report.reproduce = f"kvfpga handoff {shlex.quote(str(folder))}"
         else:
             report.notes.append("what the board went through before the last `sync` is not known, so it cannot be done again")

@@ -2,11 +2,15 @@
 
 A folder (`home`) holds
 
-    current          the generation that counts: what it is (JSON), and where its files are in
+    current          the generation that counts: what it is (JSON, with a CRC), and where its files are in
     pages-7.bin      device.ckpt (checkpoint of the simulation) and model.bin (reference model), see pages.py
 
 Device and reference are stored together: what changed is appended to the pages and synced, then `current` is replaced in one
 rename. A crash at any point leaves one whole generation, the old or the new.
+
+All of it has sums, and what is not as it was stored is refused. `recover` goes back to the newest generation that is whole, by
+the descriptions in the pages. There is a `current` before there are pages, so where it is missing somebody has removed it, and
+what it described is not forgotten for that.
 """
 
 from __future__ import annotations
@@ -14,23 +18,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..contract.errors import SessionError
+from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from ..transport.mmio import Simulation
-from .history import History
-from .pages import Pages, in_memory, sync
+from .history import History, nothing
+from .pages import Pages, content, descriptions, in_memory, remove, sync
+from .seal import sealed, unsealed
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference
 
-FORMAT = 2
+FORMAT = 3
 DEVICE, MODEL, CURRENT = "device.ckpt", "model.bin", "current"
+PARTS = "pages-", "history-", "state-"
+"""How the names begin of what a session's folder has beside `current`; the last are folders of format 1."""
 REMEDY = "`kvfpga reset` starts it anew (and forgets the blocks in it)"
+RECOVER = f"--recover in front of the command goes on from the newest state in it that is whole; {REMEDY}"
+DAMAGE = OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError
+"""What reading something raises that is not what was written."""
 
 
 class Generation(NamedTuple):
@@ -52,54 +63,104 @@ class Generation(NamedTuple):
         if not isinstance(device, Lockstep):
             device.operands = self.meta["operands"]
 
+    def history(self) -> History:
+        """What led to it."""
+        found = History(self.home, self.meta.get("history"))
+        try:
+            found.check()
+        except DAMAGE as error:
+            raise damaged(self.home, error) from error
+        return found
+
+    def check(self) -> None:
+        """Is the state whole? SessionError where not. Of its history, `history` says so."""
+        try:
+            Pages(self.home, self.meta["pages"]).check()
+        except DAMAGE as error:
+            raise damaged(self.home, error) from error
+
+    def sweep(self) -> None:
+        """Remove what a command that was cut off has left, so that a full disk has room for the next one."""
+        with suppress(OSError):
+            remove(self.home / f"{CURRENT}.new")
+            Pages(self.home, self.meta["pages"]).sweep()
+            History(self.home, self.meta.get("history")).sweep()
+
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:
         with in_memory(name) as (handle, path):
             try:
                 Pages(self.home, self.meta["pages"]).copy(name, handle)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise _damaged(self.home, error) from error
+            except DAMAGE as error:
+                raise damaged(self.home, error) from error
             try:
                 yield path
             except SessionError as error:  # which knows no other name of the file
-                raise SessionError(error.message.replace(str(path), f"{name} in {self.home}"), error.remedy) from error
+                raise SessionError(error.message.replace(str(path), f"{name} in {self.home}"), REMEDY) from error
+
+
+# ---- what counts -------------------------------------------------------------------------------------------------------
 
 
 def current_state(home: Path) -> Generation | None:
-    """The generation that counts; None where there is none yet."""
+    """The generation that counts; None where there is none yet. SessionError where that cannot be said."""
     try:
-        text = (home / CURRENT).read_text()
-    except FileNotFoundError:
+        meta = _meta_of(content(home / CURRENT).decode())
+    except FileNotFoundError as error:
+        if found := parts(home):
+            raise SessionError(f"the session's state in {home}: `{CURRENT}` has gone, but {found}", RECOVER) from error
         return None
-    if text.startswith("state-"):
-        raise SessionError(f"the session's state in {home} has format 1, not {FORMAT}: an older kvfpga made it", REMEDY)
-    try:
-        meta: dict[str, Any] = json.loads(text)
-        found, _ = meta["format"], meta["pages"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(home, error) from error
-    if found != FORMAT:
-        raise SessionError(f"the session's state in {home} has format {found}, not {FORMAT}", REMEDY)
-    return Generation(home, meta)
+    except DAMAGE as error:
+        raise damaged(home, error) from error
+    if meta["format"] != FORMAT:
+        older = ": an older kvfpga made it" if meta["format"] < FORMAT else ""
+        raise SessionError(f"the session's state in {home} has format {meta['format']}, not {FORMAT}{older}", REMEDY)
+    return Generation(home, meta) if meta["pages"] else None
+
+
+def parts(home: Path) -> str:
+    """What there is of generations, in words; nothing where there is none."""
+    names = sorted(path.name for path in home.glob("*") if path.name.startswith(PARTS))
+    if not names:
+        return ""
+    state = next(_described(home), None)
+    told = f", with the state after {counted(state.meta['commands'], 'command')}" if state else ""
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} there{told}"
 
 
 def written_state(home: Path) -> Generation:
-    """The same where one was written by this process."""
+    """The generation that counts, where one was written by this process."""
     state = current_state(home)
     if state is None:
         raise SessionError(f"the state in {home} has gone")
     return state
 
 
-def _damaged(home: Path, error: Exception) -> SessionError:
-    return SessionError(f"the session's state in {home} is damaged: {error!r}", REMEDY)
+def damaged(home: Path, error: Exception) -> SessionError:
+    return SessionError(f"the session's state in {home} is damaged: {error}", RECOVER)
+
+
+def _meta_of(text: str) -> dict[str, Any]:
+    """What `current` says. ValueError where that is not what was written; of another format there is only `format`."""
+    if text.startswith("state-"):
+        return {"format": 1}
+    found = json.loads(text)["format"]
+    if found != FORMAT and isinstance(found, int):
+        return {"format": found}
+    try:
+        return unsealed(text)
+    except ValueError as error:
+        raise ValueError(f"`{CURRENT}`: {error}") from error
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------
 
 
 def write_generation(
     home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more: Any
 ) -> None:
     """Write the state of `device` as the next generation in `home` and make it the one that counts. `more` is kept in `meta`."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     pages = _pages(home)
     meta = {"format": FORMAT, "commands": commands, **more}
     files: dict[str, Callable[[Path], None]] = {MODEL: device.model.save}
@@ -109,24 +170,43 @@ def write_generation(
         meta["operands"] = device.operands
     elif not target.is_board:
         files[DEVICE] = simulation_of(device).save
+    is_first = not os.path.lexists(home / CURRENT)
     text = ""
     try:
+        if is_first:
+            (home / CURRENT).write_text(sealed({"format": FORMAT, "pages": None}))
         meta["pages"] = pages.commit(files)
         if history:
             meta["history"] = history.commit()
-        text = json.dumps(meta) + "\n"
+        text = pages.describe(lambda count: sealed(meta | {"pages": meta["pages"] | {"pages": count}}))
         replace_file(home / CURRENT, text)
     except BaseException:
-        if not (home / CURRENT).exists() or (home / CURRENT).read_text() != text:
-            pages.take_back()
+        if not _counts(home, text):
+            _take_back(home, pages, history, is_first)
         raise
     pages.sweep()
     if history:
         history.sweep()
     for folder in home.glob("state-*"):  # of format 1
-        import shutil
+        remove(folder)
 
-        shutil.rmtree(folder, ignore_errors=True)
+
+def _counts(home: Path, text: str) -> bool:
+    """Is that what `current` says?"""
+    with suppress(OSError):
+        return content(home / CURRENT) == text.encode()
+    return False
+
+
+def _take_back(home: Path, pages: Pages, history: History | None, is_first: bool) -> None:
+    """What was written of a generation that does not count would only take up room."""
+    with suppress(OSError):
+        pages.take_back()
+    if history:
+        with suppress(OSError):
+            history.take_back()
+    if is_first:
+        remove(home / CURRENT)
 
 
 def _pages(home: Path) -> Pages:
@@ -134,8 +214,55 @@ def _pages(home: Path) -> Pages:
     try:
         before = current_state(home)
         return Pages(home, before and before.meta["pages"])
-    except (SessionError, OSError, ValueError, KeyError, TypeError):
+    except (SessionError, *DAMAGE):
         return Pages(home)
+
+
+def make_home(home: Path) -> None:
+    """The folder, whatever else has its name."""
+    if not home.is_dir():
+        remove(home)
+    home.mkdir(parents=True, exist_ok=True)
+
+
+# ---- going back --------------------------------------------------------------------------------------------------------
+
+
+def recover(home: Path) -> str:
+    """Make the newest whole generation the one that counts. Which one that is, in words; SessionError where there is none."""
+    before: Generation | None = None
+    with suppress(SessionError):
+        before = current_state(home)
+        if before is None:
+            return "there is no state yet, so there is nothing to recover"
+        before.check()
+        before.history()
+        return "it is whole, there is nothing to recover"
+    for state in (*([before] if before else []), *_described(home)):
+        with suppress(SessionError):
+            state.check()
+            break
+    else:
+        raise SessionError(f"nothing in {home} is whole: {parts(home) or 'it is empty'}", REMEDY)
+    told = f"recovered the state after {counted(state.meta['commands'], 'command')}"
+    if before and state.meta["commands"] < before.meta["commands"]:
+        told += f"; the last {counted(before.meta['commands'] - state.meta['commands'], 'command')} are lost"
+    try:
+        state.history()
+    except SessionError:
+        state.meta["history"] = nothing(home, whole=False)
+        told += "; what led to it is not, so there are no waveforms until a reset"
+    replace_file(home / CURRENT, sealed(state.meta))
+    return told
+
+
+def _described(home: Path) -> Iterator[Generation]:
+    """Generations whose descriptions are in the pages, the newest first. Their pages are not checked yet."""
+    for text in descriptions(home):
+        with suppress(*DAMAGE):
+            meta = _meta_of(text)
+            if meta["format"] == FORMAT:
+                yield Generation(home, meta)
 
 
 def simulation_of(device: Lockstep) -> Simulation:
@@ -148,11 +275,15 @@ def simulation_of(device: Lockstep) -> Simulation:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, on the disk."""
+    """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, on the disk. What is no file
+    has to go for it."""
     new = path.with_name(path.name + ".new")
+    remove(new)
     try:
         new.write_text(text)
         sync(new)
+        if path.is_dir() and not path.is_symlink():
+            remove(path)
         os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)

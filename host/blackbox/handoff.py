@@ -34,6 +34,7 @@ from ..transport.recording import Discrepancy, replay_recording
 from .board import BOARD, line
 from .history import History, Item, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
+from .seal import check_folder
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -66,18 +67,21 @@ class Finding:
 
 
 def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda done, total, text: None) -> Finding:
-    """`progress(done, total, text)`. UsageError where `folder` is no failure folder of a board."""
+    """`progress(done, total, text)`. UsageError where `folder` is no failure folder of a board, SessionError
+    where it is damaged."""
+    check_folder(folder)
     try:
         facts = json.loads((folder / BOARD).read_text())
         identity = Identity(**facts["identity"])
-        items = list(History(folder, facts["history"]).old())
-        failing = facts["failing"]
+        history = History(folder, facts["history"])
+        history.check()
+        items, failing = list(history.old()), facts["failing"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{folder} is not the failure folder of a board: {error}",
             "name a folder that a difference on a board left (its message says which)",
         ) from error
-    if not facts["whole"]:
+    if not history.whole:
         raise UsageError(
             f"{folder}: what the board went through before its last `sync` is not known, so nothing can be done again",
             "`kvfpga reset` the board and have the difference again",

@@ -8,6 +8,7 @@ writes a failure folder:
     failing.kvfpga             the failing one alone
     sim/                       the device just before it: the folder is a session, see session.py
     mmio.jsonl                 every access to the device during the failing command (transport/recording.py)
+    checksums.json             of all these files (seal.py)
     waveform.fst (or .vcd)     the design during the failing command
 
 Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for
@@ -155,7 +156,7 @@ class SimulationBlackBox(BlackBox):
             history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
         report.reproduce = self._command(folder, SUFFIXES[0])
         self._record(folder, failing, budget)
-        if history:
+        if history and history.whole:
             report.reproduce = self._command(folder, self._waveform(folder, history, failing, budget))
 
     def _waveform(self, folder: Path, history: History, failing: list[Command], budget: int | None) -> str:
@@ -204,7 +205,7 @@ class SimulationBlackBox(BlackBox):
         history = None
         if self.history:
             history = History(home)
-            history.new = [*self.history.old(), *self.history.new]
+            history.new, history.whole = [*self.history.old(), *self.history.new], self.history.whole
             del history.new[len(history.new) - len(batch) + place :]
         with self._second(written_state(scratch)) as pair:
             pair.execute_many(batch[:place])

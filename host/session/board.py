@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ..blackbox.board import BoardBlackBox
-from ..blackbox.generation import current_state, replace_file, write_generation
+from ..blackbox.generation import current_state, make_home, replace_file, write_generation
 from ..blackbox.history import History
+from ..blackbox.pages import content
 from ..blackbox.retrace import trace
 from ..contract.errors import SessionError
 from ..contract.presets import DEFAULT
@@ -32,6 +33,7 @@ from .session import Session
 NUMBER = "number"
 SCRATCH = REGISTERS["SCRATCH"].offset
 REMEDY = "`kvfpga reset` starts the board anew, `kvfpga sync` takes its state as it is"
+RECOVER = f"--recover in front of the command goes on from the newest state in the session that is whole; {REMEDY}"
 
 
 class BoardSession(Session):
@@ -51,20 +53,23 @@ class BoardSession(Session):
         device = self._device = self.target.open_lockstep(check)
         meta: dict[str, Any] = {}
         self._trouble, self.number = None, 0
+        history = History(self.home)
         try:
             self.number = self._read_number()
             state = current_state(self.home)
             meta = state.meta if state else {}
             self._trouble = self._problem(meta)
             if state and not self._trouble:
+                history = state.history()
                 state.read_model(device)
+                if purpose.changes:
+                    state.sweep()
         except SessionError as error:
-            meta, self._trouble = {}, error
+            meta, self._trouble = {}, SessionError(error.message, error.remedy if error.remedy == REMEDY else RECOVER)
         self._begun = bool(meta)
         self.is_new = not meta
         self.commands_before = meta.get("commands", 0)
-        history = History(self.home, meta.get("history"))
-        device.recorder = self._box = BoardBlackBox(self.target, self.failures, history, self._mark, meta.get("whole", True))
+        device.recorder = self._box = BoardBlackBox(self.target, self.failures, history, self._mark)
         self.require(purpose)
         return device
 
@@ -105,7 +110,7 @@ class BoardSession(Session):
         """0 where the session has none yet."""
         path = self.home / NUMBER
         try:
-            return int(path.read_text())
+            return int(content(path))
         except FileNotFoundError:
             return 0
         except (OSError, ValueError) as error:
@@ -115,6 +120,7 @@ class BoardSession(Session):
         """The board is about to change."""
         if not self.number:
             self.number = 2 * (secrets.randbits(30) + 1)
+            make_home(self.home)
             replace_file(self.home / NUMBER, f"{self.number}\n")
         self.device.device.mmio.write32(SCRATCH, self.number + 1)
 
@@ -124,10 +130,11 @@ class BoardSession(Session):
 
     def _write(self, commands: int) -> None:
         self._mark()  # also after a reset, which cleared it
-        more = {"build_id": self.device.device.identity.build_id, "whole": self._box.whole}
-        write_generation(self.home, self.device, self.target, commands, self._box.history, **more)
+        build = self.device.device.identity.build_id
+        write_generation(self.home, self.device, self.target, commands, self._box.history, build_id=build)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """A waveform of the same commands on a simulation of the same design."""
         history = self._box.history
+        self._require_whole(history)
         trace(self.target.simulation(self.device.device.identity), history.old(), history.new, path, budget)

@@ -13,3 +13,8 @@ class Purpose(Enum):
     LOOK = "read from it; what the reference holds does not matter"
     RESET = "reset it: a state that cannot be used does no harm"
     SYNC = "take its state as the reference's"
+
+    @property
+    def changes(self) -> bool:
+        """Does it leave something to be stored?"""
+        return self not in (Purpose.LOOK, Purpose.VERIFY)

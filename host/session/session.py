@@ -18,13 +18,15 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from ..blackbox import generation
 from ..blackbox.generation import REMEDY, Generation, current_state, write_generation
 from ..blackbox.history import History
+from ..blackbox.seal import check_folder
 from ..contract import folders, presets
 from ..contract.commands import Set
-from ..contract.errors import SessionBusy, SessionError
+from ..contract.errors import SessionBusy, SessionError, UsageError
 from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
@@ -64,9 +66,10 @@ class Session:
         self.say = say
         self.commands_before = 0
         self.lock_timeout = LOCK_TIMEOUT
-        self._lock: TextIO | None = None
+        self._lock: int | None = None
         self._device: Lockstep | Reference | None = None
         self._history: History | None = None
+        self._state: Generation | None = None  # it was opened with
         self.is_new = True
 
     # ---- lock ------------------------------------------------------------------------------------------------------
@@ -74,8 +77,8 @@ class Session:
         import fcntl  # not filelock: importing that takes longer than everything else a command does
 
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            lock = self._lock = open(self.folder / "lock", "a+")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self._lock = _open_lock(self.folder)
         except OSError as error:
             raise SessionError(
                 f"cannot use the session folder: {error}", "choose another one with --session DIR"
@@ -87,7 +90,7 @@ class Session:
                 return self
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    lock.close()
+                    self.__exit__()
                     raise SessionBusy(
                         f"another kvfpga has used the session {self.folder} for {self.lock_timeout:.0f} s",
                         "wait for it, or use another session with --session DIR",
@@ -101,14 +104,17 @@ class Session:
         if self._device:
             self._device.close()
             self._device = None
-        if self._lock:
-            self._lock.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # ---- state in --------------------------------------------------------------------------------------------------
     def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
         """The device as the last command left it. Where there is none yet, a new one with the default preset (none for
         a reset)."""
         try:
+            if self.failures is None:
+                check_folder(self.folder)
             self._open(current_state(self.home), check)
         except SessionError as error:
             if purpose is not Purpose.RESET:
@@ -116,7 +122,10 @@ class Session:
             self.say(f"starting anew: {error}")
             if self._device:
                 self._device.close()
+                self._device = None
             self._open(None, check)
+        if self._state and purpose.changes:
+            self._state.sweep()
         if self.is_new and purpose is not Purpose.RESET:
             self.say(f"new session in {self.folder}: device reset, preset {presets.DEFAULT}")
             self.device.execute_many(self.initial())
@@ -156,15 +165,15 @@ class Session:
             else:
                 device = target.open(check)
         except SessionError as error:
-            raise SessionError(f"the session {self.folder} cannot go on: {error}", REMEDY) from error
-        self._device, self.target, self.is_new = device, target, state is None
+            raise SessionError(f"the session {self.folder} cannot go on: {error}", error.remedy) from error
+        self._device, self.target, self._state, self.is_new = device, target, state, state is None
         if state:
             state.read_model(device)
         self.commands_before = meta.get("commands", 0)
         if isinstance(device, Lockstep):
             from ..blackbox.simulation import SimulationBlackBox
 
-            self._history = History(self.home, meta.get("history"))
+            self._history = state.history() if state else History(self.home)
             device.recorder = box = SimulationBlackBox(target, self.failures, self._history)
             if state:
                 box.start_from(state)
@@ -197,4 +206,30 @@ class Session:
         from ..blackbox.retrace import trace
 
         if self._history:
+            self._require_whole(self._history)
             trace(self.target, self._history.old(), self._history.new, path, budget)
+
+    @staticmethod
+    def _require_whole(history: History) -> None:
+        """A waveform repeats everything since the last reset."""
+        if not history.whole:
+            raise UsageError(
+                "--trace: what the device went through before it was recovered, or taken over by `sync`, is not known, so there "
+                "can be no waveform of what came after",
+                "leave it out, or `kvfpga reset` first",
+            )
+
+    # ---- damage ----------------------------------------------------------------------------------------------------
+    def recover(self) -> None:
+        """Go back to the newest state that is whole, where the one that counts is not. SessionError where there is none."""
+        self.say(f"{self.folder}: {generation.recover(self.home)}")
+
+
+def _open_lock(folder: Path) -> int:
+    """Something to lock: a file. Where there can be none by its name, the folder itself."""
+    try:
+        return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        raise
+    except OSError:
+        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

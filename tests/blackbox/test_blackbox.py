@@ -81,7 +81,7 @@ def test_a_failure_folder_has_it_all(pair, tmp_path):
     folder = report.folder
     assert folder.parent == tmp_path / "failures"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "bytes-2.bin", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim",
+        "bytes-2.bin", "checksums.json", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim",
         "waveform.fst"
     ]  # fmt: skip
     assert (folder / "failing.kvfpga").read_text() == "step 3\n"

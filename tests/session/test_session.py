@@ -83,9 +83,10 @@ def test_memory_and_operand_registers_are_kept(tmp_path):
 
 # ---- damage ---------------------------------------------------------------------------------------------------------
 OLD = "state-00000007\n"  # what the first format had there
+FORMAT_2 = '{"format": 2, "pages": {}}\n'
 
 
-@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"format": 2}', OLD, None])
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"format": 3}', FORMAT_2, OLD, None])
 def test_a_damaged_session_is_refused_and_reset_starts_anew(tmp_path, damage):
     do(tmp_path, block(0))
     home = tmp_path / "model"
@@ -94,7 +95,7 @@ def test_a_damaged_session_is_refused_and_reset_starts_anew(tmp_path, damage):
     with pytest.raises(SessionError) as error:
         do(tmp_path)
     assert "kvfpga reset" in error.value.remedy
-    assert ("an older kvfpga" in str(error.value)) == (damage == OLD)
+    assert ("an older kvfpga" in str(error.value)) == (damage in (OLD, FORMAT_2))
     assert do(tmp_path, for_reset=True)[1] == []
     assert do(tmp_path)[1] == []
     assert len(list(home.iterdir())) == 2, "what is of no use goes"
