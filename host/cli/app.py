@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
 from ..contract.commands import Result
 from ..session.purpose import Purpose
 from . import output
@@ -31,7 +29,8 @@ class Update(Protocol):
 
 @dataclass
 class App:
-    """Options, then state. `code` becomes the exit code: 1 once a command was refused, 0 until then."""
+    """Options, then state. `code` becomes the exit code: 1 once a command was refused, 0 until then. `live`: show everything at
+    once, not when the state is stored."""
 
     target: Target
     folder: Path | None
@@ -42,16 +41,20 @@ class App:
     session: Session | None = None
     _device: Lockstep | Reference | None = None
     changed: bool = False
+    stored: bool = False
+    live: bool = False
 
     # ---- the device ------------------------------------------------------------------------------------------------
     def device(self, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
         """The session's device, opened once. A purpose that changes it has its state stored."""
-        changes = purpose not in (Purpose.LOOK, Purpose.VERIFY)
+        changes = purpose.changes
         if self._device is None:
             import numpy  # noqa: F401  # here and not deep inside: 3.11 has it import slowly where the stack is deep
 
             from ..session.open import open_session
 
+            if not self.live:
+                output.hold()
             self.session = session = open_session(self.target, self.folder, note).__enter__()
             self._device = session.open(self.check, purpose)
             # worth keeping, whatever the command; but looking at a board must not make it ours
@@ -61,6 +64,13 @@ class App:
         self.changed |= changes
         return self._device
 
+    def recover(self) -> None:
+        """Have the session go on from the newest state in it that is whole (--recover)."""
+        from ..session.open import open_session
+
+        with open_session(self.target, self.folder, note) as session:
+            session.recover()
+
     @property
     def opened(self) -> Session:
         """The session, once `device` has opened it."""
@@ -69,21 +79,31 @@ class App:
         return self.session
 
     def finish(self) -> None:
-        """Record the waveform that was asked for, and store the state if a command changed it."""
+        """Record the waveform that was asked for, store the state if a command changed it, then show what was held back."""
         try:
             self.record()
         finally:
             if self.changed:
                 self.changed = False
-                self.opened.save()
+                self._save()
+        output.release()
+
+    def _save(self) -> None:
+        try:
+            self.opened.save()
+        except BaseException:
+            output.drop()  # it would say that all is well
+            raise
+        self.stored = True
 
     def record(self, hung: bool = False) -> None:
-        """The waveform of this process's commands (--trace). `hung`: the last one did not end."""
+        """The waveform of this process's commands (--trace), once. `hung`: the last one did not end."""
         if self.trace and self._device:
             from ..blackbox.retrace import HANG_CYCLES
 
-            self.opened.trace(self.trace, HANG_CYCLES if hung else None)
-            note(f"waveform in {self.trace}")
+            path, self.trace = self.trace, None
+            self.opened.trace(path, HANG_CYCLES if hung else None)
+            note(f"waveform in {path}")
 
     def close(self) -> None:
         """Let go of device and lock; what `finish` did not store is forgotten."""
@@ -147,4 +167,4 @@ class App:
 
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    click.echo(f"kvfpga: {text}", err=True)
+    output.complain(f"kvfpga: {text}")

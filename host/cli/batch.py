@@ -27,6 +27,7 @@ def run(ctx: click.Context, file: TextIO) -> None:
     end.
     """
     app: App = ctx.obj
+    app.live = True
     try:
         lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -43,6 +44,8 @@ def run(ctx: click.Context, file: TextIO) -> None:
         except KvfpgaError:
             note(f"{file.name}, line {number}: {line.strip()}")
             raise
+        except output.OutputLost as lost:
+            raise lost.at(f"{file.name}, line {number}") from lost
 
 
 def _run_line(root: click.Context, words: list[str]) -> None:
@@ -92,8 +95,6 @@ def demo(app: App) -> None:
 
     It has a device of its own; the session stays as it is.
     """
-    from rich.console import Console
-
     from ..blackbox.attach import attach
     from ..lab import demo as demos
     from ..session.session import default_folder
@@ -103,7 +104,7 @@ def demo(app: App) -> None:
         if target.is_board:
             device.reset()
         attach(device, target, (app.folder or default_folder(target)) / "failures")
-        summary = demos.run(device, Console(), app.json)
+        summary = demos.run(device, output.console(), app.json)
     if app.json:
         output.print_json(summary.to_json())
 
@@ -124,4 +125,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"click knows no completion for {shell}.")
-    click.echo(kind(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
+    output.echo(kind(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())

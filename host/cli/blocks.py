@@ -10,6 +10,7 @@ import click
 from ..contract import commands as cmd
 from ..contract.commands import Result
 from ..contract.wording import counted
+from . import output
 from .app import App, note
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
@@ -82,7 +83,7 @@ def _load_file(app: App, file: Path) -> None:
             update(first + len(chunk), len(rows))
     count = sum(row["code"] == "OK" for row in loaded)
     if not app.json:
-        click.echo(f"{count} of {counted(len(rows), 'block')} of {file.name} loaded")
+        output.echo(f"{count} of {counted(len(rows), 'block')} of {file.name} loaded")
     app.show("load", Result(code, matched=count, cycles=cycles), loaded=loaded)
 
 

@@ -45,7 +45,7 @@ def show(app: App, name: str) -> None:
     app.present(
         {"command": "board", "code": "OK", "name": found.name, "file": str(found.file), "text": text,
          "build_id": found.expected_build_id()},
-        lambda: click.echo(f"# {found.file}\n{text}", nl=False),
+        lambda: output.echo(f"# {found.file}\n{text}", end=""),
     )  # fmt: skip
 
 

@@ -38,21 +38,21 @@ def handoff(app: App, path: Path, no_shrink: bool) -> None:
 
 def _print(finding: Finding, path: Path) -> None:
     if finding.shows is not None:
-        click.echo(f"It {'shows' if finding.shows else 'does not show'} in the simulation of the RTL.")
+        output.echo(f"It {'shows' if finding.shows else 'does not show'} in the simulation of the RTL.")
     if finding.difference:
-        click.echo(finding.difference)
+        output.echo(finding.difference)
     if finding.first_calls:
         header = ["line", "call", "where", "board", "rtl"]
         rows = [[call[name] for name in header] for call in finding.first_calls]
         output.print_table("answers that differ between board and RTL", header, rows, ("line",))
     else:
-        click.echo("Every recorded call is answered by the RTL as the board answered it.")
+        output.echo("Every recorded call is answered by the RTL as the board answered it.")
     if finding.minimal:
         enough = f"{len(finding.minimal)} of {counted(finding.commands, 'command')}"
-        click.echo(f"Enough to show it: {enough} ({path / 'minimal.kvfpga'}):")
+        output.echo(f"Enough to show it: {enough} ({path / 'minimal.kvfpga'}):")
         for text in finding.minimal:
-            click.echo(f"  {text}")
+            output.echo(f"  {text}")
     if finding.waveform:
-        click.echo(f"waveform of the last command: {finding.waveform}")
+        output.echo(f"waveform of the last command: {finding.waveform}")
     for note in finding.notes:
-        click.echo(note)
+        output.echo(note)

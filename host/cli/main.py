@@ -23,8 +23,10 @@ from ..contract.version import __version__
 from ..contract.waveforms import SUFFIXES
 from ..targets.kinds import KINDS
 from ..targets.target import parse_target
+from . import output
 from .app import App, note
 from .later import Later
+from .output import OutputLost, Stderr
 from .values import Number
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ INTERRUPTED = 130
 
 INTERNAL = 70
 """Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
+UNSAID = 74
+"""Exit code where all is done but could not be shown (EX_IOERR)."""
+STAYS = "the session stays as it was before this command"
 
 
 class Cli(Later):
@@ -58,17 +63,18 @@ class Cli(Later):
     """In the order that a newcomer meets them in."""
 
     def invoke(self, ctx: click.Context) -> NoReturn:
+        output.drop()
         try:
             super().invoke(ctx)
             code = self._finish(ctx.obj)
         except KvfpgaError as error:
             code = self._fail(ctx.obj, error)
-        except BrokenPipeError:  # whoever read our results has gone; what was done was done
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = self._finish(ctx.obj)
+        except OutputLost as lost:
+            code = self._end_without_output(ctx.obj, lost)
         except KeyboardInterrupt:
             code = INTERRUPTED
-            note("interrupted; the session stays as it was before this command")
+            is_done = ctx.obj and ctx.obj.stored
+            note(f"interrupted; {'the command is done and stored' if is_done else STAYS}")
         finally:
             if ctx.obj:
                 ctx.obj.close()
@@ -82,12 +88,28 @@ class Cli(Later):
             if isinstance(error, BusError):  # of a plain access: the device's ERROR register remembers it, so the session
                 app.finish()
             elif app.changed:
-                note("the session stays as it was before this command")
+                note(STAYS)
                 if isinstance(error, (DifferenceError, TargetError)):
                     app.record(hung=isinstance(error, TargetError))
+            output.release()
         except KvfpgaError as another:
             complain(another)
+        except OutputLost:
+            pass  # there is something worse to tell
         return max(error.exit_code, app.code)
+
+    def _end_without_output(self, app: App | None, lost: OutputLost) -> int:
+        """What was done was done, whether or not anybody could see it."""
+        try:
+            code = self._finish(app)
+        except KvfpgaError as error:
+            return self._fail(app, error)
+        except OutputLost:
+            code = app.code if app else 0
+        if lost.is_closed:
+            return code
+        note(f"stdout takes no more: {lost}{'; what was done is done and stored' if app and app.stored else ''}")
+        return max(code, UNSAID)
 
     @staticmethod
     def _finish(app: App | None) -> int:
@@ -102,9 +124,9 @@ def complain(error: KvfpgaError) -> None:
     if report:
         report.print(sys.stderr)
         return
-    click.echo(f"kvfpga: {error}", err=True)
+    output.complain(f"kvfpga: {error}")
     if error.remedy:
-        click.echo(f"  {error.remedy}", err=True)
+        output.complain(f"  {error.remedy}")
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,6 +138,8 @@ def complain(error: KvfpgaError) -> None:
 @click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {DEFAULT.lanes}]")
 @click.option("--session", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Where the state between commands lives.  [default: per user, target and size]")  # fmt: skip
+@click.option("--recover", is_flag=True,
+              help="Where the session is damaged, go on from the newest state in it that is whole.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per command on stdout, nothing else there.")
 @click.option("--no-check", is_flag=True, help="Do not compare with the reference model.")
 @click.option("--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -126,7 +150,7 @@ def complain(error: KvfpgaError) -> None:
 @click.pass_context
 def cli(
     ctx: click.Context, target: str | None, board: str | None, entries: int | None, lanes: int | None, session: Path | None,
-    as_json: bool, no_check: bool, record: Path | None, trace: Path | None,
+    recover: bool, as_json: bool, no_check: bool, record: Path | None, trace: Path | None,
 ) -> None:  # fmt: skip
     """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between
     memory tiers by itself. Every command is checked against a reference model.
@@ -147,6 +171,8 @@ def cli(
     if trace and chosen.kind == "model":
         raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
     ctx.obj = App(chosen, session, as_json, not no_check, trace)
+    if recover:
+        ctx.obj.recover()
 
 
 def _board(name: str | None) -> Board | None:
@@ -161,10 +187,16 @@ def _board(name: str | None) -> Board | None:
 def main() -> None:
     """Entry point of the `kvfpga` script."""
     gc.set_threshold(100_000)  # importing makes many objects and no garbage
+    sys.stderr = Stderr(sys.stderr)
     try:
         cli(prog_name="kvfpga")
     except SystemExit as end:
         _leave(end)
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise
+        output.complain(f"kvfpga: stdout takes no more: {error.strerror}")  # help and the like, which click writes
+        os._exit(UNSAID)
     except Exception:  # a mistake in kvfpga itself: not to be taken for "the device refused", which Python's 1 would say
         traceback.print_exc()
         sys.exit(INTERNAL)
@@ -175,7 +207,8 @@ def _leave(end: SystemExit) -> None:
     Not where a thread still runs, or where the code is no number, which Python prints."""
     if threading.active_count() > 1 or not isinstance(end.code, int):
         raise end
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.flush()
     sys.stderr.flush()
     os._exit(end.code)
 

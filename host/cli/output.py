@@ -1,11 +1,18 @@
-"""How results look: JSON objects for scripts (contract section 8, to the letter), lines and tables for people."""
+"""How results look: JSON objects for scripts (contract section 8, to the letter), lines and tables for people.
+
+Output never undoes what a command did. What is shown of a command is held back until its state is stored; a character that the
+terminal lacks is replaced; and where stdout takes no more, that is an `OutputLost`, which ends the command behind its storing.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -14,15 +21,137 @@ from ..contract.commands import EVICT, KINDS, MEANING, Result, Set, Trigger
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 TRIGGERS_SHOWN = 16
 ABOUT_BLOCKS = {kind.name for kind in KINDS if kind is not Set}
 """The commands of which people want to know how many blocks they were about."""
 
 
+PLAIN = str.maketrans({"→": "->", "·": "-", "…": "...", "–": "-", "×": "x", "−": "-"})
+"""What a terminal shows that lacks these characters; others become question marks."""
+
+
+class OutputLost(Exception):
+    """stdout takes no more. `is_closed`: whoever read it has gone, which is no error."""
+
+    def __init__(self, error: Exception):
+        super().__init__(str(getattr(error, "strerror", None) or error))
+        self.is_closed = isinstance(error, OSError) and error.errno == errno.EPIPE
+
+    def at(self, place: str) -> OutputLost:
+        """The same, with where it happened; what lies behind was not run."""
+        self.args = (f"{self} ({place}, the last that was run)",)
+        return self
+
+
+_held: list[str] | None = None
+
+
+def hold() -> None:
+    """Keep what is shown from here on, until `release`."""
+    global _held
+    _held = []
+
+
+def release() -> None:
+    """Show what was held back, and from here on everything at once."""
+    global _held
+    held, _held = _held, None
+    if held:
+        _write("".join(held))
+
+
+def drop() -> None:
+    """Forget what was held back: what it says did not come to be."""
+    global _held
+    _held = None
+
+
+def echo(text: str, end: str = "\n") -> None:
+    """A line on stdout."""
+    if _held is None:
+        _write(text + end)
+    else:
+        _held.append(text + end)
+
+
+class _Stdout:
+    """What `echo` makes of what rich writes; left to itself, rich would end the process where stdout is closed."""
+
+    def write(self, text: str) -> int:
+        echo(text, end="")
+        return len(text)
+
+    def flush(self) -> None:
+        """`echo` has."""
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    @property
+    def encoding(self) -> str:  # by which rich chooses how it draws tables
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+class Stderr:
+    """stderr, of which a failure is nothing to stop for: it could not be told anyway."""
+
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            if self._stream:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def complain(text: str) -> None:
+    """A line on stderr."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
+
+
+def fitting(text: str, encoding: str | None) -> str:
+    """The text in characters that the encoding has."""
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return text.translate(PLAIN).encode(encoding or "utf-8", "replace").decode(encoding or "utf-8")
+    return text
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:  # closed before kvfpga began: nobody wants to see it
+        return
+    try:
+        sys.stdout.write(fitting(text, sys.stdout.encoding))
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        _discard()
+        raise OutputLost(error) from error
+
+
+def _discard() -> None:
+    """Let what stdout still holds go nowhere: Python would try it again at the end."""
+    with suppress(OSError, ValueError):  # where it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(found: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(found))
+    echo(json.dumps(found))
 
 
 def result_object(name: str, result: Result, checked: bool) -> dict[str, Any]:
@@ -49,7 +178,7 @@ def trigger_object(trigger: Trigger) -> dict[str, Any]:
 
 def print_result(name: str, result: Result, checked: bool) -> None:
     if result.code != "OK":
-        click.echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
+        echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
         return
     parts = [f"{name}: OK"]
     if name == "lookup":
@@ -68,11 +197,11 @@ def print_result(name: str, result: Result, checked: bool) -> None:
     if result.cycles:
         parts.append(counted(result.cycles, "cycle"))
     parts.append("checked" if checked else "not checked")
-    click.echo(" · ".join(parts))
+    echo(" · ".join(parts))
     for trigger in result.triggers[:TRIGGERS_SHOWN]:
-        click.echo(f"  block {trigger.index}: {trigger.channel}, {tier(trigger.from_tier)} → {tier(trigger.to_tier)}")
+        echo(f"  block {trigger.index}: {trigger.channel}, {tier(trigger.from_tier)} → {tier(trigger.to_tier)}")
     if len(result.triggers) > TRIGGERS_SHOWN:
-        click.echo(f"  … and {len(result.triggers) - TRIGGERS_SHOWN} more")
+        echo(f"  … and {len(result.triggers) - TRIGGERS_SHOWN} more")
 
 
 def tier(number: int | None) -> str:
@@ -104,8 +233,12 @@ def print_table(
 
 
 def print_rich(renderable: RenderableType) -> None:
+    # into a pipe there is no width to fit into, and cutting columns would lose them
+    console(None if _Stdout().isatty() else 240).print(renderable)
+
+
+def console(width: int | None = None) -> Console:
+    """stdout for rich."""
     from rich.console import Console
 
-    # into a pipe there is no width to fit into, and cutting columns would lose them
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-    console.print(renderable)
+    return Console(file=cast("IO[str]", _Stdout()), highlight=False, width=width)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..contract.errors import UsageError
+from . import output
 from .app import App
 
 
@@ -30,4 +31,4 @@ def program(app: App, bitstream: Path | None, cable: str | None, board_name: str
         raise UsageError("which bitstream?", "give its file, or `--board NAME` in front of the command")
     load(bitstream, cable, board_name, flash, output=sys.stderr.fileno())
     done = {"command": "program", "code": "OK", "bitstream": str(bitstream), "flash": flash}
-    app.present(done, lambda: click.echo(f"{bitstream} is {'in the flash memory' if flash else 'loaded'}"))
+    app.present(done, lambda: output.echo(f"{bitstream} is {'in the flash memory' if flash else 'loaded'}"))

@@ -43,9 +43,9 @@ def read_register(app: App, place: str) -> None:
         found["fields"] = registers.fields(where.register, value)
 
     def people() -> None:
-        click.echo(f"{found['name'] or 'word'} at {where.address:#x}: {value:#x} ({value})")
+        output.echo(f"{found['name'] or 'word'} at {where.address:#x}: {value:#x} ({value})")
         for name, part in found.get("fields", {}).items():
-            click.echo(f"  {name}: {part}")
+            output.echo(f"  {name}: {part}")
 
     app.present(found, people)
 
@@ -65,7 +65,7 @@ def write_register(app: App, place: str, value: int) -> None:
     else:
         name = where.register.name if where.register else f"word at {where.address:#x}"
         found = {"command": "reg", "code": "OK"} | _described(where, value)
-        app.present(found, lambda: click.echo(f"{name} written: {value:#x}"))
+        app.present(found, lambda: output.echo(f"{name} written: {value:#x}"))
 
 
 @reg.command("list")
@@ -109,7 +109,7 @@ def read_memory(app: App, address: int, size: int, out: str | None) -> None:
     found = {"command": "mem", "code": "OK", "address": address, "size": size}
     if out:
         _write_file(Path(out), data)
-        app.present(found | {"file": out}, lambda: click.echo(f"{counted(size, 'byte')} at {address:#x} written to {out}"))
+        app.present(found | {"file": out}, lambda: output.echo(f"{counted(size, 'byte')} at {address:#x} written to {out}"))
     else:
         app.present(found | {"data": data.hex()}, lambda: _hex_dump(address, data))
 
@@ -127,7 +127,7 @@ def write_memory(app: App, address: int, hex_bytes: str | None, data: str | None
     _inside(address, len(content))
     app.device().memory_write(address, content)
     found = {"command": "mem", "code": "OK", "address": address, "size": len(content)}
-    app.present(found, lambda: click.echo(f"{counted(len(content), 'byte')} written at {address:#x}"))
+    app.present(found, lambda: output.echo(f"{counted(len(content), 'byte')} written at {address:#x}"))
 
 
 def _from_hex(text: str) -> bytes:
@@ -165,4 +165,4 @@ def _hex_dump(address: int, data: bytes) -> None:
     for offset in range(0, len(data), 16):
         row = data[offset : offset + 16]
         text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
-        click.echo(f"{address + offset:016x}  {row.hex(' '):47}  {text}")
+        output.echo(f"{address + offset:016x}  {row.hex(' '):47}  {text}")

@@ -91,7 +91,7 @@ def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -
 
 
 def _ready(app: App, where: str) -> None:
-    app.present({"command": "serve", "code": "OK", "at": where}, lambda: click.echo(where))
+    app.present({"command": "serve", "code": "OK", "at": where}, lambda: output.echo(where))
     sys.stdout.flush()
 
 
@@ -133,7 +133,7 @@ def authorize(app: App, key: str, name: str) -> None:
     from ..transport.remote import keys as remote_keys
 
     remote_keys.authorize(key, name)
-    app.present({"command": "keys", "code": "OK", "authorized": name}, lambda: click.echo(f"{name} may come in"))
+    app.present({"command": "keys", "code": "OK", "authorized": name}, lambda: output.echo(f"{name} may come in"))
 
 
 @keys.command()
@@ -145,7 +145,7 @@ def trust(app: App, address: str, key: str) -> None:
     from ..transport.remote import keys as remote_keys
 
     remote_keys.trust(address, key)
-    app.present({"command": "keys", "code": "OK", "server": address}, lambda: click.echo(f"{address} is believed"))
+    app.present({"command": "keys", "code": "OK", "server": address}, lambda: output.echo(f"{address} is believed"))
 
 
 def _show_key(app: App, found: Keys) -> None:

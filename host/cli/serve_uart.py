@@ -10,6 +10,7 @@ import click
 
 from ..contract.errors import UsageError
 from ..transport.uart.link import BAUD
+from . import output
 from .app import App, note
 from .signals import on_signal
 from .values import Number
@@ -57,7 +58,7 @@ def uart(
         cleaning.enter_context(on_signal(board.stop))
         port = _linked(board.port, link, cleaning) if link else board.port
         target = f"uart:{port}@{baud}"
-        app.present({"command": "board", "code": "OK", "target": target}, lambda: click.echo(target))
+        app.present({"command": "board", "code": "OK", "target": target}, lambda: output.echo(target))
         board.serve()
     note(", ".join(f"{name} {count}" for name, count in board.statistics().items()))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..targets.target import rtl_sources
+from . import output
 from .app import App
 from .values import Number
 
@@ -32,7 +33,7 @@ def xdma(
 
     def ready() -> None:
         target = f"xdma:{folder}"
-        app.present({"command": "board", "code": "OK", "target": target}, lambda: click.echo(target))
+        app.present({"command": "board", "code": "OK", "target": target}, lambda: output.echo(target))
 
     wrong = [fault(text) for text in faults]
     with VerilatorSim(entries, lanes, data_bits, seed, sources=rtl_sources()) as sim:

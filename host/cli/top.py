@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-import os
 import signal
 import sys
 import time
@@ -83,15 +81,13 @@ def top(app: App, interval: float, count: int | None, once: bool) -> None:
                     show(View(now, grown, None if once else interval, foot), not found)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:  # `kvfpga top | head`: whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def _screen(app: App, live: bool) -> Iterator[Callable[[View, bool], None]]:
     """Yields `show(view, in_use)`."""
     if not live:
-        yield lambda view, in_use: click.echo(_plain(view)) if not app.json else output.print_json(view.to_json(in_use))
+        yield lambda view, in_use: _plain(view) if not app.json else output.print_json(view.to_json(in_use))
         return
     from rich.console import Console
     from rich.live import Live
@@ -114,10 +110,6 @@ def _screen(app: App, live: bool) -> Iterator[Callable[[View, bool], None]]:
             console.print(last)
 
 
-def _plain(view: View) -> str:
-    from rich.console import Console
-
-    width = Console().width if sys.stdout.isatty() else PLAIN_WIDTH
-    text = io.StringIO()
-    Console(file=text, width=width, highlight=False).print(view)
-    return text.getvalue()
+def _plain(view: View) -> None:
+    output.console(None if sys.stdout.isatty() else PLAIN_WIDTH).print(view)
+    output.echo("")
