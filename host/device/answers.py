@@ -20,10 +20,13 @@ from .regmap import REGISTERS, TELEMETRY, Code, Opcode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..transport.mmio import Mmio
+
 RESULT_WORDS = 6
 """RESULT_STATUS to RESULT_CYCLES lie side by side; reading the last one takes the result off its queue."""
 CHANNELS = (EVICT, PREFETCH)
 """By their number in a completion record."""
+REMEDY = "`kvfpga sync` takes its state as it is, `kvfpga reset` starts it anew"
 SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
 """Commands whose Result names tier and physical address."""
 
@@ -70,6 +73,18 @@ def ask_digest(lo: int, hi: int) -> Batch:
     return batch
 
 
+def empty_queues(mmio: Mmio) -> None:
+    """Take off what nobody has read, of a command that was cut off or another program's: else it is taken for the answer to the
+    next command."""
+    mmio.wait_idle()
+    status = _STATUS["valid"]
+    while bits(int(mmio.read_burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)[0]), status):
+        pass
+    batch = Batch()
+    batch.drain(REGISTERS["COMPLETION"].offset)
+    mmio.run(batch)
+
+
 ASK_RESULT, ASK_TELEMETRY, ASK_PASS_DIGEST = _result_questions(), _telemetry_burst(), _pass_digest_question()
 
 
@@ -105,7 +120,7 @@ def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tu
     """The completion records (R16) of commands that left `level` each, as triggers in the order queued: a pass goes through the
     entries by index, so that is the order of the indices, while the records of the two channels come as the memory lets them."""
     if level.sum() != records.size:
-        raise TargetError(f"{records.size} completion records came, COMPLETION_LEVEL announced {level.sum()}")
+        raise TargetError(f"{records.size} completion records came, COMPLETION_LEVEL announced {level.sum()}", REMEDY)
     if not records.size:
         return [()] * level.size
     index = bits(records, _RECORD["index"])
@@ -161,10 +176,10 @@ def _check_status(status: NDArray[np.uint32], opcodes: Sequence[Opcode]) -> None
     first = wrong[0]
     name = opcodes[first].name
     if not valid[first]:
-        raise TargetError(f"the device left no result for {name}", "`kvfpga reset` starts it anew")
+        raise TargetError(f"the device left no result for {name}", REMEDY)
     raise TargetError(
         f"the device answered {name} with result status {status[first]:#010x}, which belongs to another command",
-        "somebody else may be using the device; `kvfpga reset` starts it anew",
+        f"somebody else may be using the device, or have used it; {REMEDY}",
     )
 
 

@@ -27,7 +27,7 @@ from ..contract import script
 from ..contract.commands import Command, Load, Result, Step
 from ..contract.errors import BusError, TargetError, UsageError
 from ..contract.wording import counted
-from ..device.answers import State
+from ..device.answers import State, empty_queues
 from ..device.codec import OPERANDS
 from ..device.device import BURST_ENTRIES, Device, Look, Stretch
 from ..device.entries import decode_entries, dump_entries
@@ -329,6 +329,7 @@ class Lockstep(Surface):
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take the device's state as the reference's: entries, settings, counters, and the bytes of every valid block
         and of clean copies. The number of valid entries."""
+        empty_queues(self.device.mmio)
         settings = self.device.settings()
         raw, vas = self.device.read_entries()
         self.model.adopt(raw, vas, settings, self.device.telemetry())

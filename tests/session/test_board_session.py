@@ -142,6 +142,25 @@ def test_a_command_that_was_cut_off_is_noticed(kv, board, tmp_path):
     assert kv("step", 50)["checked"]
 
 
+@pytest.mark.parametrize("remedy", ["sync", "reset"])
+@pytest.mark.parametrize("left", [1, 5])
+def test_a_result_that_somebody_left_is_gone_after_the_remedy(kv, board, remedy, left):
+    """The message names both."""
+    kv("reset")
+    kv(*load(0))
+    for n in range(left):
+        board.write32(REGISTERS["STEP_FAST"].offset, 7 + n)
+    board.write32(REGISTERS["IMEVICT_ADDR"].offset, VA)  # and a completion record
+    board.write32(REGISTERS["IMEVICT_ADDR"].offset + 4, 0)
+    board.write32(REGISTERS["IMEVICT_LEN"].offset, BLOCK)
+    board.write32(REGISTERS["IMEVICT_LEN"].offset + 4, 0)
+    assert kv("step", 50, code=3) == []
+    assert "kvfpga sync" in kv.err and "kvfpga reset" in kv.err
+    assert kv(remedy)["matched"] == (1 if remedy == "sync" else 0)
+    assert kv("step", 50)["matched"] == (1 if remedy == "sync" else 0)
+    assert kv("prefetch", VA, BLOCK, 60)["checked"] and kv("verify")["checked"]
+
+
 @pytest.mark.parametrize("begun", [["step", 1], ["sync"]])
 def test_the_first_command_of_a_session_that_was_cut_off_is_its_own(kv, board, begun):
     """The board carries the number of a session that nothing is stored of yet: it is no other session's."""
