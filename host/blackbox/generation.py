@@ -19,8 +19,10 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import SessionError
 from ..contract.wording import counted
@@ -44,11 +46,18 @@ DAMAGE = OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, Re
 """What reading something raises that is not what was written."""
 
 
-class Generation(NamedTuple):
+@dataclass(frozen=True)
+class Generation:
     """The state in the folder `home`, and what is known of it: sizes, commands, history, whatever was given to be kept."""
 
     home: Path
     meta: dict[str, Any]
+
+    @cached_property
+    def pages(self) -> Pages:
+        """Its files. SessionError where they are not there."""
+        with self._damage():
+            return Pages(self.home, self.meta["pages"])
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path]:
@@ -65,38 +74,45 @@ class Generation(NamedTuple):
 
     def history(self) -> History:
         """What led to it."""
-        found = History(self.home, self.meta.get("history"))
-        try:
+        with self._damage():
+            found = History(self.home, self.meta.get("history"))
             found.check()
-        except DAMAGE as error:
-            raise damaged(self.home, error) from error
-        return found
+            return found
 
     def check(self) -> None:
         """Is the state whole? SessionError where not. Of its history, `history` says so."""
-        try:
-            Pages(self.home, self.meta["pages"]).check()
-        except DAMAGE as error:
-            raise damaged(self.home, error) from error
+        with self._damage():
+            self.pages.check()
+
+    def check_rest(self) -> None:
+        """The same of what lies in its files and does not count."""
+        with self._damage():
+            self.pages.check_rest(sealed(self.meta))
 
     def sweep(self) -> None:
         """Remove what a command that was cut off has left, so that a full disk has room for the next one."""
         with suppress(OSError):
             remove(self.home / f"{CURRENT}.new")
-            Pages(self.home, self.meta["pages"]).sweep()
+            self.pages.sweep()
             History(self.home, self.meta.get("history")).sweep()
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:
         with in_memory(name) as (handle, path):
-            try:
-                Pages(self.home, self.meta["pages"]).copy(name, handle)
-            except DAMAGE as error:
-                raise damaged(self.home, error) from error
+            with self._damage():
+                self.pages.copy(name, handle)
             try:
                 yield path
             except SessionError as error:  # which knows no other name of the file
                 raise SessionError(error.message.replace(str(path), f"{name} in {self.home}"), REMEDY) from error
+
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except DAMAGE as error:
+            raise damaged(self.home, error) from error
 
 
 # ---- what counts -------------------------------------------------------------------------------------------------------
@@ -213,7 +229,7 @@ def _pages(home: Path) -> Pages:
     """Those of the generation before; none where that is of no use."""
     try:
         before = current_state(home)
-        return Pages(home, before and before.meta["pages"])
+        return Pages(home, before.meta["pages"] if before else None)
     except (SessionError, *DAMAGE):
         return Pages(home)
 
@@ -236,6 +252,7 @@ def recover(home: Path) -> str:
         if before is None:
             return "there is no state yet, so there is nothing to recover"
         before.check()
+        before.check_rest()
         before.history()
         return "it is whole, there is nothing to recover"
     for state in (*([before] if before else []), *_described(home)):
@@ -246,12 +263,16 @@ def recover(home: Path) -> str:
         raise SessionError(f"nothing in {home} is whole: {parts(home) or 'it is empty'}", REMEDY)
     told = f"recovered the state after {counted(state.meta['commands'], 'command')}"
     if before and state.meta["commands"] < before.meta["commands"]:
-        told += f"; the last {counted(before.meta['commands'] - state.meta['commands'], 'command')} are lost"
+        told += f", and not {before.meta['commands']}"
     try:
         state.history()
     except SessionError:
         state.meta["history"] = nothing(home, whole=False)
         told += "; what led to it is not, so there are no waveforms until a reset"
+    try:
+        state.check_rest()
+    except SessionError:
+        state.meta["pages"]["total"] = None
     replace_file(home / CURRENT, sealed(state.meta))
     return told
 

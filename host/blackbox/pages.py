@@ -7,9 +7,9 @@ list says which pages count, and whatever a crash left behind them is cut off by
 
 When more than half of the file is of no use any more, the next generation starts a new one.
 
-Each page that counts has a sum, which is compared when it is read. Behind its pages a generation leaves its description, the
-text that `current` has, on pages of its own: where `current` is lost or a page is damaged, `descriptions` finds what was stored
-before.
+Each page that counts has a sum, which is compared when it is read; what does not count has one together with the rest (`total`).
+Behind its pages a generation leaves its description, the text that `current` has, on pages of its own: where `current` is lost or
+a page is damaged, `descriptions` finds what was stored before.
 
 Whoever makes or reads a stored file gets it as a file in memory, by its path.
 """
@@ -51,11 +51,14 @@ class Pages:
 
     def __init__(self, home: Path, state: dict[str, Any] | None = None):
         self.home = home
-        found = state or {"number": highest(home, "pages"), "pages": 0, "files": {}}
+        found = state or {"number": highest(home, "pages"), "pages": 0, "described": 0, "files": {}, "total": None}
         self._number: int = found["number"]
         self._used: int = found["pages"]
         self._files: dict[str, Any] = found["files"]
+        self._described: int = found["described"]
+        self._total: int | None = found["total"]
         self._old = self._map()
+        self._sums = sums_of(self._old)
         self._before: int | None = None
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -74,6 +77,15 @@ class Pages:
             for _ in self._read(name):
                 pass
 
+    def check_rest(self, description: str) -> None:
+        """ValueError where something is not as it was written that does not count. A disk that changes that will change more."""
+        if self._total is None:  # recovered: known to be damaged where it does not matter
+            return
+        if total_of(self._sums[: self._described]) != self._total:
+            raise ValueError(f"{self._path.name} is not what was stored there, in pages that do not count any more")
+        if self._old[self._described :].tobytes() != _padded(description):
+            raise ValueError(f"{self._path.name}: its description is not what was stored there")
+
     def _read(self, name: str) -> Iterator[tuple[int | None, NDArray[np.uint64]]]:
         """The runs of a stored file: where each begins in the file of pages, and its pages."""
         file = self._files[name]
@@ -83,7 +95,7 @@ class Pages:
                 yield None, np.broadcast_to(np.uint64(0), (count, PAGE // 8))
                 continue
             pages = self._old[page : page + count]
-            wrong = np.flatnonzero(sums_of(pages) != sums[done : done + count])
+            wrong = np.flatnonzero(self._sums[page : page + count] != sums[done : done + count])
             if wrong.size:
                 raise ValueError(f"page {page + wrong[0]} of {self._path.name} is not what was stored there")
             yield page, pages
@@ -107,6 +119,7 @@ class Pages:
         live = sum(count for file in self._files.values() for page, count in file["runs"] if page is not None)
         if not self._used or self._used > 2 * live + SPARE:
             self._number, self._used, self._files = highest(self.home, "pages") + 1, 0, {}
+            self._sums, self._total = self._sums[:0], 0
         self._before = PAGE * self._used
         with open(self._path, "r+b" if self._before else "w+b", buffering=0) as out:
             out.truncate(self._before)
@@ -115,20 +128,21 @@ class Pages:
             os.fsync(out.fileno())
         if not self._before:
             sync(self.home)
-        return {"number": self._number, "pages": self._used, "files": files}
+        total = None if self._total is None else total_of(self._sums)
+        return {"number": self._number, "pages": self._used, "described": self._used, "files": files, "total": total}
 
     def describe(self, text_of: Callable[[int], str]) -> str:
         """Append the description of what was committed; `text_of(pages)` is it where so many pages count, it included. Nothing
         waits for it to be on the disk: it is for the day on which `current` is lost."""
-        size, data = 0, b"\0"
-        while len(data) > PAGE * size:
-            size = -(-len(data) // PAGE)
+        size, data = 0, bytes(PAGE)
+        while len(data) != PAGE * size:
+            size = len(data) // PAGE
             text = text_of(self._used + size)
-            data = DESCRIPTION + text.encode()
-        self._used += size
+            data = _padded(text)
         with open(self._path, "r+b", buffering=0) as out:
-            out.seek(PAGE * (self._used - size))
-            _write(out, data.ljust(PAGE * size))
+            out.seek(PAGE * self._used)
+            _write(out, data)
+        self._used += size
         return text
 
     def take_back(self) -> None:
@@ -169,6 +183,7 @@ class Pages:
         changed = np.flatnonzero(places == CHANGED)
         if changed.size:
             _write(out, new[changed].data.cast("B"))
+            self._sums = np.concatenate([self._sums, sums_of(new[changed])])
             places[changed] = np.arange(self._used, self._used + changed.size)
             self._used += changed.size
 
@@ -206,6 +221,17 @@ def _runs(places: NDArray[np.int64]) -> list[Run]:
     firsts = np.flatnonzero(np.concatenate([[True], ~goes_on]))
     counts = np.diff(firsts, append=places.size)
     return [(None if page == ZERO else page, count) for page, count in zip(places[firsts].tolist(), counts.tolist())]
+
+
+def total_of(sums: NDArray[np.uint64]) -> int:
+    """One number for all of these pages."""
+    weights = np.cumprod(np.full(sums.size, WEIGHTS[0], np.uint64))
+    return int((sums * weights).sum())
+
+
+def _padded(description: str) -> bytes:
+    data = DESCRIPTION + description.encode()
+    return data.ljust(-(-len(data) // PAGE) * PAGE)
 
 
 def _write(out: Any, data: bytes | memoryview) -> None:

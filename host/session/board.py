@@ -62,6 +62,7 @@ class BoardSession(Session):
             if state and not self._trouble:
                 history = state.history()
                 state.read_model(device)
+                state.check_rest()
                 if purpose.changes:
                     state.sweep()
         except SessionError as error:

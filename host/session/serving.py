@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract.commands import Command, Result
-from ..contract.errors import KvfpgaError
+from ..contract.errors import KvfpgaError, SessionError
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from .open import open_session
@@ -41,10 +41,10 @@ class Served:
     ):  # fmt: skip
         self.lock = threading.RLock()
         self.failed: KvfpgaError | None = None
-        self._check, self._on_failure = check, on_failure
+        self._check, self._on_failure, self._say = check, on_failure, say
         self._session = open_session(target, folder, say)
         self._clock = clock
-        self._saved = clock()
+        self._saved, self._saved_at = clock(), time.time()
         self._changed = False
 
     def __enter__(self) -> Served:
@@ -60,7 +60,9 @@ class Served:
     def __exit__(self, *_: object) -> None:
         with self.lock:
             try:
-                if self._changed and not self.failed:
+                if self._changed and self.failed:
+                    self._say(f"what was answered since {self._when()}, when the session was stored last, is not in it")
+                elif self._changed:
                     self.save()
             finally:
                 self._session.__exit__()
@@ -92,8 +94,15 @@ class Served:
         """Store the session."""
         with self.lock:
             if not self.failed:
-                self._session.save()
-            self._changed, self._saved = False, self._clock()
+                try:
+                    self._session.save()
+                except SessionError as error:
+                    lost = f"; what was answered since {self._when()}, when it was stored last, is not in it"
+                    raise SessionError(error.message + lost, error.remedy) from error
+            self._changed, self._saved, self._saved_at = False, self._clock(), time.time()
+
+    def _when(self) -> str:
+        return time.strftime("%H:%M:%S", time.localtime(self._saved_at))
 
     def save_in_time(self) -> None:
         """Store the session if that is due; to be called now and then."""

@@ -169,6 +169,7 @@ class Session:
         self._device, self.target, self._state, self.is_new = device, target, state, state is None
         if state:
             state.read_model(device)
+            state.check_rest()
         self.commands_before = meta.get("commands", 0)
         if isinstance(device, Lockstep):
             from ..blackbox.simulation import SimulationBlackBox
@@ -191,7 +192,7 @@ class Session:
             self._write(self.commands_before + device.commands)
         except (OSError, SessionError) as error:  # the latter of a checkpoint
             raise SessionError(
-                f"cannot store the session in {self.folder}: {error}; it stays as it was before this command",
+                f"cannot store the session in {self.folder}: {error}; it stays as it was stored last",
                 "make room, or use another session with --session DIR",
             ) from error
         if device.recorder:
