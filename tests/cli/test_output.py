@@ -1,0 +1,85 @@
+"""Output never undoes what a command did: a terminal that lacks characters, a full disk behind stdout, a reader who goes away.
+
+Real processes: what stdout is and how a process ends are the matter here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
+
+UNSAID = 74
+
+
+@pytest.fixture
+def kv(tmp_path):
+    return Kvfpga(tmp_path / "s")
+
+
+def kvfpga(kv, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environment):
+    command = [sys.executable, "-m", "kvfpga.cli.main", *kv.options, *map(str, words)]
+    return subprocess.run(command, stdout=stdout, stderr=stderr, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("words", [["evict", 0x7F000000, BLOCK], ["dump"], ["telemetry"], ["top", "--once"], ["demo"]])
+def test_a_character_that_the_terminal_lacks_is_replaced(kv, words, encoding):
+    kv(*LOAD)
+    done = kvfpga(kv, *words, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    if words[0] == "evict":
+        assert "T1 -> T2 DRAM" in text and kv("telemetry")["evict_count"] == 1
+    else:
+        assert "|" in text, "tables are drawn with what is there"
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_what_was_done_is_stored_where_stdout_takes_no_more(kv, tmp_path, json):
+    (tmp_path / "script").write_text("step 5\nstep 6\n")
+    with open("/dev/full", "wb") as full:
+        for words, step in ((["step", 3], 3), (["run", tmp_path / "script"], 5), (["load", *LOAD[1:]], 5)):
+            done = kvfpga(kv, *json, *words, stdout=full)
+            said = done.stderr.decode()
+            assert done.returncode == UNSAID and "Traceback" not in said
+            (line,) = (line for line in said.splitlines() if "stdout takes no more: No space left on device" in line)
+            assert "done and stored" in line and ("script, line 1" in line) == (words[0] == "run")
+            assert kv("telemetry")["current_step"] == step
+        assert kv("telemetry")["valid_entries"] == 1
+        for words in (["dump"], ["telemetry"], ["info"], ["--help"], ["step", "--help"], ["reg", "list"], ["top", "--once"]):
+            done = kvfpga(kv, *json, *words, stdout=full)
+            assert done.returncode == UNSAID and len(done.stderr.splitlines()) == 1, done.stderr
+        assert kvfpga(kv, *json, "step", 7, stdout=full, stderr=full).returncode == UNSAID
+        assert kvfpga(kv, *json, "hot", 1, 0, stderr=full).returncode == 1
+    assert kv("telemetry")["current_step"] == 7
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_reader_who_has_gone_is_no_error(kv, json):
+    for words in (["step", 3], ["dump"], ["telemetry"], ["replay", "tests/data/chats.jsonl", "--t1-capacity", 64, "--limit", 2]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = kvfpga(kv, *json, *words, stdout=writing)
+        os.close(writing)
+        if words[0] != "replay":
+            assert done.returncode == 0, done.stderr
+            assert b"Traceback" not in done.stderr and b"stdout" not in done.stderr
+    assert kv("telemetry")["current_step"] >= 3
+
+
+def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
+    kv("step", 3)
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kvfpga.blackbox.generation.replace_file", full)
+    assert kv("step", 4, code=3) == [] and "No space left on device" in kv.err
+    assert kv.text("step", 4, code=3) == ""
+    monkeypatch.undo()
+    assert kv("telemetry")["current_step"] == 3
