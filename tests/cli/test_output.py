@@ -36,7 +36,7 @@ def test_a_character_that_the_terminal_lacks_is_replaced(kv, words, encoding):
     if words[0] == "evict":
         assert "T1 -> T2 DRAM" in text and kv("telemetry")["evict_count"] == 1
     else:
-        assert "|" in text, "tables are drawn with what is there"
+        assert "T1" in text or "| current_step" in text, "tables are drawn with what is there"
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])

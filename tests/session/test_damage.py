@@ -104,7 +104,7 @@ OTHERWISE = {
     "cut": changed(lambda data: data[: len(data) // 2]),
     "a byte less": changed(lambda data: data[:-1]),
     "zeros": changed(lambda data: bytes(len(data))),
-    "a bit": changed(lambda data: data[:70] + bytes([data[70] ^ 4]) + data[71:]),
+    "a bit": changed(lambda data: data[:-3] + bytes([data[-3] ^ 4]) + data[-2:]),
 }
 TEXTS = {
     name: text(found)
@@ -253,7 +253,7 @@ def test_no_flipped_bit_is_accepted(first, tmp_path, kind):
         if not path.exists():
             continue
         good = path.read_bytes()
-        for place in rng.sample(range(len(good)), 40 if name == "pages-1.bin" else 10):
+        for place in rng.sample(range(len(good)), 40 if name == "pages-1.bin" else 8):
             bad = bytearray(good)
             bad[place] ^= 1 << rng.randrange(8)
             path.write_bytes(bad)
