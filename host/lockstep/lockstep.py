@@ -394,7 +394,7 @@ def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int)
             step = command.step
     looks = [0, *checks] if steps[:1] == [0] and checks else checks
     seen_by = dict.fromkeys(steps[at] for at in (bisect_left(steps, check) for check in looks) if at < len(steps))
-    unseen = checks[-1:] if not steps or checks[-1:] > steps[-1:] else []
+    unseen = [check for check in checks[-1:] if not steps or check > steps[-1]]
     return Look(checks, unseen, [*seen_by])
 
 

@@ -44,12 +44,12 @@ from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation.mutations import MUTATIONS, Mutation
-from scripts.mutation.scenarios import ENTRIES, Scenario, scenarios
+from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
 
 if TYPE_CHECKING:
     from kvfpga.lockstep.lockstep import Lockstep
 
-LANES, DATA_BITS = 4, 128
+LANES, DATA_BITS = ROW, 128
 WORKER = (sys.executable, "-m", "scripts.mutation.mutate")
 ORIGINAL = "original"
 """Name of the run without a mutation."""

@@ -16,7 +16,8 @@ from scripts.mutation import host_side
 from tests.helpers.key_collisions import Key, colliding, twins
 from tests.helpers.random_script import BASE, BLOCK, Script
 
-ENTRIES = 256
+ENTRIES, ROW = 256, 4
+"""ROW: entries of a row, as many as lanes."""
 QUICK, SLOW = (4, 24), (0, 4000)
 """Cycles that the memory takes to answer. The slow one answers long after the device has been asked about everything
 else: only so do bytes that are on their way count as missing, and only so do the queues of the DMA fill up."""
@@ -250,6 +251,15 @@ def twins_in_a_bucket() -> Iterator[str]:
     yield from (*(lookup_key(key) for key in loaded), "verify")
 
 
+def keys_freed_apart() -> Iterator[str]:
+    """UNLOAD gives back up to four keys of a row and then one some rows behind: the key index is busy with them in every way (R21)."""
+    counts = [count for first in (1, 2, 3, 4) for gap in range(4) for count in (first, *[0] * gap, 1)]
+    freed = {ROW * row + lane for row, count in enumerate(counts) for lane in range(count)}
+    yield from (QUIET, *(load(n, request=7 if n in freed else 1) for n in range(ENTRIES)))
+    yield from ("unload --request 7", *(f"lookup {7 if n in freed else 1} 0 0 {32 * n}" for n in range(0, ENTRIES, 3)))
+    yield "verify"
+
+
 def whole_tiers() -> Iterator[str]:
     """Every block moves before anybody takes a completion record (R16)."""
     yield from (QUIET, *(load(n) for n in range(ENTRIES)))
@@ -287,7 +297,7 @@ FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
     ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
-    twins_in_a_bucket, whole_tiers, saturation,
+    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation,
 )  # fmt: skip
 
 
