@@ -190,7 +190,7 @@ def write_generation(
     text = ""
     try:
         if is_first:
-            (home / CURRENT).write_text(sealed({"format": FORMAT, "pages": None}))
+            replace_file(home / CURRENT, sealed({"format": FORMAT, "pages": None}), lasting=False)
         meta["pages"] = pages.commit(files)
         if history:
             meta["history"] = history.commit()
@@ -295,18 +295,20 @@ def simulation_of(device: Lockstep) -> Simulation:
     return found
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, on the disk. What is no file
-    has to go for it."""
+def replace_file(path: Path, text: str, lasting: bool = True) -> None:
+    """Whatever happens, the file is the old one or the new one, whole; on return it is the new one, and where it is to be
+    `lasting` on the disk. What is no file has to go for it."""
     new = path.with_name(path.name + ".new")
     remove(new)
     try:
         new.write_text(text)
-        sync(new)
+        if lasting:
+            sync(new)
         if path.is_dir() and not path.is_symlink():
             remove(path)
         os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if lasting:
+        sync(path.parent)
