@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .lab.replay import ReplaySummary as ReplaySummary
     from .lab.replay import replay as replay
     from .lab.traces import Request as Request
+    from .lab.traces import Trace as Trace
+    from .lab.traces import load_trace as load_trace
     from .lab.traces import parse_trace as parse_trace
     from .lab.traces import read_trace as read_trace
     from .lockstep.lockstep import Lockstep as Lockstep
@@ -83,7 +85,7 @@ _HOMES = {
     "contract.presets": ("PRESETS",),
     "hepc_ref": ("ReferenceModel",),
     "lab.replay": ("ReplayOptions", "ReplaySummary", "replay"),
-    "lab.traces": ("Request", "parse_trace", "read_trace"),
+    "lab.traces": ("Request", "Trace", "load_trace", "parse_trace", "read_trace"),
     "lockstep.lockstep": ("Lockstep",),
     "lockstep.reference": ("Reference",),
     "lockstep.report": ("Difference", "Report", "Verified"),

@@ -62,9 +62,11 @@ def _run_line(root: click.Context, words: list[str]) -> None:
 
 
 @click.command()
-@click.argument("trace", type=EXISTING)
+@click.argument("trace", type=EXISTING, required=False)
 @click.option("--limit", type=Number(32), help="Only the first so many requests.")
-@click.option("--t1-capacity", type=Number(32), default=4096, show_default=True, help="Blocks that fit into T1.")
+@click.option("--time-unit", type=click.Choice(["s", "ms"]),
+              help="Of the trace's timestamps.  [default: what its format says; asked for where it does not]")  # fmt: skip
+@click.option("--t1-capacity", type=Number(32), help="Blocks that fit into T1.  [default: 4096, or all of a smaller device]")
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--sample", type=Number(32), default=1000, show_default=True, help="Blocks whose bytes are followed.")
 @click.option("--check-every", type=Number(32), default=1, show_default=True,
@@ -72,16 +74,33 @@ def _run_line(root: click.Context, words: list[str]) -> None:
               "compared at every step behind a check, and at the end of a batch.")  # fmt: skip
 @click.pass_obj
 def replay(
-    app: App, trace: str, limit: int | None, t1_capacity: int, step_ms: float, sample: int, check_every: int
-) -> None:
-    """Replay a request trace (JSON lines with hash_ids or hash_ranges) on an empty device, and sum it up."""
+    app: App, trace: str | None, limit: int | None, time_unit: str | None, t1_capacity: int | None, step_ms: float, sample: int,
+    check_every: int,
+) -> None:  # fmt: skip
+    """Replay a request trace on an empty device, and sum it up.  [default: a small trace that comes with kvfpga]
+
+    \b
+    What a TRACE may be, told by its fields:
+    Mooncake         a JSON object a line: timestamp (ms), input_length,
+                     output_length, hash_ids or hash_ranges ([[first, count]…]).
+                     Ids of 64 bits or hexadecimal (Dynamo, AIPerf) will do.
+    Qwen-Bailian     the same with chat_id; timestamp in seconds
+    kv-cache-tester  an object a conversation: requests with t (s), in, out,
+                     hash_ids; on one line or many, subagents nested
+
+    Timestamps may count from 1970. Where they may be seconds as well as milliseconds (GuideLLM writes Mooncake's fields in
+    seconds), --time-unit says which.
+    """
     from ..lab import replay as replays
+    from ..lab.traces import SAMPLE, load_trace
 
     options = replays.ReplayOptions(
-        limit=limit, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample, check_every=check_every
+        limit=limit, time_unit=time_unit, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample, check_every=check_every
     )
+    requests = load_trace(trace or SAMPLE, limit, time_unit)
+    note(str(requests))
     with app.progress("replaying") as update:
-        summary = replays.replay(app.device(), trace, options, update)
+        summary = replays.replay(app.device(), requests, options, update)
     app.present(summary.to_json(), lambda: _print_summary(summary))
 
 

@@ -14,7 +14,8 @@ from .values import Number
 @click.command()
 @click.argument("endpoint")
 @click.option("--replay", metavar="ENDPOINT", help="The server's replay_endpoint. Without it, what is missed is lost.")
-@click.option("--topic", default="", help="Only topics that begin so.  [default: all]")
+@click.option("--topic", default="", help="The engine's topic, all of it or as far as an @.  [default: the one there is]")
+@click.option("--bind", is_flag=True, help="ENDPOINT is this machine's, and the server connects to it (tcp://*:5557).")
 @click.option("--rank", type=Number(16), default=0, show_default=True, help="Data-parallel rank: raises both ports by so much.")
 @click.option("--medium", default="GPU", show_default=True, help="Mirror the blocks in this medium (GPU, CPU, FS…).")
 @click.option("--copies", type=click.Choice(["count", "ignore"]), default="count", show_default=True,
@@ -25,7 +26,7 @@ from .values import Number
               help="Stop when nothing was heard for so long.  [default: never]")  # fmt: skip
 @click.pass_obj
 def follow(
-    app: App, endpoint: str, replay: str | None, topic: str, rank: int, medium: str, copies: str, step_every: int,
+    app: App, endpoint: str, replay: str | None, topic: str, bind: bool, rank: int, medium: str, copies: str, step_every: int,
     count: int | None, patience: float | None,
 ) -> None:  # fmt: skip
     """Mirror the prefix cache of a vLLM server, from the KV-cache events that it publishes.
@@ -37,14 +38,14 @@ def follow(
 
     A stored block is loaded (or shared), a removed one evicted; when the cache is cleared, all are unloaded. Missed
     messages are replayed. Ctrl-C ends it: the mirrored directory is read back and compared, the session stored. What
-    an earlier follow mirrored is unloaded at the start.
+    an earlier follow mirrored is unloaded at the start. One engine is followed; where several publish, it ends with 2.
     """
-    from ..integrations.vllm.follow import Follower, rank_endpoint
+    from ..integrations.vllm.follow import Follower, SeveralEngines, rank_endpoint
     from ..integrations.vllm.mirror import Mirror
 
     endpoint, replay = rank_endpoint(endpoint, rank), rank_endpoint(replay, rank) if replay else None
     mirror = Mirror(app.device(), medium, copies == "count", step_every)
-    with Follower(endpoint, mirror, replay, topic, say=note) as follower:
+    with Follower(endpoint, mirror, replay, topic, say=note, bind=bind) as follower:
         with on_signal(follower.stopping.set), app.progress("following") as update:
 
             def progress() -> None:
@@ -54,7 +55,11 @@ def follow(
 
             if not app.json:
                 note(f"following {endpoint}; Ctrl-C ends it")
-            follower.run(count, patience, progress)
+            try:
+                follower.run(count, patience, progress)
+            except SeveralEngines:
+                app.finish()  # what was mirrored until then is on the device
+                raise
     mirror.verify()
     summary = follower.summary()
     app.present(
@@ -63,5 +68,7 @@ def follow(
     )
     if mirror.waiting:
         note(f"{counted(len(mirror.waiting), 'block')} of the cache found no room in the directory")
-    if not mirror.complete:
-        note("batches were lost: the mirror may miss blocks of the cache")
+    if mirror.counts.other_media:
+        note(f"mirrored: medium {mirror.medium}; left alone: {', '.join(mirror.counts.other_media)}")
+    if not follower.complete:
+        note("not complete: the mirror may miss blocks of the cache")

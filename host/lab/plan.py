@@ -22,7 +22,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..contract.commands import Command, Load, Release, Share, Step, Touch, Unload
-from .traces import Request, Run
+from .trace_formats import Run
+from .traces import Request
 
 VA_BASE = 0x10_0000_0000
 MAX_STEP = (1 << 32) - 1

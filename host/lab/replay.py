@@ -27,7 +27,7 @@ from ..contract.wording import counted
 from .checked_device import CheckedDevice, check_block, require_empty
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
-from .traces import Request, read_trace
+from .traces import Trace, load_trace
 from .workload import block_pattern
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """How to replay. `limit`: requests, None for all. `t1_capacity`: None for 4,096, or all of a smaller device.
-    `check_every`: commands between two checks of the device against the reference; 1 for a check after every command,
-    0 for one at the end of each request. What a check looks at: `Lockstep.run_through`."""
+    """How to replay. `limit`: requests, None for all. `time_unit` of the trace's timestamps: "s", "ms", None for what its format
+    says. `t1_capacity`: None for 4,096, or all of a smaller device. `check_every`: commands between two checks of the device
+    against the reference; 1 for a check after every command, 0 for one at the end of each request. What a check looks at: `Lockstep.run_through`."""
 
     limit: int | None = None
+    time_unit: str | None = None
     t1_capacity: int | None = None
     step_ms: float = 100.0
     sample: int = 1000
@@ -154,6 +155,8 @@ class ReplaySummary:
     `t1_capacity` blocks on the same references; `unplaced` counts blocks for which the directory had no room."""
 
     trace: str
+    trace_format: str
+    time_unit: str
     entries: int
     block_bytes: int
     t1_capacity: int
@@ -202,29 +205,30 @@ class ReplaySummary:
 
 
 def replay(
-    lockstep: CheckedDevice, trace_path: str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
+    lockstep: CheckedDevice, trace: Trace | str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
 ) -> ReplaySummary:
-    """Replay the trace at `trace_path`. UsageError for a bad trace or a device that is not empty, DeviceRefused where
+    """Replay a trace, or the one at a path. UsageError for a bad trace or a device that is not empty, DeviceRefused where
     the device refuses a command, DifferenceError where device and reference, or a sampled block and its bytes,
     disagree."""
     options = options or ReplayOptions()
-    requests = list(read_trace(trace_path, options.limit))
-    return _Run(lockstep, Path(trace_path).name, requests, options).go(progress or (lambda done, total, note: None))
+    if not isinstance(trace, Trace):
+        trace = load_trace(trace, options.limit, options.time_unit)
+    return _Run(lockstep, trace, options).go(progress or (lambda done, total, note: None))
 
 
 class _Run:
-    def __init__(self, device: CheckedDevice, name: str, requests: list[Request], options: ReplayOptions):
+    def __init__(self, device: CheckedDevice, trace: Trace, options: ReplayOptions):
         self.device = device
-        self.name = name
-        self.requests = requests
+        self.trace = trace
+        self.requests = trace.requests
         self.options = options
-        self.references = np.concatenate([request.blocks for request in requests])
+        self.references = np.concatenate([request.blocks for request in self.requests])
         require_empty(device, "a replay")
         self.t1_capacity = min(T1_CAPACITY, device.entries) if options.t1_capacity is None else options.t1_capacity
         if self.t1_capacity > device.entries:
             raise UsageError(
                 f"a T1 of {counted(self.t1_capacity, 'block')} on a device of {device.entries} entries",
-                "lower the T1 capacity or raise `--entries`",
+                f"give {counted(device.entries, 'block')} or fewer, or leave it out: then it is as large as the device allows",
             )
         self.before = device.telemetry()
         self.planner = Planner(
@@ -241,11 +245,11 @@ class _Run:
         self.checks: list[int] = []  # behind how many of them the state is compared
         self.bare: set[int] = set()  # sampled blocks among them that are loaded: their bytes are not in memory
         self.unchecked = 0  # commands since the last check, those gathered included
-        last = max(map(self.planner.end_of, requests))
+        last = max(map(self.planner.end_of, self.requests))
         if last > MAX_STEP:
             raise UsageError(
                 f"the trace ends at step {last}, and steps end at {MAX_STEP}",
-                "make the decode step longer, or start on a device that was reset",
+                "make the decode step longer, or start on a device that was reset; is the trace's time unit right?",
             )
 
     def go(self, progress: Progress) -> ReplaySummary:
@@ -268,7 +272,9 @@ class _Run:
         seconds = time.perf_counter() - started
         after = self.device.telemetry()
         return ReplaySummary(
-            trace=self.name,
+            trace=self.trace.name,
+            trace_format=self.trace.format,
+            time_unit=self.trace.unit,
             entries=self.device.entries,
             block_bytes=self.device.block_bytes,
             t1_capacity=self.t1_capacity,
@@ -363,6 +369,7 @@ def render(summary: ReplaySummary, console: Console) -> None:
     done.add_column()
     done.add_column()
     for label, text in (
+        ("format", f"{s.trace_format}, timestamps in {s.time_unit}"),
         ("decode steps", f"{s.steps:,} of {s.step_ms:g} ms"),
         ("hits per tier", ", ".join(f"T{tier} {counters[f'hits_t{tier}']:,}" for tier in range(4))),
         ("misses", f"{counters['misses']:,}"),

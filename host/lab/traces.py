@@ -1,50 +1,51 @@
-"""Request traces of LLM servers, one JSON object a line, read as a stream.
+"""Request traces of LLM servers, in the formats that trace_formats.py tells apart.
 
-Two formats, as in the traces that the project works with (Mooncake, and the agentic sessions with ranges):
+    trace = load_trace("conversation.jsonl")
+    print(trace)                              # Mooncake: 100 requests, timestamps in milliseconds
+    for request in trace.requests: ...
 
-    {"timestamp": 3000, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2, 13]}
-    {"timestamp": 3000, "input_length": 6758, "output_length": 500, "hash_ranges": [[0, 3], [13, 1]]}
-
-`timestamp` is the arrival in milliseconds, and does not go back from one line to the next. The lengths are in tokens.
-`hash_ids` names the KV blocks of the prompt in order: equal ids are equal prefixes, and can share one block.
-`hash_ranges` says the same as pairs [first, count]. Other fields (session, turn…) are left alone; blank lines too.
+Times become milliseconds. Where a trace's fields do not say their unit, it is asked for (`unit`), not guessed (decision D28);
+times since 1970 say theirs by their size, and the first request is then at 0. They do not go back from one line to the next.
+Fields that a format does not need are left alone; blank lines too.
 
 Anything else is a `UsageError` that names file, line and remedy.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contract.errors import UsageError
+from ..contract.wording import counted
+from . import trace_formats
+from .trace_formats import MOONCAKE, QWEN, TESTER, Bad, Format, Names, Row, Run
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
     from numpy.typing import NDArray
 
-MAX_BLOCK_ID = (1 << 48) - 1
-"""Ids up to here have a directory key and a virtual address of their own (`key_of`, `va_of` in plan.py)."""
+SAMPLE = Path(__file__).parent / "sample" / "mixed.jsonl"
+"""A small trace of the project's own; make.py beside it makes it."""
 
-MAX_REQUEST_BLOCKS = 1 << 20
-"""More blocks than any request can mean: a mistyped range is refused instead of filling the memory."""
+MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+EPOCH = 1.2e9, 2.6e9
+"""Seconds from 1970 to 2008 and to 2052: between them a first timestamp is taken for an absolute one."""
 
-MAX_TIMESTAMP_MS = 1 << 53
-"""The last millisecond that a double holds exactly."""
+SLOW = 50
+"""Whole numbers with chat ids, as far apart as this on average, are milliseconds: as seconds they would be hardly any traffic."""
 
-Run = tuple[int, int]
-"""(first, count): consecutive block ids."""
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "a zip archive", b"PAR1": "Parquet", b"\xfd7zXZ": "xz"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """One line of a trace. `runs` are its blocks in order, consecutive ids merged."""
+    """One request of a trace. `runs` are its blocks in order, consecutive ids merged."""
 
     timestamp_ms: float
     input_length: int
@@ -58,125 +59,171 @@ class Request:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def read_trace(path: str | Path, limit: int | None = None) -> Iterator[Request]:
-    """The requests of a trace file, at most `limit` of them, one at a time. Nothing behind the limit is looked at."""
+@dataclass(frozen=True)
+class Trace:
+    """The requests of a trace, and what was taken for its format. `unit`: of its own timestamps (s, ms, us, ns), `absolute`: they
+    count from 1970. `block_tokens`: None where nothing says."""
+
+    name: str
+    format: str
+    unit: str
+    absolute: bool
+    block_tokens: int | None
+    title: str
+    requests: list[Request]
+
+    def __str__(self) -> str:
+        since = " since 1970" if self.absolute else ""
+        tokens = f", {self.block_tokens} tokens a block" if self.block_tokens else ""
+        number = counted(len(self.requests), "request")
+        return f"{self.title} trace: {number}, timestamps in {UNIT_NAMES[self.unit]}{since}{tokens}"
+
+
+def load_trace(path: str | Path, limit: int | None = None, unit: str | None = None) -> Trace:
+    """The trace in a file, at most `limit` requests of it. `unit` of its timestamps: "s", "ms", None for what the format says."""
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            yield from parse_trace(lines, path.name, limit)
+            return _load(lines, path.name, limit, unit)
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",
-            "give the path of a .jsonl file; `kvfpga replay --help` says what is in one",
+            "give the path of a trace; `kvfpga replay --help` says what is in one",
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(
-            f"{path.name} is not text", "a trace is JSON lines in UTF-8; unpack it first if it is compressed"
-        ) from None
+        what = f"{path.name} is not text{_packed(path)}"
+        raise UsageError(what, "a trace is JSON in UTF-8; unpack it, or convert it, first") from None
 
 
-def parse_trace(lines: Iterable[str], name: str, limit: int | None = None) -> Iterator[Request]:
+def read_trace(path: str | Path, limit: int | None = None, unit: str | None = None) -> Iterator[Request]:
+    """The requests of a trace file alone."""
+    return iter(load_trace(path, limit, unit).requests)
+
+
+def parse_trace(lines: Iterable[str], name: str, limit: int | None = None, unit: str | None = None) -> Iterator[Request]:
     """The same from any source of lines; `name` stands in for the file name in errors."""
+    return iter(_load(lines, name, limit, unit).requests)
+
+
+def _packed(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((f", but {kind}" for magic, kind in PACKED.items() if head.startswith(magic)), "")
+
+
+def _load(lines: Iterable[str], name: str, limit: int | None, unit: str | None) -> Trace:
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} requests leaves nothing to do", "give a limit of 1 or more, or none")
-    found = 0
-    previous_ms = 0.0
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            request = _parse(line)
-            if request.timestamp_ms < previous_ms:
-                raise _Bad(
-                    f"timestamp {request.timestamp_ms:g} is before the previous request's {previous_ms:g}",
-                    "sort the trace by timestamp",
-                )
-        except _Bad as bad:
-            raise UsageError(f"{name}:{number}: {bad.what}", bad.remedy) from None
-        previous_ms = request.timestamp_ms
-        yield request
-        found += 1
-        if found == limit:
+    if unit not in (None, "s", "ms"):
+        raise UsageError(f"a time unit of {unit}", "give s or ms")
+    reader = _Reader(lines, name)
+    rows = list(islice(reader.rows(), limit))
+    if not rows:
+        raise UsageError(f"{name} holds no requests", "`kvfpga replay --help` says what is in a trace")
+    own, absolute = _unit(reader.format, [row.time for row in rows], unit, name)
+    origin = rows[0].time if absolute else 0
+    requests = [Request((row.time - origin) * MILLISECONDS[own], *row[1:]) for row in rows]
+    return Trace(name, reader.format.key, own, absolute, reader.block_tokens, reader.format.title, requests)
+
+
+class _Reader:
+    """From lines to rows; `format` and `block_tokens` are known once the first row is."""
+
+    def __init__(self, lines: Iterable[str], name: str):
+        self.lines = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        self.name = name
+        self.names = Names()
+        self.format = MOONCAKE
+        self.block_tokens: int | None = None
+
+    def rows(self) -> Iterator[Row]:
+        """In order of time."""
+        number, line = next(self.lines, (0, ""))
+        if not line:
             return
-    if not found:
-        raise UsageError(f"{name} holds no requests", "a request trace has one JSON object a line; see `kvfpga replay --help`")
+        try:
+            trace_formats.refuse_by_look(line)
+            first = self._first_object(line)
+            self.format = trace_formats.tell(first)
+            self.block_tokens = self.format.block_tokens
+        except Bad as bad:
+            raise self._at(number, bad) from None
+        objects = self._objects(number, first)
+        yield from self._conversations(objects) if self.format is TESTER else self._requests(objects)
+
+    def _first_object(self, line: str) -> dict[str, object]:
+        """Of the first line, or, where it is written over many, of all of them."""
+        try:
+            return trace_formats.parsed(line)
+        except Bad as bad:
+            if not line.lstrip().startswith("{"):
+                raise
+            try:
+                whole = trace_formats.parsed(line + "".join(line for _, line in self.lines))
+            except Bad:
+                raise bad from None
+            if not isinstance(whole.get("requests"), list):
+                raise bad from None
+            return whole
+
+    def _objects(self, number: int, first: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
+        yield number, first
+        for number, line in self.lines:
+            try:
+                yield number, trace_formats.parsed(line)
+            except Bad as bad:
+                raise self._at(number, bad) from None
+
+    def _requests(self, objects: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Row]:
+        previous: int | float = 0
+        for number, found in objects:
+            try:
+                row = trace_formats.request_row(found, self.names)
+                if row.time < previous:
+                    raise Bad(
+                        f"timestamp {row.time:g} is before the previous request's {previous:g}", "sort the trace by timestamp"
+                    )
+            except Bad as bad:
+                raise self._at(number, bad) from None
+            previous = row.time
+            yield row
+
+    def _conversations(self, objects: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Row]:
+        """They have no clock in common, so all begin together."""
+        found: list[Row] = []
+        for scope, (number, conversation) in enumerate(objects):
+            try:
+                if not isinstance(conversation.get("requests"), list):
+                    raise Bad("a conversation without a list of requests", "each line holds one whole kv-cache-tester object")
+                found += trace_formats.conversation_rows(conversation, self.names, scope)
+            except Bad as bad:
+                raise self._at(number, bad) from None
+            size = conversation.get("block_size")
+            self.block_tokens = size if isinstance(size, int) and self.block_tokens in (None, size) else None
+        yield from sorted(found, key=lambda row: row.time)
+
+    def _at(self, number: int, bad: Bad) -> UsageError:
+        return UsageError(f"{self.name}:{number}: {bad.what}", bad.remedy)
 
 
-class _Bad(Exception):
-    """What is wrong with one line, before its place is known."""
-
-    def __init__(self, what: str, remedy: str):
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
-
-
-def _parse(line: str) -> Request:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise _Bad(f"not JSON ({error})", "each line must hold one complete JSON object") from None
-    if not isinstance(row, dict):
-        raise _Bad("not a JSON object", "each line must hold one object with timestamp, lengths and blocks")
-    return Request(_timestamp(row), _length(row, "input_length"), _length(row, "output_length"), _runs(row))
-
-
-def _timestamp(row: dict[str, Any]) -> float:
-    value = row.get("timestamp")
-    if not _is_number(value) or not 0 <= value <= MAX_TIMESTAMP_MS:  # false for NaN
-        raise _Bad(f"timestamp is {_shown(value)}", "it must be the arrival in milliseconds, 0 or more")
-    return float(value)
-
-
-def _length(row: dict[str, Any], key: str) -> int:
-    value = row.get(key)
-    if not _is_integer(value) or value < 0:
-        raise _Bad(f"{key} is {_shown(value)}", "it must be a whole number of tokens, 0 or more")
-    return value
-
-
-def _runs(row: dict[str, Any]) -> tuple[Run, ...]:
-    if ("hash_ids" in row) == ("hash_ranges" in row):
-        found = "both hash_ids and hash_ranges" if "hash_ids" in row else "neither hash_ids nor hash_ranges"
-        raise _Bad(found, "a request names its blocks in exactly one of the two")
-    if "hash_ids" in row:
-        ids = row["hash_ids"]
-        if not isinstance(ids, list) or not all(map(_is_integer, ids)):
-            raise _Bad("hash_ids is not a list of whole numbers", "write it as [0, 1, 2]")
-        pairs: list[Run] = [(block, 1) for block in ids]
-    else:
-        pairs = row["hash_ranges"]
-        if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
-            raise _Bad("hash_ranges is not a list of [first, count]", "write it as [[0, 3], [13, 1]], counts 1 or more")
-    if sum(count for _, count in pairs) > MAX_REQUEST_BLOCKS:
-        raise _Bad(f"more than {MAX_REQUEST_BLOCKS:,} blocks in one request", "check the counts of its ranges")
-    for first, count in pairs:
-        if first < 0 or first + count - 1 > MAX_BLOCK_ID:
-            raise _Bad(f"block id {first} is out of range", "ids go from 0 to 2^48-1; number the blocks from 0")
-    return _merged(pairs)
-
-
-def _merged(pairs: Iterable[Run]) -> tuple[Run, ...]:
-    merged: list[Run] = []
-    for first, count in pairs:
-        if merged and sum(merged[-1]) == first:
-            merged[-1] = (merged[-1][0], merged[-1][1] + count)
-        else:
-            merged.append((first, count))
-    return tuple(merged)
-
-
-def _is_integer(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_integer, value)) and value[1] >= 1
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else json.dumps(value)[:40]
+def _unit(form: Format, times: list[int | float], asked: str | None, name: str) -> tuple[str, bool]:
+    """The unit of timestamps, and whether they count from 1970. UsageError where nothing says the unit."""
+    low, high = EPOCH
+    for unit in (asked,) if asked else MILLISECONDS:
+        seconds = times[0] * MILLISECONDS[unit] / 1e3
+        if form is not TESTER and low <= seconds <= high:
+            return unit, True
+    if asked:
+        return asked, False
+    if form is TESTER:
+        return "s", False
+    whole = all(isinstance(time, int) for time in times)
+    if form is QWEN and not whole:
+        return "s", False
+    if whole and (form is MOONCAKE or times[-1] - times[0] >= SLOW * len(times)):
+        return "ms", False
+    why = "as Mooncake's they would be whole milliseconds" if form is MOONCAKE else "as Qwen-Bailian's they would have decimals"
+    raise UsageError(
+        f"{name}: timestamps from {times[0]:g} to {times[-1]:g} may be seconds or milliseconds: {why}",
+        "say which: --time-unit s (GuideLLM) or --time-unit ms (Dynamo)",
+    )

@@ -1,7 +1,7 @@
 """A publisher of KV-cache events as vLLM has it (docs/vllm.md), and a cache that has such events.
 
-It shares no code with host/integrations/vllm/: messages are built from plain lists and dicts. `Publisher` binds a PUB socket and
-a ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
+It shares no code with host/integrations/vllm/: messages are built from plain lists and dicts. `Publisher` binds a PUB socket (or
+connects it) and a ROUTER for replays, keeps `buffer_steps` batches, and can lose messages before they are sent.
 
     with Publisher(form="maps", lose=0.01) as publisher:
         publisher.publish(cache.batch())
@@ -19,6 +19,8 @@ import zmq
 
 FORMS = ("arrays", "maps in arrays", "maps")
 """Releases to 0.23; since then (vllm-project/vllm pull request 42892); a later main."""
+REPLIES = ("with topic", "without topic")
+"""How a replay is answered: by vLLM since 0.26 (pull request 45177), and before."""
 END = b"\xff" * 8
 FIELDS = {
     "BlockStored": (
@@ -58,8 +60,8 @@ def removed(hashes, medium="GPU", **more) -> dict:
     return {"type": "BlockRemoved", "block_hashes": list(hashes), "medium": medium, **more}
 
 
-def cleared() -> dict:
-    return {"type": "AllBlocksCleared"}
+def cleared(**more) -> dict:
+    return {"type": "AllBlocksCleared", **more}
 
 
 class Cache:
@@ -121,13 +123,15 @@ class Cache:
 
 class Publisher:
     """`lose`: share of messages that are not sent (they are in the buffer all the same). `endpoint` and `replay` are its
-    addresses once it is entered; give them to a second one to play a restart."""
+    addresses once it is entered; give them to a second one to play a restart. `connect`: to an `endpoint` that somebody else
+    binds. `replies`: one of REPLIES, or None: nobody answers."""
 
     def __init__(
         self, form: str = "maps in arrays", buffer_steps: int = 10_000, lose: float = 0.0, topic: str = "kv-events",
-        seed: int = 0, endpoint: str = "tcp://127.0.0.1:*", replay: str = "tcp://127.0.0.1:*",
+        seed: int = 0, endpoint: str = "tcp://127.0.0.1:*", replay: str = "tcp://127.0.0.1:*", connect: bool = False,
+        rank: int | None = 0, replies: str | None = REPLIES[0],
     ):  # fmt: skip
-        self.form, self.lose, self.topic = form, lose, topic.encode()
+        self.form, self.lose, self.topic, self.rank, self.replies = form, lose, topic.encode(), rank, replies
         self.random = random.Random(seed)
         self.seq = self.lost = self.requests = self.sent = 0  # `sent`: number behind the last message that was not lost
         self.buffer: deque = deque(maxlen=buffer_steps)
@@ -136,7 +140,9 @@ class Publisher:
         self._context = zmq.Context()
         self._pub, self._router = self._context.socket(zmq.XPUB), self._context.socket(zmq.ROUTER)
         self._pub.setsockopt(zmq.SNDHWM, 100_000)
-        self._pub.bind(endpoint)
+        for socket in (self._pub, self._router):
+            socket.setsockopt(zmq.IPV6, "[" in endpoint)
+        self._pub.connect(endpoint) if connect else self._pub.bind(endpoint)
         self._router.bind(replay)
         self.endpoint, self.replay = (s.getsockopt_string(zmq.LAST_ENDPOINT) for s in (self._pub, self._router))
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -155,7 +161,7 @@ class Publisher:
     def publish(self, events: list[dict], lose: bool | None = None) -> None:
         """`lose`: this one or not, whatever chance says."""
         lose = self.random.random() < self.lose if lose is None else lose
-        self._queue.put((encode(events, self.form, ts=1e9 + self.random.random()), lose))
+        self._queue.put((encode(events, self.form, ts=1e9 + self.random.random(), rank=self.rank), lose))
 
     def publish_raw(self, payload: bytes) -> None:
         """Under the next number."""
@@ -205,8 +211,11 @@ class Publisher:
         if len(frames) != 3:
             return
         self.requests += 1
+        if self.replies is None:
+            return
         client, _, start = frames
+        topic, no_topic = ([self.topic], [b""]) if self.replies == "with topic" else ([], [])
         for seq, payload in self.buffer:
             if seq >= int.from_bytes(start, "big"):
-                self._router.send_multipart([client, b"", seq.to_bytes(8, "big"), payload])
-        self._router.send_multipart([client, b"", END, b""])
+                self._router.send_multipart([client, b"", *topic, seq.to_bytes(8, "big"), payload])
+        self._router.send_multipart([client, b"", *no_topic, END, b""])

@@ -13,10 +13,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from kvfpga.cli.main import cli
 from kvfpga.contract.commands import Load, Release, Set, Share, Step, Touch, Unload
 from kvfpga.contract.errors import DeviceRefused, DifferenceError, UsageError
 from kvfpga.contract.presets import PRESETS, sets
@@ -27,7 +29,8 @@ from kvfpga.lab import replay
 from kvfpga.lab.plan import key_of, va_of
 from kvfpga.lab.policies.table import POLICIES
 from kvfpga.lab.replay import ReplayOptions
-from kvfpga.lab.traces import MAX_BLOCK_ID, read_trace
+from kvfpga.lab.trace_formats import MAX_BLOCK_ID
+from kvfpga.lab.traces import SAMPLE, load_trace
 from kvfpga.lab.workload import block_pattern
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
@@ -198,7 +201,7 @@ def test_the_account_of_tier_1_is_the_devices(tmp_path):
     """The replay follows tiers by results alone. Where it ends up is what the directory says."""
     dut = Dut()
     path = write_trace(tmp_path / "t.jsonl", chats())
-    run_ = replay._Run(dut, "t", list(read_trace(path)), ReplayOptions(t1_capacity=64))
+    run_ = replay._Run(dut, load_trace(path), ReplayOptions(t1_capacity=64))
     run_.go(lambda done, total, note: None)
     assert run_.sampler.t1_used == dut.telemetry()["t1_used"]
     assert run_.sampler.tier_at == {entry["index"]: entry["tier"] for entry in dut.dump()}
@@ -292,6 +295,7 @@ def test_json_is_flat_and_complete(tmp_path):
     _, s = run(tmp_path, chats(20), t1_capacity=64)
     found = json.loads(json.dumps(s.to_json()))
     assert found["command"] == "replay" and found["trace"] == "t.jsonl" and found["checked"] is True
+    assert found["trace_format"] == "mooncake" and found["time_unit"] == "ms"
     assert not [key for key, value in found.items() if isinstance(value, (dict, list))]
     assert found["hits_t1"] == s.counters["hits_t1"]
     assert found["lru_hits"] == s.baselines.hits["lru"] and found["optimal_hit_rate"] == s.baselines.rate("optimal")
@@ -367,8 +371,9 @@ def test_a_device_that_is_not_empty_is_refused(tmp_path):
 
 
 def test_a_tier_larger_than_the_directory_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="257 blocks on a device of 256"):
+    with pytest.raises(UsageError, match="257 blocks on a device of 256") as caught:
         run(tmp_path, [(0, 1, [1])], t1_capacity=257)
+    assert "256 blocks or fewer" in caught.value.remedy  # a board could not be given more entries
 
 
 def test_the_default_tier_fits_a_small_device(tmp_path):
@@ -436,3 +441,24 @@ def test_a_whole_trace(path, entries, t1_capacity):
     assert bool(s.unloads) == (len({block for row in rows(path) for block in ids(row)}) > entries)
     assert s.sampled_moved > 30 and s.counters["release_refusals"] == 0
     assert 0 < s.counters["hits_t1"] <= s.baselines.hits["optimal"]
+
+
+@pytest.mark.parametrize("entries", [256, 1024, 8192])
+def test_the_trace_that_comes_with_kvfpga_fits_any_device(entries, tmp_path):
+    words = ["--target", "model", "--entries", str(entries), "--session", str(tmp_path / "s"), "--json", "replay"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["trace"] == SAMPLE.name and found["t1_capacity"] == min(4096, entries) and found["unplaced"] == 0
+    assert found["requests"] == len(rows(SAMPLE)) and found["t1_hit_rate"] > 0.5
+    assert "Mooncake trace: 186 requests, timestamps in milliseconds" in done.stderr
+
+
+def test_the_unit_is_asked_for_on_the_command_line(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"timestamp": 0.5, "input_length": 9, "output_length": 2, "hash_ids": [1]}\n')
+    words = ["--target", "model", "--entries", "256", "--session", str(tmp_path / "s"), "--json", "replay", str(path)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 2 and "--time-unit" in done.stderr and not done.stdout
+    done = CliRunner().invoke(cli, [*words, "--time-unit", "s"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["steps"] == 2

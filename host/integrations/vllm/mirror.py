@@ -5,6 +5,9 @@
              copies
     removed  RELEASE while copies remain, then EVICT: the block leaves T1, and its entry stays as long as no other block needs it
     cleared  RELEASE what is shared, then UNLOAD everything: the contents are void, so no lower tier may keep them
+    unread   the same, unless it is about another medium: it may have removed anything
+
+`complete` is said only where nothing speaks against it (decision D28).
 
 One block of the cache is one entry, whatever its tokens (at most BLOCK_TOKENS show in token_end). The mirror has a window of
 virtual addresses to itself, one BLOCK_BYTES slot an entry, and empties it before it begins. Keys: one request id a chain of
@@ -22,13 +25,13 @@ until another is removed (`waiting`): a cache larger than the directory is mirro
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...contract import script
 from ...contract.commands import Command, Evict, Load, Release, Share, Step, Touch, Unload
 from ...contract.errors import DeviceRefused, DifferenceError, UsageError
-from .events import Batch, Cleared, Hash, Removed, Stored
+from .events import GPU, Batch, Cleared, Event, Hash, Removed, Stored, Unread
 
 if TYPE_CHECKING:
     from ...lockstep.lockstep import Lockstep
@@ -39,7 +42,8 @@ REF_LIMIT = 255
 """ref_count saturates here (R20); further copies are counted by the mirror alone."""
 FLUSH = 1024
 """Commands that wait at most: they run, and are checked, in one batch."""
-GPU = "GPU"
+MEDIA = {GPU, "CPU", "CPU_PINNED", "CPU_TIER1", "CPU_TIER2", "DISK", "EXTERNAL", "FS", "OBJ", "STORAGE"}
+"""As vLLM, SGLang and their connectors name them. Another name could be a new one for the medium that is mirrored."""
 
 Key = tuple[int, Hash]
 """KV-cache group and hash: in hybrid models several groups hold blocks with the same hash."""
@@ -65,13 +69,16 @@ class Block:
 
 @dataclass
 class Counts:
-    """What the mirror was told and what it sent. `strays`: removals of blocks that it does not have."""
+    """What the mirror was told and what it sent. `strays`: removals of blocks that it does not have. `unread`: events after which
+    it was emptied, because they may have removed blocks. `other_media`: what else `other_medium` events were about."""
 
     stored: int = 0
     removed: int = 0
     cleared: int = 0
     strays: int = 0
+    unread: int = 0
     other_medium: int = 0
+    other_media: list[str] = field(default_factory=list)
     loads: int = 0
     returns: int = 0
     shares: int = 0
@@ -94,7 +101,7 @@ class Mirror:
         va_base: int = VA_BASE,
     ):  # fmt: skip
         self.device = device
-        self.medium, self.count_copies, self.step_every = medium, count_copies, step_every
+        self.medium, self.count_copies, self.step_every = medium.upper(), count_copies, step_every
         self.block_bytes, self.block_tokens = device.block_bytes, device.model.block_tokens
         self.va_base, self.va_bytes = va_base, device.entries * device.block_bytes
         if not 0 <= va_base <= (1 << 64) - self.va_bytes:
@@ -127,7 +134,7 @@ class Mirror:
         block = self._cached.get(key)
         return None if block is None else self._va(block)
 
-    def summary(self) -> dict[str, int | bool]:
+    def summary(self) -> dict[str, Any]:
         return {
             **asdict(self.counts), "blocks": len(self._cached), "waiting": len(self._waiting), "kept": len(self._removed),
             "complete": self.complete,
@@ -137,15 +144,19 @@ class Mirror:
     def apply(self, batch: Batch) -> None:
         """Plan what these events come to."""
         for event in batch.events:
-            if isinstance(event, Cleared):
-                self.counts.cleared += 1
-                self.clear(complete=True)
-            elif (event.medium or GPU) != self.medium:
-                self.counts.other_medium += 1
+            if not self.concerns(event):
+                self._leave_alone(event)
             elif isinstance(event, Stored):
                 self._apply_stored(event)
-            else:
+            elif isinstance(event, Removed):
                 self._apply_removed(event)
+            elif isinstance(event, Cleared):
+                self.counts.cleared += 1
+                # a clear of everything may leave other media as they are (vLLM's does unless it is asked to name the tier)
+                self.clear(complete=not event.partly and (event.medium or GPU) == self.medium)
+            else:
+                self.counts.unread += 1
+                self.clear(complete=False)
         self._batches += 1
         if self.step_every and self._batches % self.step_every == 0:
             self._step += 1
@@ -153,6 +164,22 @@ class Mirror:
             self._planned.append(Step(self._step))
         if len(self._planned) >= FLUSH:
             self.flush()
+
+    def concerns(self, event: Event) -> bool:
+        """Is it, or may it be, about the cache that is mirrored?"""
+        if isinstance(event, Unread):
+            return not event.media or self.medium in event.media
+        if isinstance(event, Cleared):
+            return event.medium in (None, self.medium)
+        return event.medium == self.medium and not event.remote
+
+    def _leave_alone(self, event: Event) -> None:
+        self.counts.other_medium += 1
+        for medium in event.media if isinstance(event, Unread) else (event.medium or GPU,):
+            if medium != self.medium and medium not in self.counts.other_media:
+                self.counts.other_media = sorted([*self.counts.other_media, medium])
+            if medium not in MEDIA and medium != self.medium:
+                self.complete = False
 
     def flush(self) -> None:
         """Run what was planned. DeviceRefused where a command is refused or finds nothing: somebody else has changed the
@@ -188,7 +215,7 @@ class Mirror:
             self.counts.stored += 1
             key = (event.group, name)
             if known := self._cached.get(key) or self._waiting.get(key):
-                self._stored_again(known)
+                self._stored_again(known, event.reused)
             elif kept := self._removed.pop(key, None):
                 self.counts.returns += 1
                 kept.copies = 1
@@ -208,14 +235,18 @@ class Mirror:
         self._chains += 1
         return Block(1 + (self._chains - 1) % 0xFFFF, 0, tokens)
 
-    def _stored_again(self, block: Block) -> None:
-        if self.count_copies:
-            block.copies += 1
-            if block.slot is not None and block.copies - 1 <= REF_LIMIT:
-                self.counts.shares += 1
-                self._planned.append(Share(self._va(block), self.block_bytes))
+    def _stored_again(self, block: Block, reused: bool) -> None:
+        if self.count_copies and not reused:
+            self._share(block)
         elif block.slot is not None:
             self._planned.append(self._touch(block))
+
+    def _share(self, block: Block) -> None:
+        """One copy more."""
+        block.copies += 1
+        if block.slot is not None and block.copies - 1 <= REF_LIMIT:
+            self.counts.shares += 1
+            self._planned.append(Share(self._va(block), self.block_bytes))
 
     def _load(self, key: Key, block: Block) -> None:
         """Into the directory, if need be instead of the block whose removal is longest ago."""
@@ -238,18 +269,21 @@ class Mirror:
 
     # ---- removed ---------------------------------------------------------------------------------------------------
     def _apply_removed(self, event: Removed) -> None:
-        for name in event.hashes:
+        for at, name in enumerate(event.hashes):
             self.counts.removed += 1
             key = (event.group, name)
             block = self._cached.get(key) or self._waiting.get(key)
             if block is None:
-                self.counts.strays += 1
-            elif block.copies > 1:
-                block.copies -= 1
-                if block.slot is not None and block.copies <= REF_LIMIT:
-                    self.counts.releases += 1
-                    self._planned.append(Release(self._va(block), self.block_bytes))
-            elif block.slot is None:
+                self._stray()
+                continue
+            left = event.remaining[at] if event.remaining else block.copies - 1
+            while block.copies > max(left, 1):
+                self._release(block)
+            while block.copies < left:
+                self._share(block)
+            if left:
+                continue
+            if block.slot is None:
                 del self._waiting[key]
             else:
                 self.counts.evictions += 1
@@ -257,6 +291,20 @@ class Mirror:
                 self._planned.append(Evict(self._va(block), self.block_bytes))
                 if self._waiting:
                     self._load(*self._waiting.popitem(last=False))
+
+    def _stray(self) -> None:
+        """A block goes that was never seen to come: the mirror does not know all that is cached. Where copies do not count, every
+        removal but the first is one."""
+        self.counts.strays += 1
+        if self.count_copies:
+            self.complete = False
+
+    def _release(self, block: Block) -> None:
+        """One copy less."""
+        block.copies -= 1
+        if block.slot is not None and block.copies <= REF_LIMIT:
+            self.counts.releases += 1
+            self._planned.append(Release(self._va(block), self.block_bytes))
 
     # ---- the directory ---------------------------------------------------------------------------------------------
     def _va(self, block: Block) -> int:
