@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contract.errors import UsageError
+from ..contract.inputs import strict_json
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -113,7 +114,7 @@ class _Bad(Exception):
 
 def _parse(line: str) -> Request:
     try:
-        row = json.loads(line)
+        row = strict_json(line)
     except ValueError as error:
         raise _Bad(f"not JSON ({error})", "each line must hold one complete JSON object") from None
     if not isinstance(row, dict):
