@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..contract.errors import SessionError
+from ..contract.files import sync
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from ..transport.mmio import Simulation
 from .history import History
-from .pages import Pages, in_memory, sync
+from .pages import Pages, in_memory
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference
