@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from ..contract.files import advice
 from ..contract.parameters import DEFAULT
 from ..contract.version import __version__
 from ..contract.waveforms import SUFFIXES
@@ -66,6 +67,10 @@ class Cli(Later):
         except BrokenPipeError:  # whoever read our results has gone; what was done was done
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = self._finish(ctx.obj)
+        except OSError as error:  # what the system refuses where no command reckons with it, such as a file descriptor
+            code = self._fail(ctx.obj, TargetError(f"{error.filename or 'the system'}: {error.strerror or error}", advice(error)))
+        except MemoryError:
+            code = self._fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))
         except KeyboardInterrupt:
             code = INTERRUPTED
             note("interrupted; the session stays as it was before this command")
@@ -85,8 +90,8 @@ class Cli(Later):
                 note("the session stays as it was before this command")
                 if isinstance(error, (DifferenceError, TargetError)):
                     app.record(hung=isinstance(error, TargetError))
-        except KvfpgaError as another:
-            complain(another)
+        except (KvfpgaError, OSError) as another:
+            complain(another if isinstance(another, KvfpgaError) else TargetError(str(another), advice(another)))
         return max(error.exit_code, app.code)
 
     @staticmethod

@@ -61,7 +61,10 @@ class Request:
 
 def read_trace(path: str | Path, limit: int | None = None) -> Iterator[Request]:
     """The requests of a trace file, at most `limit` of them, one at a time. Nothing behind the limit is looked at."""
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise UsageError(f"a trace is named by its path, not by {path!r}", "`parse_trace` reads any source of lines") from None
     try:
         with path.open(encoding="utf-8-sig") as lines:
             yield from parse_trace(lines, path.name, limit)
@@ -70,7 +73,7 @@ def read_trace(path: str | Path, limit: int | None = None) -> Iterator[Request]:
             f"cannot read the trace {path.name}: {error.strerror}",
             "give the path of a .jsonl file; `kvfpga replay --help` says what is in one",
         ) from None
-    except UnicodeDecodeError:
+    except ValueError:  # of the characters, or of the path
         raise UsageError(
             f"{path.name} is not text", "a trace is JSON lines in UTF-8; unpack it first if it is compressed"
         ) from None

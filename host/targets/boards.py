@@ -129,7 +129,10 @@ def known() -> dict[str, Path]:
 @cache
 def find_board(name: str) -> Board:
     """The board of that name, or of the file at that path. UsageError where there is none, or where it is wrong."""
-    path = Path(name)
+    try:
+        path = Path(name)
+    except TypeError:
+        raise UsageError(f"board {name!r} is not text", "give the name of a board, or the path of its file") from None
     if path.suffix not in (".yaml", ".yml"):
         boards = known()
         if name not in boards:
