@@ -30,6 +30,8 @@ def advice(error: OSError) -> str:
     return {
         errno.ENOSPC: "make room on that disk, or name another place",
         errno.EDQUOT: "make room within your quota, or name another place",
+        errno.ENOENT: "name a place that is there, or can be made",
+        errno.ENOTDIR: "one part of the path is a file: name another place",
         errno.EROFS: "name a place that can be written",
         errno.EACCES: "change its permissions, or name another place",
         errno.EPERM: "change its permissions, or name another place",

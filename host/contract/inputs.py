@@ -138,11 +138,10 @@ def _open(path: Path) -> BinaryIO:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {_shown(path)}: {_reason(error)}", "name a file that is there and may be read") from None
-    file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
+        os.close(handle)
         raise UsageError(f"cannot read {path}: it is a folder, a pipe or a device", "name a file; save there what a pipe gives")
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def _guarded_read(path: Path, file: BinaryIO, size: int) -> bytes:

@@ -247,14 +247,16 @@ def _dotted(path: list[str | int]) -> str:
 
 def _line(node: Node | None, path: list[str | int]) -> int:
     """The line of a key or item, counted from 1; that of its parent where the file does not have it."""
+    from yaml.nodes import MappingNode, SequenceNode
+
     line = node.start_mark.line if node else 0
     for step in path:
         below = None
         if node and isinstance(node.value, list):
-            if isinstance(step, int):
+            if isinstance(step, int) and isinstance(node, SequenceNode):
                 below = node.value[step] if step < len(node.value) else None
                 line = below.start_mark.line if below else line
-            else:
+            elif isinstance(node, MappingNode):
                 for key, value in node.value:
                     if key.value == str(step):
                         below, line = value, key.start_mark.line
