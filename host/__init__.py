@@ -144,10 +144,19 @@ def open(
         if chosen.is_board:
             device.reset()
         if failures is not None:
-            attach(device, chosen, Path(failures))
+            attach(device, chosen, _folder(failures))
         if named and named.tiers:
             device.set(**{f"TIER_BASE{tier}": base for tier, base in enumerate(named.tiers)})
     except BaseException:
         device.close()
         raise
     return device
+
+
+def _folder(named: str | os.PathLike[str]) -> Path:
+    from .contract.errors import UsageError
+
+    try:
+        return Path(named)
+    except TypeError:
+        raise UsageError(f"failures {named!r} is no path", "name a folder, or leave it out") from None

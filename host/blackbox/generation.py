@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import SessionError
+from ..contract.files import sync
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from ..transport.mmio import Simulation
 from .history import History, nothing
-from .pages import Pages, content, descriptions, in_memory, remove, sync
+from .pages import Pages, content, descriptions, in_memory, remove
 from .seal import sealed, unsealed
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda d
         items, failing = list(history.old()), facts["failing"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{folder} is not the failure folder of a board: {error}",
+            f"{folder} is not the failure folder of a board: {_why(error)}",
             "name a folder that a difference on a board left (its message says which)",
         ) from error
     if not history.whole:
@@ -114,6 +114,12 @@ def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda d
     (folder / "minimal.kvfpga").write_text("".join(text + "\n" for text in finding.minimal))
     (folder / "handoff.json").write_text(json.dumps(finding.to_json(), indent=2) + "\n")
     return finding
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"it holds no {BOARD}"
+    return f"its {BOARD} or what that names cannot be read"
 
 
 class _Stage:

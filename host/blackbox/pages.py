@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..contract.files import sync
 from ..model.state import PAGE
 
 if TYPE_CHECKING:
@@ -294,14 +295,5 @@ def in_memory(name: str) -> Iterator[tuple[int, Path]]:
     handle = os.memfd_create(name)
     try:
         yield handle, Path(f"/proc/self/fd/{handle}")
-    finally:
-        os.close(handle)
-
-
-def sync(path: Path) -> None:
-    """Have the file or folder on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

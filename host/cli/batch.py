@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from ..contract.errors import KvfpgaError, UsageError
+from ..contract.inputs import LARGEST_TEXT
 from . import output
 from .app import App, note
 from .values import EXISTING, Number
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
 @click.pass_context
 def run(ctx: click.Context, file: TextIO) -> None:
     """Run a script: one kvfpga command a line, # comments. `-` reads it from standard input.
@@ -29,9 +30,12 @@ def run(ctx: click.Context, file: TextIO) -> None:
     app: App = ctx.obj
     app.live = True
     try:
-        lines = file.read().splitlines()
+        text = file.read(LARGEST_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file.name}: {error}") from error
+        raise UsageError(f"cannot read {file.name}: {error}", "a script is text in UTF-8") from error
+    if len(text) > LARGEST_TEXT:
+        raise UsageError(f"{file.name} has more than the {LARGEST_TEXT:,} characters that are read at once", "split the script")
+    lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             words = shlex.split(line, comments=True)

@@ -63,7 +63,7 @@ def load(app: App, /, file: str | None, data: str | None, **options: Any) -> Non
 
 
 def _load_file(app: App, file: Path) -> None:
-    from ..contract.block_files import read_blocks
+    from ..contract.block_files import read_blocks, read_data
 
     device = app.device()
     rows = read_blocks(file, device.block_bytes)
@@ -74,7 +74,7 @@ def _load_file(app: App, file: Path) -> None:
             chunk = rows[first : first + CHUNK]
             results = device.execute_many([row.load for row in chunk])
             for row, result in zip(chunk, results):
-                _write_content(device, result, row.data)
+                _write_content(device, result, read_data(row.data, device.block_bytes) if row.data else None)
                 loaded.append({"row": row.number, "code": result.code, "index": result.index})
                 cycles += result.cycles
                 if result.code != "OK":

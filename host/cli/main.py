@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
+from ..contract.files import advice
 from ..contract.parameters import DEFAULT
 from ..contract.version import __version__
 from ..contract.waveforms import SUFFIXES
@@ -71,6 +72,10 @@ class Cli(Later):
             code = self._fail(ctx.obj, error)
         except OutputLost as lost:
             code = self._end_without_output(ctx.obj, lost)
+        except OSError as error:  # what the system refuses where no command reckons with it, such as a file descriptor
+            code = self._fail(ctx.obj, TargetError(f"{error.filename or 'the system'}: {error.strerror or error}", advice(error)))
+        except MemoryError:
+            code = self._fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))
         except KeyboardInterrupt:
             code = INTERRUPTED
             is_done = ctx.obj and ctx.obj.stored
@@ -92,10 +97,10 @@ class Cli(Later):
                 if isinstance(error, (DifferenceError, TargetError)):
                     app.record(hung=isinstance(error, TargetError))
             output.release()
-        except KvfpgaError as another:
-            complain(another)
         except OutputLost:
             pass  # there is something worse to tell
+        except (KvfpgaError, OSError) as another:
+            complain(another if isinstance(another, KvfpgaError) else TargetError(str(another), advice(another)))
         return max(error.exit_code, app.code)
 
     def _end_without_output(self, app: App | None, lost: OutputLost) -> int:

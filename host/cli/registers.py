@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..contract import inputs
 from ..contract.errors import UsageError
 from ..contract.wording import counted
 from ..session.purpose import Purpose
@@ -16,10 +17,6 @@ from .values import EXISTING, NUMBER, Number
 
 if TYPE_CHECKING:
     from ..device.registers import Place
-
-LARGEST_READ = 1 << 30
-"""Bytes that `mem read` takes at once."""
-
 
 @click.group()
 def reg() -> None:
@@ -102,8 +99,8 @@ def mem() -> None:
 @click.pass_obj
 def read_memory(app: App, address: int, size: int, out: str | None) -> None:
     """Read SIZE bytes at ADDRESS."""
-    if size > LARGEST_READ:
-        raise UsageError(f"{size} bytes are more than the {LARGEST_READ} that one read gives", "read it in pieces")
+    if size > inputs.LARGEST_MEMORY:
+        raise UsageError(f"{size} bytes are more than the {inputs.LARGEST_MEMORY} that one read gives", "read it in pieces")
     _inside(address, size)
     data = app.device(Purpose.LOOK).memory_read(address, size)
     found = {"command": "mem", "code": "OK", "address": address, "size": size}
@@ -117,7 +114,7 @@ def read_memory(app: App, address: int, size: int, out: str | None) -> None:
 @mem.command("write")
 @click.argument("address", type=NUMBER)
 @click.argument("hex_bytes", metavar="[HEX]", required=False)
-@click.option("--data", type=EXISTING, help="A file with the bytes: .npy, or taken as it is.")
+@click.option("--data", type=EXISTING, help="A file with the bytes: .npy (little endian in memory), or taken as it is.")
 @click.pass_obj
 def write_memory(app: App, address: int, hex_bytes: str | None, data: str | None) -> None:
     """Write bytes at ADDRESS: HEX digits, two for a byte, or the contents of a file."""
@@ -138,15 +135,9 @@ def _from_hex(text: str) -> bytes:
 
 
 def _read_file(path: Path) -> bytes:
-    try:
-        if path.suffix != ".npy":
-            return path.read_bytes()
-        import numpy as np
-
-        content: bytes = np.load(path, allow_pickle=False).tobytes()
-        return content
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    if path.suffix != ".npy":
+        return inputs.read_bytes(path, inputs.LARGEST_MEMORY)
+    return inputs.array_bytes(inputs.read_array(path, inputs.LARGEST_MEMORY), str(path))
 
 
 def _write_file(path: Path, data: bytes) -> None:

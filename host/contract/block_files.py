@@ -12,29 +12,32 @@ Every row is looked at before the first one is loaded, so a mistake in the file 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from . import inputs
 from .commands import Load
 from .errors import UsageError
 from .numbers import number, token_range
-from .wording import counted
+from .parameters import LIMITS
+from .wording import short
 
 REQUIRED = ("request", "layer", "head", "tokens", "va")
 OPTIONAL = ("tier", "data")
 BITS = {"request": 16, "layer": 8, "head": 8, "va": 64, "tier": 2}
+MOST_ROWS = LIMITS["entries"][1]
 HELP = "names: " + ", ".join(REQUIRED) + "; optional: " + ", ".join(OPTIONAL)
 
 
 @dataclass(frozen=True)
 class Row:
-    """`number`: the row or line of the file, from 1. `data`: the bytes for the block, or None."""
+    """`number`: the row or line of the file, from 1. `data`: a file with the bytes for the block (`read_data`), or None."""
 
     number: int
     load: Load
-    data: bytes | None
+    data: Path | None
 
 
 def read_blocks(path: Path, block_bytes: int) -> list[Row]:
@@ -43,29 +46,17 @@ def read_blocks(path: Path, block_bytes: int) -> list[Row]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"{path.name}: not a kind of file that load reads", "name it .yaml, .json, .jsonl or .csv")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    return [_row(path, number, found, block_bytes) for number, found in reader(path, text)]
+    rows: list[Row] = []
+    for line, found in reader(path, inputs.read_text(path)):
+        if len(rows) == MOST_ROWS:
+            raise UsageError(f"{path.name} has more than {MOST_ROWS:,} rows, and no device so many entries", "split it")
+        rows.append(_row(path, line, found, block_bytes))
+    return rows
 
 
 def read_data(path: Path, block_bytes: int) -> bytes:
-    """The bytes of a .npy file that must fill one block exactly; any element type, C order."""
-    import numpy as np
-
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}", "save it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"{path} is not a single array", "save it with numpy.save")
-    if array.nbytes != block_bytes:
-        raise UsageError(
-            f"{path} has {counted(array.nbytes, 'byte')}, a block {block_bytes:,}",
-            "for the full device: numpy.float16, shape (2, 32, 128), keys then values",
-        )
-    return array.tobytes()
+    """The bytes of a .npy file that must fill one block exactly."""
+    return inputs.block_bytes(inputs.read_array(path, inputs.LARGEST_MEMORY), str(path), block_bytes)
 
 
 def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:
@@ -76,7 +67,7 @@ def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:
         raise bad("not a mapping of names to values")
     row = {str(name).strip(): _text(value) for name, value in found.items() if value not in (None, "")}
     if unknown := set(row) - {*REQUIRED, *OPTIONAL}:
-        raise bad(f"unknown name {', '.join(sorted(unknown))}")
+        raise bad(f"unknown name {short(', '.join(sorted(unknown)))}")
     if missing := [name for name in REQUIRED if name not in row]:
         raise bad(f"{', '.join(missing)} missing")
     try:
@@ -87,7 +78,9 @@ def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:
     for name, value in values.items():
         if value >> BITS[name]:
             raise bad(f"{name} {value} does not fit into {BITS[name]} bits")
-    data = read_data(path.parent / row["data"], block_bytes) if "data" in row else None
+    data = path.parent / row["data"] if "data" in row else None
+    if data:
+        read_data(data, block_bytes)  # and forgotten: the blocks of all rows together may not fit into memory
     return Row(line, Load(token_start=start, token_end=end, **values), data)
 
 
@@ -96,13 +89,12 @@ def _text(value: object) -> str:
 
 
 def _yaml(path: Path, text: str) -> Iterator[tuple[int, object]]:
-    import yaml
+    from . import strict_yaml
 
     try:
-        # BaseLoader leaves every value as text: YAML would read 32:40 as a number to base 60
-        found = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path.name} is not YAML: {error}") from error
+        found = strict_yaml.texts(text)  # YAML would read 32:40 as a number to base 60
+    except ValueError as error:
+        raise UsageError(f"{path.name} is not YAML that load reads: {error}", HELP) from None
     if not isinstance(found, list):
         raise UsageError(f"{path.name} is not a list of blocks", "write one `- request: …` for each block")
     return enumerate(found, start=1)
@@ -110,24 +102,32 @@ def _yaml(path: Path, text: str) -> Iterator[tuple[int, object]]:
 
 def _json(path: Path, text: str) -> Iterator[tuple[int, object]]:
     if text.lstrip().startswith("["):
-        try:
-            yield from enumerate(json.loads(text), start=1)
-        except ValueError as error:
-            raise UsageError(f"{path.name} is not JSON: {error}") from error
+        yield from enumerate(_strict_json(path.name, text), start=1)
         return
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in enumerate(text.split("\n"), start=1):
         if content.strip():
-            try:
-                yield line, json.loads(content)
-            except ValueError as error:
-                raise UsageError(f"{path.name}, line {line} is not JSON: {error}") from error
+            yield line, _strict_json(f"{path.name}, line {line}", content)
+
+
+def _strict_json(where: str, text: str) -> Any:
+    try:
+        return inputs.strict_json(text)
+    except ValueError as error:
+        raise UsageError(f"{where} is not JSON: {error}", "one object a line, or one list of objects") from None
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, object]]:
     import csv
+    import io
 
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    for found in rows:
-        if None in found:
-            raise UsageError(f"{path.name}, row {rows.line_num}: more values than the header has names", HELP)
-        yield rows.line_num, found
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        names = [name.strip() for name in rows.fieldnames or []]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"{path.name}: the header has {short(', '.join(twice))} twice", HELP)
+        for found in rows:
+            if None in found:
+                raise UsageError(f"{path.name}, row {rows.line_num}: more values than the header has names", HELP)
+            yield rows.line_num, found
+    except csv.Error as error:
+        raise UsageError(f"{path.name}, row {rows.line_num + 1} is not CSV: {error}", HELP) from None

@@ -9,8 +9,12 @@ that the *device* refuses (a wide weight, a misaligned token_start…) passes th
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
+
+from .errors import UsageError
+from .wording import short
 
 EVICT, PREFETCH = "evict", "prefetch"
 """The two DMA channels, as they are named in triggers."""
@@ -18,6 +22,24 @@ EVICT, PREFETCH = "evict", "prefetch"
 
 class _Kind:
     """What frozen dataclasses have besides. Written here once: to have it compiled for each kind takes time at every start."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            if type(value) is not int or value < 0:
+                self._put(name, value)
+
+    def _put(self, name: str, value: object) -> None:
+        """Whole numbers may be numpy's; anything else that is no number, or negative, never becomes a command."""
+        if name == "setting" and isinstance(value, str):
+            return
+        try:
+            found = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            found = -1
+        if found < 0:
+            what = f"{type(self).__name__}: {name} {short(repr(value))}"
+            raise UsageError(f"{what} must be a whole number, 0 or more", "give an integer of Python or numpy")
+        self.__dict__[name] = found
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .errors import UsageError
+
 
 def cache() -> Path:
     return _folder("XDG_CACHE_HOME", ".cache")
@@ -21,4 +23,12 @@ def state() -> Path:
 def _folder(variable: str, usual: str) -> Path:
     """The standard says that a path that is not absolute does not count."""
     named = os.environ.get(variable, "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / usual) / "kvfpga"
+    if os.path.isabs(named):
+        return Path(named) / "kvfpga"
+    try:
+        return Path.home() / usual / "kvfpga"
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder: HOME is not set, and nothing else names one",
+            f"set HOME, or {variable} to a folder with an absolute path",
+        ) from None

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 
+from .wording import short
+
 TOKEN_BITS = 32
+LONGEST = 100
+"""Characters of a number. Those that the device takes have 20 at most; Python takes long for many thousands, or refuses them."""
 
 
 def number(text: str) -> int:
     """Decimal or 0x, nothing else (contract section 8). ValueError where it is not that."""
     if not re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]+", text):
-        raise ValueError(f"{text!r} is not a number in decimal or 0x")
+        raise ValueError(f"{short(text)!r} is not a number in decimal or 0x")
+    if len(text) > LONGEST:
+        raise ValueError(f"{short(text)!r} does not fit into 64 bits")
     return int(text, 16) if text[:2].lower() == "0x" else int(text)
 
 
@@ -18,7 +24,7 @@ def token_range(text: str) -> tuple[int, int]:
     """START:END. ValueError where it is not that."""
     parts = text.split(":")
     if len(parts) != 2:
-        raise ValueError(f"{text!r} is not START:END")
+        raise ValueError(f"{short(text)!r} is not START:END")
     start, end = (number(part) for part in parts)
     if max(start, end) >> TOKEN_BITS:
         raise ValueError(f"{text!r}: a token position has {TOKEN_BITS} bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from .errors import UsageError
+from .wording import short
 
 LIMITS = {"entries": (256, 65536), "lanes": (1, 16), "data_bits": (32, 512), "block_tokens": (2, 1024), "head_dim": (1, 1024)}
 """Least and most of each parameter; all are powers of two."""
@@ -35,8 +36,8 @@ class Parameters:
 def check(name: str, value: int, shown: str) -> None:
     """UsageError unless the parameter `name` may have `value`; the message calls it `shown`."""
     least, most = LIMITS[name]
-    if not least <= value <= most or value & (value - 1):
-        raise UsageError(f"{shown} must be a power of two from {least} to {most}, not {value}")
+    if type(value) is not int or not least <= value <= most or value & (value - 1):
+        raise UsageError(f"{shown} must be a power of two from {least} to {most}, not {short(repr(value))}", f"such as {most}")
 
 
 def choices(name: str) -> list[int]:

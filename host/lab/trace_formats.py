@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..contract.inputs import strict_json
+
 if TYPE_CHECKING:
     from typing import TypeGuard
 
@@ -71,9 +73,7 @@ class Bad(Exception):
 def parsed(text: str) -> dict[str, Any]:
     """The object that a line, or a whole file, holds."""
     try:
-        found = json.loads(text)
-    except RecursionError:
-        raise Bad("nested too deeply", "no trace nests more than a few levels") from None
+        found = strict_json(text)
     except ValueError as error:
         raise Bad(f"not JSON ({error})", "each line must hold one complete JSON object") from None
     if not isinstance(found, dict):

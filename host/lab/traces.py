@@ -81,7 +81,10 @@ class Trace:
 
 def load_trace(path: str | Path, limit: int | None = None, unit: str | None = None) -> Trace:
     """The trace in a file, at most `limit` requests of it. `unit` of its timestamps: "s", "ms", None for what the format says."""
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise UsageError(f"a trace is named by its path, not by {path!r}", "`parse_trace` reads any source of lines") from None
     try:
         with path.open(encoding="utf-8-sig") as lines:
             return _load(lines, path.name, limit, unit)
@@ -93,6 +96,8 @@ def load_trace(path: str | Path, limit: int | None = None, unit: str | None = No
     except UnicodeDecodeError:
         what = f"{path.name} is not text{_packed(path)}"
         raise UsageError(what, "a trace is JSON in UTF-8; unpack it, or convert it, first") from None
+    except ValueError as error:  # of the path
+        raise UsageError(f"{path.name!r} is no path: {error}", "give the path of a trace") from None
 
 
 def read_trace(path: str | Path, limit: int | None = None, unit: str | None = None) -> Iterator[Request]:

@@ -379,6 +379,7 @@ class Lockstep(Surface):
         (mmio.write64 if width == 64 else mmio.write32)(offset, value)
 
     def close(self) -> None:
+        self.closed = True
         if self.recorder:
             self.recorder.close()
         self.device.mmio.close()

@@ -125,7 +125,7 @@ class Reference(Surface):
         raise _no_hardware(f"address {address:#x}")
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 def _no_hardware(what: str) -> UsageError:

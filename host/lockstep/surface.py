@@ -20,7 +20,6 @@ numpy's.
 
 from __future__ import annotations
 
-import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,12 +28,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contract import commands as cmd
-from ..contract import presets, script
+from ..contract import inputs, presets, script
 from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
 from ..contract.errors import DeviceRefused, UsageError
 from ..contract.settings import code_of_set
-from ..contract.wording import counted
+from .arguments import guard
+from .arguments import number as _number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -63,6 +63,11 @@ class Primitives(ABC):
     commands: int
     checks: int
     differences: int
+    closed = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        guard(cls)
 
     @property
     @abstractmethod
@@ -144,8 +149,8 @@ class Surface(Primitives):
 
         tokens: (first, last), the last one inclusive, or a range such as range(32, 64). request 0 is the shared prefix.
         tier: where the block is. Where tier 1 is asked for and full, the block lands in EVICT_TIER: `entry(index)["tier"]`.
-        data: the block's bytes, written to where it landed: bytes, or an array of `block_bytes` bytes whatever its type and
-        shape (the full device: float16[2, 32, 128], keys then values). None leaves what the memory holds there.
+        data: the block's bytes, written to where it landed: bytes, or an array of float16, of any shape and byte order (the full
+        device: [2, 32, 128], keys then values); bit patterns may be integers of 16 or 8 bits. None leaves what the memory holds.
 
         Refused: ERR_RANGE (tokens that are not one block, tier above 3), ERR_EXISTS (the key is loaded), ERR_FULL.
         """
@@ -224,7 +229,7 @@ class Surface(Primitives):
 
         Refused: ERR_RANGE (a weight or window above 255, a threshold above 65535); then none of them changes.
         """
-        if preset is not None and preset not in presets.PRESETS:
+        if preset is not None and (not isinstance(preset, str) or preset not in presets.PRESETS):
             raise UsageError(f"{preset!r} is not a preset", "presets: " + ", ".join(presets.PRESETS))
         if unknown := sorted(set(values) - set(presets.SETTING_OF)):
             raise UsageError(f"{', '.join(unknown)}: no such weight", "weights: " + ", ".join(presets.SETTING_OF))
@@ -284,25 +289,14 @@ class Surface(Primitives):
 
     def _content(self, data: bytes | ArrayLike) -> bytes:
         """`data` as the bytes of one block."""
-        content = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else np.asarray(data).tobytes()
-        if len(content) != self.block_bytes:
-            raise UsageError(
-                f"data has {counted(len(content), 'byte')}, a block {self.block_bytes:,}",
-                f"numpy.float16, shape (2, {self.model.block_tokens}, "
-                f"{self.block_bytes // self.model.block_tokens // 4}), keys then values",
-            )
-        return content
-
-
-def _number(name: str, value: int, bits: int = 64) -> int:
-    """A whole number that fits into an operand; what the device refuses by itself is left to it."""
-    try:
-        found = operator.index(value)
-    except TypeError:
-        raise UsageError(f"{name} {value!r} is not a whole number") from None
-    if found < 0 or found >> bits:
-        raise UsageError(f"{name} {found} does not fit into {bits} bits" if found > 0 else f"{name} {found} is negative")
-    return found
+        if isinstance(data, (bytes, bytearray)):
+            inputs.check_block_size(len(data), "data", self.block_bytes)
+            return bytes(data)
+        try:
+            array = np.asarray(data)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"data is no array: {error}", "give bytes, or an array of numpy.float16") from None
+        return inputs.block_bytes(array, "data", self.block_bytes)
 
 
 def _range(va: int, length: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from ..blackbox.seal import check_folder
 from ..contract import folders, presets
 from ..contract.commands import Set
 from ..contract.errors import SessionBusy, SessionError, UsageError
+from ..contract.files import NO_LOCKS, advice
 from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
@@ -81,14 +82,24 @@ class Session:
             lock = self._lock = _open_lock(self.folder)
         except OSError as error:
             raise SessionError(
-                f"cannot use the session folder: {error}", "choose another one with --session DIR"
+                f"cannot use the session folder {self.folder}: {error.strerror}",
+                f"{advice(error)}: --session DIR chooses the folder",
             ) from error
         deadline, told = time.monotonic() + self.lock_timeout, False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return self
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno in NO_LOCKS:
+                    self.__exit__()
+                    raise SessionError(
+                        f"the file system of the session folder {self.folder} has no locks ({error.strerror})",
+                        "choose a folder on a local disk with --session DIR",
+                    ) from None
+                if not isinstance(error, BlockingIOError):
+                    self.__exit__()
+                    raise
                 if time.monotonic() > deadline:
                     self.__exit__()
                     raise SessionBusy(

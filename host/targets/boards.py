@@ -33,9 +33,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import folders
+from ..contract import folders, inputs
 from ..contract.errors import UsageError
 from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
+from ..contract.wording import short
 from ..transport.sim.build import build_id, rtl_root
 from .kinds import IN_FILES
 
@@ -128,7 +129,10 @@ def known() -> dict[str, Path]:
 @cache
 def find_board(name: str) -> Board:
     """The board of that name, or of the file at that path. UsageError where there is none, or where it is wrong."""
-    path = Path(name)
+    try:
+        path = Path(name)
+    except TypeError:
+        raise UsageError(f"board {name!r} is not text", "give the name of a board, or the path of its file") from None
     if path.suffix not in (".yaml", ".yml"):
         boards = known()
         if name not in boards:
@@ -145,18 +149,12 @@ def find_board(name: str) -> Board:
 
 def load(path: Path) -> Board:
     """One board file. UsageError lists everything that is wrong in it."""
-    import yaml
+    from ..contract import strict_yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"board file {path}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise UsageError(f"board file {path}{line}: {getattr(error, 'problem', error)}", "it must be YAML") from error
+        content, tree = strict_yaml.values(inputs.read_text(path))
+    except ValueError as error:
+        raise UsageError(f"board file {path}, {error}", "it must be plain YAML: names, numbers in decimal or 0x, text") from None
     problems = _problems(content, tree)
     if problems:
         raise UsageError(
@@ -202,7 +200,8 @@ def _problems(content: Any, tree: Node | None) -> list[tuple[int, str]]:
             allowed = _allowed(error.schema["properties"][missing])
             found.append((_line(tree, path), f"{_dotted([*path, missing])} is missing: {allowed}"))
         else:
-            shown = f"{error.instance!r} is not allowed" if not isinstance(error.instance, (dict, list)) else "is not right"
+            is_value = not isinstance(error.instance, (dict, list))
+            shown = f"{short(repr(error.instance))} is not allowed" if is_value else "is not right"
             found.append((_line(tree, path), f"{_dotted(path) or 'the file'}: {shown}; {_allowed(error.schema)}"))
     if not found:
         found += _beyond_schema(content, tree)
@@ -248,14 +247,16 @@ def _dotted(path: list[str | int]) -> str:
 
 def _line(node: Node | None, path: list[str | int]) -> int:
     """The line of a key or item, counted from 1; that of its parent where the file does not have it."""
+    from yaml.nodes import MappingNode, SequenceNode
+
     line = node.start_mark.line if node else 0
     for step in path:
         below = None
         if node and isinstance(node.value, list):
-            if isinstance(step, int):
+            if isinstance(step, int) and isinstance(node, SequenceNode):
                 below = node.value[step] if step < len(node.value) else None
                 line = below.start_mark.line if below else line
-            else:
+            elif isinstance(node, MappingNode):
                 for key, value in node.value:
                     if key.value == str(step):
                         below, line = value, key.start_mark.line

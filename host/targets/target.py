@@ -186,6 +186,8 @@ def parse_target(text: str | None, entries: int | None = None, lanes: int | None
     """The target that `--target TEXT` means; None is the board's own, or sim. UsageError where it means none."""
     if text is None:
         text = board.target if board else "sim"
+    if not isinstance(text, str):
+        raise UsageError(f"target {text!r} is not text", "such as " + ", ".join(kind.form for kind in KINDS.values()))
     name, colon, address = text.partition(":")
     kind = KINDS.get(name)
     if kind is None or bool(colon and address) != bool(kind.connect):

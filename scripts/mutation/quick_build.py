@@ -57,7 +57,7 @@ class _QuickBuild(verilator_build._Build):
         for folder in (sim, sim / "lz4", include, include / "vltstd"):
             flags += ["-I", str(folder)]
         headers = [*sorted(out.glob("*.h")), *sorted(sim.rglob("*.h"))]
-        common = _hash(self.compiler, *flags, *(path.read_bytes() for path in headers))
+        common = _hash(*self.compiler, *flags, *(path.read_bytes() for path in headers))
         compiled, running = [], []
         progress.total(len(units) + 1)
         for name, files in units.items():
@@ -69,12 +69,12 @@ class _QuickBuild(verilator_build._Build):
             while len(running) >= (os.cpu_count() or 1):
                 self._keep(running, progress)
             target = self.folder / f"{name}.o"
-            command = [self.compiler, *flags, "-I", out, "-c", self._unite(name, files), "-o", target]
+            command = [*self.compiler, *flags, "-I", out, "-c", self._unite(name, files), "-o", target]
             running.append((self._start(command), target, compiled[-1]))
         while running:
             self._keep(running, progress)
         self._finish(
-            self._start([self.compiler, "-shared", "-o", self.folder / f"{verilator_build.TOP}.so", *compiled]),
+            self._start([*self.compiler, "-shared", "-o", self.folder / f"{verilator_build.TOP}.so", *compiled]),
             "the linker",
         )
         progress.advance()

@@ -252,7 +252,7 @@ def twins_in_a_bucket() -> Iterator[str]:
 
 
 def keys_freed_apart() -> Iterator[str]:
-    """UNLOAD gives back up to four keys of a row and then one some rows behind: the key index is busy with them in every way (R21)."""
+    """UNLOAD gives back up to four keys of a row and then one some rows behind, so that the key index is busy with them (R21)."""
     counts = [count for first in (1, 2, 3, 4) for gap in range(4) for count in (first, *[0] * gap, 1)]
     freed = {ROW * row + lane for row, count in enumerate(counts) for lane in range(count)}
     yield from (QUIET, *(load(n, request=7 if n in freed else 1) for n in range(ENTRIES)))

@@ -9,12 +9,13 @@ import pytest
 
 import kvfpga
 from kvfpga.contract import commands as cmd
-from kvfpga.contract.commands import EVICT, PREFETCH, Result, Trigger
+from kvfpga.contract.commands import EVICT, PREFETCH, Result, Step, Trigger
 from kvfpga.contract.entry import DUMP_FIELDS
 from kvfpga.contract.errors import DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS
 from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
+from kvfpga.lab.replay import replay
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
 from kvfpga.lockstep.surface import ENTRY_DTYPE, Surface
@@ -190,8 +191,9 @@ WRONG = [
     (lambda d: d.load(1, 0, 0, range(0, 32, 2), VA), "not one token after another"),
     (lambda d: d.load(1, 0, 0, range(0), VA), "not one token after another"),
     (lambda d: d.load(1, 0, 0, (0, 31), VA, data=b"x"), f"data has 1 byte, a block {BLOCK:,}"),
-    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=np.zeros((2, 32, 128))), "data has 65,536 bytes"),
-    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=object()), "data has"),
+    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=np.zeros((2, 32, 128))), "data holds float64, a block FP16"),
+    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=np.zeros(BLOCK // 4, np.float32)), "data holds float32"),
+    (lambda d: d.load(1, 0, 0, (0, 31), VA, data=object()), "data holds object"),
     (lambda d: d.lookup(1, 0, 0, 1 << 32), "token_pos 4294967296 does not fit into 32 bits"),
     (lambda d: d.lookup(1, 0, 0, "3"), "token_pos '3' is not a whole number"),
     (lambda d: d.set(T1_CAPACITY=5, WEIGHT_Q=1), "WEIGHT_Q: no such setting"),
@@ -201,6 +203,17 @@ WRONG = [
     (lambda d: d.weights(w_q=1), "w_q: no such weight"),
     (lambda d: d.weights("balanced", w_r=0.5), "WEIGHT_R 0.5 is not a whole number"),
     (lambda d: d.block(-1), "index -1 is negative"),
+    (lambda d: d.entry(300), "there is no entry 300"),
+    (lambda d: d.execute("x"), "'x' is no command"),
+    (lambda d: d.execute_many([Step(1), 3]), "3 is no command"),
+    (lambda d: d.execute_many(3), "3 is no list of commands"),
+    (lambda d: d.execute(Step(1.5)), "Step: step 1.5 must be a whole number"),
+    (lambda d: d.read_register("XX"), "'XX' is no register"),
+    (lambda d: d.write_register("SCRATCH", 1 << 32), "does not fit into 32 bits"),
+    (lambda d: d.read_entries(0, 257), "is not a range of the 256 entries"),
+    (lambda d: d.memory_read(0, 1 << 40), "more than the 1,073,741,824 that one read gives"),
+    (lambda d: d.memory_write(0, "text"), "data is str, not bytes"),
+    (lambda d: replay(d, (line for line in [])), "a trace is named by its path"),
 ]
 
 
@@ -210,6 +223,32 @@ def test_what_is_no_value_is_not_sent(dut):
         with pytest.raises(UsageError, match=message):
             call(dut)
     assert (dut.settings(), dut.telemetry()) == before
+
+
+def test_an_array_of_another_byte_order_is_converted(dut):
+    content = np.arange(BLOCK // 2, dtype="<f2").reshape(2, 32, -1)
+    ways = content.astype(">f2"), np.asfortranarray(content), content.view("<u2").astype(">u2")
+    for request, data in enumerate(ways, start=1):
+        index = dut.load(request, 0, 0, (0, 31), VA * request, data=data).index
+        assert dut.block(index).tobytes() == content.tobytes()
+
+
+def test_a_closed_device_says_so():
+    dut = kvfpga.open("model", entries=256)
+    dut.close()
+    for use in (lambda: dut.step(1), dut.telemetry, dut.dump, lambda: dut.memory_read(0, 1)):
+        with pytest.raises(UsageError, match="this device is closed"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(3,), ("model", "x"), ("model", 256.0), ("model", 256, 1, True, 3), ("model", None, None, True, None, 3)],
+)
+def test_what_cannot_be_opened(arguments):
+    with pytest.raises(UsageError) as caught:
+        kvfpga.open(*arguments).close()
+    assert caught.value.remedy
 
 
 def test_a_difference_is_raised_by_the_method(fake):

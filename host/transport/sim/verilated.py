@@ -24,6 +24,7 @@ from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError,
 from ...contract.parameters import Parameters
 from ..mmio import Batch, BatchResult, Simulation, check_memory_range
 from .build import CORE, Design, model
+from .cache import unloadable
 from .pyverilator import load_pyverilator
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ class VerilatorSim(Simulation):
         self.model = model(Parameters(entries, lanes, data_bits, **parameters), sources, wave, design)
         # 2: power-up values are random; 0: they are zero, which is quicker, and a checkpoint overwrites them all.
         power_up = [f"+verilator+rand+reset+{0 if restore else 2}", f"+verilator+seed+{seed % 0x7FFFFFFF + 1}"]
-        self.sim = load_pyverilator()(str(self.model.path), auto_eval=False, command_args=power_up)
+        try:
+            self.sim = load_pyverilator()(str(self.model.path), auto_eval=False, command_args=power_up)
+        except OSError as error:
+            raise unloadable(self.model.path, error) from None
         handle = c_void_p(self.sim.model)
         short = ctypes.PyDLL(str(self.model.path))  # keeps the GIL: worth it in calls that take a microsecond
         for name, (result, *arguments) in _FUNCTIONS.items():

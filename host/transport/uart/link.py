@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ...contract.errors import TargetError
 from ...contract.wording import counted
 from .frames import HELLO, NAK, OVERHEAD, REPLY, RUN, STATS, Decoder, Frame, encode
-from .port import SerialPort
+from .port import SerialPort, users
 
 VERSION = 1
 MAGIC = b"KVUB"
@@ -165,6 +165,7 @@ class Link:
             yield
         except TargetError as error:
             self._broken = error
+            self._accuse(error)
             raise
         except BaseException:
             self._broken = TargetError(
@@ -326,6 +327,7 @@ class Link:
                 return
             found = f"no bridge answers at {wanted} baud on {self.path}; one does at {right}"
             raise TargetError(found, f"use --target uart:{self.path}@{right}")
+        self._accuse()
         if heard:
             raise TargetError(
                 f"{self.path} sends bytes ({heard} came), but no frame of a KV-CPU bridge",
@@ -335,6 +337,15 @@ class Link:
             f"no bridge answers at {self.path}: silence at {wanted} baud and at {len(self._greeted) - 1} other rates",
             f"is the board powered and its bitstream loaded (`kvfpga program`), and is this its port? {VIRTUAL}",
         )
+
+    def _accuse(self, error: TargetError | None = None) -> None:
+        """TargetError where another process has the port open: it takes what the board says, whatever the `error` looks like."""
+        if readers := users(self.path):
+            what = error.message if error else f"no bridge answers at {self.path}"
+            raise TargetError(
+                f"{what}; the port is open in {' and '.join(readers)} as well, which takes bytes of the board's answers",
+                "end that program: a port has one user at a time",
+            ) from error
 
     def _set_baud(self, rate: int) -> bool:
         """Begin anew at this rate, of which nothing is known yet. False where the port cannot do it."""

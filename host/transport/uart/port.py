@@ -97,8 +97,8 @@ class SerialPort:
         if number in (errno.EACCES, errno.EPERM):
             return TargetError(f"no permission to use {self.path}", _permission(self.path))
         if number in (errno.EBUSY, errno.EAGAIN):
-            users = _users(self.path)
-            who = " by " + " and ".join(users) if users else ""
+            holders = users(self.path)
+            who = " by " + " and ".join(holders) if holders else ""
             return TargetError(f"{self.path} is in use{who}", "end the other program first: a port has one user at a time")
         if isinstance(error, (ValueError, OverflowError)):
             return TargetError(f"{self.path} cannot do {baud} baud", "name another rate: uart:PORT@BAUD")
@@ -134,11 +134,19 @@ def _permission(path: str) -> str:
     return f"it belongs to the group {group}: `sudo usermod -aG {group} $USER`, then log in again"
 
 
-def _users(path: str) -> list[str]:
-    """Processes that have the port open, as far as this user may see."""
+def users(path: str) -> list[str]:
+    """Other processes that have the port open, as far as this user may see. Whoever holds the far end of a pseudo-terminal makes
+    the port (a virtual board does), and takes nothing away by having it open itself."""
     device, found = os.path.realpath(path), []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(process.name) != os.getpid() and any(os.readlink(fd) == device for fd in (process / "fd").iterdir()):
-                found.append(f"{(process / 'comm').read_text().strip()} (process {process.name})")
+            if int(process.name) != os.getpid():
+                files = {entry.name: os.readlink(entry) for entry in (process / "fd").iterdir()}
+                if device in files.values() and not _makes(process, files, device):
+                    found.append(f"{(process / 'comm').read_text().strip()} (process {process.name})")
     return found
+
+
+def _makes(process: Path, files: dict[str, str], device: str) -> bool:
+    masters = [number for number, name in files.items() if name in ("/dev/ptmx", "/dev/pts/ptmx")]
+    return any(f"tty-index:\t{Path(device).name}\n" in (process / "fdinfo" / number).read_text() for number in masters)

@@ -35,6 +35,7 @@ import numpy as np
 from ...contract.errors import TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..sim.build import UART_BOARD, model
+from ..sim.cache import unloadable
 from ..uart.link import BAUD
 
 if TYPE_CHECKING:
@@ -138,7 +139,10 @@ class VirtualUartBoard:
             raise UsageError(f"{baud} baud from a clock of {clk_hz} Hz", f"a bit takes {LEAST_CYCLES_PER_BIT} cycles at least")
         self.parameters, self.clk_hz, self.baud = parameters, clk_hz, baud
         self.model = model(parameters, wave=Path(wave).suffix[1:] if wave else None, design=UART_BOARD, fpga=fpga)
-        library = ctypes.CDLL(str(self.model.path))
+        try:
+            library = ctypes.CDLL(str(self.model.path))
+        except OSError as error:
+            raise unloadable(self.model.path, error) from None
         for name, (result, *arguments) in _FUNCTIONS.items():
             function = library[name]
             function.restype, function.argtypes = result, arguments

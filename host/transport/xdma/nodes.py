@@ -102,6 +102,8 @@ def lock(fd: int, node: Path) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise TargetError(f"{node} is busy: {_holder(fd)} uses it", "wait until it has ended, or end it") from None
+    except OSError as error:
+        raise TargetError(f"{node} cannot be locked: {error.strerror}", "is it a node of the XDMA driver?") from None
 
 
 def _holder(fd: int) -> str:
