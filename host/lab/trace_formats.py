@@ -71,13 +71,22 @@ class Bad(Exception):
 def parsed(text: str) -> dict[str, Any]:
     """The object that a line, or a whole file, holds."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise Bad("nested too deeply", "no trace nests more than a few levels") from None
     except ValueError as error:
         raise Bad(f"not JSON ({error})", "each line must hold one complete JSON object") from None
     if not isinstance(found, dict):
         raise Bad("not a JSON object", "each line must hold one object with timestamp, lengths and blocks")
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Bad(f"{twice[:40]} is there twice", "which of the two is meant cannot be known; leave one out")
     return found
 
 
