@@ -233,6 +233,7 @@ def test_what_is_no_trace_is_refused_by_its_name(first, message, remedy):
         (row(hash_ids=None, hash_ranges=[[0, 0]]), "hash_ranges is not a list"),
         (row(hash_ids=None, hash_ranges=[[FIRST_NAMED - 1, 2]]), "is out of range"),
         (row(hash_ids=None, hash_ranges=[[0, 10**12]]), "more than 1,048,576 blocks"),
+        (json.dumps(GOOD)[:-1] + ', "timestamp": 9}', "'timestamp' stands twice in one object"),
         (row(timestamp=4), "timestamp 4 is before the previous request's 5"),
     ],
 )

@@ -25,8 +25,8 @@ from tests.helpers.places import ROOT
 
 FROM_ROOT = re.compile(r"(?<![\w/.:-])(?:host|fpga|tests|scripts)/[\w./*-]*\.\w+")
 BARE = re.compile(r"(?<![\w/.*:-])(?:\w+/)*\w+\.(?:py|sv)\b")
-ELSEWHERE = re.compile(r"(?:vllm|examples)/")
-"""Folders of vLLM's repository, which docs/vllm.md cites."""
+ELSEWHERE = re.compile(r"(?:vllm|examples|python/sglang)/")
+"""Folders of vLLM's and SGLang's repositories, which docs/vllm.md cites."""
 SKIPPED = ("docs/registers.html", "tests/project/test_named_files.py")
 """Generated, and this file, with wrong names for the checker."""
 
