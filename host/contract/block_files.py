@@ -123,8 +123,8 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, object]]:
     rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     try:
         names = [name.strip() for name in rows.fieldnames or []]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UsageError(f"{path.name}: the header has {short(', '.join(twice))} twice", HELP)
+        if len(set(names)) < len(names):
+            raise UsageError(f"{path.name}: the header has {short(repr(inputs.twice(names)))} twice", HELP)
         for found in rows:
             if None in found:
                 raise UsageError(f"{path.name}, row {rows.line_num}: more values than the header has names", HELP)

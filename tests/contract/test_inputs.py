@@ -38,7 +38,7 @@ def archive() -> bytes:
 
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("a.csv", CSV + "x" * 200_000, "field larger than field limit"),
-    ("a.csv", CSV[:-1] + ",request\n", "the header has request twice"),
+    ("a.csv", CSV[:-1] + ",request\n", "the header has 'request' twice"),
     ("a.csv", CSV + "1,2,3,0:31," + "9" * 5000, "does not fit into 64 bits"),
     ("a.csv", CSV + "1,1,1,0:31,1\n" * 65537, "more than 65,536 rows"),
     ("a.json", "[" * 100_000, "nested too deep"),
