@@ -6,6 +6,7 @@ reference model differ. Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -41,6 +42,8 @@ INTERNAL = 70
 """Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
 UNSAID = 74
 """Exit code where all is done but could not be shown (EX_IOERR)."""
+OF_STDOUT = {errno.ENOSPC, errno.EPIPE, errno.EIO}
+"""What writing to it may fail with."""
 STAYS = "the session stays as it was before this command"
 
 
@@ -73,6 +76,8 @@ class Cli(Later):
         except OutputLost as lost:
             code = self._end_without_output(ctx.obj, lost)
         except OSError as error:  # what the system refuses where no command reckons with it, such as a file descriptor
+            if not error.filename and error.errno in OF_STDOUT:  # the help of a command, which click writes
+                raise
             code = self._fail(ctx.obj, TargetError(f"{error.filename or 'the system'}: {error.strerror or error}", advice(error)))
         except MemoryError:
             code = self._fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))

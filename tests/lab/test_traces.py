@@ -196,7 +196,7 @@ def test_a_broken_conversation(broken, message):
         ({"schema": "dynamo.agentic_mooncake", "version": 2}, "Dynamo's agentic", "timestamps"),
         ({"a": 1, "b": 2}, "unknown format .fields: a, b", "--help"),
         ("[" * 100_000, "a JSON array", "jq"),
-        ('{"requests":' * 100_000, "nested too deeply", "few levels"),
+        ('{"requests":' * 100_000, "nested too deep", "one complete JSON object"),
     ],
 )
 def test_what_is_no_trace_is_refused_by_its_name(first, message, remedy):
@@ -210,7 +210,7 @@ def test_what_is_no_trace_is_refused_by_its_name(first, message, remedy):
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested too deep"),
         (row(timestamp=None), "timestamp is missing"),
         (row(timestamp=-1), "timestamp is -1"),
         (row(timestamp="5"), 'timestamp is "5"'),
