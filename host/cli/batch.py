@@ -69,7 +69,8 @@ def _run_line(root: click.Context, words: list[str]) -> None:
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--sample", type=Number(32), default=1000, show_default=True, help="Blocks whose bytes are followed.")
 @click.option("--check-every", type=Number(32), default=1, show_default=True,
-              help="Commands between two checks; 0: one check a request.")  # fmt: skip
+              help="Commands between two checks of results, counters and moved bytes; 0: one check a request. The directory is "
+              "compared at every step behind a check, and at the end of a batch.")  # fmt: skip
 @click.pass_obj
 def replay(
     app: App, trace: str, limit: int | None, t1_capacity: int, step_ms: float, sample: int, check_every: int

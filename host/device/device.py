@@ -24,7 +24,16 @@ from ..contract.errors import BusError, TargetError
 from ..contract.parameters import Parameters
 from ..transport.mmio import Batch
 from .answers import (
-    ASK_PASS_DIGEST, ASK_RESULT, ASK_TELEMETRY, State, ask_digest, digests_of, pass_digests_of, results_of, rows, telemetry_of,
+    ASK_PASS_DIGEST,
+    ASK_RESULT,
+    ASK_TELEMETRY,
+    State,
+    ask_digest,
+    digests_of,
+    pass_digests_of,
+    results_of,
+    rows,
+    telemetry_of,
 )  # fmt: skip
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
 from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
@@ -70,6 +79,9 @@ class Look(NamedTuple):
     telemetry: Sequence[int] = ()
     digest: Sequence[int] = ()
     passed: Sequence[int] = ()
+
+
+NOWHERE = Look()
 
 
 class Stretch(NamedTuple):
@@ -147,7 +159,7 @@ class Device:
         results, shown = self.run(self.stretches(commands, Look(end, end)))
         return results, shown.states[0].telemetry, cast(int, shown.states[0].digest)
 
-    def stretches(self, commands: Sequence[Command], look: Look = Look()) -> list[Stretch]:
+    def stretches(self, commands: Sequence[Command], look: Look = NOWHERE) -> list[Stretch]:
         """`commands` ready to `run`: a new stretch begins wherever the device is looked at. Nothing is sent yet. UsageError for
         a field that no register has room for."""
         strict = True

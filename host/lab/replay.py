@@ -46,7 +46,7 @@ Progress = Callable[[int, int, str], None]
 class ReplayOptions:
     """How to replay. `limit`: requests, None for all. `t1_capacity`: None for 4,096, or all of a smaller device.
     `check_every`: commands between two checks of the device against the reference; 1 for a check after every command,
-    0 for one at the end of each request."""
+    0 for one at the end of each request. What a check looks at: `Lockstep.run_through`."""
 
     limit: int | None = None
     t1_capacity: int | None = None

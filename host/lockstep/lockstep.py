@@ -29,7 +29,7 @@ from ..contract.errors import BusError, TargetError, UsageError
 from ..contract.wording import counted
 from ..device.answers import State
 from ..device.codec import OPERANDS
-from ..device.device import BURST_ENTRIES, Device, Look, Stretch
+from ..device.device import BURST_ENTRIES, NOWHERE, Device, Look, Stretch
 from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
@@ -120,7 +120,7 @@ class Lockstep(Surface):
             if self.recorder:
                 self.recorder.before(self, part)
             ready: list[_Expected] = []
-            look = where_to_look(part, due, self.model.step) if self.check else Look()
+            look = where_to_look(part, due, self.model.step) if self.check else NOWHERE
             for stretch in self.device.stretches(part, look):
                 ready.append(self._expect(stretch))
                 if self._moved and stretch.telemetry:
@@ -179,7 +179,8 @@ class Lockstep(Surface):
         """Compare the PASS_DIGEST of the STEP behind `command`."""
         if found != expected:
             differences = self.comparison.entries_behind(found, expected, "PASS_DIGEST")
-            self._report(command, differences, behind, ["the next STEP saw it: any command since the check before may have done it"])
+            note = "the next STEP saw it: any command since the check before may have done it"
+            self._report(command, differences, behind, [note])
 
     def _parts(self, commands: Sequence[Command], checks: Sequence[int]) -> Iterator[tuple[Sequence[Command], Sequence[int]]]:
         """What the recorder is told of at once, and the checks in it. A board's recorder keeps the calls of one part, so there a
@@ -264,6 +265,10 @@ class Lockstep(Surface):
 
         differences = differing("telemetry", self.device.telemetry(), model.telemetry())
         differences += differing("settings", self.device.settings(), model.settings())
+        hits = sum(model.telemetry()[f"hits_t{tier}"] for tier in range(4))
+        found = self.device.read_registers(["RTBD_HIT_COUNT", "RTBD_MISS_COUNT"])
+        expected = {"RTBD_HIT_COUNT": hits, "RTBD_MISS_COUNT": model.telemetry()["misses"]}
+        differences += differing("register", found, expected)
         for lo in range(0, self.entries, BURST_ENTRIES):
             hi = min(lo + BURST_ENTRIES, self.entries)
             differences += self.comparison.entries(lo, hi)
@@ -380,9 +385,9 @@ class Lockstep(Surface):
 
 
 def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int) -> Look:
-    """How the device is looked at behind each of `checks` commands, at the current `step`: its directory by the next STEP that it
-    accepts (a refused one has no pass), else by one DIGEST behind the last of them. A STEP that comes first is asked as well: what
-    was right when the device was last looked at need not be any more."""
+    """How the device is looked at behind each of `checks` commands, at the current `step`: its directory by the next STEP that
+    it accepts (a refused one has no pass), else by one DIGEST behind the last of them. A STEP that comes first is asked as
+    well: what was right when the device was last looked at need not be any more."""
     steps = []
     for place, command in enumerate(commands):
         if type(command) is Step and step <= command.step < 1 << 32:
@@ -390,7 +395,7 @@ def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int)
             step = command.step
     looks = [0, *checks] if steps[:1] == [0] and checks else checks
     seen_by = dict.fromkeys(steps[at] for at in (bisect_left(steps, check) for check in looks) if at < len(steps))
-    unseen = checks[-1:] if not steps or checks[-1:] > steps[-1:] else []
+    unseen = [check for check in checks[-1:] if not steps or check > steps[-1]]
     return Look(checks, unseen, [*seen_by])
 
 

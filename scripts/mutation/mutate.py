@@ -44,12 +44,12 @@ from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation.mutations import MUTATIONS, Mutation
-from scripts.mutation.scenarios import ENTRIES, Scenario, scenarios
+from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
 
 if TYPE_CHECKING:
     from kvfpga.lockstep.lockstep import Lockstep
 
-LANES, DATA_BITS = 4, 128
+LANES, DATA_BITS = ROW, 128
 WORKER = (sys.executable, "-m", "scripts.mutation.mutate")
 ORIGINAL = "original"
 """Name of the run without a mutation."""
@@ -133,6 +133,10 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
         memory = {"latency": scenario.latency, "stall_percent": scenario.stall}
         sim = VerilatorSim(ENTRIES, LANES, DATA_BITS, scenario.seed, sources=sources, **memory)
         with Lockstep(Device(sim), ReferenceModel(ENTRIES)) as pair, command_line(pair) as run:
+            if scenario.host:
+                line = scenario.name
+                scenario.host(pair.device)
+                return done, None
             fill_memory(pair, scenario.seed)
             for line in scenario.lines:
                 done += 1
@@ -140,7 +144,7 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
                     run(line)
             if scenario.queued:
                 line = "doorbells that nobody waits for"
-                run_queued(pair, scenario.queued)
+                run_queued(pair, scenario.queued, scenario.settles)
     except DifferenceError as error:
         first = error.report.differences[0]
         if first.where == "digest" and len(error.report.differences) > 1:
@@ -166,9 +170,9 @@ def fill_memory(pair, seed: int) -> None:
     pair.memory_write(0, np.random.default_rng(seed).bytes(size))
 
 
-def run_queued(pair: Lockstep, commands: Sequence[Command]) -> None:
+def run_queued(pair: Lockstep, commands: Sequence[Command], settles: bool) -> None:
     """Ring all doorbells one behind the other (R5), and only then wait. With strict=0 the end depends on the memory's timing
-    (D21), so it is not compared; what the RTL promises itself is checked all the same."""
+    (D21), so it is not compared unless it `settles`; what the RTL promises itself is checked all the same."""
     batch = Batch()
     for command in commands:
         for name, value in writes(command):
@@ -178,7 +182,7 @@ def run_queued(pair: Lockstep, commands: Sequence[Command]) -> None:
         batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
     batch.drain(REGISTERS["COMPLETION"].offset)
     pair.device.mmio.run(batch)
-    if pair.settings()["STRICT"]:
+    if settles:
         for command in commands:
             pair.model.execute(command)
     else:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from kvfpga.contract.commands import Command, Hot, Lookup, Step, Touch, Unload
-from tests.helpers.key_collisions import colliding
+from kvfpga.contract.commands import Command, Hot, Load, Lookup, Step, Touch, Unload, UnloadRequest
+from kvfpga.device.device import Device
+from scripts.mutation import host_side
+from tests.helpers.key_collisions import Key, colliding, twins
 from tests.helpers.random_script import BASE, BLOCK, Script
 
-ENTRIES = 256
+ENTRIES, ROW = 256, 4
+"""ROW: entries of a row, as many as lanes."""
 QUICK, SLOW = (4, 24), (0, 4000)
 """Cycles that the memory takes to answer. The slow one answers long after the device has been asked about everything
 else: only so do bytes that are on their way count as missing, and only so do the queues of the DMA fill up."""
@@ -23,7 +26,8 @@ else: only so do bytes that are on their way count as missing, and only so do th
 class Scenario(NamedTuple):
     """`seed` is for the memory's random latency (within `latency` cycles), power-up values and block contents; `stall`
     is the percentage of pauses on each of the memory's channels. `queued`: commands whose doorbells are rung after the lines,
-    one behind the other without waiting."""
+    one behind the other without waiting, and `settles` says that the end does not depend on the memory's timing. `host`: a
+    check of host_side.py, instead of lines."""
 
     name: str
     lines: list[str]
@@ -31,6 +35,8 @@ class Scenario(NamedTuple):
     stall: int = 0
     latency: tuple[int, int] = QUICK
     queued: tuple[Command, ...] = ()
+    settles: bool = False
+    host: Callable[[Device], None] | None = None
 
 
 def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
@@ -40,7 +46,10 @@ def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
         yield Scenario(
             script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK
         )
-    yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED)
+    for check in host_side.CHECKS:
+        yield Scenario(f"host: {check.__name__}", [], host=check)
+    yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED, settles=True)
+    yield Scenario("freed, not strict", [*cold_blocks(), "config --strict 0"], 97, 30, SLOW, FREED, settles=True)
     yield Scenario("queued, not strict", [*cold_blocks(), "config --strict 0"], 99, 30, SLOW, QUEUED)
     for seed in range(1, seeds + 1):
         lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
@@ -65,6 +74,8 @@ def weights(**values: int) -> str:
     return "weights set " + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
 
 
+KEY_BYTES = (0, 8, 16, 19, 27, 35, 43, 51)
+"""Where bytes of a key's fields begin: four of the block number, of which two overlap, two of the request, head, layer."""
 QUIET = weights(evict=0, prefetch=0xFFFF)
 """A STEP moves nothing by its score."""
 ONLY_R = weights(w_r=1, w_f=0, w_s=0, w_d=0)
@@ -224,6 +235,37 @@ def overflowing_index() -> Iterator[str]:
     yield from (*(lookup_key(key) for key in shared), "step 3", "unload --request 0x2345", "verify")
 
 
+def twins_in_a_bucket() -> Iterator[str]:
+    """Keys of one bucket that differ in one byte of the key alone, not loaded beside those that are (R12)."""
+    yield QUIET
+    loaded = [(0x3A5C ^ 0x101 * n, 0x51 + n, 0x27 ^ n, (0x0135_7A40 * (n + 1) & 0xFFFF_FFFF) >> 5 << 5) for n in range(12)]
+    yield from (load_key(n, key) for n, key in enumerate(loaded))
+    for key in loaded:
+        for low in KEY_BYTES:
+            for other in twins(ENTRIES, key, 0xFF << low):
+                yield lookup_key(other)
+    for n, key in enumerate(loaded):
+        yield f"unload --request {key[0] ^ 0x100 << n % 8}"
+    yield from (lookup_key(key) for key in loaded)
+    yield from (f"unload --request {key[0]}" for key in loaded[::2])
+    yield from (*(lookup_key(key) for key in loaded), "verify")
+
+
+def keys_freed_apart() -> Iterator[str]:
+    """UNLOAD gives back up to four keys of a row and then one some rows behind: the key index is busy with them in every way (R21)."""
+    counts = [count for first in (1, 2, 3, 4) for gap in range(4) for count in (first, *[0] * gap, 1)]
+    freed = {ROW * row + lane for row, count in enumerate(counts) for lane in range(count)}
+    yield from (QUIET, *(load(n, request=7 if n in freed else 1) for n in range(ENTRIES)))
+    yield from ("unload --request 7", *(f"lookup {7 if n in freed else 1} 0 0 {32 * n}" for n in range(0, ENTRIES, 3)))
+    yield "verify"
+
+
+def whole_tiers() -> Iterator[str]:
+    """Every block moves before anybody takes a completion record (R16)."""
+    yield from (QUIET, *(load(n) for n in range(ENTRIES)))
+    yield from (f"evict {span(0, ENTRIES)}", f"prefetch {span(0, ENTRIES)} 0", "verify")
+
+
 def saturation() -> Iterator[str]:
     """R down to 0, F and ref_count up to 255, and one more each (R13, R15, R20)."""
     yield from (QUIET, weights(w_r=3, w_f=2, w_s=1), load(0), load(1), load(2, tier=2), "config --t1-capacity 2")
@@ -249,18 +291,17 @@ QUEUED = (
     Unload(va(20), BLOCK), Lookup(1, 0, 0, 32 * 5), Step(3),
 )  # fmt: skip
 """Blocks are evicted, freed, brought back and asked for while the ones before are still on their way."""
+FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) for n in range(4)))
+"""UNLOAD waits for the blocks that are on their way (R21), or their completions change the blocks that took their places."""
 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
-    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys, saturation,
+    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
+    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation,
 )  # fmt: skip
 
 
 # ---- keys ----------------------------------------------------------------------------------------------------------
-Key = tuple[int, int, int, int]
-"""request, layer, head, token_start."""
-
-
 def load_key(n: int, key: Key) -> str:
     request, layer, head, start = key
     return load(n, request, 1 + n % 2, layer, head, f"{start}:{start + 31}")

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -30,6 +31,8 @@ from tests.helpers.random_script import BLOCK, Script
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
 BLOCK_BYTES = {"uart": 256}
 """Of virtual boards, where it is not 16 KiB."""
+FILLED = 256
+"""Slots of each tier that begin with random bytes: more than most scripts load."""
 
 
 @contextlib.contextmanager
@@ -48,10 +51,23 @@ def target(through: str, entries: int):
                 board.terminate()
 
 
+def fill(folder: Path, entries: int, seed: int, block_bytes: int) -> list[str]:
+    """Lines that put random bytes into the first slots of every tier, so that a block in the wrong place shows."""
+    bytes_of = np.random.default_rng(seed).bytes
+    lines = []
+    for tier in range(4):
+        (folder / f"tier-{tier}.bin").write_bytes(bytes_of(min(entries, FILLED) * block_bytes))
+        lines.append(f"mem write {tier * entries * block_bytes:#x} --data {folder / f'tier-{tier}.bin'}")
+    return lines
+
+
 def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int) -> dict:
     """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
-    script = ["reset --raw", *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify"]
     with tempfile.TemporaryDirectory() as folder:
+        script = [
+            "reset --raw", *fill(Path(folder), entries, seed, block_bytes),
+            *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify",
+        ]  # fmt: skip
         file = Path(folder) / "random.kvfpga"
         file.write_text("\n".join(script) + "\n")
         program = [*KVFPGA, "--session", f"{folder}/session", *options, "--json"]

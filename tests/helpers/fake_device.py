@@ -87,6 +87,10 @@ class FakeDevice(Simulation):
                 return self.digest
             case "PASS_DIGEST":
                 return self.pass_digest
+            case "RTBD_HIT_COUNT":
+                return sum(self.model.telemetry()[f"hits_t{tier}"] for tier in range(4))
+            case "RTBD_MISS_COUNT":
+                return self.model.telemetry()["misses"]
             case "COMPLETION_LEVEL":
                 return len(self.completions)
             case "RESULT_CYCLES":

@@ -11,6 +11,8 @@ KEY_BITS = 64 - TOKEN_BITS
 REQUEST_LOW = 32 - TOKEN_BITS
 REQUEST_MASK = 0xFFFF << REQUEST_LOW
 MASK64 = (1 << 64) - 1
+Key = tuple[int, int, int, int]
+"""request, layer, head, token_start."""
 
 
 def rows(entries: int) -> list[int]:
@@ -39,7 +41,7 @@ def kernel(masks: list[int]) -> list[int]:
     return [1 << bit | sum(1 << pivot for pivot, row in basis.items() if row >> bit & 1) for bit in free]
 
 
-def colliding(entries: int, count: int, request: int | None = None) -> list[tuple[int, int, int, int]]:
+def colliding(entries: int, count: int, request: int | None = None) -> list[Key]:
     """`count` keys (request, layer, head, token_start) of one bucket in every way; all of one `request` where given."""
     masks = rows(entries) + ([1 << bit for bit in range(REQUEST_LOW, REQUEST_LOW + 16)] if request is not None else [])
     base = 0x2A << REQUEST_LOW + 16 | (request or 0) << REQUEST_LOW | 0x123456
@@ -56,16 +58,30 @@ def colliding(entries: int, count: int, request: int | None = None) -> list[tupl
     return [unpack(key) for key in keys]
 
 
-def bucket(entries: int, key: tuple[int, int, int, int], way: int = 0) -> int:
+def twins(entries: int, key: Key, mask: int) -> list[Key]:
+    """Keys that differ from `key` in bits of `mask` alone (bits of a key as the index holds it) and yet share its bucket: one for
+    each way where there is one. To a way that does not look at those bits they are the same key."""
+    bits, found = (entries // WAYS).bit_length() - 1, []
+    kept = [1 << bit for bit in range(KEY_BITS) if not mask >> bit & 1]
+    for way in range(WAYS):
+        found += [unpack(packed(key) ^ vector) for vector in kernel(rows(entries)[way * bits : (way + 1) * bits] + kept)[:1]]
+    return found
+
+
+def bucket(entries: int, key: Key, way: int = 0) -> int:
     """Where a way puts a key. Overflows are marked by their bucket in way 0."""
-    request, layer, head, token_start = key
-    packed = (layer << 24 | head << 16 | request) << REQUEST_LOW | token_start >> TOKEN_BITS
     bits = (entries // WAYS).bit_length() - 1
     masks = rows(entries)[way * bits : (way + 1) * bits]
-    return sum((packed & mask).bit_count() % 2 << bit for bit, mask in enumerate(masks))
+    return sum((packed(key) & mask).bit_count() % 2 << bit for bit, mask in enumerate(masks))
 
 
-def unpack(key: int) -> tuple[int, int, int, int]:
+def packed(key: Key) -> int:
+    """layer, head, request, block number: as the index holds it."""
+    request, layer, head, token_start = key
+    return (layer << 24 | head << 16 | request) << REQUEST_LOW | token_start >> TOKEN_BITS
+
+
+def unpack(key: int) -> Key:
     """(request, layer, head, token_start) of a key as the index holds it: layer, head, request, block number."""
     id_word = key >> REQUEST_LOW
     return id_word & 0xFFFF, id_word >> 24, id_word >> 16 & 0xFF, (key & (1 << REQUEST_LOW) - 1) << TOKEN_BITS

@@ -1,7 +1,8 @@
 """Random `.kvfpga` scripts over all commands of contract section 8: what a device must agree about with its reference.
 
-Keys and addresses come from small pools, so that blocks are found, overlap, collide and fill the tiers; now and then a
-value is one that must be refused. The same seed gives the same script.
+Keys and addresses come from pools, so that blocks are found, overlap and fill the tiers. Keys use their fields' whole range and
+differ in one bit, so that whatever leaves out a bit takes two of them for one; now and then a value is one that must be refused.
+The same seed gives the same script.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ import random
 
 BLOCK = 16384
 BASE = 0x7F00_0000_0000
+FIELDS = ((0, 16, 0), (1, 8, 0), (2, 8, 0), (3, 32, 5))
+"""Of a key: its place in (request, layer, head, token_start), its bits, and how many of them are always 0."""
 BORDERS = (0, 1, 255, 256, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, (1 << 64) - 1)
+
+
+Key = tuple[int, int, int, int]
 
 
 class Script:
@@ -21,7 +27,7 @@ class Script:
         self.blocks = blocks
         self.block_bytes = block_bytes
         self.step = 0
-        self.loaded = 0
+        self.keys = self._keys(blocks + 20)
 
     def lines(self, count: int) -> list[str]:
         """`count` commands, most blocks at the beginning."""
@@ -42,12 +48,35 @@ class Script:
     def border(self) -> int:
         return self.random.choice(BORDERS)
 
-    def key(self, n: int) -> tuple[int, int, int, int]:
-        """request (0 is the shared prefix), layer, head, token_start of block n."""
-        return n % 5, n // 5 % 3, n // 15 % 2, n // 30 * 32
+    def _keys(self, count: int) -> list[Key]:
+        """(request, layer, head, token_start) of each block; request 0 is the shared prefix. Half are small numbers, so that
+        requests have many blocks and share prefixes; others differ from one before in one bit, or are anything."""
+        found: list[Key] = []
+        for n in range(count):
+            kind = self.random.random()
+            if kind < 0.5 or not found:
+                found.append((n % 5, n // 5 % 3, n // 15 % 2, n // 30 * 32))
+            elif kind < 0.8:
+                found.append(self.twin(self.random.choice(found)))
+            else:
+                request, layer, head, start = (self.random.randrange(1 << bits) >> low << low for _, bits, low in FIELDS)
+                found.append((request, layer, head, start))
+        return found
+
+    def twin(self, key: Key) -> Key:
+        """Another in one bit."""
+        place, bits, low = self.random.choice(FIELDS)
+        other = [*key]
+        other[place] ^= 1 << self.random.randrange(low, bits)
+        return other[0], other[1], other[2], other[3]
+
+    def key(self, n: int) -> Key:
+        return self.keys[n]
 
     def va(self, n: int) -> int:
-        return BASE + n * self.block_bytes + (n % 7 == 0) * 100
+        """Most blocks one behind the other; some so far away that only high bits of the address tell."""
+        far = 1 << 33 + n % 31 if n % 11 == 5 else 0
+        return (BASE ^ far) + n * self.block_bytes + (n % 7 == 0) * 100
 
     def range(self) -> str:
         """A few blocks, or part of one; rarely all, none, or past the end."""
@@ -67,7 +96,7 @@ class Script:
         if self.rarely():
             start += self.random.randrange(1, 32)
         if self.rarely():
-            end += 32
+            end = min(end + 32, 0xFFFFFFFF)
         tier = f" --tier {self.random.randrange(4)}" if self.rarely(0.3) else ""
         return (
             f"load --request {request} --layer {layer} --head {head} --tokens {start}:{end} --va {self.va(n):#x}{tier}"
@@ -91,12 +120,13 @@ class Script:
 
     def unload(self) -> str:
         if self.rarely(0.2):
-            return f"unload --request {self.random.choice((0, 1, 2, 3, 4, 9, 65536))}"
+            request = self.twin(self.random.choice(self.keys))[0]
+            return f"unload --request {self.random.choice((0, 1, 2, 3, 4, 65536, request, request))}"
         return f"unload {self.range()}"
 
     def lookup(self) -> str:
-        request, layer, head, start = self.key(self.random.randrange(self.blocks + 20))
-        request = request if self.rarely(0.8) else self.random.randrange(7)
+        key = self.key(self.random.randrange(self.blocks + 20))
+        request, layer, head, start = self.twin(key) if self.rarely(0.2) else key
         touch = " --touch" if self.rarely(0.6) else ""
         return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{touch}"
 
@@ -108,7 +138,7 @@ class Script:
         }  # fmt: skip
         chosen = self.random.sample(sorted(values), 2)
         return "weights set " + " ".join(
-            f"--{n} {self.border() if self.rarely() else self.random.randrange(values[n])}" for n in chosen
+            f"--{n} {self.border() if self.rarely(0.1) else self.random.randrange(values[n])}" for n in chosen
         )
 
     def config(self) -> str:
@@ -128,8 +158,8 @@ class Script:
         return "reg " + self.random.choice(
             (
                 f"write RTBD_SHARE {index}", f"write RTBD_RELEASE {index}", f"write STEP_ADVANCE {self.step}",
-                f"write SCRATCH {index}", "read SCRATCH", "read STATUS", "read WEIGHT_S", "read 0x120",
-                f"write TIER_BASE2 {self.border()}",
+                f"write SCRATCH {self.random.randrange(1 << 32)}", "read SCRATCH", "read STATUS", "read WEIGHT_S", "read 0x120",
+                f"write TIER_BASE2 {self.border()}", f"write RTBD_SHARE {index ^ 1 << self.random.randrange(8, 20)}",
             )
         )  # fmt: skip
 

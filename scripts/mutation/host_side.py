@@ -1,0 +1,85 @@
+"""What a host sees of registers beside commands, checked on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5).
+
+Each function takes a fresh device and raises TargetError at the first thing that is not as the contract has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvfpga.contract.commands import Load
+from kvfpga.contract.errors import BusError, TargetError
+from kvfpga.device.device import Device
+from kvfpga.device.regmap import REGISTERS
+from kvfpga.transport.mmio import Batch
+
+DOORBELLS = 40
+"""More than the FIFO and the engine take while one pass runs."""
+
+
+def refusals(device: Device) -> None:
+    """An access that is refused says so, sets a sticky bit, and the first of several is remembered until somebody clears it."""
+    mmio, version = device.mmio, REGISTERS["VERSION"].offset
+    unmapped, aside = 0xF000, REGISTERS["SCRATCH"].offset + 2
+    for first, later in ((unmapped, version), (version, aside), (aside, unmapped)):
+        expect("ERROR before any refusal", _errors(device), (0, 0))
+        expect(f"the offset of the first refusal, {first:#x}", _refused(device, first), first)
+        code = _field(device, "code")
+        _refused(device, later)
+        expect("the first offset, behind a second refusal", _errors(device), (1, first))
+        expect("the first code, behind a second refusal", _field(device, "code"), code)
+        mmio.write32(REGISTERS["ERROR"].offset, 1)
+
+
+def full_fifo(device: Device) -> None:
+    """A doorbell that finds the FIFO full is refused, and all others' commands run."""
+    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(device.entries)])
+    batch, accepted = Batch(), DOORBELLS
+    for step in range(1, DOORBELLS + 1):
+        batch.write(REGISTERS["STEP_FAST"].offset, step)
+    try:
+        device.mmio.run(batch)
+    except BusError as error:
+        accepted = error.position or 0
+    device.mmio.wait_idle()
+    expect("commands that ran", device.telemetry()["step_count"], accepted)
+    expect("whether a full FIFO refuses", accepted < DOORBELLS, True)
+    expect("its sticky error", _errors(device), (1, REGISTERS["STEP_FAST"].offset))
+
+
+def reset(device: Device) -> None:
+    """SCRATCH is zero behind a reset, which is how a host knows of one."""
+    device.mmio.write32(REGISTERS["SCRATCH"].offset, 0xA5C3_3C5A)
+    expect("SCRATCH", device.mmio.read32(REGISTERS["SCRATCH"].offset), 0xA5C3_3C5A)
+    device.soft_reset()
+    expect("SCRATCH behind a reset", device.mmio.read32(REGISTERS["SCRATCH"].offset), 0)
+
+
+CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset)
+
+
+def expect(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise TargetError(f"{what}: {found}, expected {expected}")
+
+
+def _refused(device: Device, offset: int) -> int:
+    """Access `offset` in a way that is refused: a write where there is a register, else a read. ERROR_OFFSET."""
+    try:
+        if offset == REGISTERS["VERSION"].offset:
+            device.mmio.write32(offset, 1)
+        else:
+            device.mmio.read32(offset)
+    except BusError:
+        return device.mmio.read32(REGISTERS["ERROR_OFFSET"].offset)
+    raise TargetError(f"an access to {offset:#x} was not refused")
+
+
+def _errors(device: Device) -> tuple[int, int]:
+    """(ERROR.bus, ERROR_OFFSET)"""
+    return _field(device, "bus"), device.mmio.read32(REGISTERS["ERROR_OFFSET"].offset)
+
+
+def _field(device: Device, name: str) -> int:
+    field = REGISTERS["ERROR"].fields[name]
+    return device.mmio.read32(REGISTERS["ERROR"].offset) >> field.low & (1 << field.width) - 1
