@@ -35,7 +35,7 @@ def test_a_character_that_the_terminal_lacks_is_replaced(kv, words, encoding):
     text = done.stdout.decode(encoding)
     if words[0] == "evict":
         assert "T1 -> T2 DRAM" in text and kv("telemetry")["evict_count"] == 1
-    else:
+    elif words[0] != "demo":  # which has tables only of a device that is checked
         assert "T1" in text or "| current_step" in text, "tables are drawn with what is there"
 
 
