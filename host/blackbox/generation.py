@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import SessionError
-from ..contract.files import sync
+from ..contract.files import advice, is_of_the_system, sync
 from ..contract.wording import counted
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
@@ -154,6 +154,8 @@ def written_state(home: Path) -> Generation:
 
 
 def damaged(home: Path, error: Exception) -> SessionError:
+    if is_of_the_system(error):
+        return SessionError(f"the session's state in {home} cannot be read: {error.strerror}", advice(error))
     return SessionError(f"the session's state in {home} is damaged: {error}", RECOVER)
 
 

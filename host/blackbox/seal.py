@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.errors import SessionError
+from ..contract.files import advice, is_of_the_system
 from .pages import content
 
 CHECKSUMS = "checksums.json"
@@ -50,6 +51,8 @@ def check_folder(folder: Path) -> None:
             return
         wrong = [str(error.filename)]
     except (OSError, ValueError) as error:
+        if is_of_the_system(error):
+            raise SessionError(f"the failure folder {folder} cannot be read: {error.strerror}", advice(error)) from error
         wrong = [f"{CHECKSUMS} ({error})"]
     if wrong:
         raise SessionError(

@@ -6,9 +6,20 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What flock says on a file system without locks."""
+
+OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+"""Errors of reading that say something about the machine, and nothing about what is stored: no reason to throw that away."""
+
+
+def is_of_the_system(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in OF_THE_SYSTEM
 
 
 def sync(path: Path) -> None:

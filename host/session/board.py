@@ -24,6 +24,7 @@ from ..blackbox.history import History
 from ..blackbox.pages import content
 from ..blackbox.retrace import trace
 from ..contract.errors import SessionError
+from ..contract.files import advice, is_of_the_system
 from ..contract.presets import DEFAULT
 from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
@@ -115,6 +116,8 @@ class BoardSession(Session):
         except FileNotFoundError:
             return 0
         except (OSError, ValueError) as error:
+            if is_of_the_system(error):
+                raise SessionError(f"{path} cannot be read: {error.strerror}", advice(error)) from error
             raise SessionError(f"{path} is damaged: {error}", REMEDY) from error
 
     def _mark(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -13,6 +14,8 @@ import pytest
 
 from kvfpga.blackbox.generation import current_state
 from kvfpga.blackbox.pages import PAGE
+from kvfpga.blackbox.seal import check_folder, seal_folder
+from kvfpga.contract.errors import SessionError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import BLOCK, Kvfpga
@@ -261,3 +264,44 @@ def test_no_flipped_bit_is_accepted(first, tmp_path, kind):
             kv("verify", code=3)
         path.write_bytes(good)
     assert Kvfpga(tmp_path / "s", "--target", kind)("verify")["code"] == "OK"
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("name", ["current", "pages-1.bin"])
+def test_what_the_system_cannot_do_is_not_called_damage(of_kind, monkeypatch, error, name):
+    """No remedy that throws the state away: there is nothing wrong with it."""
+    _, home = of_kind("model")
+
+    def refuse(path, *arguments):
+        if os.path.basename(path) == name:
+            raise OSError(error, os.strerror(error), str(path))
+        return opened(path, *arguments)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SessionError) as caught, Session(Target("model", 256), home.parent) as session:
+        session.open()
+    assert os.strerror(error) in caught.value.message and "damaged" not in caught.value.message
+    assert "reset" not in (caught.value.remedy or "")
+    monkeypatch.undo()
+    with Session(Target("model", 256), home.parent) as session:
+        assert session.open().telemetry()["current_step"] == 3
+
+
+def test_a_bit_that_flips_in_a_failure_folder_is_seen(tmp_path):
+    names = ["report.json", "commands.kvfpga", "board.json"]
+    for name in names:
+        (tmp_path / name).write_text(f"what {name} says\n" * 20)
+    seal_folder(tmp_path)
+    check_folder(tmp_path)
+    chance = random.Random(3)
+    for number in range(60):
+        path = tmp_path / [*names, "checksums.json"][number % 4]
+        whole = path.read_bytes()
+        bad = bytearray(whole)
+        bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
+        path.write_bytes(bad)
+        with pytest.raises(SessionError, match=r"damaged|changed"):
+            check_folder(tmp_path)
+        path.write_bytes(whole)
+    check_folder(tmp_path)
