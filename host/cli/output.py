@@ -32,6 +32,10 @@ PLAIN = str.maketrans({"→": "->", "·": "-", "…": "...", "–": "-", "×": "
 """What a terminal shows that lacks these characters; others become question marks."""
 
 
+WIDE = 240
+"""Columns of a pipe."""
+
+
 class OutputLost(Exception):
     """stdout takes no more. `is_closed`: whoever read it has gone, which is no error."""
 
@@ -225,16 +229,22 @@ def print_table(
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
+    cells = [[*map(str, row)] for row in rows]
+    for place, name in enumerate(header):
+        is_text = any(" " in row[place] for row in cells)  # which may go on in the next line; a number or a name may not
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text)
+    for row in cells:
+        table.add_row(*row)
     print_rich(table)
 
 
 def print_rich(renderable: RenderableType) -> None:
-    # into a pipe there is no width to fit into, and cutting columns would lose them
-    console(None if _Stdout().isatty() else 240).print(renderable)
+    # Into a pipe there is no width to fit into, and a terminal too narrow for the numbers breaks lines: cutting would lose some.
+    from rich.measure import Measurement
+
+    wide = console(WIDE)
+    least = Measurement.get(wide, wide.options, renderable).minimum
+    console(max(console().width, least) if _Stdout().isatty() else WIDE).print(renderable)
 
 
 def console(width: int | None = None) -> Console:

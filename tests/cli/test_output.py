@@ -5,9 +5,14 @@ Real processes: what stdout is and how a process ends are the matter here.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -83,3 +88,21 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
     assert kv.text("step", 4, code=3) == ""
     monkeypatch.undo()
     assert kv("telemetry")["current_step"] == 3
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_numbers_are_whole_in_a_narrow_terminal(kv, columns):
+    """On a pseudo-terminal: what does not fit goes on in the next line."""
+    kv(*LOAD)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    done = kvfpga(kv, "dump", stdout=slave, TERM="xterm")
+    os.close(slave)
+    text = b""
+    with contextlib.suppress(OSError):  # its end
+        while piece := os.read(master, 4096):
+            text += piece
+    os.close(master)
+    assert done.returncode == 0 and "…" not in text.decode()
+    [entry] = kv("dump")["entries"]
+    assert f"{entry['va']:#x}" in text.decode() and str(entry["priority"]) in text.decode()
