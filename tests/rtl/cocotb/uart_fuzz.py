@@ -52,7 +52,7 @@ def program(mutation: Mutation | None = None) -> Path:
                 units = [*sorted((folder / "out").glob("*.cpp")), *runtime, harness]
                 (folder / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units))
                 folders = [part for place in ("out", include, include / "vltstd") for part in ("-I", place)]
-                compiler = [build._compiler(), *COMPILE, *folders, "all.cpp", "-o", "fuzz", "-lpthread"]
+                compiler = [*build._compiler(), *COMPILE, *folders, "all.cpp", "-o", "fuzz", "-lpthread"]
                 subprocess.run(compiler, cwd=folder, check=True)
                 (folder / "fuzz").rename(path)
     return path
