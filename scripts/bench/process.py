@@ -4,6 +4,7 @@ waits for its files."""
 
 from __future__ import annotations
 
+import compileall
 import resource
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from kvfpga.contract.errors import TargetError
 from .figures import Report, Say, Series, alone, alternate, beside
 from .sizes import Sizes
 from .worker.blocks import SETTINGS, block
-from .workers import TODAY, Version
+from .workers import ROOT, TODAY, Version
 
 SECTION = "process"
 FEW = 64
@@ -30,6 +31,8 @@ class Took(NamedTuple):
 
 
 def measure(sizes: Sizes, say: Say, baseline: Version) -> Report:
+    # As setting up does for users and for the older commit: where Python writes no bytecode, an edited module is compiled each time.
+    compileall.compile_dir(ROOT / "host", quiet=1)
     with tempfile.TemporaryDirectory(prefix="kvfpga-bench-") as folder:
         commands: dict[str, list[str | Path]] = {
             "python": [TODAY.python, "-c", ""],
