@@ -31,7 +31,7 @@ class Took(NamedTuple):
 
 
 def measure(sizes: Sizes, say: Say, baseline: Version) -> Report:
-    # As setting up does for users and for the older commit: where Python writes no bytecode, an edited module is compiled each time.
+    # As setting up does: where Python writes no bytecode of its own, an edited module would be compiled at every start.
     compileall.compile_dir(ROOT / "host", quiet=1)
     with tempfile.TemporaryDirectory(prefix="kvfpga-bench-") as folder:
         commands: dict[str, list[str | Path]] = {
