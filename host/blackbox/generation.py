@@ -107,7 +107,6 @@ class Generation:
             except SessionError as error:  # which knows no other name of the file
                 raise SessionError(error.message.replace(str(path), f"{name} in {self.home}"), REMEDY) from error
 
-
     @contextmanager
     def _damage(self) -> Iterator[None]:
         try:
