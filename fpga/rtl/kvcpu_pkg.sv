@@ -35,16 +35,16 @@ package kvcpu_pkg;
         logic [31:0] span;  // token_start with token_end-token_start in its low bits (token_start is a multiple of BLOCK_TOKENS)
     } entry_key_t;
 
-    typedef struct packed {
+    typedef struct packed {  // words of 32 bits, so that no field lies in two
         logic        valid;
-        logic [15:0] prio;
-        logic [31:0] access_step;
-        logic [7:0]  ref_count;
         logic        prefix;
-        logic [7:0]  r;
-        logic [7:0]  f;
         logic        pinned;
         logic        armed;
+        logic [7:0]  ref_count;
+        logic [15:0] prio;
+        logic [7:0]  r;
+        logic [7:0]  f;
+        logic [31:0] access_step;
     } entry_state_t;
 
     typedef struct packed {

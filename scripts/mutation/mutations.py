@@ -24,7 +24,7 @@ class Mutation(NamedTuple):
     assertion: str = ""
 
 
-LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lane.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
+LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lanes.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
 CHANNEL, DMA, KEYS, MAP, DIRECTORY = (
     "kvcpu_dma_channel.sv", "kvcpu_dma.sv", "kvcpu_key_index.sv", "kvcpu_free_map.sv", "kvcpu_directory.sv",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 The product's builder (host/transport/sim/build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
-design with another `kvcpu_score_lane` compiles that module again, and links: the BUILD_ID in the hardware is 0 in all of them.
+design with another `kvcpu_score_lanes` compiles that module again, and links: the BUILD_ID in the hardware is 0 in all of them.
 """
 
 from __future__ import annotations

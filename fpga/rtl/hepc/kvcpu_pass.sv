@@ -133,16 +133,13 @@ module kvcpu_pass
     assign lanes_work = deciding && (entering || stage != '0);
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
-    for (genvar l = 0; l < LANES; l++) begin : g_lane
-        kvcpu_score_lane #(.LANE(l), .TOKEN_BITS(TOKEN_BITS)) u_lane (
-            .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
-            .key(q_key[l]), .state(q_state[l]), .res(q_res[l]), .va(q_va[l]),
-            .matched(l_matched[l]), .matched_shared(l_shared[l]), .new_state(l_state[l]), .new_res(l_res[l]),
-            .write(l_write[l]), .evict(l_evict[l]), .prefetch(l_prefetch[l]),
-            .freed(l_freed[l]), .freed_key(l_key[l]),
-            .guarded(l_guarded[l]), .saturated(l_saturated[l]), .release_refused(l_refused[l])
-        );
-    end
+    kvcpu_score_lanes #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_lanes (
+        .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
+        .key(q_key), .state(q_state), .res(q_res), .va(q_va),
+        .matched(l_matched), .matched_shared(l_shared), .new_state(l_state), .new_res(l_res), .write(l_write),
+        .evict(l_evict), .prefetch(l_prefetch), .freed(l_freed), .freed_key(l_key),
+        .guarded(l_guarded), .saturated(l_saturated), .release_refused(l_refused)
+    );
 
     // ---- tail: candidates in index order, then the row is written --------------------------------------------------------
     logic [LANES-1:0] served;    // candidates of this row already dealt with

@@ -1,0 +1,400 @@
+// kvcpu_score_lanes - the lanes of the pass engine: take a row of LANES directory entries per cycle through match, score and decision.
+//
+// Five register stages behind the directory's read data (R14 to R21):
+//   1 match, and t - access_step      2 S, R, F, pinned      3 products      4 priority P      5 new state and decision
+// All stages move together when `advance` is high; `stage[k]` says that stage k+1 takes a row. `pass` is constant during a
+// pass. Outputs belong to the row in stage 5. A lane decides what its entry itself allows; whether a prefetch candidate
+// finds a free T1 place is decided in index order by kvcpu_pass.
+//
+// The lanes do the same at the same time, so a field of all lanes is one array, which is assigned whole, and a flag of all lanes is
+// one vector: a simulator makes vector instructions of that. What is worked out for an entry that does not match goes nowhere:
+// it is not in `write`.
+`default_nettype none
+module kvcpu_score_lanes
+    import kvcpu_pkg::*;
+    import kvcpu_map_pkg::*;
+#(
+    parameter int unsigned LANES = 8,
+    parameter int unsigned TOKEN_BITS = 5
+) (
+    input  wire logic         clk,
+    input  wire logic         advance,
+    input  wire logic [4:0]   stage,
+    input  wire pass_t        pass,
+    input  wire settings_t    set,
+    input  wire logic         frees,   // UNLOAD: freed_key is wanted
+    input  wire entry_key_t   key [LANES],
+    input  wire entry_state_t state [LANES],
+    input  wire entry_res_t   res [LANES],
+    input  wire logic [63:0]  va [LANES],
+
+    output logic [LANES-1:0]  matched,
+    output logic [LANES-1:0]  matched_shared,  // MATCH_KEY: the same key with request 0
+    output entry_state_t      new_state [LANES],
+    output entry_res_t        new_res [LANES],
+    output logic [LANES-1:0]  write,
+    output logic [LANES-1:0]  evict,           // trigger candidates
+    output logic [LANES-1:0]  prefetch,
+    output logic [LANES-1:0]  freed,           // UNLOAD
+    output entry_key_t        freed_key [LANES],
+    output logic [LANES-1:0]  guarded,
+    output logic [LANES-1:0]  saturated,
+    output logic [LANES-1:0]  release_refused
+);
+    typedef logic [LANES-1:0] flags_t;
+
+    // The flags of a row's entries, as they go from stage to stage.
+    typedef struct packed {
+        flags_t valid, prefix, pinned, armed, tier_high, tier_low, dirty, inflight;
+    } row_t;
+
+    flags_t wanted_lane;  // MATCH_LANE
+    assign wanted_lane = flags_t'(1) << pass.lane;
+
+    // ---- stage 1: comparisons, distance to the access step --------------------------------------------------------------
+    // The memories' data arrive late in the cycle, so the comparisons are only put together in the next. Only those are made that
+    // `pass.match` asks for, as the others' results are not looked at.
+    logic [1:0]  less_low1 [LANES], less_high1 [LANES];    // by halves: va below va_low, va below va_end
+    logic [7:0]  other_low1 [LANES], other_high1 [LANES];  // their upper halves differ, by four bits
+    logic [3:0]  request1 [LANES], id1 [LANES], shared1 [LANES];  // the request's field is that wanted, the key's, 0: by four bits
+    logic [11:0] block1 [LANES];
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[0]) begin : compare_stage
+            automatic logic [31:0] position;
+            for (int l = 0; l < LANES; l++) begin
+                position = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
+                case (pass.match)
+                    MATCH_VA: begin
+                        for (int k = 0; k < 2; k++) begin
+                            less_low1[l][k] <= (va[l][32*k +: 32] < pass.va_low[32*k +: 32]);
+                            less_high1[l][k] <= (va[l][32*k +: 32] < pass.va_end[32*k +: 32]);
+                        end
+                        for (int k = 0; k < 8; k++) begin
+                            other_low1[l][k] <= (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
+                            other_high1[l][k] <= (va[l][32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
+                        end
+                    end
+                    MATCH_REQUEST:
+                        for (int k = 0; k < 4; k++) request1[l][k] <= (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
+                    MATCH_KEY: begin
+                        for (int k = 0; k < 8; k++) block1[l][k] <= (position[4*k +: 4] == pass.key[4*k +: 4]);
+                        for (int k = 0; k < 4; k++) begin
+                            block1[l][8 + k] <= (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
+                            id1[l][k] <= (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
+                            shared1[l][k] <= (key[l].id[4*k +: 4] == 4'd0);
+                        end
+                    end
+                    default: ;
+                endcase
+            end
+        end
+    end
+
+    row_t        row0, row1;
+    logic [7:0]  r0 [LANES], r1 [LANES], f0 [LANES], f1 [LANES], ref0 [LANES], ref1 [LANES];
+    logic [15:0] prio0 [LANES], prio1 [LANES];
+    logic [31:0] access0 [LANES], access1 [LANES];
+    logic [31:0] from0 [LANES];              // where the distance is counted from: the access step that the command leaves
+    logic [31:0] age0 [LANES], age1 [LANES]; // t - from, modulo 2^32
+    flags_t      ahead0, ahead1;             // t < from
+    entry_key_t  key1 [LANES];
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) begin
+            r0[l] = state[l].r;
+            f0[l] = state[l].f;
+            ref0[l] = state[l].ref_count;
+            prio0[l] = state[l].prio;
+            access0[l] = state[l].access_step;
+        end
+        for (int l = 0; l < LANES; l++) begin
+            row0.valid[l] = state[l].valid;
+            row0.prefix[l] = state[l].prefix;
+            row0.pinned[l] = state[l].pinned;
+            row0.armed[l] = state[l].armed;
+            {row0.tier_high[l], row0.tier_low[l]} = res[l].tier;
+            row0.dirty[l] = res[l].dirty;
+            row0.inflight[l] = res[l].inflight;
+        end
+        if (pass.loads) begin
+            row0.valid = (pass.fresh_row ? '0 : row0.valid) | wanted_lane;
+            row0.prefix = (pass.load_key.id[15:0] == 16'd0) ? '1 : '0;
+            {row0.pinned, row0.armed, row0.inflight} = '0;
+            row0.dirty = '1;
+            row0.tier_high = pass.load_tier[1] ? '1 : '0;
+            row0.tier_low = pass.load_tier[0] ? '1 : '0;
+        end
+    end
+
+    always_comb begin
+        case (pass.op)
+            OP_TOUCH, OP_HOT, OP_LOAD: for (int l = 0; l < LANES; l++) from0[l] = pass.t;
+            OP_PREFETCH:               for (int l = 0; l < LANES; l++) from0[l] = pass.target;
+            default:                   from0 = access0;
+        endcase
+        for (int l = 0; l < LANES; l++) age0[l] = pass.t - from0[l];
+        for (int l = 0; l < LANES; l++) ahead0[l] = (pass.t < from0[l]);
+    end
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[0]) begin
+            row1 <= row0;
+            r1 <= r0;
+            f1 <= f0;
+            ref1 <= ref0;
+            prio1 <= prio0;
+            access1 <= from0;  // of a command that does not count from it: the entry's own
+            age1 <= age0;
+            ahead1 <= ahead0;
+            if (frees) key1 <= key;
+        end
+    end
+
+    // ---- stage 2: match, S, and the fields that feed the score ---------------------------------------------------------
+    flags_t      range1, of_request1, of_block1, of_id1, of_shared1;  // what the comparisons say together
+    flags_t      match1, match2, shared2, write2;
+    row_t        changed1, row2;
+    logic [7:0]  aged1 [LANES], used1 [LANES], counted1 [LANES];  // R, F, ref_count as the command leaves them
+    logic [7:0]  r2 [LANES], f2 [LANES], ref2 [LANES], near1 [LANES], s2 [LANES];
+    logic [7:0]  distance1 [LANES];  // |t - from|, where it is below 256
+    flags_t      outside1;           // it is not within the window
+    logic [15:0] prio2 [LANES];
+    logic [31:0] access2 [LANES];
+    entry_key_t  key2 [LANES];
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) begin
+            range1[l] = !(less_low1[l][1] || (other_low1[l] == '0 && less_low1[l][0]))  // ends behind the range's start
+                        && (pass.va_end[64] || less_high1[l][1] || (other_high1[l] == '0 && less_high1[l][0]));  // begins before its end
+            of_request1[l] = (request1[l] == '1);
+            of_block1[l] = (block1[l] == '1);
+            of_id1[l] = (id1[l] == '1);
+            of_shared1[l] = (shared1[l] == '1);
+        end
+    end
+    always_comb begin
+        match1 = row1.valid;
+        case (pass.match)
+            MATCH_ALL:     ;
+            MATCH_VA:      match1 &= range1;
+            MATCH_REQUEST: match1 &= of_request1;
+            MATCH_LANE:    match1 &= wanted_lane;
+            MATCH_KEY:     match1 &= of_block1 & of_id1;
+            default:       match1 = '0;
+        endcase
+    end
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) distance1[l] = ahead1[l] ? -age1[l][7:0] : age1[l][7:0];
+        for (int l = 0; l < LANES; l++)
+            outside1[l] = (ahead1[l] ? (age1[l][31:8] != '1 || age1[l][7:0] == '0) : (age1[l][31:8] != '0))
+                          || (distance1[l] > set.window);
+        for (int l = 0; l < LANES; l++) near1[l] = outside1[l] ? 8'd0 : set.window - distance1[l];
+    end
+
+    always_comb begin
+        changed1 = row1;
+        aged1 = r1;
+        used1 = f1;
+        counted1 = ref1;
+        case (pass.op)
+            OP_STEP: begin
+                for (int l = 0; l < LANES; l++) aged1[l] = r1[l] - 8'(r1[l] != 8'd0);
+                changed1.pinned = row1.pinned & ~(outside1 & ~ahead1);
+            end
+            OP_TOUCH: begin
+                for (int l = 0; l < LANES; l++) aged1[l] = 8'hFF;
+                for (int l = 0; l < LANES; l++) used1[l] = f1[l] + 8'(f1[l] != 8'hFF);
+            end
+            OP_LOAD: for (int l = 0; l < LANES; l++) begin
+                aged1[l] = 8'hFF;
+                used1[l] = 8'd1;
+                counted1[l] = 8'd0;
+            end
+            OP_HOT: begin
+                for (int l = 0; l < LANES; l++) aged1[l] = 8'hFF;
+                changed1.pinned = '1;
+            end
+            OP_EVICT: changed1.pinned = '0;
+            OP_PREFETCH: changed1.armed = '1;
+            default: ;
+        endcase
+    end
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[1]) begin
+            match2 <= match1;
+            shared2 <= (pass.match == MATCH_KEY) ? (row1.valid & of_shared1 & of_block1) : '0;
+            write2 <= (pass.loads && pass.fresh_row) ? '1 : (pass.match == MATCH_KEY) ? '0 : match1;
+            row2 <= changed1;
+            r2 <= aged1;
+            f2 <= used1;
+            ref2 <= counted1;
+            prio2 <= prio1;
+            access2 <= access1;
+            s2 <= near1;
+            if (frees) key2 <= key1;
+        end
+    end
+
+    // ---- stage 3: products ---------------------------------------------------------------------------------------------
+    flags_t      match3, shared3, write3;
+    row_t        row3;
+    logic [7:0]  r3 [LANES], f3 [LANES], ref3 [LANES];
+    logic [15:0] prio3 [LANES];
+    logic [31:0] access3 [LANES];
+    entry_key_t  key3 [LANES];
+    logic [15:0] by_r2 [LANES], by_f2 [LANES], by_s2 [LANES], by_r3 [LANES], by_f3 [LANES], by_s3 [LANES];
+    logic [15:0] by_d;  // W_D * 255, where prefix
+    flags_t      near2, near3;  // S > 0
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) by_r2[l] = set.w_r * r2[l];
+        for (int l = 0; l < LANES; l++) by_f2[l] = set.w_f * f2[l];
+        for (int l = 0; l < LANES; l++) by_s2[l] = set.w_s * s2[l];
+        for (int l = 0; l < LANES; l++) near2[l] = (s2[l] != 8'd0);
+    end
+
+    always_ff @(posedge clk) by_d <= {set.w_d, 8'd0} - 16'(set.w_d);
+    always_ff @(posedge clk) begin
+        if (advance && stage[2]) begin
+            match3 <= match2;
+            shared3 <= shared2;
+            write3 <= write2;
+            row3 <= row2;
+            r3 <= r2;
+            f3 <= f2;
+            ref3 <= ref2;
+            prio3 <= prio2;
+            access3 <= access2;
+            by_r3 <= by_r2;
+            by_f3 <= by_f2;
+            by_s3 <= by_s2;
+            near3 <= near2;
+            if (frees) key3 <= key2;
+        end
+    end
+
+    // ---- stage 4: priority (R14, modulo 2^16) --------------------------------------------------------------------------
+    flags_t      match4, shared4, write4;
+    row_t        row4;
+    logic [7:0]  r4 [LANES], f4 [LANES], ref4 [LANES];
+    logic [15:0] scored3 [LANES], prio4 [LANES];
+    logic [31:0] access4 [LANES];
+    entry_key_t  key4 [LANES];
+    flags_t      near4;
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++)
+            scored3[l] = row3.pinned[l] ? 16'hFFFF : (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
+        case (pass.op)
+            OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX: scored3 = prio3;
+            default: ;
+        endcase
+    end
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[3]) begin
+            match4 <= match3;
+            shared4 <= shared3;
+            write4 <= write3;
+            row4 <= row3;
+            r4 <= r3;
+            f4 <= f3;
+            ref4 <= ref3;
+            prio4 <= scored3;
+            access4 <= access3;
+            near4 <= near3;
+            if (frees) key4 <= key3;
+        end
+    end
+
+    // ---- stage 5: reference count, decision ----------------------------------------------------------------------------
+    row_t        changed4, row5;
+    logic [7:0]  r5 [LANES], f5 [LANES], shared_by4 [LANES], ref5 [LANES];
+    logic [15:0] prio5 [LANES];
+    logic [31:0] access5 [LANES];
+    flags_t      unused4, full4, low4, high4;  // ref_count is 0, is 255; P asks for an eviction, for a prefetch
+    flags_t      guard, in_t1, in_lower;       // of those that match; in_t1 and in_lower: and do not move
+    flags_t      evicts, prefetches, guards, frees4;
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) begin
+            unused4[l] = (ref4[l] == 8'd0);
+            full4[l] = (ref4[l] == 8'hFF);
+            low4[l] = (prio4[l] < set.evict_thresh);
+            high4[l] = (prio4[l] > set.prefetch_thresh);
+        end
+        guard = match4 & row4.prefix & ~unused4;
+        in_t1 = match4 & ~row4.tier_high & row4.tier_low & ~row4.inflight;
+        in_lower = match4 & row4.tier_high & ~row4.inflight;
+        evicts = '0;
+        prefetches = '0;
+        guards = '0;
+        frees4 = '0;
+        case (pass.op)
+            OP_STEP: begin
+                evicts = in_t1 & low4 & ~guard;
+                guards = in_t1 & low4 & guard;
+                prefetches = in_lower & ((row4.armed & near4) | high4);
+            end
+            OP_TOUCH: prefetches = in_lower;
+            OP_EVICT: begin
+                evicts = in_t1 & ~guard;
+                guards = guard;
+            end
+            OP_PREFETCH: prefetches = in_lower & near4;
+            OP_UNLOAD, OP_UNLOAD_REQUEST: begin
+                frees4 = match4 & ~guard;
+                guards = guard;
+            end
+            default: ;
+        endcase
+    end
+
+    always_comb begin
+        changed4 = row4;
+        shared_by4 = ref4;
+        case (pass.op)
+            OP_PREFETCH: changed4.armed = row4.armed & ~(~row4.tier_high & row4.tier_low);
+            OP_SHARE, OP_SHARE_INDEX: begin
+                changed4.prefix = '1;
+                for (int l = 0; l < LANES; l++) shared_by4[l] = ref4[l] + 8'(!full4[l]);
+            end
+            OP_RELEASE, OP_RELEASE_INDEX: for (int l = 0; l < LANES; l++) shared_by4[l] = ref4[l] - 8'(!unused4[l]);
+            OP_UNLOAD, OP_UNLOAD_REQUEST: changed4.valid = row4.valid & ~frees4;
+            default: ;
+        endcase
+    end
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[4]) begin
+            matched <= match4;
+            matched_shared <= shared4;
+            write <= write4 & ~(frees ? guard : '0);
+            evict <= evicts;
+            prefetch <= prefetches;
+            freed <= frees4;
+            guarded <= guards;
+            saturated <= (pass.op == OP_SHARE || pass.op == OP_SHARE_INDEX) ? match4 & full4 : '0;
+            release_refused <= (pass.op == OP_RELEASE || pass.op == OP_RELEASE_INDEX) ? match4 & unused4 : '0;
+            row5 <= changed4;
+            r5 <= r4;
+            f5 <= f4;
+            ref5 <= shared_by4;
+            prio5 <= prio4;
+            access5 <= access4;
+            if (frees) freed_key <= key4;
+        end
+    end
+
+    always_comb begin
+        for (int l = 0; l < LANES; l++) begin
+            new_state[l] = '{valid: row5.valid[l], prefix: row5.prefix[l], pinned: row5.pinned[l], armed: row5.armed[l],
+                             ref_count: ref5[l], prio: prio5[l], r: r5[l], f: f5[l], access_step: access5[l]};
+            new_res[l] = '{tier: {row5.tier_high[l], row5.tier_low[l]}, dirty: row5.dirty[l], inflight: row5.inflight[l]};
+        end
+    end
+endmodule
+`default_nettype wire
