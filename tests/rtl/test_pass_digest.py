@@ -101,8 +101,8 @@ def test_the_window_read_while_a_step_runs_changes_nothing(device):
     assert pass_digest(device) == before
 
 
-def test_the_device_is_busy_until_the_hash_is_complete(device):
-    """The result of the STEP is there before."""
+def test_a_read_behind_the_result_waits_for_the_hash(device):
+    """The STEP's result is there, and the device idle, some cycles before."""
     device.execute_many([load(n) for n in range(ENTRIES)])
     device.execute(cmd.Set("EVICT_THRESH", 0))
     before, batch = device.digest(), Batch()

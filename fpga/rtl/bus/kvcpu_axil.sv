@@ -3,7 +3,7 @@
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
 // write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
 // Reads are pipelined, one per cycle from the register block, answers in order; writes take four cycles each. A write has precedence over
-// a read for the register block. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops
+// a read for the register block. A read of PASS_DIGEST waits while `settling`. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops
 // new accesses; `quiet` says that none is under way.
 `default_nettype none
 module kvcpu_axil
@@ -15,6 +15,7 @@ module kvcpu_axil
     output logic             quiet,
     input  wire logic        fifo_full,
     input  wire logic        resetting,     // doorbells are refused
+    input  wire logic        settling,      // the last STEP is done, and its PASS_DIGEST will be in some cycles
     output logic             write_accepted, // pulse: W handshake, for the time stamp of a command
 
     input  wire logic [22:0] s_axil_awaddr,
@@ -148,6 +149,7 @@ module kvcpu_axil
     logic        misaligned, in_bar0, in_bar2;        // in_bar0, in_bar2: and aligned
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
     logic        rissue, rdone;
+    logic        of_digest;       // PASS_DIGEST
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
     logic        answer_refused, from_block, from_telemetry;
@@ -160,7 +162,7 @@ module kvcpu_axil
     // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
     assign in_operands = in_bar0 && op_rkind.operand;
     assign in_registers = in_bar0 && !op_rkind.operand;
-    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue;
+    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue && !(of_digest && settling);
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
@@ -183,6 +185,7 @@ module kvcpu_axil
             rwaiting <= 1'b1;
             raddr <= raddr_taken;
             op_rkind <= word_kind(raddr_taken[15:2]);
+            of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
             misaligned <= raddr_taken[1:0] != 2'b00;
             in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
             in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;

@@ -6,6 +6,7 @@ package kvcpu_map_pkg;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
+    localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h0650;
     localparam logic [15:0] BLOCK_BITS   = 16'h17FC;  // of an address: set in one of the register block's
 
     // opcodes (R5)
