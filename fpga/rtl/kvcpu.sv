@@ -145,11 +145,12 @@ module kvcpu
     logic [15:0] op_waddr, op_raddr;
     logic [31:0] op_wdata, op_data;
     word_t       op_wkind, op_rkind;
+    logic        settling;
 
     // A command on its way to the queue counts as being there.
     kvcpu_axil u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
-        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .settling(digest_busy && !busy), .write_accepted,
+        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
@@ -210,6 +211,7 @@ module kvcpu
         .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
     );
     assign busy = !fifo_empty || !engine_idle;
+    assign settling = digest_busy && !busy;
     assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
 
     // ---- engine ------------------------------------------------------------------------------------------------------------

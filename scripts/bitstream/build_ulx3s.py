@@ -41,9 +41,9 @@ NAME = "kvcpu_ulx3s"
 # Reads of a word that is being written may give the old or the new one (kvcpu_ram), so Yosys need not add logic that decides.
 SYNTHESIS = "synth_ecp5 -no-rw-check"
 # Small enough that Yosys would choose LUT RAM, whose address inputs then are the end of the longest paths.
-LUT_RAM = ("u_telemetry.latched",)
-"""Memories beside them that Yosys would make block RAM of, whose data come too late for what is behind them."""
 BLOCK_RAM = ("u_res", "u_tier")
+# Yosys would choose block RAM, whose data come too late for what is behind them.
+LUT_RAM = ("u_telemetry.latched",)
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 # With the placer `heap` the wires are a third longer around the many block RAMs, and router2 stays with wires used twice.
 METHOD = ["--placer", "static", "--router", "router1"]

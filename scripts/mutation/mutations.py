@@ -260,6 +260,8 @@ MUTATIONS: tuple[Mutation, ...] = (
              "a STEP begins no sum"),
     Mutation("digest-pass-range", ENGINE, "(c.op == OP_STEP) ? ENTRIES : c.a[63:32];",
              "(c.op == OP_STEP) ? ENTRIES - 1 : c.a[63:32];", "R25", "PASS_DIGEST leaves out the last entry"),
+    Mutation("digest-pass-waits", TOP, "assign settling = digest_busy && !busy;", "assign settling = 1'b0;", "R25",
+             "PASS_DIGEST is read while its last rows are still mixed"),
     Mutation("digest-pass-take", TOP, "row_valid && (of_step || running.op == kvcpu_map_pkg::OP_DIGEST)",
              "row_valid && (running.op == kvcpu_map_pkg::OP_DIGEST)", "R25", "the rows of a STEP are not hashed"),
     Mutation("pkg-token-end", "kvcpu_pkg.sv", "token_start + (key.span & mask)", "token_start + mask", "contract section 3",
