@@ -102,7 +102,7 @@ def test_the_window_read_while_a_step_runs_changes_nothing(device):
 
 
 def test_a_read_behind_the_result_waits_for_the_hash(device):
-    """The STEP is over some cycles before the hash is there. So all cycles behind the doorbell are tried, by more and more reads in front."""
+    """A STEP is over some cycles before its hash is there. More and more reads in front try all cycles behind the doorbell."""
     device.execute_many([load(n) for n in range(12)])
     device.execute(cmd.Set("EVICT_THRESH", 0))
     over = 0
@@ -117,6 +117,6 @@ def test_a_read_behind_the_result_waits_for_the_hash(device):
         device.mmio.wait_idle()
         if not words[status] & 1:
             over += 1
-            assert words[found] | words[found + 1] << 32 == before, step
+            assert int(words[found]) | int(words[found + 1]) << 32 == before, step
         device.mmio.read32(REGISTERS["RESULT_CYCLES"].offset)  # takes the result
     assert 0 < over < 80
