@@ -210,6 +210,7 @@ class PcieMmio(Mmio):
         records: list[int] = []
         ops = batch.ops
         for position in range(len(ops) // 4):
+            self._go_on()
             kind, offset, value, high = ops[4 * position : 4 * position + 4]
             if kind == OpKind.WAIT_IDLE:
                 self._wait(IDLE_SECONDS)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 @click.option("--sysfs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="With --uapi: the driver's attributes as files in DIR.")  # fmt: skip
 @click.option("--auto-load", is_flag=True, help="With --uapi: a hint loads blocks where none covers its range.")
+@click.option("--compat", is_flag=True,
+              help="With --uapi: what only the kernel module accepts succeeds, does nothing, and is counted.")  # fmt: skip
 @click.option("--listen", metavar="ADDRESS", help="Share the device at unix:PATH or tcp://HOST:PORT, for --target there.")
 @click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
 @click.pass_obj
 def serve(
-    app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, listen: str | None, shared: bool
+    app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, compat: bool, listen: str | None, shared: bool
 ) -> None:
     """Let other programs use the device, until Ctrl-C or SIGTERM.
 
@@ -42,20 +44,20 @@ def serve(
     """
     if bool(uapi) == bool(listen):
         raise UsageError("serve: nothing to serve, or two things", "give either --uapi PATH or --listen ADDRESS")
-    if (sysfs or auto_load) and not uapi:
-        raise UsageError("--sysfs and --auto-load go with --uapi", "add --uapi PATH")
+    if (sysfs or auto_load or compat) and not uapi:
+        raise UsageError("--sysfs, --auto-load and --compat go with --uapi", "add --uapi PATH")
     if shared and not listen:
         raise UsageError("--shared goes with --listen", "add --listen ADDRESS")
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
     stop = threading.Event()
     with on_signal(stop.set):
         if uapi:
-            _serve_node(app, uapi, sysfs, auto_load, stop)
+            _serve_node(app, uapi, sysfs, auto_load, compat, stop)
         elif listen:
             _serve_remote(app, listen, shared, stop)
 
 
-def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop: threading.Event) -> None:
+def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event) -> None:
     from ..linux import node as kvcpu0
     from ..session.serving import Served
 
@@ -73,12 +75,23 @@ def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop:
         storing = threading.Thread(target=store, daemon=True)
         storing.start()
         try:
-            kvcpu0.serve(path, kvcpu0.Kvcpu0(served, auto_load, note), sysfs, lambda: _ready(app, str(path)), stop)
+            device = kvcpu0.Kvcpu0(served, auto_load, note, compat)
+            kvcpu0.serve(path, device, sysfs, lambda: _ready(app, str(path)), stop)
         finally:
             stop.set()
             storing.join()
+        if compat:
+            _tell_tolerated(app, device.tolerated)
         if served.failed:
             raise served.failed
+
+
+def _tell_tolerated(app: App, counts: dict[str, int]) -> None:
+    met = ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"
+    app.present(
+        {"command": "serve", "code": "OK", "tolerated": counts},
+        lambda: note(f"refused by the device, a success for the program: {met}"),
+    )
 
 
 def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -> None:

@@ -107,6 +107,17 @@ def test_a_signal_stores_the_state_and_takes_the_node_away(tmp_path, number):
     assert stored_step(tmp_path / "session") == 7
 
 
+def test_compat_tells_at_the_end_what_was_tolerated(tmp_path):
+    process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"), "--compat")
+    for step in (7, 3, 8):
+        (tmp_path / "sys" / "current_step").write_text(f"{step}\n")
+    assert (tmp_path / "sys" / "tolerated").read_text().startswith("STEP_ADVANCE=1\n")
+    process.terminate()
+    assert process.wait(LONG) == 0
+    assert "a success for the program: STEP_ADVANCE 1\n" in process.stderr.read()
+    assert stored_step(tmp_path / "session") == 8
+
+
 def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_path):
     process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
     before = generation.current_state(tmp_path / "session" / "model")
@@ -126,6 +137,7 @@ def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_pa
 @pytest.mark.parametrize(
     "words",
     [[], ["--uapi", "a", "--listen", "unix:b"], ["--sysfs", "x", "--listen", "unix:b"], ["--auto-load", "--listen", "unix:b"],
+     ["--compat", "--listen", "unix:b"],
      ["--shared", "--uapi", "a"], ["--listen", "unix:b"], ["--listen", "nowhere"]],
 )  # fmt: skip
 def test_what_cannot_be_served_is_a_usage_error(tmp_path, words):

@@ -170,6 +170,7 @@ class VerilatorSim(Simulation):
         arguments = self._handle, address, length // 4, words.__array_interface__["data"][0], self.idle_budget
         status = self._kv_run(*arguments, 0)
         while status == PAUSED:
+            self._go_on()
             status = self._kv_run(*arguments, 1)
         if status:
             self._raise(status)
@@ -181,6 +182,7 @@ class VerilatorSim(Simulation):
         cycles = self.idle_budget if budget is None else int(budget)
         status = self._kv_wait_idle(self._handle, cycles, 0)
         while status == PAUSED:
+            self._go_on()
             status = self._kv_wait_idle(self._handle, cycles, 1)
         if status:
             self._raise(status)
