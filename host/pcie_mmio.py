@@ -366,6 +366,7 @@ class PcieMmio(Mmio):
             while self._status() & _BUSY:
                 if _now() - started > budget:
                     raise IdleTimeout(f"the device is still busy after {budget:g} s", "`kvfpga reg read STATUS` says with what")
+                self._go_on()
                 self._nap()
         finally:
             if not self._ended:
