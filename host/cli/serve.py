@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="ADDRESS", help="Share the device at unix:PATH or tcp://HOST:PORT, for --target there.")
 @click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
 @click.option("--memory", type=Number(32), metavar="MIB",
-              help="With --listen: most that clients may write into a simulation's memory.  [default: half of the machine's]")  # fmt: skip
+              help="With --listen: what a simulation's memory may grow to.  [default: half of the machine's]")  # fmt: skip
 @click.pass_obj
 def serve(
     app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, compat: bool, listen: str | None, shared: bool,

@@ -176,13 +176,13 @@ class Mmio(ABC):
     def close(self) -> None:
         """Let go of the target. Nothing may be called after it but close()."""
 
-    def bound_memory(self, most: int) -> None:
+    def bound_memory(self, most: int) -> None:  # noqa: B027  # most targets have nothing to do
         """Let the memory of a simulation hold `most` bytes, in pages, and no more. A board has what it has."""
 
     def _go_on(self) -> None:
         """To be called between operations, and in long waits."""
         if self.unwanted and self.unwanted():
-            raise CutOff(f"{self.name}: the batch was cut off, because nobody waits for it", "begin it again, with a device reset")
+            raise CutOff(f"{self.name}: a batch was cut off, because nobody waits for it", "reset the device and begin again")
 
     # ---- what follows from that --------------------------------------------------------------------------------------
     @property

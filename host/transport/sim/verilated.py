@@ -226,8 +226,8 @@ class VerilatorSim(Simulation):
         if self._kv_memory_write(self._handle, addr, bytes(data), len(data)):
             held = self.memory_counters()["pages"] << 12
             raise TargetError(
-                f"no room for {len(data)} bytes at {addr:#x}: the simulated memory has grown to {held:,} bytes, and every page of "
-                "4 KiB that is written takes memory of this machine",
+                f"no room for {len(data)} bytes at {addr:#x}: the simulated memory has grown to {held:,} bytes, and every page "
+                "of 4 KiB that is written takes memory of this machine",
                 "write to pages that are in use already, or begin a new simulation; `kvfpga serve --memory` sets the most",
             )
 
