@@ -54,15 +54,17 @@ def serve(
     if (shared or memory is not None) and not listen:
         raise UsageError("--shared and --memory go with --listen", "add --listen ADDRESS")
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
-    stop = threading.Event()
-    with on_signal(stop.set):
+    stop, is_open = threading.Event(), threading.Event()
+    with on_signal(stop.set, is_open.is_set):
         if uapi:
-            _serve_node(app, uapi, sysfs, auto_load, compat, stop)
+            _serve_node(app, uapi, sysfs, auto_load, compat, stop, is_open)
         elif listen:
-            _serve_remote(app, listen, shared, memory, stop)
+            _serve_remote(app, listen, shared, memory, stop, is_open)
 
 
-def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event) -> None:
+def _serve_node(
+    app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event, is_open: threading.Event
+) -> None:
     from ..linux import node as kvcpu0
     from ..session.serving import Served
 
@@ -77,6 +79,7 @@ def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, compa
                     note(told)
 
     with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
+        is_open.set()
         storing = threading.Thread(target=store, daemon=True)
         storing.start()
         try:
@@ -99,12 +102,15 @@ def _tell_tolerated(app: App, counts: dict[str, int]) -> None:
     )
 
 
-def _serve_remote(app: App, address: str, shared: bool, memory: int | None, stop: threading.Event) -> None:
+def _serve_remote(
+    app: App, address: str, shared: bool, memory: int | None, stop: threading.Event, is_open: threading.Event
+) -> None:
     from ..transport.remote import server as remote_server
 
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
     with app.target.filled().open_mmio() as mmio:
+        is_open.set()
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20
         remote_server.serve(address, mmio, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most)
 

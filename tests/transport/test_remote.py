@@ -955,7 +955,7 @@ def test_who_asks_for_nothing_loses_its_place_to_who_waits(fake, keys, monkeypat
     monkeypatch.setattr(remote_server, "IDLE_SECONDS", 0.3)
     with serving(fake, keys) as at, RemoteMmio(at, keys) as idle, RemoteMmio(at, keys, wait=LONG) as next_one:
         assert next_one.read32(DEVICE_ID) == 0x4B564350
-        with pytest.raises(TargetError, match="nothing asked for 0 s, at most 0 while others wait") as error:
+        with pytest.raises(TargetError, match=r"nothing asked for \d+ s, at most 0 while others wait") as error:
             idle.read32(DEVICE_ID)
         assert error.value.remedy == "connect again"
 
