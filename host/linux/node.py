@@ -151,6 +151,8 @@ def _number(data: bytes, bits: int) -> int:
 
 # ---- the file system ---------------------------------------------------------------------------------------------------
 NODE = "/kvcpu0"
+TICK = 0.2
+"""Seconds after which a stop is seen at the latest: a signal may reach a thread that does not wake the waiting one."""
 
 
 class Nodes:
@@ -243,7 +245,8 @@ def serve(
         links |= {_absolute(sysfs) / name: mount / name for name in ATTRIBUTES}
     with _signals(stop), _folder(mount), _mounted(mount, kvcpu0, stop), _links(links):
         ready()
-        stop.wait()
+        while not stop.wait(TICK):
+            pass
 
 
 @contextmanager
@@ -333,9 +336,10 @@ def _mounted(mount: Path, kvcpu0: Kvcpu0, stop: threading.Event) -> Iterator[Non
     finally:
         if thread.is_alive():
             library.fuse_session_exit(session[0])
+        while thread.is_alive():  # a signal may take the question back before it is heard
             with suppress(OSError):
                 os.stat(mount / "wake up")  # it sleeps until somebody asks
-        thread.join()
+            thread.join(0.1)
 
 
 # ---- names -------------------------------------------------------------------------------------------------------------
