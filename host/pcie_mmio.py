@@ -210,6 +210,7 @@ class PcieMmio(Mmio):
         records: list[int] = []
         ops = batch.ops
         for position in range(len(ops) // 4):
+            self._go_on()
             kind, offset, value, high = ops[4 * position : 4 * position + 4]
             if kind == OpKind.WAIT_IDLE:
                 self._wait(IDLE_SECONDS)
@@ -365,6 +366,7 @@ class PcieMmio(Mmio):
             while self._status() & _BUSY:
                 if _now() - started > budget:
                     raise IdleTimeout(f"the device is still busy after {budget:g} s", "`kvfpga reg read STATUS` says with what")
+                self._go_on()
                 self._nap()
         finally:
             if not self._ended:

@@ -118,6 +118,7 @@ class UartBridge(BatchMmio):
         budget = self.idle_budget if budget is None else budget
         waiting, since = -1, 0.0  # the WAIT_IDLE that has run out before, and when it began
         while at < len(operations):
+            self._go_on()
             part = operations[at : at + fill_frame(operations[at:], self._link.room)]
             began = self._link.now()
             reply = self._link.run(*encode_frame(part, self.bridge))

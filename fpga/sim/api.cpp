@@ -5,6 +5,7 @@
 // exception leaves this file: a Fault marks the harness broken, and from then on every call says kBroken.
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "checkpoint.h"
 #include "program.h"
@@ -123,8 +124,20 @@ KV_API void kv_memory_read(Sim* sim, uint64_t addr, void* data, uint64_t size) {
     sim->memory.memory.read(addr, data, size);
 }
 
-KV_API void kv_memory_write(Sim* sim, uint64_t addr, const void* data, uint64_t size) {
-    sim->memory.memory.write(addr, data, size);
+/// 1 where the memory may not grow that much, or the machine has no more; nothing, or a part, is written then.
+KV_API int32_t kv_memory_write(Sim* sim, uint64_t addr, const void* data, uint64_t size) {
+    auto& memory = sim->memory.memory;
+    if (!memory.has_room(addr, size)) return 1;
+    try {
+        memory.write(addr, data, size);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+KV_API void kv_memory_bound(Sim* sim, uint64_t bytes) {
+    sim->memory.memory.most_pages = bytes / kvsim::SparseMemory::kPageBytes;
 }
 
 KV_API void kv_memory_read_blocks(Sim* sim, const uint64_t* addrs, uint64_t count, uint64_t size, uint8_t* data) {

@@ -286,7 +286,9 @@ private:
         const int32_t id = pick(responses_);
         if (id < 0) return;
         const Write& write = responses_[id].front();
-        const Response response = response_to(write.address, settings.fault_writes);
+        Response response = response_to(write.address, settings.fault_writes);
+        const uint64_t size = uint64_t{write.address.beats} * kBeatBytes;
+        if (response == kOkay && !memory.has_room(write.address.addr, size)) response = kDecErr;  // there is no memory
         if (response == kOkay) commit(write);
         responses_[id].pop_front();
         top.m_axi_bid = id;

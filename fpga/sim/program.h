@@ -13,7 +13,7 @@ namespace kvsim {
 
 class Program {
 public:
-    static constexpr uint64_t kSlice = 1'000'000;
+    static constexpr uint64_t kSlice = 100'000;
 
     std::vector<uint64_t> records;  // collected by drains since the program started
 
@@ -23,7 +23,7 @@ public:
 
     /// Start over: the next run() begins at the first operation, the next wait at 0 cycles.
     void rewind() {
-        position_ = words_ = waited_ = 0;
+        position_ = words_ = waited_ = clocked_ = 0;
         waiting_ = false;
         records.clear();
     }
@@ -53,7 +53,14 @@ public:
                 break;
             case Op::kDrain: status = bus_.drain(op.offset, op.value, position_, records); break;
             case Op::kWaitIdle: status = wait_idle(budget); break;
-            case Op::kClock: h_.clock(op.value); break;
+            case Op::kClock: {
+                const uint64_t part = std::min<uint64_t>(op.value - clocked_, kSlice);
+                h_.clock(part);
+                clocked_ += part;
+                if (clocked_ < op.value) return kPaused;
+                clocked_ = 0;
+                break;
+            }
             default: throw Fault("unknown operation in a program");
             }
             if (status != kOk) return status;
@@ -84,7 +91,7 @@ public:
 private:
     Harness& h_;
     AxilMaster bus_;
-    uint64_t position_ = 0, words_ = 0, waited_ = 0;
+    uint64_t position_ = 0, words_ = 0, waited_ = 0, clocked_ = 0;
     bool waiting_ = false;  // a wait has paused
 };
 

@@ -16,6 +16,8 @@ namespace kvsim {
 class SparseMemory {
 public:
     static constexpr uint64_t kPageBytes = 4096;
+    static constexpr uint64_t kAnyNumber = ~0ull;
+    uint64_t most_pages = kAnyNumber;  // for who has to ask has_room; a written page costs memory of this machine
     using Page = std::array<uint8_t, kPageBytes>;
 
     void read(uint64_t addr, void* data, uint64_t size) const {
@@ -36,6 +38,14 @@ public:
             part = std::min(size, kPageBytes - addr % kPageBytes);
             std::memcpy(touch(addr / kPageBytes).data() + addr % kPageBytes, in, part);
         }
+    }
+
+    /// May [addr, addr+size) be written without more than `most_pages` pages in the end?
+    bool has_room(uint64_t addr, uint64_t size) const {
+        if (!size || most_pages == kAnyNumber) return true;
+        uint64_t missing = 0;
+        for (uint64_t page = addr / kPageBytes; page <= (addr + (size - 1)) / kPageBytes; ++page) missing += !find(page);
+        return !missing || pages_.size() + missing <= most_pages;
     }
 
     /// The page to write into, made when it does not exist.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..contract.errors import KvfpgaError, UsageError
 from . import output
 from .app import App, note
 from .signals import on_signal
+from .values import Number
 
 if TYPE_CHECKING:
     from ..transport.remote.keys import Keys
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
 @click.option("--sysfs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="With --uapi: the driver's attributes as files in DIR.")  # fmt: skip
 @click.option("--auto-load", is_flag=True, help="With --uapi: a hint loads blocks where none covers its range.")
+@click.option("--compat", is_flag=True,
+              help="With --uapi: what only the kernel module accepts succeeds, does nothing, and is counted.")  # fmt: skip
 @click.option("--listen", metavar="ADDRESS", help="Share the device at unix:PATH or tcp://HOST:PORT, for --target there.")
 @click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
+@click.option("--memory", type=Number(32), metavar="MIB",
+              help="With --listen: what a simulation's memory may grow to.  [default: half of the machine's]")  # fmt: skip
 @click.pass_obj
 def serve(
-    app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, listen: str | None, shared: bool
+    app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, compat: bool, listen: str | None, shared: bool,
+    memory: int | None,
 ) -> None:
     """Let other programs use the device, until Ctrl-C or SIGTERM.
 
@@ -42,20 +49,22 @@ def serve(
     """
     if bool(uapi) == bool(listen):
         raise UsageError("serve: nothing to serve, or two things", "give either --uapi PATH or --listen ADDRESS")
-    if (sysfs or auto_load) and not uapi:
-        raise UsageError("--sysfs and --auto-load go with --uapi", "add --uapi PATH")
-    if shared and not listen:
-        raise UsageError("--shared goes with --listen", "add --listen ADDRESS")
+    if (sysfs or auto_load or compat) and not uapi:
+        raise UsageError("--sysfs, --auto-load and --compat go with --uapi", "add --uapi PATH")
+    if (shared or memory is not None) and not listen:
+        raise UsageError("--shared and --memory go with --listen", "add --listen ADDRESS")
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
-    stop = threading.Event()
-    with on_signal(stop.set):
+    stop, is_open = threading.Event(), threading.Event()
+    with on_signal(stop.set, is_open.is_set):
         if uapi:
-            _serve_node(app, uapi, sysfs, auto_load, stop)
+            _serve_node(app, uapi, sysfs, auto_load, compat, stop, is_open)
         elif listen:
-            _serve_remote(app, listen, shared, stop)
+            _serve_remote(app, listen, shared, memory, stop, is_open)
 
 
-def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop: threading.Event) -> None:
+def _serve_node(
+    app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event, is_open: threading.Event
+) -> None:
     from ..linux import node as kvcpu0
     from ..session.serving import Served
 
@@ -70,24 +79,40 @@ def _serve_node(app: App, path: Path, sysfs: Path | None, auto_load: bool, stop:
                     note(told)
 
     with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
+        is_open.set()
         storing = threading.Thread(target=store, daemon=True)
         storing.start()
         try:
-            kvcpu0.serve(path, kvcpu0.Kvcpu0(served, auto_load, note), sysfs, lambda: _ready(app, str(path)), stop)
+            device = kvcpu0.Kvcpu0(served, auto_load, note, compat)
+            kvcpu0.serve(path, device, sysfs, lambda: _ready(app, str(path)), stop)
         finally:
             stop.set()
             storing.join()
+        if compat:
+            _tell_tolerated(app, device.tolerated)
         if served.failed:
             raise served.failed
 
 
-def _serve_remote(app: App, address: str, shared: bool, stop: threading.Event) -> None:
+def _tell_tolerated(app: App, counts: dict[str, int]) -> None:
+    met = ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"
+    app.present(
+        {"command": "serve", "code": "OK", "tolerated": counts},
+        lambda: note(f"refused by the device, a success for the program: {met}"),
+    )
+
+
+def _serve_remote(
+    app: App, address: str, shared: bool, memory: int | None, stop: threading.Event, is_open: threading.Event
+) -> None:
     from ..transport.remote import server as remote_server
 
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
     with app.target.filled().open_mmio() as mmio:
-        remote_server.serve(address, mmio, ready=lambda at: _ready(app, at), stop=stop, shared=shared)
+        is_open.set()
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20
+        remote_server.serve(address, mmio, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most)
 
 
 def _ready(app: App, where: str) -> None:

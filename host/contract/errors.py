@@ -73,6 +73,10 @@ class IdleTimeout(TargetError):
     """The device was still busy when the budget (cycles in simulation, seconds on a board) ran out."""
 
 
+class CutOff(TargetError):
+    """A batch or a wait was ended between two of its operations, because nobody waits for it any more."""
+
+
 class SessionError(TargetError):
     """The saved state between commands cannot be used: damaged, locked too long, or made by another build."""
 

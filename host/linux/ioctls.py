@@ -67,6 +67,8 @@ IOCTLS = {
 
 ERRNO = {"ERR_LEN": errno.EINVAL, "ERR_RANGE": errno.EINVAL, "ERR_STEP_ORDER": errno.EINVAL, "ERR_FULL": errno.ENOSPC}
 """What a refusal is to the caller of ioctl; EIO where nothing stands here."""
+MAY_BE_TOLERATED = tuple(ioctl.name for ioctl in IOCTLS.values() if ioctl is not GET_TELEMETRY)
+"""The ioctls that the device may refuse where the kernel module accepts them."""
 
 
 def commands(ioctl: Ioctl, data: bytes) -> Sequence[Command]:
@@ -85,6 +87,16 @@ def commands(ioctl: Ioctl, data: bytes) -> Sequence[Command]:
         MARK_HOT: cmd.Hot, EVICT: cmd.Evict, SHARE_PREFIX: cmd.Share,
     }  # fmt: skip
     return [kinds[ioctl](*values[:2])]  # target_step means nothing to them
+
+
+def is_accepted_by_the_module(command: Command, code: str) -> bool:
+    """Of what the device refused with `code`: the module looks at nothing but LEN, which must not be 0."""
+    return ERRNO.get(code) == errno.EINVAL and getattr(command, "length", 1) != 0
+
+
+def target_step(ioctl: Ioctl, data: bytes) -> int | None:
+    """What the module calls last_target_step after this ioctl, where the device does not know it."""
+    return ioctl.layout.unpack(data)[2] if ioctl in (MARK_HOT, EVICT, SHARE_PREFIX) else None
 
 
 def telemetry(counters: dict[str, int], settings: dict[str, int]) -> dict[str, int]:

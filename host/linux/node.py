@@ -8,6 +8,7 @@ what a killed server leaves behind (links, dead mount) can be told from anybody'
     DIR/current_step          decimal; writing it is a STEP_ADVANCE
     DIR/w_r, w_f, w_s, w_d, evict_thresh, prefetch_thresh    decimal; written as the kernel reads numbers (kstrtou32, base 0)
     DIR/telemetry             name=value lines in the order of the structure, last_va in hex; read only
+    DIR/tolerated             name=value lines: with --compat, how often what the device refused succeeded; read only
 
 Each ioctl and each write of an attribute is done as a whole, whoever else is there, and is over when the call returns. It is EIO
 once the device is in doubt: a difference from the reference model, or a target that died.
@@ -26,7 +27,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -44,18 +45,27 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(rb"\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))\n?")
 """What kstrtou32 and kstrtou64 take in base 0."""
-ATTRIBUTES = ("current_step", *ioctls.SETTINGS, "telemetry")
+READ_ONLY = ("telemetry", "tolerated")
+ATTRIBUTES = ("current_step", *ioctls.SETTINGS, *READ_ONLY)
 
 
 class Kvcpu0:
     """The device behind the node. Any thread may call; OSError is what the system call of the program ends with.
 
-    `auto_load`: hints load blocks for what they do not find (auto_load.py). `say` gets warnings for people, one line each."""
+    `auto_load`: hints load blocks for what they do not find (auto_load.py). `compat`: what the kernel module accepts and the
+    device refuses succeeds, does nothing, and is counted in `tolerated`. `say` gets warnings for people, one
+    line each."""
 
-    def __init__(self, served: Served, auto_load: bool = False, say: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self, served: Served, auto_load: bool = False, say: Callable[[str], None] = lambda text: None, compat: bool = False
+    ):
         self.served = served
         self.auto_load = auto_load
-        self._say = say
+        self.tolerated = dict.fromkeys(ioctls.MAY_BE_TOLERATED, 0)
+        self._compat, self._say = compat, say
+        self._target_step: int | None = None
+        """Of the last HOT, EVICT or SHARE, as the module reports it: the device, to which it means nothing, never gets it. None
+        where the device's own last_target_step (of STEP and PREFETCH) is newer."""
 
     def ioctl(self, request: int, data: bytes) -> bytes:
         """`data`: what the argument points to, where the number says that it is read. The bytes to fill in there, where it says
@@ -67,39 +77,49 @@ class Kvcpu0:
             return ioctls.pack_telemetry(self._telemetry())
         if len(data) != ioctl.layout.size:
             raise OSError(errno.EFAULT, f"{ioctl.name} takes {ioctl.layout.size} bytes")
-        self._execute(ioctls.commands(ioctl, data))
+        self._execute(ioctl.name, ioctls.commands(ioctl, data), ioctls.target_step(ioctl, data))
         return b""
 
     def show(self, attribute: str) -> bytes:
         """What reading an attribute gives."""
+        if attribute == "tolerated":
+            return _lines(self.tolerated)
         fields = self._telemetry()
         if attribute != "telemetry":
             return b"%d\n" % fields[attribute]
-        texts = {name: str(value) for name, value in fields.items()} | {"last_va": f"{fields['last_va']:#x}"}
-        return "".join(f"{name}={text}\n" for name, text in texts.items()).encode()
+        return _lines(fields | {"last_va": f"{fields['last_va']:#x}"})
 
     def store(self, attribute: str, data: bytes) -> None:
         """Write an attribute; EINVAL for what is no number, or one that the device refuses."""
-        if attribute == "telemetry":
-            raise OSError(errno.EACCES, "telemetry is read only")
+        if attribute in READ_ONLY:
+            raise OSError(errno.EACCES, f"{attribute} is read only")
         if attribute == "current_step":
-            self._execute([Step(_number(data, 64))])
+            self._execute(ioctls.STEP_ADVANCE.name, [Step(_number(data, 64))])
         else:
-            self._execute([Set(ioctls.SETTINGS[attribute], _number(data, 32))])
+            self._execute(ioctls.SET_WEIGHTS.name, [Set(ioctls.SETTINGS[attribute], _number(data, 32))])
 
-    def _execute(self, commands: Sequence[Command]) -> None:
-        """Run commands: one, or several that the device does not refuse."""
+    def _execute(self, name: str, commands: Sequence[Command], target_step: int | None = None) -> None:
+        """Run commands: one, or several that the device does not refuse. `name`: of the ioctl that they stand for;
+        `target_step`: what last_target_step is then, None where the device knows."""
         with self._device() as device:
             more = auto_load.before(device.model, commands[0]) if self.auto_load else []
             for result in self.served.execute(*more, *commands):
+                if self._compat and ioctls.is_accepted_by_the_module(commands[0], result.code):
+                    self.tolerated[name] += 1
+                    return
                 if result.code != "OK":
                     raise DeviceRefused(result.code, f"the device refused it: {result.code}")
-            if isinstance(commands[0], Set) and (warning := wrap_warning(device.settings())):
+            if not isinstance(commands[0], Set):
+                self._target_step = target_step
+            elif warning := wrap_warning(device.settings()):
                 self._say(warning)
 
     def _telemetry(self) -> dict[str, int]:
         with self._device() as device, self.served.guarded():
-            return ioctls.telemetry(device.telemetry(), device.settings())
+            counters = device.telemetry()
+            if self._target_step is not None:
+                counters = counters | {"last_target_step": self._target_step}
+            return ioctls.telemetry(counters, device.settings())
 
     @contextmanager
     def _device(self) -> Iterator[Lockstep | Reference]:
@@ -116,6 +136,10 @@ class Kvcpu0:
             raise OSError(errno.EIO, str(error)) from error
 
 
+def _lines(values: Mapping[str, object]) -> bytes:
+    return "".join(f"{name}={value}\n" for name, value in values.items()).encode()
+
+
 def _number(data: bytes, bits: int) -> int:
     match = NUMBER.fullmatch(data.partition(b"\0")[0])  # a C string, as the kernel takes it
     if match and match.lastgroup:
@@ -127,6 +151,8 @@ def _number(data: bytes, bits: int) -> int:
 
 # ---- the file system ---------------------------------------------------------------------------------------------------
 NODE = "/kvcpu0"
+TICK = 0.2
+"""Seconds after which a stop is seen at the latest: a signal may reach a thread that does not wake the waiting one."""
 
 
 class Nodes:
@@ -148,15 +174,15 @@ class Nodes:
         owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
         if path == "/":
             return owner | {"st_mode": stat.S_IFDIR | 0o700, "st_nlink": 2}
-        mode, size = (0o600, 0) if path == NODE else (0o444 if _attribute(path) == "telemetry" else 0o644, 4096)
+        mode, size = (0o600, 0) if path == NODE else (0o444 if _attribute(path) in READ_ONLY else 0o644, 4096)
         return owner | {"st_mode": stat.S_IFREG | mode, "st_nlink": 1, "st_size": size}
 
     def readdir(self, path: str, fh: int) -> list[str]:
         return [".", "..", NODE[1:], *ATTRIBUTES]
 
     def open(self, path: str, flags: int) -> int:
-        if path != NODE and _attribute(path) == "telemetry" and flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EACCES, "telemetry is read only")  # of root as well, as in sysfs
+        if path != NODE and _attribute(path) in READ_ONLY and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EACCES, f"{_attribute(path)} is read only")  # of root as well, as in sysfs
         return next(self._handles)
 
     def release(self, path: str, fh: int) -> int:
@@ -219,7 +245,8 @@ def serve(
         links |= {_absolute(sysfs) / name: mount / name for name in ATTRIBUTES}
     with _signals(stop), _folder(mount), _mounted(mount, kvcpu0, stop), _links(links):
         ready()
-        stop.wait()
+        while not stop.wait(TICK):
+            pass
 
 
 @contextmanager
@@ -309,9 +336,10 @@ def _mounted(mount: Path, kvcpu0: Kvcpu0, stop: threading.Event) -> Iterator[Non
     finally:
         if thread.is_alive():
             library.fuse_session_exit(session[0])
+        while thread.is_alive():  # a signal may take the question back before it is heard
             with suppress(OSError):
                 os.stat(mount / "wake up")  # it sleeps until somebody asks
-        thread.join()
+            thread.join(0.1)
 
 
 # ---- names -------------------------------------------------------------------------------------------------------------

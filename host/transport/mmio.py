@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..contract.errors import BusError, UsageError
+from ..contract.errors import BusError, CutOff, UsageError
 
 if TYPE_CHECKING:
     import os
@@ -144,6 +144,8 @@ class Mmio(ABC):
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
     blank_memory = False
     """Does memory that nobody has written read as zero? Only a simulation's does."""
+    unwanted: Callable[[], bool] | None = None
+    """Asked now and then while a batch or a wait runs: True ends it with CutOff. For who runs them for others."""
 
     # ---- what a target must have -------------------------------------------------------------------------------------
     @abstractmethod
@@ -173,6 +175,14 @@ class Mmio(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the target. Nothing may be called after it but close()."""
+
+    def bound_memory(self, most: int) -> None:  # noqa: B027  # most targets have nothing to do
+        """Let the memory of a simulation hold `most` bytes, in pages, and no more. A board has what it has."""
+
+    def _go_on(self) -> None:
+        """To be called between operations, and in long waits."""
+        if self.unwanted and self.unwanted():
+            raise CutOff(f"{self.name}: a batch was cut off, because nobody waits for it", "reset the device and begin again")
 
     # ---- what follows from that --------------------------------------------------------------------------------------
     @property
@@ -209,6 +219,7 @@ class Mmio(ABC):
         words: list[int] = []
         records: list[int] = []
         for position, op in enumerate(batch):
+            self._go_on()
             try:
                 self._run_one(op, words, records)
             except BusError as error:

@@ -142,8 +142,8 @@ def test_telemetry_is_the_devices(served):
     served.execute(*(load(n) for n in range(40)))
     for n in range(60):
         data = span(BASE + rng.randrange(45) * BLOCK, rng.randrange(1, 5 * BLOCK), n + 5)
-        kvcpu0.ioctl(rng.choice((HOT, EVICT, PREFETCH, SHARE)), data)
         kvcpu0.ioctl(STEP, step(n))
+        kvcpu0.ioctl(rng.choice((HOT, EVICT, PREFETCH, SHARE)), data)
     names = list(ioctls.telemetry(served.device.telemetry(), served.device.settings()))
     found = dict(zip(names, struct.unpack("<9Q6I", kvcpu0.ioctl(TELEMETRY, b""))))
     assert names == [
@@ -151,10 +151,10 @@ def test_telemetry_is_the_devices(served):
         "last_target_step", "w_r", "w_f", "w_s", "w_d", "evict_thresh", "prefetch_thresh",
     ]  # fmt: skip
     device, settings = served.device.telemetry(), served.device.settings()
-    assert {name: found[name] for name in names[:9]} == {name: device[name] for name in names[:9]}
+    assert {name: found[name] for name in names[:8]} == {name: device[name] for name in names[:8]}
     assert [found[name] for name in names[9:]] == [settings[n] for n in (
         "WEIGHT_R", "WEIGHT_F", "WEIGHT_S", "WEIGHT_D", "EVICT_THRESH", "PREFETCH_THRESH")]
-    assert sum(found[name] for name in names[2:6]) == found["step_count"] == 60
+    assert sum(found[name] for name in names[2:6]) == found["step_count"] == 60 and found["last_target_step"] == 64
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,70 @@ def test_enotty(model, request_):
 @pytest.mark.parametrize("size", [0, 7, 9, 24])
 def test_a_caller_in_this_process_passes_the_whole_structure(model, size):
     assert refused(Kvcpu0(model), STEP, bytes(size)) == errno.EFAULT
+
+
+# ---- as the kernel module ------------------------------------------------------------------------------------------------
+def last_target_step(kvcpu0: Kvcpu0) -> int:
+    return struct.unpack_from("<Q", kvcpu0.ioctl(TELEMETRY, b""), 64)[0]
+
+
+def test_last_target_step_is_that_of_the_last_structure(served):
+    """The module copies it from whatever came last; the device knows it of STEP and PREFETCH only (contract R23)."""
+    kvcpu0 = Kvcpu0(served)
+    kvcpu0.ioctl(STEP, step(7))
+    for request, target in ((HOT, TOP - 1), (EVICT, 3), (SHARE, 0), (PREFETCH, 9), (HOT, 12)):
+        kvcpu0.ioctl(request, span(BASE, 1, target))
+        assert last_target_step(kvcpu0) == target
+    assert served.device.telemetry()["last_target_step"] == 9
+    kvcpu0.ioctl(WEIGHTS, struct.pack("<6I", 1, 2, 3, 4, 5, 6))
+    kvcpu0.store("w_r", b"3")
+    assert refused(kvcpu0, EVICT, span(BASE, 0, 99)) == errno.EINVAL
+    assert last_target_step(kvcpu0) == 12, "neither settings nor what was refused"
+    assert b"\nlast_target_step=12\n" in kvcpu0.show("telemetry")
+    kvcpu0.ioctl(STEP, step(8))
+    assert last_target_step(kvcpu0) == 8
+    if hasattr(served.device, "verify"):
+        served.device.verify()
+
+
+ONLY_THE_MODULE_ACCEPTS = [
+    (STEP, step(39)), (STEP, step(1 << 32)), (HOT, span(TOP - 1, 2)), (EVICT, span(2, TOP - 1)), (PREFETCH, span(BASE, 1, 39)),
+    (PREFETCH, span(BASE, 1, TOP - 1)), (SHARE, span(TOP - 1, TOP - 1)), (WEIGHTS, struct.pack("<6I", 256, 2, 3, 4, 5, 6)),
+]  # fmt: skip
+
+
+def test_compat_counts_what_only_the_module_accepts(served):
+    kvcpu0 = Kvcpu0(served, compat=True)
+    served.execute(load(0), cmd.Step(40))
+    before = state(served)
+    for request, data in ONLY_THE_MODULE_ACCEPTS:
+        assert kvcpu0.ioctl(request, data) == b""
+    kvcpu0.store("w_r", b"256")
+    kvcpu0.store("current_step", b"0")
+    assert state(served) == before and served.failed is None
+    assert kvcpu0.tolerated == {
+        "STEP_ADVANCE": 3, "MARK_HOT": 1, "EVICT": 1, "PREFETCH": 2, "SHARE_PREFIX": 1, "SET_WEIGHTS": 2,
+    }  # fmt: skip
+    assert kvcpu0.show("tolerated").startswith(b"STEP_ADVANCE=3\nMARK_HOT=1\n")
+    assert refused(kvcpu0, HOT, span(BASE, 0)) == errno.EINVAL, "as of the module"
+    with pytest.raises(OSError):
+        kvcpu0.store("w_r", b"x")
+    with pytest.raises(OSError) as caught:
+        kvcpu0.store("tolerated", b"0")
+    assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_steps_from_0_on_a_used_session(model, compat):
+    """What the adapter around vLLM's allocator does when it is started by itself: steps from 0, whatever came before."""
+    kvcpu0 = Kvcpu0(model, compat=compat)
+    model.execute(cmd.Step(500))
+    if not compat:
+        assert refused(kvcpu0, STEP, step(0)) == errno.EINVAL
+        return
+    for n in range(128):
+        kvcpu0.ioctl(STEP, step(n))
+    assert kvcpu0.tolerated["STEP_ADVANCE"] == 128 and model.device.telemetry()["current_step"] == 500
 
 
 # ---- a device in doubt ---------------------------------------------------------------------------------------------------
@@ -311,7 +375,8 @@ def test_the_commands_of_the_program(node, program, served):
         assert done.returncode == 1 and done.stderr == f"{words[0]}: Invalid argument\n"
     shown = dict(line.split("=") for line in run(program, path, "telemetry").stdout.split())
     device = served.device.telemetry()
-    assert {name: int(shown[name]) for name in ioctls.COUNTERS} == {name: device[name] for name in ioctls.COUNTERS}
+    expected = {name: device[name] for name in ioctls.COUNTERS} | {"last_target_step": 0}  # the program's with the last evict
+    assert {name: int(shown[name]) for name in ioctls.COUNTERS} == expected
     assert (device["step_count"], device["hot_count"], device["evict_count"]) == (1, 1, 2)
 
 

@@ -107,6 +107,39 @@ def test_a_signal_stores_the_state_and_takes_the_node_away(tmp_path, number):
     assert stored_step(tmp_path / "session") == 7
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_session(tmp_path, number):
+    options = ["--target", "model", "--entries", "256", "--session", str(tmp_path / "session")]
+    with Served(MODEL, tmp_path / "session"):
+        command = [*KVFPGA, *options, "serve", "--uapi", str(tmp_path / "node")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert "waiting for another kvfpga" in process.stderr.readline()
+            process.send_signal(number)
+            assert process.wait(LONG) == 130
+    assert not (tmp_path / "node").exists()
+
+
+def test_signals_one_after_the_other_store_the_state(tmp_path):
+    process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
+    for step in (7, 9):
+        (tmp_path / "sys" / "current_step").write_text(f"{step}\n")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert process.wait(LONG) in (0, -signal.SIGTERM, 130), process.stderr.read()
+    assert stored_step(tmp_path / "session") == 9
+
+
+def test_compat_tells_at_the_end_what_was_tolerated(tmp_path):
+    process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"), "--compat")
+    for step in (7, 3, 8):
+        (tmp_path / "sys" / "current_step").write_text(f"{step}\n")
+    assert (tmp_path / "sys" / "tolerated").read_text().startswith("STEP_ADVANCE=1\n")
+    process.terminate()
+    assert process.wait(LONG) == 0
+    assert "a success for the program: STEP_ADVANCE 1\n" in process.stderr.read()
+    assert stored_step(tmp_path / "session") == 8
+
+
 def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_path):
     process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"))
     before = generation.current_state(tmp_path / "session" / "model")
@@ -126,6 +159,7 @@ def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_pa
 @pytest.mark.parametrize(
     "words",
     [[], ["--uapi", "a", "--listen", "unix:b"], ["--sysfs", "x", "--listen", "unix:b"], ["--auto-load", "--listen", "unix:b"],
+     ["--compat", "--listen", "unix:b"],
      ["--shared", "--uapi", "a"], ["--listen", "unix:b"], ["--listen", "nowhere"]],
 )  # fmt: skip
 def test_what_cannot_be_served_is_a_usage_error(tmp_path, words):

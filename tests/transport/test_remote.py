@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import random
@@ -12,7 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from kvfpga.device.device import Device
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lockstep.lockstep import Lockstep
-from kvfpga.transport.mmio import SPACE_BYTES, Batch, OpKind
+from kvfpga.transport.mmio import SPACE_BYTES, Batch, BatchResult, OpKind
 from kvfpga.transport.remote import keys as remote_keys
 from kvfpga.transport.remote import protocol as wire
 from kvfpga.transport.remote import server as remote_server
@@ -887,6 +888,152 @@ def test_sigterm_lets_the_running_batch_end(keys):
             with pytest.raises(TargetError, match="it was ended"):
                 mmio.run(step_batch(1))
         assert server.wait(LONG) == 0
+
+
+# ---- who harms the server ----------------------------------------------------------------------------------------------
+def test_a_client_that_never_reads_is_cut_off(fake, keys, address, caplog, monkeypatch):
+    """Its answers stay in the server: so much of them, and no more."""
+    monkeypatch.setattr(remote_server, "UNREAD_BYTES", 1 << 20)
+    with serving(fake, keys, address) as at:
+        with raw_client(at, keys) as dealer:
+            dealer.rcvhwm = 1
+            hello(dealer)
+            fake.run = lambda batch: BatchResult(np.zeros(1 << 20, np.uint32), np.zeros(0, np.uint64))
+            numbers = itertools.count()
+
+            def asked_until_it_is_cut_off():
+                with suppress(zmq.Again):
+                    dealer.send(wire.encode(wire.Run(next(numbers), b"")), zmq.NOBLOCK)
+                return "cut off" in caplog.text
+
+            until(asked_until_it_is_cut_off)
+            assert "of answers are not read, at most 1,048,576" in caplog.text
+        with RemoteMmio(at, keys) as mmio:
+            assert mmio.read32(DEVICE_ID) == 0x4B564350
+
+
+def test_a_message_of_endless_frames_is_cut_off(fake, keys, caplog, monkeypatch):
+    monkeypatch.setattr(remote_server, "UNFINISHED_BYTES", 1 << 20)
+    with serving(fake, keys) as at, RemoteMmio(at, keys, wait=LONG) as mmio:
+        with raw_client(at, keys) as dealer:
+            assert isinstance(hello(dealer), wire.Place)
+            for _ in range(400):
+                dealer.send(bytes(1 << 20), zmq.SNDMORE)
+            dealer.send(b"")
+            until(lambda: "of a message without an end, at most 1,048,576" in caplog.text)
+        assert mmio.read32(DEVICE_ID) == 0x4B564350
+
+
+def test_requests_that_wait_are_bounded_in_bytes(keys, monkeypatch, caplog):
+    monkeypatch.setattr(remote_server, "UNDONE_BYTES", 3 << 20)
+    device = SlowDevice(LONG)
+    with serving(device, keys) as at, raw_client(at, keys) as dealer:
+        hello(dealer)
+        dealer.send(wire.encode(wire.WaitIdle(0, None)))
+        for number in range(1, 4):
+            dealer.send(wire.encode(wire.MemoryWrite(number, 0, bytes(wire.MEMORY_BYTES))))
+        assert "bytes of requests wait already, at most 3,145,728" in receive(dealer).message
+        device.release.set()
+
+
+def test_more_connections_than_the_most_are_cut(fake, keys, monkeypatch, caplog):
+    monkeypatch.setattr(remote_server, "CONNECTIONS", 3)
+    with serving(fake, keys) as at, RemoteMmio(at, keys) as mmio:
+        where = ("127.0.0.1", int(at.rpartition(":")[2]))
+        with socket.create_connection(where), socket.create_connection(where), socket.create_connection(where) as last:
+            last.settimeout(LONG)
+            while last.recv(1000):
+                pass
+            assert mmio.read32(DEVICE_ID) == 0x4B564350
+        mmio.close()
+        with RemoteMmio(at, keys, wait=LONG) as again:
+            assert again.read32(DEVICE_ID) == 0x4B564350, "the ended ones do not count"
+    assert "there are 3 already, which is the most" in caplog.text
+
+
+def test_who_asks_for_nothing_loses_its_place_to_who_waits(fake, keys, monkeypatch):
+    monkeypatch.setattr(remote_server, "IDLE_SECONDS", 0.3)
+    with serving(fake, keys) as at, RemoteMmio(at, keys) as idle, RemoteMmio(at, keys, wait=LONG) as next_one:
+        assert next_one.read32(DEVICE_ID) == 0x4B564350
+        with pytest.raises(TargetError, match=r"nothing asked for \d+ s, at most 0 while others wait") as error:
+            idle.read32(DEVICE_ID)
+        assert error.value.remedy == "connect again"
+
+
+class EndlessDevice(FakeDevice):
+    """A batch takes for ever; `began` once one runs."""
+
+    def __init__(self):
+        super().__init__(256)
+        self.began = threading.Event()
+
+    def _run_one(self, op, words, records):
+        while True:
+            self.began.set()
+            self._go_on()
+
+
+def test_the_batch_of_a_client_that_is_gone_is_cut_off(keys, monkeypatch):
+    monkeypatch.setattr(remote_server, "ORPHAN_SECONDS", 0.2)
+    device = EndlessDevice()
+    with serving(device, keys) as at:
+        with raw_client(at, keys) as dealer:
+            hello(dealer)
+            dealer.send(wire.encode(wire.Run(1, wire.pack_batch(step_batch(1)))))
+            assert device.began.wait(LONG)
+        with RemoteMmio(at, keys, wait=LONG) as mmio:
+            assert mmio.read32(DEVICE_ID) == 0x4B564350
+
+
+def test_a_server_that_ends_cuts_an_endless_batch_off(keys, monkeypatch):
+    monkeypatch.setattr(remote_server, "STOP_SECONDS", 0.2)
+    device = EndlessDevice()
+    with serving(device, keys) as at, raw_client(at, keys) as dealer:
+        hello(dealer)
+        dealer.send(wire.encode(wire.Run(1, wire.pack_batch(step_batch(1)))))
+        assert device.began.wait(LONG)
+    assert device.unwanted is None, "the worker has ended"
+
+
+def test_memory_that_is_written_far_apart_is_bounded(small_sim, keys):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    bound = (sim.memory_counters()["pages"] + 8) * 4096
+    try:
+        with serving(sim, keys, memory=bound) as at, RemoteMmio(at, keys) as mmio:
+            for n in range(8):
+                mmio.memory_write((1 << 60) + (n << 40), b"x")
+            with pytest.raises(TargetError, match=r"no room for 1 bytes at 0x2000000000000000: .*has grown to"):
+                mmio.memory_write(1 << 61, b"x")
+            mmio.memory_write((1 << 60) + 1, b"what is there may be written")
+            assert mmio.memory_read(1 << 61, 1) == bytes(1)
+    finally:
+        sim.bound_memory((1 << 64) - 1)
+
+
+def test_a_clock_that_runs_for_nobody_is_cut_off(small_sim, keys, monkeypatch):
+    monkeypatch.setattr(remote_server, "STOP_SECONDS", 0.0)
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    batch = Batch()
+    batch.clock(wire.BATCH_CLOCKS)
+    before = sim.clock_cycles
+    with serving(sim, keys) as at, raw_client(at, keys) as dealer:
+        hello(dealer)
+        dealer.send(wire.encode(wire.Run(1, wire.pack_batch(batch))))
+        until(lambda: sim.clock_cycles > before)
+    assert sim.clock_cycles - before < wire.BATCH_CLOCKS
+
+
+def test_a_request_for_which_there_is_no_memory_is_an_error(fake, keys):
+    def refuse(addr, data):
+        raise MemoryError
+
+    fake.memory_write = refuse
+    with serving(fake, keys) as at, RemoteMmio(at, keys) as mmio:
+        with pytest.raises(TargetError, match="not enough memory for this MemoryWrite"):
+            mmio.memory_write(0, b"x")
+        assert mmio.read32(DEVICE_ID) == 0x4B564350
 
 
 # ---- what does not belong there ----------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ import os
 import queue
 import socket
 import stat
+import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import zmq
@@ -46,6 +48,24 @@ MOST = 16
 """Places of a shared device."""
 WAITING = 16
 """Clients in the queue; the next one is turned away."""
+CONNECTIONS = 64
+"""At a time, with those in their handshake; the next one is cut."""
+UNREAD_BYTES = 16 << 20
+"""Of answers that a client has not read yet. Who asks for more with more than that is cut off."""
+UNREAD_MESSAGES = 64
+"""The same, counted."""
+UNDONE_BYTES = 2 * wire.MESSAGE_BYTES
+"""Of a client's requests that wait for the device; the next one is refused."""
+UNFINISHED_BYTES = 2 * wire.MESSAGE_BYTES
+"""That came over a TCP connection since its last whole message. ZeroMQ has no limit for the frames of one, and keeps them all."""
+HEARTBEAT_BYTES = 1000
+"""A second, which count as none of these."""
+ORPHAN_SECONDS = 5.0
+"""A batch may go on for so long when its client is gone; most have ended by then, and the device is left as after a command."""
+STOP_SECONDS = 2.0
+"""The same, when the server is to end."""
+IDLE_SECONDS = 300.0
+"""A client that asks for nothing keeps its place for so long while others wait: less than they have patience."""
 TICK = 0.2
 """Seconds after which a request to stop is seen at the latest."""
 PROBE_SECONDS = 0.5
@@ -54,6 +74,8 @@ HEARTBEAT = {"HEARTBEAT_IVL": 1000, "HEARTBEAT_TIMEOUT": 4000}
 """Milliseconds. ZeroMQ's own, from a thread of its own, so that a busy Python on either side does not matter."""
 HANDSHAKE_MS = 5000
 LOG_LINES, LOG_SECONDS = 20, 10.0
+_RECEIVED = 128
+"""Where tcpi_bytes_received is in Linux's struct tcp_info."""
 _now = time.monotonic
 """What strangers do fills at most so much of the log."""
 
@@ -63,13 +85,16 @@ log = logging.getLogger("kvfpga.remote")
 def serve(
     address: str, mmio: Mmio, lock: Lock | None = None, keys: remote_keys.Keys | None = None,
     ready: Callable[[str], None] = lambda address: None, stop: threading.Event | None = None, *,
-    shared: bool = False, most: int = MOST, waiting: int = WAITING,
+    shared: bool = False, most: int = MOST, waiting: int = WAITING, memory: int | None = None,
 ) -> None:  # fmt: skip
     """Serve `mmio` at unix:PATH or tcp://HOST:PORT until `stop` is set; `mmio` stays open.
 
     lock: held around each request, where others in this process use the device too. keys: this server's (None: the user's; not
-    needed for unix:PATH). ready(address): called once clients can come; port 0 is the one that was free.
+    needed for unix:PATH). ready(address): called once clients can come; port 0 is the one that was free. memory: bytes that a
+    simulation's memory may grow to.
     """
+    if memory is not None:
+        mmio.bound_memory(memory)
     server = Server(address, mmio, lock, keys, shared, most, waiting)
     try:
         server.listen()
@@ -82,11 +107,61 @@ def serve(
 class Client:
     """One connection that said Hello."""
 
-    def __init__(self, id: bytes, label: str):
-        self.id, self.label = id, label
+    def __init__(self, id: bytes, label: str, connection: Connection | None):
+        self.id, self.label, self.connection = id, label, connection
         self.last = -1
-        self.pending = 0
-        self.gone = False
+        self.pending = self.undone_bytes = 0
+        self.asked_at = time.monotonic()
+        self.gone_at: float | None = None
+        self._unread: deque[tuple[zmq.MessageTracker, int]] = deque()
+
+    @property
+    def gone(self) -> bool:
+        return self.gone_at is not None
+
+    def leave(self) -> None:
+        if self.gone_at is None:
+            self.gone_at = time.monotonic()
+
+    def answer(self, data: bytes) -> zmq.Frame:
+        """A message to this client, which counts as unread until ZeroMQ has let go of it."""
+        frame = zmq.Frame(data, track=True, copy=False)
+        if frame.tracker:
+            self._unread.append((frame.tracker, len(data)))
+        return frame
+
+    def unread(self) -> int:
+        while self._unread and self._unread[0][0].done:
+            self._unread.popleft()
+        return sum(size for _, size in self._unread)
+
+
+class Connection:
+    """A socket of ZeroMQ's, duplicated: it shows what has come, and can be cut. That goes for whoever it belongs to."""
+
+    def __init__(self, fd: int):
+        self.socket = socket.socket(fileno=os.dup(fd))
+        self.whole()
+
+    def whole(self) -> None:
+        """A message is complete."""
+        self._received, self._since = self._count(), time.monotonic()
+
+    def unfinished(self) -> float:
+        return self._count() - self._received - HEARTBEAT_BYTES * (time.monotonic() - self._since)
+
+    def _count(self) -> int:
+        """Bytes received; 0 where the kernel does not count them (UNIX sockets, which are the owner's)."""
+        if self.socket.family == socket.AF_UNIX:
+            return 0
+        try:
+            return struct.unpack_from("=Q", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), _RECEIVED)[0]
+        except (OSError, struct.error):
+            return 0
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
@@ -102,6 +177,7 @@ class Server:
         self.keys = None if self.path else keys or remote_keys.load()
         self.inside: dict[bytes, Client] = {}
         self.queue: dict[bytes, Client] = {}
+        self._connections: dict[int, Connection] = {}
         self._context = zmq.Context()
         self._worker = Worker(self._context, mmio, lock or nullcontext())
         self._probe_at = 0.0
@@ -121,11 +197,12 @@ class Server:
         router.router_mandatory = 1  # sending to somebody who is gone is an error
         router.maxmsgsize = wire.MESSAGE_BYTES
         router.rcvhwm = wire.PENDING
+        router.sndhwm = UNREAD_MESSAGES
         router.linger = 500
         router.handshake_ivl = HANDSHAKE_MS
         for name, value in HEARTBEAT.items():
             router.setsockopt(getattr(zmq, name), value)
-        events = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        events = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
         events |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         self._monitor = router.get_monitor_socket(events)
         if self.path:
@@ -177,7 +254,7 @@ class Server:
     def close(self) -> None:
         """Tell the clients, wait for the request that is running, let go of everything but the device."""
         for client in [*self.inside.values(), *self.queue.values()]:
-            client.gone = True
+            client.leave()
             self._deliver(client.id, encode(wire.Closing()))
         self._worker.stop()
         if self.path and self._bound:
@@ -188,6 +265,8 @@ class Server:
             except FileNotFoundError:
                 pass
         self._context.destroy()
+        for connection in self._connections.values():
+            connection.socket.close()
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
     def run(self, stop: threading.Event) -> None:
@@ -204,21 +283,36 @@ class Server:
                     handle()
             if self._probe_at and time.monotonic() >= self._probe_at:
                 self._probe()
+            self._watch()
+
+    def _watch(self) -> None:
+        """Cut connections on which a message grows without end."""
+        for connection in self._connections.values():
+            if (size := connection.unfinished()) > UNFINISHED_BYTES:
+                who = next((one.label for one in self.inside.values() if one.connection is connection), "somebody")
+                self._warn(f"{who} is cut off: {int(size):,} bytes of a message without an end, at most {UNFINISHED_BYTES:,}")
+                connection.cut()
+                connection.whole()
 
     def _receive(self) -> None:
         sender, *frames = self._router.recv_multipart(copy=False)
         id = sender.bytes
         client = self.inside.get(id) or self.queue.get(id)
+        connection = self._connection(frames)
+        if connection:
+            connection.whole()
         try:
             if len(frames) != 1:
                 raise ValueError(f"{len(frames)} frames instead of one")
             message = wire.decode_request(frames[0].buffer)
         except NOT_A_MESSAGE as error:
             return self._refuse(id, client.label if client else _label(frames), f"a message that means nothing: {error}")
+        except MemoryError:
+            return self._refuse(id, _label(frames), "there is no memory for its message", "send less at once")
         if isinstance(message, Hello):
             if client:
                 return self._refuse(id, client.label, "a second Hello")
-            return self._hello(id, _label(frames), message)
+            return self._hello(Client(id, _label(frames), connection), message)
         if client is None:
             return self._refuse(id, _label(frames), f"{type(message).__name__} before Hello")
         if isinstance(message, Bye):
@@ -227,20 +321,40 @@ class Server:
             return self._refuse(id, client.label, f"{type(message).__name__} before its turn")
         if message.number <= client.last or client.pending >= wire.PENDING:
             return self._refuse(id, client.label, f"request {message.number} behind {client.last}, {client.pending} unanswered")
+        size = len(frames[0])
+        if client.undone_bytes + size > UNDONE_BYTES:
+            waiting = f"{client.undone_bytes:,} bytes of requests wait already, at most {UNDONE_BYTES:,}"
+            return self._refuse(id, client.label, waiting, "wait for the answers")
         client.last = message.number
         client.pending += 1
-        self._worker.jobs.put((client, message))
+        client.undone_bytes += size
+        self._worker.jobs.put(Job(client, message, size))
         return None
 
     def _reply(self) -> None:
-        id, reply = self._done.recv_multipart(copy=False)
-        if client := self.inside.get(id.bytes):
-            client.pending -= 1
-            self._send(client, reply)
+        self._done.recv()
+        job, answer = self._worker.answers.get()
+        client = job.client
+        client.pending -= 1
+        client.undone_bytes -= job.size
+        client.asked_at = time.monotonic()
+        if client.id not in self.inside:
+            return
+        if answer is None:
+            return self._cut(client, f"{client.unread():,} bytes of answers are not read, at most {UNREAD_BYTES:,}")
+        return self._send(client, answer)
+
+    def _connection(self, frames: list[zmq.Frame]) -> Connection | None:
+        """That over which a message came."""
+        try:
+            return self._connections.get(int(frames[0].get(zmq.SRCFD)))
+        except (IndexError, TypeError, zmq.ZMQError):
+            return None
 
     # ---- places ------------------------------------------------------------------------------------------------------
-    def _hello(self, id: bytes, label: str, hello: Hello) -> None:
-        label = f"{label} ({hello.who!r})"
+    def _hello(self, client: Client, hello: Hello) -> None:
+        id = client.id
+        label = client.label = f"{client.label} ({hello.who!r})"
         if hello.protocol != PROTOCOL:
             return self._refuse(
                 id, label, f"the server speaks protocol {PROTOCOL} (kvfpga {__version__}), the client {hello.protocol} "
@@ -251,7 +365,7 @@ class Server:
             return self._refuse(
                 id, label, f"the device is in use, with {len(self.queue)} waiting already", "try again later"
             )
-        self.queue[id] = Client(id, label)
+        self.queue[id] = client
         self._admit()
         if id in self.queue:
             log.info("%s waits, place %d", label, len(self.queue))
@@ -263,6 +377,7 @@ class Server:
             client = next(iter(self.queue.values()))
             del self.queue[client.id]
             self.inside[client.id] = client
+            client.asked_at = time.monotonic()
             if self._deliver(client.id, encode(wire.Welcome(self.mmio.name, self.shared))):
                 log.info("%s has a place", client.label)
             else:
@@ -272,7 +387,7 @@ class Server:
         self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
 
     def _leave(self, client: Client, how: str) -> None:
-        client.gone = True
+        client.leave()
         if self.inside.pop(client.id, None) or self.queue.pop(client.id, None):
             log.info("%s %s", client.label, how)
             self._admit()
@@ -281,6 +396,10 @@ class Server:
         """Who has a place and is gone, without goodbye? Sending to them shows it."""
         for client in list(self.inside.values()):
             self._send(client, encode(wire.Waiting(len(self.queue))))
+            if self.queue and not client.pending and (idle := time.monotonic() - client.asked_at) > IDLE_SECONDS:
+                text = f"nothing asked for {idle:.0f} s, at most {IDLE_SECONDS:.0f} while others wait for the place"
+                self._refuse(client.id, client.label, text, "connect again")
+                self._leave(client, "has lost its place")
         for client in list(self.queue.values()):
             self._send(client, encode(wire.Waiting(len(self.queue))))
         self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
@@ -289,6 +408,13 @@ class Server:
     def _send(self, client: Client, message: bytes | zmq.Frame) -> None:
         if not self._deliver(client.id, message):
             self._leave(client, "is gone without a goodbye: killed, frozen, cut off, or its frame was too large")
+
+    def _cut(self, client: Client, why: str) -> None:
+        """Somebody who harms the server: its connection ends, and all that waits in it goes."""
+        self._warn(f"{client.label} is cut off: {why}")
+        if client.connection:
+            client.connection.cut()
+        self._leave(client, "was cut off")
 
     def _deliver(self, id: bytes, message: bytes | zmq.Frame) -> bool:
         """False where nobody is there any more. Whoever does not read gets no more messages, and nobody waits for that."""
@@ -356,23 +482,53 @@ class Server:
                 self._warn(f"a connection failed in the handshake: {wrong}")
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 self._warn("a connection failed in the handshake: no key for this server, or none of ZeroMQ")
+            case zmq.EVENT_ACCEPTED:
+                self._accepted(int(event["value"]))
             case zmq.EVENT_DISCONNECTED:  # the router finds out a moment later
+                if ended := self._connections.pop(int(event["value"]), None):
+                    ended.socket.close()
                 self._probe_at = time.monotonic() + 0.05
 
 
+    def _accepted(self, fd: int) -> None:
+        try:
+            connection = Connection(fd)
+        except OSError:
+            return  # it has ended already
+        if old := self._connections.pop(fd, None):
+            old.socket.close()
+        self._connections[fd] = connection
+        if len(self._connections) > CONNECTIONS:
+            self._warn(f"a connection is cut: there are {CONNECTIONS} already, which is the most")
+            connection.cut()
+
+
+class Job(NamedTuple):
+    """A request, and the bytes of its message."""
+
+    client: Client
+    request: wire.Access
+    size: int
+
+
 class Worker(threading.Thread):
-    """Does requests on the device. A reply goes back through the socket DONE, as (client's id, message)."""
+    """Does requests on the device. A message at the socket DONE says that `answers` has one more: a job, and what to send, None
+    where its client has not read what it got before."""
 
     DONE = "inproc://done"
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], mmio: Mmio, lock: Lock):
         super().__init__(name="kvfpga device", daemon=True)
-        self.jobs: queue.SimpleQueue[tuple[Client, wire.Access] | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[Job, zmq.Frame | None]] = queue.SimpleQueue()
         self._context, self._mmio, self._lock = context, mmio, lock
+        self._client: Client | None = None
+        self._stop_at: float | None = None
 
     def stop(self) -> None:
-        """After what runs now; what waits is dropped."""
+        """After what runs now, which has STOP_SECONDS; what waits is dropped."""
         if self.is_alive():
+            self._stop_at = time.monotonic() + STOP_SECONDS
             self.jobs.put(None)
             self.join()
 
@@ -380,11 +536,22 @@ class Worker(threading.Thread):
         done = self._context.socket(zmq.PUSH)
         done.linger = 0
         done.connect(self.DONE)
+        self._mmio.unwanted = self._unwanted
         while (job := self.jobs.get()) is not None:
-            client, request = job
-            if not client.gone:
-                done.send_multipart((client.id, self._answer(client, request)), copy=False)
+            client = self._client = job.client
+            if self._stop_at or client.gone:
+                continue
+            is_read = client.unread() <= UNREAD_BYTES
+            self.answers.put((job, client.answer(self._answer(client, job.request)) if is_read else None))
+            done.send(b"")
+        self._mmio.unwanted = None
         done.close()
+
+    def _unwanted(self) -> bool:
+        """May what runs be cut off?"""
+        now, gone_at = time.monotonic(), self._client.gone_at if self._client else None
+        is_late = self._stop_at is not None and now >= self._stop_at
+        return is_late or (gone_at is not None and now >= gone_at + ORPHAN_SECONDS)
 
     def _answer(self, client: Client, request: wire.Access) -> bytes:
         try:
@@ -392,6 +559,9 @@ class Worker(threading.Thread):
                 return encode(perform(self._mmio, request))
         except KvfpgaError as error:
             return encode(wire.pack_error(request.number, error))
+        except MemoryError:
+            text = f"the server has not enough memory for this {type(request).__name__}"
+            return encode(wire.pack_error(request.number, TargetError(text, "ask for less at once")))
         except Exception as error:
             log.exception("%s: %s ended with an error that nobody expected", client.label, type(request).__name__)
             text = f"the server met an unexpected error: {type(error).__name__}: {error}"

@@ -55,7 +55,8 @@ _FUNCTIONS = {
     "kv_memory_fault": (None, c_uint64, c_uint64, c_uint32, c_uint32),
     "kv_memory_counters": (None, c_void_p),
     "kv_memory_read": (None, c_uint64, c_void_p, c_uint64),
-    "kv_memory_write": (None, c_uint64, c_char_p, c_uint64),
+    "kv_memory_write": (c_int32, c_uint64, c_char_p, c_uint64),
+    "kv_memory_bound": (None, c_uint64),
     "kv_memory_read_blocks": (None, c_void_p, c_uint64, c_uint64, c_void_p),
     "kv_save": (c_int32, c_char_p, c_char_p),
     "kv_restore": (c_int32, c_char_p, c_char_p),
@@ -103,7 +104,8 @@ class VerilatorSim(Simulation):
     _kv_memory_fault: Callable[..., None]
     _kv_memory_counters: Callable[..., None]
     _kv_memory_read: Callable[..., None]
-    _kv_memory_write: Callable[..., None]
+    _kv_memory_write: Callable[..., int]
+    _kv_memory_bound: Callable[..., None]
     _kv_memory_read_blocks: Callable[..., None]
     _kv_save: Callable[..., int]
     _kv_restore: Callable[..., int]
@@ -170,6 +172,7 @@ class VerilatorSim(Simulation):
         arguments = self._handle, address, length // 4, words.__array_interface__["data"][0], self.idle_budget
         status = self._kv_run(*arguments, 0)
         while status == PAUSED:
+            self._go_on()
             status = self._kv_run(*arguments, 1)
         if status:
             self._raise(status)
@@ -181,6 +184,7 @@ class VerilatorSim(Simulation):
         cycles = self.idle_budget if budget is None else int(budget)
         status = self._kv_wait_idle(self._handle, cycles, 0)
         while status == PAUSED:
+            self._go_on()
             status = self._kv_wait_idle(self._handle, cycles, 1)
         if status:
             self._raise(status)
@@ -219,7 +223,16 @@ class VerilatorSim(Simulation):
 
     def memory_write(self, addr: int, data: bytes) -> None:
         check_memory_range(addr, len(data))
-        self._kv_memory_write(self._handle, addr, bytes(data), len(data))
+        if self._kv_memory_write(self._handle, addr, bytes(data), len(data)):
+            held = self.memory_counters()["pages"] << 12
+            raise TargetError(
+                f"no room for {len(data)} bytes at {addr:#x}: the simulated memory has grown to {held:,} bytes, and every page "
+                "of 4 KiB that is written takes memory of this machine",
+                "write to pages that are in use already, or begin a new simulation; `kvfpga serve --memory` sets the most",
+            )
+
+    def bound_memory(self, most: int) -> None:
+        self._kv_memory_bound(self._handle, most)
 
     def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         addrs = np.ascontiguousarray(addrs, np.uint64)
