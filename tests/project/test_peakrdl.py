@@ -1,4 +1,4 @@
-"""fpga/regs/kvcpu.rdl in other hands: PeakRDL as anybody installs it reads the map, and what it writes comes back as the same map."""
+"""fpga/regs/kvcpu.rdl in other hands: stock PeakRDL reads the map, and what it writes comes back the same."""
 
 from __future__ import annotations
 

