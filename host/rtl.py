@@ -12,10 +12,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from .contract.errors import KvfpgaError
 from .contract.parameters import Parameters
-from .transport.sim import build, verilator
+from .transport.sim import build, cache, verilator
+from .transport.sim.pyverilator import open_signals
 
 TOP = build.TOP
 
@@ -38,6 +40,16 @@ def parameters(entries: int = 256, lanes: int = 4, data_bits: int = 128) -> dict
 def environment() -> dict[str, str]:
     """For whoever starts this Verilator by its name and `make` behind it: changes to the environment of this process."""
     return verilator.environment()
+
+
+def signals(entries: int = 256, lanes: int = 4, data_bits: int = 128, seed: int = 0, vcd: bool = True) -> Any:
+    """The bare device, without bus master and memory, as a `pyverilator.PyVerilator`. `vcd`: a model that is slower, but can
+    write a VCD and shows `internals`."""
+    built = build.model(Parameters(entries, lanes, data_bits), wave="vcd" if vcd else None)
+    try:
+        return open_signals(str(built.path), seed, vcd)
+    except OSError as error:
+        raise cache.unloadable(built.path, error) from None
 
 
 def main() -> int:

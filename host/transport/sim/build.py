@@ -44,7 +44,7 @@ TOP = "kvcpu"
 WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
 """Waveform formats. Verilator builds one or none into a model; one that can record is slower even when it does not."""
 
-_FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
+_FORMAT = 2  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
     "--cc --top-module {top} --prefix V{top} -GCLOCK_GATES=1'b{gates:d} --savable -O3 --x-assign fast --x-initial unique"
     " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
@@ -353,6 +353,20 @@ class _Build:
             ]
             with open(self.folder / "out" / "ports.h", "a") as header:
                 print(f"#define {direction}PUTS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
+        with open(self.folder / "out" / "ports.h", "a") as header:
+            lines = self._internals() if self.built.wave == "vcd" else []
+            print("#define INTERNALS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
+
+    def _internals(self) -> list[str]:
+        """What is inside the model and has the name of a signal of the RTL. Only for VCD: such a model is slower, and keeps them."""
+        text = (self.folder / "out" / f"V{self.top}___024root.h").read_text()
+        kinds = {"CData": "X32", "SData": "X32", "IData": "X32", "QData": "X64"}
+        found = re.findall(rf"^ +(\w+)(?:<\d+>)?/\*(\d+):(\d+)\*/ ({self.top}__DOT__\w+);", text, re.M)
+        return [
+            f"{kinds.get(kind, 'XW')}({name}, {int(high) - int(low) + 1})"
+            for kind, high, low, name in found
+            if kind in (*kinds, "VlWide") and not re.search("__V|__BRA__|__KET__|__0(?!5F)", name)
+        ]
 
     def _compile(self, progress: _Progress) -> None:
         out, include, wave = self.folder / "out", self.verilator / "include", self.built.wave
