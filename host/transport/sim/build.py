@@ -358,7 +358,7 @@ class _Build:
             print("#define INTERNALS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
 
     def _internals(self) -> list[str]:
-        """What is inside the model and has the name of a signal of the RTL. Only for VCD: such a model is slower, and keeps them."""
+        """What is inside the model and has the name of a signal of the RTL. Asked for with VCD, which slows a model already."""
         text = (self.folder / "out" / f"V{self.top}___024root.h").read_text()
         kinds = {"CData": "X32", "SData": "X32", "IData": "X32", "QData": "X64"}
         found = re.findall(rf"^ +(\w+)(?:<\d+>)?/\*(\d+):(\d+)\*/ ({self.top}__DOT__\w+);", text, re.M)
