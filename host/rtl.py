@@ -4,7 +4,7 @@
     python -m kvfpga.rtl registers      the register map (SystemRDL), for PeakRDL
     python -m kvfpga.rtl environment    variables for a shell: eval "$(python -m kvfpga.rtl environment)"
 
-docs/own-benches.md has examples for cocotb, as runner and as Makefile.
+docs/own-benches.md has examples.
 """
 
 from __future__ import annotations

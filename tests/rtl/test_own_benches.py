@@ -16,12 +16,11 @@ from kvfpga.contract.errors import TargetError, UsageError
 from tests.helpers.places import DOCS
 
 BENCH, RUNNER, SIGNALS = re.findall(r"```python\n(.*?)```", (DOCS / "own-benches.md").read_text(), re.S)
-MAKEFILE = re.search(r"```make\n(.*?)```", (DOCS / "own-benches.md").read_text(), re.S)[1]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, text in {"test_device.py": BENCH, "run.py": RUNNER, "Makefile": MAKEFILE, "signals.py": SIGNALS}.items():
+    for name, text in {"test_device.py": BENCH, "run.py": RUNNER, "signals.py": SIGNALS}.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
@@ -43,11 +42,6 @@ def passed(results: Path) -> list[str]:
 def test_cocotb_by_its_runner(folder):
     run(folder, sys.executable, "run.py")
     assert passed(next(folder.rglob("results.xml"))) == ["identity"]
-
-
-def test_cocotb_by_its_makefile(folder):
-    run(folder, "bash", "-ec", 'eval "$(python -m kvfpga.rtl environment)"; make')
-    assert passed(folder / "results.xml") == ["identity"]
 
 
 def test_pyverilator(folder):
