@@ -1,14 +1,15 @@
 // pyverilator_abi.cpp - the C interface by which pyverilator.PyVerilator(so) drives a model signal by signal.
 //
 // ports.h is generated at build time from the ports of the Verilated top module. It defines INPUTS and OUTPUTS, lists that
-// apply X32, X64 or XW, by the size of the C++ type, to (name, width) of each port. pyverilator clocks the bare model:
-// neither the memory nor the AXI4-Lite master takes part in its eval(). There are no internal signals: waveforms show
-// those.
+// apply X32, X64 or XW, by the size of the C++ type, to (name, width) of each port; and INTERNALS, the same for signals
+// inside, which is empty in a model without VCD. pyverilator clocks the bare model: neither the memory nor the AXI4-Lite
+// master takes part in its eval().
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "Vkvcpu___024root.h"
 #include "ports.h"
 #include "sim.h"
 
@@ -30,9 +31,9 @@ extern const uint32_t _pyverilator_num_inputs = sizeof _pyverilator_input_widths
 extern const char* const _pyverilator_outputs[] = {OUTPUTS(NAME, NAME, NAME)};
 extern const uint32_t _pyverilator_output_widths[] = {OUTPUTS(WIDTH, WIDTH, WIDTH)};
 extern const uint32_t _pyverilator_num_outputs = sizeof _pyverilator_output_widths / sizeof(uint32_t);
-extern const char* const _pyverilator_internal_signals[] = {nullptr};
-extern const uint32_t _pyverilator_internal_signal_widths[] = {0};
-extern const uint32_t _pyverilator_num_internal_signals = 0;
+extern const char* const _pyverilator_internal_signals[] = {INTERNALS(NAME, NAME, NAME) nullptr};
+extern const uint32_t _pyverilator_internal_signal_widths[] = {INTERNALS(WIDTH, WIDTH, WIDTH) 0};
+extern const uint32_t _pyverilator_num_internal_signals = sizeof _pyverilator_internal_signal_widths / sizeof(uint32_t) - 1;
 #pragma GCC visibility pop
 }
 
@@ -84,6 +85,11 @@ ABI void set_vl_finish_callback(void*) {}  // $finish sets the flag and nothing 
 #define SETW(name, width) \
     ABI int set_##name(Sim* sim, int word, uint64_t value) { return sim->top.name[word] = value, 0; }
 
+#define PEEK32(name, width) ABI uint32_t get_##name(Sim* sim) { return sim->top.rootp->name; }
+#define PEEK64(name, width) ABI uint64_t get_##name(Sim* sim) { return sim->top.rootp->name; }
+#define PEEKW(name, width) ABI uint32_t get_##name(Sim* sim, int word) { return sim->top.rootp->name[word]; }
+
+INTERNALS(PEEK32, PEEK64, PEEKW)
 INPUTS(GET32, GET64, GETW)
 OUTPUTS(GET32, GET64, GETW)
 INPUTS(SET32, SET64, SETW)

@@ -8,7 +8,7 @@ import click
 
 from ..targets.target import rtl_sources
 from . import output
-from .app import App
+from .app import App, note
 from .values import Number
 
 
@@ -32,6 +32,7 @@ def xdma(
     from ..transport.virtual.xdma import fault, serve
 
     def ready() -> None:
+        note("tools that map the user node (reg_rw) do not work here; pread, pwrite and `kvfpga reg` do")
         target = f"xdma:{folder}"
         app.present({"command": "board", "code": "OK", "target": target}, lambda: output.echo(target))
 

@@ -25,6 +25,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "uart_bridge": ("transport", "contract"),
     "pcie_mmio": ("transport", "device.regmap", "contract"),
     "device": ("transport.mmio", "contract"),
+    "rtl": ("transport", "contract"),
     "lockstep": ("device", "model", "hepc_ref", "contract"),
     "targets": BELOW_TARGETS,
     "blackbox": (*BELOW_TARGETS, "targets"),

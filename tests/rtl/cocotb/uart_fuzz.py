@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kvfpga.transport.sim import build
+from kvfpga.transport.sim import build, verilator
 from tests.rtl.cocotb.dut_build import HERE
 from tests.rtl.cocotb.uart_build import BRIDGE, Mutation, texts
 
@@ -32,7 +32,7 @@ COMPILE = (
 
 def program(mutation: Mutation | None = None) -> Path:
     """The built harness."""
-    root, version = build._verilator()
+    root, version = verilator.find()
     harness = HERE / "uart_fuzz.cpp"
     rtl = texts(mutation)
     recipe = f"{version} {VERILATE} {COMPILE} {build._processor()} {harness.read_text()} {rtl}"
