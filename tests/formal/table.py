@@ -27,11 +27,13 @@ class Row(NamedTuple):
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
-    Row("fifo", "fifo", "prove", 3, (FIFO,), (
+    Row("fifo", "fifo", "prove", 6, (FIFO,), (
         Mutation("formal-fifo-full", FIFO, "(AW+1)'(DEPTH - 1));", "(AW+1)'(DEPTH - 2));", "R5", "a queue is full one word early"),
         Mutation("formal-fifo-order", FIFO, "? mem[second] :", "? mem[tail - 1'b1] :", "R5", "the newest word comes first"),
     )),
     Row("results", "results", "prove", 3, (FIFO, RESULTS), (
+        Mutation("formal-results-adjacent", RESULTS, "(full || fills)", "full", "R5",
+                 "of two results in adjacent cycles one is lost unsaid, where the first fills the queue"),
         Mutation("formal-results-held", RESULTS, ".push(held_valid)", ".push(held_valid && !push)", "R5",
                  "the first of two adjacent results is lost"),
     )),
