@@ -8,8 +8,8 @@ from scripts.mutation.mutations import Mutation
 
 
 class Row(NamedTuple):
-    """`top`: the property is module formal_{top} in {top}.sv. `mode`: bmc, from reset for `depth` cycles; prove, by induction over
-    `depth` cycles. `sources`: files anywhere below fpga/rtl; the packages go with every row."""
+    """`top`: the property is module formal_{top} in {top}.sv. `mode`: bmc, from reset for `depth` cycles; prove, by induction
+    over `depth` cycles. `sources`: files anywhere below fpga/rtl; the packages go with every row."""
 
     name: str
     top: str
