@@ -6,7 +6,7 @@
 
 Yosys reads the RTL through slang, as synthesis does, together with the property file; yosys-smtbmc asks Yices. `bmc` looks at
 every run of `depth` cycles from the start; `prove` shows by induction over `depth` cycles that it holds for ever.
-A mutation is caught if the property fails on the RTL edited so; where that is by induction alone, the proof no longer goes through.
+A mutation is caught if the property fails on the RTL edited so; where that is by induction alone, the proof is lost.
 """
 
 from __future__ import annotations
