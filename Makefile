@@ -7,7 +7,7 @@ RUN := $(VENV)/ready
 TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
 
-.PHONY: demo test regs mutate bench cycles soak clean
+.PHONY: demo test regs mutate formal bench cycles soak clean
 
 demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
@@ -23,6 +23,9 @@ regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rd
 
 mutate: $(RUN)                 # break the RTL in one place after another; the lockstep must see each
 	$(PYTHON) -m scripts.mutation.mutate
+
+formal: $(TEST)                # prove the properties of tests/formal, and that each can fail
+	$(PYTHON) -m tests.formal.prove
 
 bench: $(TEST)                 # speed, as ratios against peers and an older commit measured in the same run
 	$(PYTHON) -m scripts.bench

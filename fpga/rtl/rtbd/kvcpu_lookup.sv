@@ -3,6 +3,7 @@
 // One request per cycle goes in: the engine's first, then the ports in turn. A port's answer (hit, index, tier) comes seven
 // cycles after its handshake, in order, without back-pressure. Ports only read; hits and misses are counted (R12). A port
 // whose answer is `unresolved` (the key index overflowed there) asks again through the LOOKUP command.
+// A reset, a soft one too, drops what is under way: a port without its answer seven cycles behind the handshake asks again.
 `default_nettype none
 module kvcpu_lookup #(
     parameter int unsigned ENTRIES = 65536,
