@@ -27,6 +27,7 @@ class Row(NamedTuple):
 RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
 CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master"))
 RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv"
+DMA = "kvcpu_dma.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -105,5 +106,16 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-lookup-other", LOOKUP, "tag = eng_valid ? '0 :", "tag = (eng_valid && eng_op != 2'd0) ? '0 :", "R12",
                  "the engine's answer goes to a port"),
         Mutation("formal-lookup-wait", KEYS, "!(s3.valid && s3.op != 2'd0);", "!s3.valid;", "R12", "lookups wait for lookups"),
+    )),
+    Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
+        Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid", "contend_fixed ? 1'b0 : 1'b1) : ar_valid", "R16",
+                 "evictions never read while prefetches do"),
+        Mutation("formal-dma-fixed", DMA, "contend_fixed ? 1'b0 : !aw_last) : aw_valid", "!aw_last) : aw_valid", "R16",
+                 "the fixed policy is none"),
+        Mutation("formal-dma-stable", DMA, "aw_valid[aw_pick] && !order_full && (!m_axi_awvalid || m_axi_awready)",
+                 "aw_valid[aw_pick] && !order_full", "AXI4", "a write address is replaced before it is taken"),
+        Mutation("formal-dma-ahead", DMA, "assign take = !order_empty && w_valid", "assign take = w_valid", "AXI4",
+                 "data go ahead of their address"),
+        Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4", "WLAST comes one beat early"),
     )),
 )  # fmt: skip
