@@ -25,9 +25,13 @@ class Row(NamedTuple):
 
 
 RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
-CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master"))
-RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv"
-DMA = "kvcpu_dma.sv"
+CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
+    (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")),
+)
+RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
+    "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
+)
+PASS, DMA = "kvcpu_pass.sv", "kvcpu_dma.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -54,7 +58,8 @@ ROWS: tuple[Row, ...] = (
                  "latching <= !rst && select && !read_addr[2];", "R1", "a low word looked at, not taken, latches"),
     )),
     Row("uart-frames", "uart_frames", "prove", 2, (CRC, DEFRAMER), (
-        Mutation("formal-uart-crc", DEFRAMER, "crc_good <= (crc == RESIDUE);", "crc_good <= (crc[31:1] == RESIDUE[31:1]);", "UART",
+        Mutation("formal-uart-crc", DEFRAMER, "crc_good <= (crc == RESIDUE);", "crc_good <= (crc[31:1] == RESIDUE[31:1]);",
+                 "UART",
                  "a frame with one wrong bit of CRC is taken"),
         Mutation("formal-uart-polynomial", CRC, "32'hEDB8_8320;", "32'hEDB8_8321;", "UART", "another CRC"),
         Mutation("formal-uart-short", DEFRAMER, "count >= (AW+2)'(OVERHEAD);", "count >= (AW+2)'(HEADER);", "UART",
@@ -65,7 +70,8 @@ ROWS: tuple[Row, ...] = (
                  "a frame with a byte lost on the line is judged by its CRC alone"),
     )),
     Row("uart-requests", "uart_requests", "prove", 3, (CONTROL,), (
-        Mutation("formal-uart-twice", CONTROL, "next_sequence <= next_sequence + 8'd1;", "next_sequence <= next_sequence;", "UART",
+        Mutation("formal-uart-twice", CONTROL, "next_sequence <= next_sequence + 8'd1;", "next_sequence <= next_sequence;",
+                 "UART",
                  "a program that is sent again is executed again"),
         Mutation("formal-uart-session", CONTROL, "if (!same_session) begin\n                        reply_refuses",
                  "if (1'b0) begin\n                        reply_refuses", "UART", "a RUN of another session is executed"),
@@ -75,11 +81,13 @@ ROWS: tuple[Row, ...] = (
     Row("uart-program", "uart_program", "prove", 2, (EXECUTOR,), (
         Mutation("formal-uart-again", EXECUTOR, "assign ended = (word == count);", "assign ended = (word > count);", "UART",
                  "an operation makes one access too many"),
-        Mutation("formal-uart-restart", EXECUTOR, "START: state <= AWAIT;", "START: if (reg_start || mem_start) state <= AWAIT;", "UART",
+        Mutation("formal-uart-restart", EXECUTOR, "START: state <= AWAIT;",
+                 "START: if (reg_start || mem_start) state <= AWAIT;", "UART",
                  "each access is made twice"),
         Mutation("formal-uart-early-byte", EXECUTOR, "ADDRESS: state <= PAUSE;", "ADDRESS: state <= BYTE;", "UART",
                  "a byte is taken before it is there"),
-        Mutation("formal-uart-kind", EXECUTOR, "is_write <= (operand[31:24] == WRITE)", "is_write <= (operand[31:24] == READ)", "UART",
+        Mutation("formal-uart-kind", EXECUTOR, "is_write <= (operand[31:24] == WRITE)", "is_write <= (operand[31:24] == READ)",
+                 "UART",
                  "a READ writes"),
     )),
     Row("uart-master", "uart_master", "prove", 2, (CHECKS, MASTER), (
@@ -100,15 +108,30 @@ ROWS: tuple[Row, ...] = (
                  "the word on the output is lost to the next"),
     )),
     Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (
-        Mutation("formal-lookup-turn", LOOKUP, "? '0 : chosen + 1'b1;", "? '0 : chosen;", "R12", "a port may keep the others waiting"),
+        Mutation("formal-lookup-turn", LOOKUP, "? '0 : chosen + 1'b1;", "? '0 : chosen;", "R12",
+                 "a port may keep the others waiting"),
         Mutation("formal-lookup-reset", LOOKUP, "        if (rst) begin\n            answer <= 1'b0;",
                  "        if (rst) begin\n            answer <= done;", "R12", "an answer survives the reset"),
         Mutation("formal-lookup-other", LOOKUP, "tag = eng_valid ? '0 :", "tag = (eng_valid && eng_op != 2'd0) ? '0 :", "R12",
                  "the engine's answer goes to a port"),
         Mutation("formal-lookup-wait", KEYS, "!(s3.valid && s3.op != 2'd0);", "!s3.valid;", "R12", "lookups wait for lookups"),
     )),
+    Row("pass", "pass", "prove", 3, (CHECKS, PASS), (
+        Mutation("formal-pass-order", PASS, "for (int l = LANES - 1; l >= 0; l--) if (waiting[l]) pick",
+                 "for (int l = 0; l < LANES; l++) if (waiting[l]) pick", "R16", "the highest index of a row is sent first"),
+        Mutation("formal-pass-dropped", PASS, "!deny_one && trigger_ready[trigger_channel];", "!deny_one;", "R16",
+                 "a trigger goes to a queue that is full"),
+        Mutation("formal-pass-twice", PASS, "served[pick] <= 1'b1;", "served[pick] <= !trigger_channel;", "R16",
+                 "a prefetch is sent again and again"),
+        Mutation("formal-pass-left", PASS, "assign tail_free = !any_waiting &&",
+                 "assign tail_free = (!any_waiting || !(|trigger_ready)) &&",
+                 "R16", "a row is left while both queues are full"),
+        Mutation("formal-pass-capacity", PASS, "(t1_after[k] < set.t1_capacity)", "(t1_after[k] <= set.t1_capacity)", "R16",
+                 "one prefetch too many is granted"),
+    )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
-        Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid", "contend_fixed ? 1'b0 : 1'b1) : ar_valid", "R16",
+        Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid",
+                 "contend_fixed ? 1'b0 : 1'b1) : ar_valid", "R16",
                  "evictions never read while prefetches do"),
         Mutation("formal-dma-fixed", DMA, "contend_fixed ? 1'b0 : !aw_last) : aw_valid", "!aw_last) : aw_valid", "R16",
                  "the fixed policy is none"),
@@ -116,6 +139,7 @@ ROWS: tuple[Row, ...] = (
                  "aw_valid[aw_pick] && !order_full", "AXI4", "a write address is replaced before it is taken"),
         Mutation("formal-dma-ahead", DMA, "assign take = !order_empty && w_valid", "assign take = w_valid", "AXI4",
                  "data go ahead of their address"),
-        Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4", "WLAST comes one beat early"),
+        Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
+                 "WLAST comes one beat early"),
     )),
 )  # fmt: skip
