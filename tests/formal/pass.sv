@@ -106,7 +106,8 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         assert (dut.served == came);
         if (came[1]) assert (came[0] || !wanted[0]);
         if (settled) assert (dut.t1_free == (dut.t1_used < set.t1_capacity) && dut.t1_change == '0);
-        if (dut.decided) assert (dut.stage[5] && (last_index == '0 || last_index <= 17'(write_row) * 17'd2 + (came[1] ? 17'd2 : 17'(came[0]))));
+        if (dut.decided) assert (dut.stage[5] &&
+                                 (last_index == '0 || last_index <= 17'(write_row) * 17'd2 + (came[1] ? 17'd2 : 17'(came[0]))));
         if (dut.active) begin
             assert (active && dut.next_row <= 17'd10 && dut.stop_row <= 17'(ROWS));
             assert (last_index <= 17'(ROWS * LANES));

@@ -18,7 +18,7 @@ module formal_ram_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigne
     always_comb if (!started) assume (rst);
 
     logic          put, take, tracking;
-    logic          late, follows;   // a cycle ago: a word was there and none on the output; one was taken, with another behind it
+    logic          late, follows;   // a cycle ago: a word was there, and none on the output; one of several was taken
     logic [AW+1:0] held, ahead;
     logic [W-1:0]  marked;
     assign put = push && !full;

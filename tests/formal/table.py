@@ -26,8 +26,8 @@ class Row(NamedTuple):
 
 RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
 CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
-    (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")),
-)
+    f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")
+)  # fmt: skip
 RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
     "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
 )

@@ -11,7 +11,8 @@ module formal_uart_program (
     input wire logic [11:0] program_bytes, input wire logic [7:0] rdata, input wire logic reg_done, input wire logic [2:0] reg_status,
     input wire logic mem_done, input wire logic [2:0] mem_status
 );
-    localparam logic [3:0] IDLE = 0, NEXT = 1, ADDRESS = 2, PAUSE = 3, BYTE = 4, DECODE = 5, CHECK = 6, TURN = 9, START = 10, AWAIT = 11, ADVANCE = 14;
+    localparam logic [3:0] IDLE = 0, NEXT = 1, ADDRESS = 2, PAUSE = 3, BYTE = 4, DECODE = 5,
+                           CHECK = 6, TURN = 9, START = 10, AWAIT = 11, ADVANCE = 14;
     logic        done, we, reg_start, mem_start, is_write;
     logic [2:0]  status;
     logic [7:0]  word, mem_wstrb;
