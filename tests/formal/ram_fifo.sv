@@ -1,7 +1,8 @@
 // formal_ram_fifo - kvcpu_ram_fifo gives every word once, in order, never stands still with a word, and reads no word being written.
 //
 // Promises: level and full are true; any one word, whichever is marked, comes out at its place with its value; a queue that holds a word
-// is `valid` within two cycles, one that held a second word in the cycle behind a pop; a push into a full queue and a pop of nothing change nothing.
+// is `valid` within two cycles, one that held a second word in the cycle behind a pop; a push into a full queue and
+// a pop of nothing change nothing.
 // Assumes: a reset in the first cycle; any other at any time. Proved by induction, for DEPTH words of W bits.
 `default_nettype none
 module formal_ram_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigned W = 4, localparam int unsigned AW = $clog2(DEPTH)) (
