@@ -198,7 +198,7 @@ def test_drain_of_a_plain_target():
 def test_a_drain_without_end(mmio):
     """A register whose "valid bit" never clears: the batch ends there, and the device is as good as before."""
     batch = Batch()
-    batch.write(BOOST_ADDR, 1 << 31)
+    batch.write64(BOOST_ADDR, 1 << 31)
     batch.drain(BOOST_ADDR)
     batch.write(SCRATCH, 5)
     with pytest.raises(TargetError, match=f"records at offset {BOOST_ADDR:#x} do not end"):
