@@ -63,9 +63,10 @@ module kvcpu_score_lanes
         logic [3:0]  id, shared;            // the request is that wanted, is 0
     } in_key_t;
 
-    in_range_t  range0 [LANES], range1 [LANES];
-    in_key_t    wanted0 [LANES], wanted1 [LANES];
-    logic [3:0] request0 [LANES], request1 [LANES];  // the request is that wanted, by four bits
+    in_range_t   range0 [LANES], range1 [LANES];
+    in_key_t     wanted0 [LANES], wanted1 [LANES];
+    logic [31:0] position [LANES];                    // token_start
+    logic [3:0]  request0 [LANES], request1 [LANES];  // the request is that wanted, by four bits
 
     always_comb begin
         range0 = '{default: '0};
@@ -86,10 +87,11 @@ module kvcpu_score_lanes
             for (int k = 0; k < 4; k++) request0[l][k] = (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
     end
     always_comb begin
+        for (int l = 0; l < LANES; l++) position[l] = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
         wanted0 = '{default: '0};
         if (pass.match == MATCH_KEY) for (int l = 0; l < LANES; l++) begin
             for (int k = 0; k < 8; k++)
-                wanted0[l].block[k] = ((key[l].span & ~32'(2**TOKEN_BITS - 1)) >> 4*k & 32'hF) == 32'(pass.key[4*k +: 4]);
+                wanted0[l].block[k] = (position[l][4*k +: 4] == pass.key[4*k +: 4]);
             for (int k = 0; k < 4; k++) begin
                 wanted0[l].block[8 + k] = (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
                 wanted0[l].id[k] = (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
