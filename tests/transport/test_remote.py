@@ -40,6 +40,7 @@ from tests.helpers.remote_process import SlowDevice, step_batch
 from tests.helpers.small_device import ENTRIES
 from tests.helpers.waiting import LONG, until
 
+ALL_ONES = (1 << 32) - 1
 DEVICE_ID, SCRATCH, STEP = (REGISTERS[name].offset for name in ("DEVICE_ID", "SCRATCH", "STEP_FAST"))
 VA, BLOCK = 0x7F000000, 16384
 
@@ -290,6 +291,20 @@ def test_a_batch_that_no_batch_could_be_never_reaches_the_device(remote, fake, o
     fake.run = lambda batch: pytest.fail("it did")
     with pytest.raises(UsageError, match=text):
         remote._link.ask(wire.Ran, wire.Run, np.array(ops, "<u4").tobytes())
+
+
+def test_a_drain_without_end_costs_nobody_the_device(small_sim, keys):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    batch = Batch()
+    batch.write(SCRATCH, ALL_ONES)
+    batch.drain(SCRATCH)
+    with serving(sim, keys) as at:
+        with RemoteMmio(at, keys) as mmio, pytest.raises(TargetError, match="do not end"):
+            mmio.run(batch)
+        with RemoteMmio(at, keys) as mmio:
+            assert mmio.read32(SCRATCH) == ALL_ONES
+            assert Device(mmio).execute(cmd.Step(3)).code == "OK"
 
 
 def test_a_batch_survives_packing():
