@@ -7,7 +7,7 @@
 kills        a command gets SIGKILL at a change of a file or at any moment: the session holds the state before or behind it
 sessions     files of sessions and failure folders go bad: a command refuses, or has the true state; --recover gives a state that
              there was, and `reset` always gets out
-checkpoints  of the simulation: restoring a damaged one is refused, and the simulation goes on
+checkpoints  the same of the pages that hold the checkpoint of a simulation and the reference model
 inputs       malformed files and arguments (bad_inputs.py): an exit code of contract section 8, in bounded memory and time, and a
              command that was refused has changed nothing
 
@@ -34,8 +34,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from kvfpga.blackbox.generation import simulation_of
-from kvfpga.contract.errors import SessionError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from scripts.soak import bad_inputs
@@ -225,9 +223,11 @@ class Sessions:
     """One file of a session, or of a failure folder, goes bad."""
 
     STEP = ("step", 900)
+    NAMES = "*"
 
     def __init__(self, bench: Bench, _: ExitStack):
-        self.bench, self.session, self.second = bench, bench.folder / "damaged", bench.folder / "second"
+        self.bench, self.folder = bench, bench.folder / type(self).__name__
+        self.session, self.second = self.folder / "damaged", self.folder / "second"
         self.sources = [self._grown("model"), self._grown("sim"), self._failure()]
         self.text = ""
 
@@ -243,19 +243,19 @@ class Sessions:
 
     def _grown(self, kind: str) -> Source:
         """Command by command; each state is kept."""
-        folder = self.bench.folder / f"grown-{kind}"
+        folder = self.folder / f"grown-{kind}"
         states, older = [], []
         for number, line in enumerate(PREPARE):
             self.bench.right(self.bench.on(folder, kind, *line.split()), line)
             ended = self.bench.right(self.bench.look(folder, kind), line)
             states.append((ended.code, ended.out))
-            older.append(self.bench.folder / f"older-{kind}-{number}")
+            older.append(self.folder / f"older-{kind}-{number}")
             copy(folder, older[-1])
         return self._source(folder, kind, states, older[:-1])
 
     def _failure(self) -> Source:
         """The folder of a difference: the reference has counted one `share` too many."""
-        folder = self.bench.folder / "differs"
+        folder = self.folder / "differs"
         self.bench.prepare(folder, "sim")
         with Session(Target("sim", 256), folder) as session:
             session.open(check=False).model.counters["share_count"] += 1
@@ -277,11 +277,10 @@ class Sessions:
         )
         return Source(folder, kind, look, step, behind, [*states, look], older)
 
-    @staticmethod
-    def _damage(source: Source, session: Path, rng: Random) -> str:
-        path = rng.choice([path for path in sorted(session.rglob("*")) if path.is_file()])
+    def _damage(self, source: Source, session: Path, rng: Random) -> str:
+        path = rng.choice([path for path in sorted(session.rglob(self.NAMES)) if path.is_file()])
         name = path.relative_to(session)
-        if source.older and rng.random() < 0.1:
+        if source.older and path.name != "current" and rng.random() < 0.1:  # with an older `current` it would be an older session
             older = rng.choice(source.older) / name
             if older.is_file():
                 shutil.copy(older, path)
@@ -334,45 +333,10 @@ def _same(one: Path, other: Path) -> bool:
 
 
 # ---- checkpoints --------------------------------------------------------------------------------------------------------
-class Checkpoints:
-    """One of a simulation that has done something."""
+class Checkpoints(Sessions):
+    """The same of nothing but the pages that hold the checkpoint of a simulation and the reference model."""
 
-    def __init__(self, bench: Bench, closing_last: ExitStack):
-        self.folder = bench.folder
-        folder = bench.folder / "checkpointed"
-        bench.prepare(folder, "sim")
-        session = closing_last.enter_context(Session(Target("sim", 256), folder))
-        self.simulation = simulation_of(session.open())
-        self.good = self._saved()
-        self.text = ""
-
-    def run(self, rng: Random) -> Faults:
-        path = self.folder / "damaged.ckpt"
-        remove(path)
-        path.write_bytes(self.good)
-        how, damage = rng.choice([*BYTES.items(), *((name, NO_FILES[name]) for name in ("gone", "folder", "loop of links"))])
-        self.text = how
-        damage(path, rng)
-        faults = []
-        try:
-            self.simulation.restore(path)
-            if self._saved() != self.good:
-                faults.append(("acceptances", "another state was restored"))
-        except SessionError:
-            pass
-        except Exception as error:  # whatever else it is, is the finding
-            faults.append(("tracebacks", repr(error)))
-        whole = self.folder / "whole.ckpt"
-        whole.write_bytes(self.good)
-        self.simulation.restore(whole)
-        if self._saved() != self.good:
-            faults.append(("losses", "the whole one does not come back"))
-        return faults
-
-    def _saved(self) -> bytes:
-        path = self.folder / "saved.ckpt"
-        self.simulation.save(path)
-        return path.read_bytes()
+    NAMES = "pages-*.bin"
 
 
 # ---- inputs -------------------------------------------------------------------------------------------------------------
