@@ -402,6 +402,7 @@ def main() -> int:
         chosen, _, number = options.only.partition(":")
         wanted = {chosen: range(int(number), int(number) + 1)}
     os.environ["KVFPGA_ASSERTIONS"] = "1"
+    Target("sim", 256).open_simulation().close()  # built before anybody's time is limited
     found = []
     with tempfile.TemporaryDirectory(prefix="kvfpga-soak-") as name, ExitStack() as closing_last:
         folder = Path(name)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 ADDRESS_SPACE = 4 << 30
 """Bytes that a process can have: what grows without end ends there, and not with the machine."""
-SECONDS = 40
+SECONDS = 120
 """Until a process that does not end is ended, with SIGALRM."""
 
 
