@@ -24,7 +24,9 @@ class Row(NamedTuple):
         return ("bmc", "induction") if self.mode == "prove" else ("bmc",)
 
 
-RESET = "kvcpu_reset.sv"
+RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
+CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master"))
+RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -49,5 +51,59 @@ ROWS: tuple[Row, ...] = (
                  "step_count <= 64'(32'(step_count + 64'd1));", "R23", "step_count is 32 bits"),
         Mutation("formal-high-word-late", TELEMETRY, "latching <= !rst && read && !read_addr[2];",
                  "latching <= !rst && select && !read_addr[2];", "R1", "a low word looked at, not taken, latches"),
+    )),
+    Row("uart-frames", "uart_frames", "prove", 2, (CRC, DEFRAMER), (
+        Mutation("formal-uart-crc", DEFRAMER, "crc_good <= (crc == RESIDUE);", "crc_good <= (crc[31:1] == RESIDUE[31:1]);", "UART",
+                 "a frame with one wrong bit of CRC is taken"),
+        Mutation("formal-uart-polynomial", CRC, "32'hEDB8_8320;", "32'hEDB8_8321;", "UART", "another CRC"),
+        Mutation("formal-uart-short", DEFRAMER, "count >= (AW+2)'(OVERHEAD);", "count >= (AW+2)'(HEADER);", "UART",
+                 "a frame without a CRC of its own is taken"),
+        Mutation("formal-uart-held", DEFRAMER, "take && !unwanted && !(hold", "take && !(hold", "UART",
+                 "a frame that comes too early writes over the program that runs"),
+        Mutation("formal-uart-spoiled", DEFRAMER, "|| wrong_stop) spoiled", ") spoiled", "UART",
+                 "a frame with a byte lost on the line is judged by its CRC alone"),
+    )),
+    Row("uart-requests", "uart_requests", "prove", 3, (CONTROL,), (
+        Mutation("formal-uart-twice", CONTROL, "next_sequence <= next_sequence + 8'd1;", "next_sequence <= next_sequence;", "UART",
+                 "a program that is sent again is executed again"),
+        Mutation("formal-uart-session", CONTROL, "if (!same_session) begin\n                        reply_refuses",
+                 "if (1'b0) begin\n                        reply_refuses", "UART", "a RUN of another session is executed"),
+        Mutation("formal-uart-unasked", CONTROL, "if (frame) pending", "if (frame || dropped) pending", "UART",
+                 "a frame that came too early starts what is in the buffer"),
+    )),
+    Row("uart-program", "uart_program", "prove", 2, (EXECUTOR,), (
+        Mutation("formal-uart-again", EXECUTOR, "assign ended = (word == count);", "assign ended = (word > count);", "UART",
+                 "an operation makes one access too many"),
+        Mutation("formal-uart-restart", EXECUTOR, "START: state <= AWAIT;", "START: if (reg_start || mem_start) state <= AWAIT;", "UART",
+                 "each access is made twice"),
+        Mutation("formal-uart-early-byte", EXECUTOR, "ADDRESS: state <= PAUSE;", "ADDRESS: state <= BYTE;", "UART",
+                 "a byte is taken before it is there"),
+        Mutation("formal-uart-kind", EXECUTOR, "is_write <= (operand[31:24] == WRITE)", "is_write <= (operand[31:24] == READ)", "UART",
+                 "a READ writes"),
+    )),
+    Row("uart-master", "uart_master", "prove", 2, (CHECKS, MASTER), (
+        Mutation("formal-uart-outside", MASTER, "if (start && (dead || outside))", "if (start && dead)", "UART",
+                 "an address beyond the last is written modulo the address space"),
+        Mutation("formal-uart-dead", MASTER, "if (start && (dead || outside))", "if (start && outside)", "UART",
+                 "a dead slave gets an access over the one it has not answered"),
+        Mutation("formal-uart-late-watchdog", MASTER, "if (waiting && watchdog[16]", "if (watchdog[16]", "UART",
+                 "a slave that answers in the last cycle is dead"),
+        Mutation("formal-uart-repeat", MASTER, "if (m_wready) m_wvalid <= 1'b0;", "if (answered) m_wvalid <= 1'b0;", "UART",
+                 "write data are given twice"),
+    )),
+    Row("ram-fifo", "ram_fifo", "prove", 3, (RAM, RAM_FIFO), (
+        Mutation("formal-ram-fifo-full", RAM_FIFO, "full   = stored[AW];", "full   = (stored >= (AW+1)'(DEPTH - 1));", "R5",
+                 "a queue is full too early"),
+        Mutation("formal-ram-fifo-late", RAM_FIFO, "(!valid || pop);", "!valid;", "R5", "a word waits until the output is empty"),
+        Mutation("formal-ram-fifo-over", RAM_FIFO, "(stored != '0) && (!valid || pop)", "(stored != '0)", "R5",
+                 "the word on the output is lost to the next"),
+    )),
+    Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (
+        Mutation("formal-lookup-turn", LOOKUP, "? '0 : chosen + 1'b1;", "? '0 : chosen;", "R12", "a port may keep the others waiting"),
+        Mutation("formal-lookup-reset", LOOKUP, "        if (rst) begin\n            answer <= 1'b0;",
+                 "        if (rst) begin\n            answer <= done;", "R12", "an answer survives the reset"),
+        Mutation("formal-lookup-other", LOOKUP, "tag = eng_valid ? '0 :", "tag = (eng_valid && eng_op != 2'd0) ? '0 :", "R12",
+                 "the engine's answer goes to a port"),
+        Mutation("formal-lookup-wait", KEYS, "!(s3.valid && s3.op != 2'd0);", "!s3.valid;", "R12", "lookups wait for lookups"),
     )),
 )  # fmt: skip

@@ -435,8 +435,11 @@ def test_recording_passes_the_rest_through(sim, tmp_path):
     assert recorder.name == "sim"
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"call": "fly"}', '{"offset": 1}'])
+@pytest.mark.parametrize("line", [
+    "{", "[]", '{"call": "fly"}', '{"offset": 1}', '{"call": ["read32"]}', '{"call": "read32"}', "é",
+    '{"call": ' + "[" * 100_000, '{"call": "run", "ops": [["READ"]]}', '{"call": "memory_write", "addr": 0, "data": "x"}',
+])  # fmt: skip
 def test_not_a_recording(tmp_path, line):
-    (tmp_path / "calls.jsonl").write_text(line + "\n")
+    (tmp_path / "calls.jsonl").write_bytes(line.encode("latin-1") + b"\n")
     with pytest.raises(UsageError, match="calls.jsonl:1 is not a line of a recording"):
         replay_recording(PlainMmio(), tmp_path / "calls.jsonl")

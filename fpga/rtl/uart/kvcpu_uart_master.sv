@@ -64,7 +64,7 @@ module kvcpu_uart_master #(
             waiting <= 1'b0;
             done <= !dead;
             status <= response[1] ? {1'b0, response} : OK;
-        end else if (watchdog[16] && !dead) begin
+        end else if (waiting && watchdog[16] && !dead) begin
             dead <= 1'b1;
             done <= 1'b1;
             status <= NO_ANSWER;
