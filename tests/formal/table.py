@@ -25,8 +25,10 @@ class Row(NamedTuple):
 
 
 RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
-CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master"))
-RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv"
+CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor",
+"master"))
+RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv",
+"kvcpu_lookup.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -53,7 +55,8 @@ ROWS: tuple[Row, ...] = (
                  "latching <= !rst && select && !read_addr[2];", "R1", "a low word looked at, not taken, latches"),
     )),
     Row("uart-frames", "uart_frames", "prove", 2, (CRC, DEFRAMER), (
-        Mutation("formal-uart-crc", DEFRAMER, "crc_good <= (crc == RESIDUE);", "crc_good <= (crc[31:1] == RESIDUE[31:1]);", "UART",
+        Mutation("formal-uart-crc", DEFRAMER, "crc_good <= (crc == RESIDUE);", "crc_good <= (crc[31:1] == RESIDUE[31:1]);",
+                 "UART",
                  "a frame with one wrong bit of CRC is taken"),
         Mutation("formal-uart-polynomial", CRC, "32'hEDB8_8320;", "32'hEDB8_8321;", "UART", "another CRC"),
         Mutation("formal-uart-short", DEFRAMER, "count >= (AW+2)'(OVERHEAD);", "count >= (AW+2)'(HEADER);", "UART",
@@ -64,7 +67,8 @@ ROWS: tuple[Row, ...] = (
                  "a frame with a byte lost on the line is judged by its CRC alone"),
     )),
     Row("uart-requests", "uart_requests", "prove", 3, (CONTROL,), (
-        Mutation("formal-uart-twice", CONTROL, "next_sequence <= next_sequence + 8'd1;", "next_sequence <= next_sequence;", "UART",
+        Mutation("formal-uart-twice", CONTROL, "next_sequence <= next_sequence + 8'd1;", "next_sequence <= next_sequence;",
+                 "UART",
                  "a program that is sent again is executed again"),
         Mutation("formal-uart-session", CONTROL, "if (!same_session) begin\n                        reply_refuses",
                  "if (1'b0) begin\n                        reply_refuses", "UART", "a RUN of another session is executed"),
@@ -74,11 +78,13 @@ ROWS: tuple[Row, ...] = (
     Row("uart-program", "uart_program", "prove", 2, (EXECUTOR,), (
         Mutation("formal-uart-again", EXECUTOR, "assign ended = (word == count);", "assign ended = (word > count);", "UART",
                  "an operation makes one access too many"),
-        Mutation("formal-uart-restart", EXECUTOR, "START: state <= AWAIT;", "START: if (reg_start || mem_start) state <= AWAIT;", "UART",
+        Mutation("formal-uart-restart", EXECUTOR, "START: state <= AWAIT;", "START: if (reg_start || mem_start) state <= AWAIT;",
+                 "UART",
                  "each access is made twice"),
         Mutation("formal-uart-early-byte", EXECUTOR, "ADDRESS: state <= PAUSE;", "ADDRESS: state <= BYTE;", "UART",
                  "a byte is taken before it is there"),
-        Mutation("formal-uart-kind", EXECUTOR, "is_write <= (operand[31:24] == WRITE)", "is_write <= (operand[31:24] == READ)", "UART",
+        Mutation("formal-uart-kind", EXECUTOR, "is_write <= (operand[31:24] == WRITE)", "is_write <= (operand[31:24] == READ)",
+                 "UART",
                  "a READ writes"),
     )),
     Row("uart-master", "uart_master", "prove", 2, (CHECKS, MASTER), (
@@ -99,7 +105,8 @@ ROWS: tuple[Row, ...] = (
                  "the word on the output is lost to the next"),
     )),
     Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (
-        Mutation("formal-lookup-turn", LOOKUP, "? '0 : chosen + 1'b1;", "? '0 : chosen;", "R12", "a port may keep the others waiting"),
+        Mutation("formal-lookup-turn", LOOKUP, "? '0 : chosen + 1'b1;", "? '0 : chosen;", "R12",
+                 "a port may keep the others waiting"),
         Mutation("formal-lookup-reset", LOOKUP, "        if (rst) begin\n            answer <= 1'b0;",
                  "        if (rst) begin\n            answer <= done;", "R12", "an answer survives the reset"),
         Mutation("formal-lookup-other", LOOKUP, "tag = eng_valid ? '0 :", "tag = (eng_valid && eng_op != 2'd0) ? '0 :", "R12",
