@@ -33,7 +33,8 @@ bench: $(TEST)                 # speed, as ratios against peers and an older com
 cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups, DMA
 	$(PYTHON) -m scripts.bench.cycles
 
-soak: $(TEST)                  # real traces, from KVFPGA_TRACES or ../shared/traces
+soak: $(TEST)                  # kills, damage and bad inputs; real traces, from KVFPGA_TRACES or ../shared/traces
+	$(PYTHON) -m scripts.soak.damage --kills 40 --sessions 20 --checkpoints 20 --inputs 60
 	$(PYTHON) -m pytest tests/lab/soak_traces.py
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh

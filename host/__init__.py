@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .contract.commands import UnloadRequest as UnloadRequest
     from .contract.errors import BuildError as BuildError
     from .contract.errors import BusError as BusError
+    from .contract.errors import CutOff as CutOff
     from .contract.errors import DeviceRefused as DeviceRefused
     from .contract.errors import DifferenceError as DifferenceError
     from .contract.errors import IdleTimeout as IdleTimeout
@@ -79,7 +80,8 @@ _HOMES = {
         "UnloadRequest", "Lookup", "Touch", "Set", "Result", "Trigger",
     ),
     "contract.errors": (
-        "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "IdleTimeout", "SessionError",
+        "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",
+        "SessionError",
         "SessionBusy", "DifferenceError",
     ),
     "contract.presets": ("PRESETS",),

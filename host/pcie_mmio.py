@@ -38,7 +38,7 @@ import numpy as np
 
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS, BusErrorCode, Register
-from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind
+from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind, check_end
 from .transport.xdma import nodes as xdma_nodes
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ SPIN_SECONDS = 0.001
 NAP_MS = 5
 """The longest that a wait sleeps before it looks again: interrupts may be missing, or come early."""
 _now = time.monotonic
-ENDLESS = 1 << 20
-"""Records of one drain: more than any queue of the device holds."""
 
 _DEVICE_ID, _STATUS, _ERROR, _ERROR_OFFSET, _CTRL, _IRQ_ENABLE, _CAP_ENTRIES, _CAP_FIFO_DEPTH = (
     REGISTERS[name].offset
@@ -293,13 +291,11 @@ class PcieMmio(Mmio):
 
     def _drain(self, offset: int, bit: int, records: list[int]) -> None:
         at = self._place(offset, 2, False)
-        limit = len(records) + ENDLESS
         while (low := self._bar.load(at)) >> bit & 1:
             if low == ALL_ONES:
                 self._check_link()
-            if len(records) >= limit:
-                raise TargetError(f"the records at offset {offset:#x} do not end", "reset the device")
             records.append(self._bar.load(at + 4) << 32 | low)
+            check_end(records, offset)
 
     def _place(self, offset: int, count: int, is_write: bool) -> int:
         """Where in the user BAR. BusError for what must not go there."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
-from .transport.mmio import SPACE_BYTES, Batch, BatchMmio, BatchResult, check_memory_range
+from .transport.mmio import SPACE_BYTES, Batch, BatchMmio, BatchResult, check_end, check_memory_range
 from .transport.uart.bus_program import (
     Answers,
     Kind,
@@ -135,6 +135,8 @@ class UartBridge(BatchMmio):
                         )
                 elif reply.position == 0 and not reply.data:
                     raise TargetError(f"the bridge of {self.name} never has room for a {blocked.kind.name}", MISMATCH)
+                elif blocked.kind == Kind.DRAIN:
+                    check_end(answers.records, blocked.offset)
             elif reply.status != Status.OK or reply.position != len(part):
                 raise self._error(reply, part)
         return answers

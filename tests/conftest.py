@@ -64,7 +64,7 @@ def mutant(tmp_path_factory):
     fpga = tmp_path_factory.mktemp("mutant") / "fpga"
     shutil.copytree(rtl_root(), fpga)
     lane = fpga / "rtl" / "hepc" / "kvcpu_score_lanes.sv"
-    right, wrong = "ref4[l] - 8'(!unused4[l])", "ref4[l] - 8'd2"
+    right, wrong = "ref4[l] - 8'(!unused4[l])", "ref4[l] - {6'd0, !unused4[l], 1'b0}"
     assert right in lane.read_text()
     lane.write_text(lane.read_text().replace(right, wrong))
     return fpga

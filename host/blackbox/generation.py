@@ -176,8 +176,11 @@ def _meta_of(text: str) -> dict[str, Any]:
 
 def write_generation(
     home: Path, device: Lockstep | Reference, target: Target, commands: int = 0, history: History | None = None, **more: Any
-) -> None:
-    """Write the state of `device` as the next generation in `home` and make it the one that counts. `more` is kept in `meta`."""
+) -> OSError | None:
+    """Write the state of `device` as the next generation in `home` and make it the one that counts. `more` is kept in `meta`.
+
+    Gives the error with which the disk answered when it was to keep that for good: the generation counts, but after a power
+    failure the one before may."""
     make_home(home)
     pages = _pages(home)
     meta = {"format": FORMAT, "commands": commands, **more}
@@ -189,7 +192,7 @@ def write_generation(
     elif not target.is_board:
         files[DEVICE] = simulation_of(device).save
     is_first = not os.path.lexists(home / CURRENT)
-    text = ""
+    text, unsure = "", None
     try:
         if is_first:
             replace_file(home / CURRENT, sealed({"format": FORMAT, "pages": None}), lasting=False)
@@ -198,15 +201,19 @@ def write_generation(
             meta["history"] = history.commit()
         text = pages.describe(lambda count: sealed(meta | {"pages": meta["pages"] | {"pages": count}}))
         replace_file(home / CURRENT, text)
-    except BaseException:
+    except BaseException as error:
         if not _counts(home, text):
             _take_back(home, pages, history, is_first)
-        raise
+            raise
+        if not isinstance(error, OSError):
+            raise
+        unsure = error
     pages.sweep()
     if history:
         history.sweep()
     for folder in home.glob("state-*"):  # of format 1
         remove(folder)
+    return unsure
 
 
 def _counts(home: Path, text: str) -> bool:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contract.commands import Command
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
+from ..contract.inputs import read_text, strict_json
 from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
 from ..device.device import Device, Identity
@@ -30,7 +31,7 @@ from ..device.regmap import REGISTERS, TELEMETRY
 from ..hepc_ref import ReferenceModel
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target, rtl_sources
-from ..transport.recording import Discrepancy, replay_recording
+from ..transport.recording import MALFORMED, Discrepancy, not_recorded, recorded_calls, replay_recording
 from .board import BOARD, line
 from .history import History, Item, MemoryWrite, RegisterWrite
 from .retrace import HANG_CYCLES, trace
@@ -71,7 +72,7 @@ def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda d
     where it is damaged."""
     check_folder(folder)
     try:
-        facts = json.loads((folder / BOARD).read_text())
+        facts = strict_json(read_text(folder / BOARD))
         identity = Identity(**facts["identity"])
         history = History(folder, facts["history"])
         history.check()
@@ -225,31 +226,33 @@ def _identity(path: Path) -> Identity:
     """From the reads that every connection begins with (`Device.identify`)."""
     wanted, found = {"DEVICE_ID": 5, "CAP_ENTRIES": 8}, {}
     try:
-        with open(path) as lines:
-            for text in lines:
-                entry = json.loads(text)
-                for name, words in wanted.items():
-                    if entry["call"] == "read_burst" and (entry["offset"], entry["words"]) == (REGISTERS[name].offset, words):
-                        found[name] = entry["answer"]
-                if len(found) == len(wanted):
-                    break
+        for _, entry in recorded_calls(path):
+            for name, words in wanted.items():
+                if entry["call"] == "read_burst" and (entry["offset"], entry["words"]) == (REGISTERS[name].offset, words):
+                    found[name] = entry["answer"]
+            if len(found) == len(wanted):
+                break
         _, version, low, high, _ = found["DEVICE_ID"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Identity(f"{version >> 16}.{version & 0xFFFF}", high << 32 | low, *found["CAP_ENTRIES"])
+    except MALFORMED as error:
         raise UsageError(
-            f"{path} is not a recording of a whole run: {error!r}", "record one with `kvfpga --record FILE …`"
+            f"{path} is not a recording of a whole run: {str(error)[:120]}", "record one with `kvfpga --record FILE …`"
         ) from error
-    return Identity(f"{version >> 16}.{version & 0xFFFF}", high << 32 | low, *found["CAP_ENTRIES"])
 
 
 def _describe(found: list[Discrepancy], path: Path) -> list[dict[str, Any]]:
     """The first answers that differ, word by word, without those that depend on time."""
-    with open(path) as lines:
-        calls = lines.read().splitlines()
+    differing = {discrepancy.line: discrepancy for discrepancy in found}
     told = []
-    for discrepancy in found:
-        entry = json.loads(calls[discrepancy.line - 1])
-        for where, board, rtl in _words(entry, discrepancy.recorded, discrepancy.got):
-            told.append({"line": discrepancy.line, "call": discrepancy.call, "where": where, "board": board, "rtl": rtl})
+    for number, entry in recorded_calls(path) if found else ():
+        if number not in differing:
+            continue
+        recorded, got = differing[number].recorded, differing[number].got
+        try:
+            for where, board, rtl in _words(entry, recorded, got):
+                told.append({"line": number, "call": entry["call"], "where": where, "board": board, "rtl": rtl})
+        except MALFORMED as error:
+            raise not_recorded(path, number, error) from None
     return told[:SHOWN]
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contract.files import sync
+from ..contract.inputs import LARGEST_TEXT
 from ..model.state import PAGE
 
 if TYPE_CHECKING:
@@ -267,9 +268,11 @@ def opened(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def content(path: Path) -> bytes:
-    """All of a file; see `opened`."""
+def content(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """All of a file; see `opened`. ValueError where it has more bytes than that: whatever it is, it was not stored."""
     with opened(path) as handle, open(handle, "rb", closefd=False) as file:
+        if os.fstat(handle).st_size > most:
+            raise ValueError(f"{path.name} has more than {most:,} bytes")
         return file.read()
 
 

@@ -22,14 +22,14 @@ SEAL = '{"crc": "'
 def sealed(found: dict[str, Any]) -> str:
     """The object as one line, with the CRC of the rest of it as its first member."""
     text = json.dumps(found)
-    return f"{SEAL}{zlib.crc32(text.encode()):08x}\", {text[1:]}\n"
+    return f'{SEAL}{zlib.crc32(text.encode()):08x}", {text[1:]}\n'
 
 
 def unsealed(text: str) -> dict[str, Any]:
     """ValueError where it is not as `sealed` made it."""
     at = len(SEAL) + 8
     found = "{" + text[at + 3 :].removesuffix("\n")
-    if text != f"{SEAL}{zlib.crc32(found.encode()):08x}\", {found[1:]}\n":
+    if text != f'{SEAL}{zlib.crc32(found.encode()):08x}", {found[1:]}\n':
         raise ValueError("it is not what was stored there")
     result: dict[str, Any] = json.loads(found)
     return result
@@ -45,7 +45,7 @@ def check_folder(folder: Path) -> None:
     """SessionError where a file is not what it was when the folder was sealed, if it ever was."""
     try:
         sums = unsealed(content(folder / CHECKSUMS).decode())
-        wrong = [name for name, told in sums.items() if _sum(folder / name) != told]
+        wrong = [name for name, told in sums.items() if not _is(folder / name, told)]
     except FileNotFoundError as error:
         if error.filename == str(folder / CHECKSUMS):
             return
@@ -62,5 +62,10 @@ def check_folder(folder: Path) -> None:
 
 
 def _sum(path: Path) -> list[int]:
-    data = content(path)
+    data = content(path, path.stat().st_size)
     return [len(data), zlib.crc32(data)]
+
+
+def _is(path: Path, told: list[int]) -> bool:
+    """Its size is looked at before memory is taken."""
+    return path.stat().st_size == told[0] and _sum(path) == told

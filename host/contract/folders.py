@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import UsageError
@@ -25,10 +26,12 @@ def _folder(variable: str, usual: str) -> Path:
     named = os.environ.get(variable, "")
     if os.path.isabs(named):
         return Path(named) / "kvfpga"
-    try:
-        return Path.home() / usual / "kvfpga"
-    except RuntimeError:
-        raise UsageError(
-            "this user has no home folder: HOME is not set, and nothing else names one",
-            f"set HOME, or {variable} to a folder with an absolute path",
-        ) from None
+    home, trouble = os.environ.get("HOME"), "HOME is not set, and nothing else names one"
+    if home is not None and not os.path.isabs(home):
+        trouble = f"HOME={home!r} is no absolute path"
+    else:
+        with suppress(RuntimeError):
+            return Path.home() / usual / "kvfpga"
+    raise UsageError(
+        f"this user has no home folder: {trouble}", f"set HOME, or {variable}, to a folder with an absolute path"
+    )

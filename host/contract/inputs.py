@@ -7,10 +7,11 @@ that names the file; where only the caller knows what a text belongs to it is a 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,15 @@ def read_bytes(path: Path, most: int) -> bytes:
         if len(content) > most or _size(file) > most:
             raise UsageError(f"{path} has more than the {most:,} bytes that are read at once", "split it")
         return content
+
+
+def text_lines(path: Path, most: int = LARGEST_TEXT) -> Iterator[str]:
+    """The lines of a file in UTF-8, without its byte order mark: any number of them, of at most so many characters each."""
+    with io.TextIOWrapper(_open(path), encoding="utf-8-sig") as file:
+        while line := file.readline(most + 1):
+            if len(line) > most:
+                raise UsageError(f"{path} has a line of more than the {most:,} characters that are read at once", "split it")
+            yield line
 
 
 def strict_json(text: str) -> Any:

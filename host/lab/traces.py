@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contract import inputs
 from ..contract.errors import UsageError
 from ..contract.wording import counted
 from . import trace_formats
@@ -86,8 +87,9 @@ def load_trace(path: str | Path, limit: int | None = None, unit: str | None = No
     except TypeError:
         raise UsageError(f"a trace is named by its path, not by {path!r}", "`parse_trace` reads any source of lines") from None
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            return _load(lines, path.name, limit, unit)
+        if not path.is_file() and path.stat():  # the latter says why, where there is nothing
+            raise UsageError(f"cannot read the trace {path.name}: it is a folder, a pipe or a device", "give the path of a file")
+        return _load(inputs.text_lines(path), path.name, limit, unit)
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",

@@ -132,10 +132,10 @@ class BoardSession(Session):
         super().save()
         self.device.device.mmio.write32(SCRATCH, self.number)
 
-    def _write(self, commands: int) -> None:
+    def _write(self, commands: int) -> OSError | None:
         self._mark()  # also after a reset, which cleared it
         build = self.device.device.identity.build_id
-        write_generation(self.home, self.device, self.target, commands, self._box.history, build_id=build)
+        return write_generation(self.home, self.device, self.target, commands, self._box.history, build_id=build)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """A waveform of the same commands on a simulation of the same design."""

@@ -200,17 +200,22 @@ class Session:
         """Make the device's state the session's, all of it or none."""
         device = self.device
         try:
-            self._write(self.commands_before + device.commands)
+            unsure = self._write(self.commands_before + device.commands)
         except (OSError, SessionError) as error:  # the latter of a checkpoint
             raise SessionError(
                 f"cannot store the session in {self.folder}: {error}; it stays as it was stored last",
                 "make room, or use another session with --session DIR",
             ) from error
+        if unsure:
+            self.say(
+                f"the session in {self.folder} is stored, but the disk did not confirm it ({unsure.strerror}): "
+                f"a power failure may bring back the state before; {advice(unsure)}"
+            )
         if device.recorder:
             device.recorder.forget()
 
-    def _write(self, commands: int) -> None:
-        write_generation(self.home, self.device, self.target, commands, self._history)
+    def _write(self, commands: int) -> OSError | None:
+        return write_generation(self.home, self.device, self.target, commands, self._history)
 
     def trace(self, path: Path, budget: int | None = None) -> None:
         """Record a waveform of what this process has done so far; to be called before `save`, and not for a model.

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..contract.errors import BusError, CutOff, UsageError
+from ..contract.errors import BusError, CutOff, TargetError, UsageError
 
 if TYPE_CHECKING:
     import os
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 SPACE_BYTES = 1 << 23
 """Size of the register space, BAR0 and BAR2 (contract section 2)."""
+ENDLESS = 1 << 20
+"""Records of one batch: more than any queue of the device holds, so when they come they do not end. fpga/sim/axil_master.h has
+the number too."""
 
 
 class OpKind(IntEnum):
@@ -100,7 +103,8 @@ class Batch:
         self._add(OpKind.WAIT_IDLE, 0, 0, 0)
 
     def drain(self, offset: int, valid_bit: int = 31) -> None:
-        """64-bit reads at `offset` until the low word comes without its valid bit; the valid ones become records."""
+        """64-bit reads at `offset` until the low word comes without its valid bit; the valid ones become records. TargetError
+        where they do not end."""
         self._add(OpKind.DRAIN, offset, 2, valid_bit)
 
     def clock(self, cycles: int) -> None:
@@ -242,6 +246,7 @@ class Mmio(ABC):
             case OpKind.DRAIN:
                 while (low := self.read32(op.offset)) >> op.value & 1:
                     records.append(self.read32(op.offset + 4) << 32 | low)
+                    check_end(records, op.offset)
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +303,19 @@ class BatchMmio(Mmio):
         for i, value in enumerate(values):
             batch.write(offset + 4 * i, int(value))
         self.run(batch)
+
+
+def check_end(records: Sized, offset: int) -> None:
+    """TargetError where a drain at `offset` has come by more records than there can be."""
+    if len(records) > ENDLESS:
+        raise endless(offset)
+
+
+def endless(offset: int) -> TargetError:
+    return TargetError(
+        f"the records at offset {offset:#x} do not end: none of {ENDLESS:,} came without its valid bit",
+        "drain a queue, by its own valid bit; where that is one, reset the device",
+    )
 
 
 def check_memory_range(addr: int, size: int) -> None:

@@ -8,14 +8,16 @@ that was written always in hex, because making the call again needs it.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..contract import inputs
 from ..contract.errors import KvfpgaError, UsageError
 from .mmio import Batch, BatchResult, Mmio, Op, OpKind
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     Call: TypeAlias = dict[str, Any]  # a line of the file, as JSON has it
 
 HEX_LIMIT = 4096
+LONGEST = 8 * inputs.LARGEST_TEXT
+"""Characters of a line that is made again: 128 MiB of memory that were written in one call."""
+MALFORMED = KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, ctypes.ArgumentError
+"""What a call of a file raises that no recording has."""
 
 
 class RecordingMmio(Mmio):
@@ -69,15 +75,11 @@ class RecordingMmio(Mmio):
         self._record("write64", {"offset": offset, "value": value}, lambda: self.inner.write64(offset, value))
 
     def read_burst(self, offset: int, words: int) -> NDArray[np.uint32]:
-        return self._record(
-            "read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words)
-        )
+        return self._record("read_burst", {"offset": offset, "words": words}, lambda: self.inner.read_burst(offset, words))
 
     def write_burst(self, offset: int, values: Iterable[int]) -> None:
         values = [int(value) for value in values]
-        self._record(
-            "write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values)
-        )
+        self._record("write_burst", {"offset": offset, "values": values}, lambda: self.inner.write_burst(offset, values))
 
     def run(self, batch: Batch) -> BatchResult:
         operations = [[op.kind.name, *op[1:]] for op in batch]
@@ -149,22 +151,39 @@ def replay_recording(mmio: Mmio, path: str | Path) -> list[Discrepancy]:
     How long a wait took is not compared. Registers that count cycles are like any others: they differ between targets.
     """
     found = []
-    with open(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                call = entry["call"]
-                perform = _PERFORM[call]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f"{path}:{number} is not a line of a recording: {error}") from None
-            try:
-                got = _plain(perform(mmio, entry))
-            except KvfpgaError as error:
-                got = type(error).__name__
-            recorded = entry.get("error", entry.get("answer"))
-            if recorded != got and not (call == "wait_idle" and isinstance(got, int) and isinstance(recorded, int)):
-                found.append(Discrepancy(number, call, recorded, got))
+    for number, entry in recorded_calls(path):
+        call = entry["call"]
+        try:
+            got = _plain(_PERFORM[call](mmio, entry))
+        except KvfpgaError as error:
+            got = type(error).__name__
+        except MALFORMED as error:
+            raise not_recorded(path, number, error) from None
+        recorded = entry.get("error", entry.get("answer"))
+        if recorded != got and not (call == "wait_idle" and isinstance(got, int) and isinstance(recorded, int)):
+            found.append(Discrepancy(number, call, recorded, got))
     return found
+
+
+def recorded_calls(path: str | Path) -> Iterator[tuple[int, Call]]:
+    """The calls of a file, with their lines. UsageError where it is no recording."""
+    number = 0
+    try:
+        for number, line in enumerate(inputs.text_lines(Path(path), LONGEST), 1):
+            entry = inputs.strict_json(line)
+            if entry["call"] not in _PERFORM:
+                raise ValueError(f"there is no call {str(entry['call'])[:40]!r}")
+            yield number, entry
+    except UnicodeDecodeError as error:
+        raise not_recorded(path, number + 1, error) from None
+    except MALFORMED as error:
+        raise not_recorded(path, number, error) from None
+
+
+def not_recorded(path: str | Path, number: int, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path}:{number} is not a line of a recording: {str(error)[:120]}", "record one with `kvfpga --record FILE …`"
+    )
 
 
 def _plain(answer: object) -> object:

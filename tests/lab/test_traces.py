@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -297,3 +298,19 @@ def test_the_trace_that_comes_with_kvfpga():
     assert len(set(starts)) == 4 and max(len(request.blocks) for request in requests) < 100
     gaps = [b["timestamp"] - a["timestamp"] for a, b in zip(rows(SAMPLE), rows(SAMPLE)[1:]) if a["session"] == b["session"]]
     assert sum(gap < 2000 for gap in gaps) > 20
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    """A pipe would be waited for, and zeros without end fill the memory."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(UsageError, match=f"cannot read the trace {name}: it is a folder, a pipe or a device"):
+            load_trace(tmp_path / name)
+
+
+def test_a_line_without_end_is_refused(tmp_path):
+    (tmp_path / "huge.jsonl").touch()
+    os.truncate(tmp_path / "huge.jsonl", 1 << 40)
+    with pytest.raises(UsageError, match="a line of more than"):
+        load_trace(tmp_path / "huge.jsonl")

@@ -18,7 +18,7 @@ import pytest
 from kvfpga.transport.sim.build import rtl_root, rtl_sources
 from scripts import lint_rtl
 
-DEEP = ("u_key", "u_state", "u_res", "u_va", "u_tier", "u_slot", "u_completions", "u_buffer")
+DEEP = ("u_static", "u_state", "u_res", "u_tier", "u_slot", "u_completions", "u_buffer")
 """Memories that must be in block RAM; the small queues may be in LUT RAM."""
 
 

@@ -305,3 +305,12 @@ def test_a_bit_that_flips_in_a_failure_folder_is_seen(tmp_path):
             check_folder(tmp_path)
         path.write_bytes(whole)
     check_folder(tmp_path)
+
+
+def test_a_file_that_has_grown_beyond_all_memory_is_refused(tmp_path):
+    (tmp_path / "report.json").write_text("what it says")
+    seal_folder(tmp_path)
+    for name in ("report.json", "checksums.json"):
+        os.truncate(tmp_path / name, 1 << 40)
+        with pytest.raises(SessionError, match=rf"damaged, or was changed: {name}"):
+            check_folder(tmp_path)

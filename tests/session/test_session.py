@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import multiprocessing
+import os
 
 import pytest
 
@@ -54,6 +57,38 @@ def test_what_is_not_saved_never_happened(tmp_path):
     do(tmp_path, block(0))
     do(tmp_path, block(1), save=False)
     assert len(do(tmp_path)[1]) == 1
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_what_is_said_of_a_disk_that_fails_is_true(tmp_path, monkeypatch, first):
+    """Any fsync may fail, also the last one, behind the rename that makes the state count."""
+    real, seen = os.fsync, set()
+    for failing in itertools.count(1):
+        folder, calls, said = tmp_path / str(failing), itertools.count(1), []
+        if not first:
+            do(folder, cmd.Step(1))
+
+        def fsync(handle, calls=calls, failing=failing):
+            if next(calls) == failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        try:
+            do(folder, cmd.Step(2), say=said.append)
+            told = [line for line in said if "did not confirm" in line]
+            seen.add("stored" if told else "whole")
+            step = 2
+        except SessionError as error:
+            assert "it stays as it was stored last" in error.message
+            seen.add("failed")
+            step, told = 0 if first else 1, ["Input/output error"]
+        monkeypatch.setattr(os, "fsync", real)
+        assert do(folder)[2]["current_step"] == step
+        if not told:
+            break
+        assert "Input/output error" in told[0]
+    assert seen == {"failed", "stored", "whole"}
 
 
 def test_one_generation_stays(tmp_path):

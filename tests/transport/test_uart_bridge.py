@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from kvfpga.contract.commands import Evict, Load, Step
 from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from kvfpga.device.device import Device
+from kvfpga.transport import mmio as seam
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.uart import link as uart_link
 from kvfpga.transport.uart import port as uart_port
@@ -494,6 +495,17 @@ def test_a_drain_in_parts(uart, board, calm, count):
     assert records.tolist() == wanted and words.tolist() == [99]
     assert board.mmio.queue == []
     assert board.executed <= 1 + (8 * count + 12) // 2040
+
+
+def test_a_drain_without_end(uart, board, calm, monkeypatch):
+    monkeypatch.setattr(seam, "ENDLESS", 600)
+    board.mmio.queue = [RECORD] * 2000
+    batch = Batch()
+    batch.drain(QUEUE)
+    with pytest.raises(TargetError, match=f"records at offset {QUEUE:#x} do not end"):
+        uart.run(batch)
+    assert len(board.mmio.queue) > 1000
+    assert uart.read32(0x10) == board.mmio.words[0x10]
 
 
 def test_more_for_a_wait(uart, board, calm):

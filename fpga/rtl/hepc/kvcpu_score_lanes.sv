@@ -54,40 +54,56 @@ module kvcpu_score_lanes
     // ---- stage 1: comparisons, distance to the access step --------------------------------------------------------------
     // The memories' data arrive late in the cycle, so the comparisons are only put together in the next. Only those are made that
     // `pass.match` asks for, as the others' results are not looked at.
-    logic [1:0]  less_low1 [LANES], less_high1 [LANES];    // by halves: va below va_low, va below va_end
-    logic [7:0]  other_low1 [LANES], other_high1 [LANES];  // their upper halves differ, by four bits
-    logic [3:0]  request1 [LANES], id1 [LANES], shared1 [LANES];  // the request's field is that wanted, the key's, 0: by four bits
-    logic [11:0] block1 [LANES];
+    typedef struct packed {
+        logic [1:0] less_low, less_high;    // by halves: va below va_low, va below va_end
+        logic [7:0] other_low, other_high;  // their upper halves differ, by four bits
+    } in_range_t;
+    typedef struct packed {
+        logic [11:0] block;                 // head, layer and position are those wanted, by four bits
+        logic [3:0]  id, shared;            // the request is that wanted, is 0
+    } in_key_t;
 
-    always_ff @(posedge clk) begin
-        if (advance && stage[0]) begin : compare_stage
-            automatic logic [31:0] position;
-            for (int l = 0; l < LANES; l++) begin
-                position = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
-                case (pass.match)
-                    MATCH_VA: begin
-                        for (int k = 0; k < 2; k++) begin
-                            less_low1[l][k] <= (va[l][32*k +: 32] < pass.va_low[32*k +: 32]);
-                            less_high1[l][k] <= (va[l][32*k +: 32] < pass.va_end[32*k +: 32]);
-                        end
-                        for (int k = 0; k < 8; k++) begin
-                            other_low1[l][k] <= (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
-                            other_high1[l][k] <= (va[l][32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
-                        end
-                    end
-                    MATCH_REQUEST:
-                        for (int k = 0; k < 4; k++) request1[l][k] <= (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
-                    MATCH_KEY: begin
-                        for (int k = 0; k < 8; k++) block1[l][k] <= (position[4*k +: 4] == pass.key[4*k +: 4]);
-                        for (int k = 0; k < 4; k++) begin
-                            block1[l][8 + k] <= (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
-                            id1[l][k] <= (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
-                            shared1[l][k] <= (key[l].id[4*k +: 4] == 4'd0);
-                        end
-                    end
-                    default: ;
-                endcase
+    in_range_t   range0 [LANES], range1 [LANES];
+    in_key_t     wanted0 [LANES], wanted1 [LANES];
+    logic [31:0] position [LANES];                    // token_start
+    logic [3:0]  request0 [LANES], request1 [LANES];  // the request is that wanted, by four bits
+
+    always_comb begin
+        range0 = '{default: '0};
+        if (pass.match == MATCH_VA) for (int l = 0; l < LANES; l++) begin
+            for (int k = 0; k < 2; k++) begin
+                range0[l].less_low[k] = (va[l][32*k +: 32] < pass.va_low[32*k +: 32]);
+                range0[l].less_high[k] = (va[l][32*k +: 32] < pass.va_end[32*k +: 32]);
             end
+            for (int k = 0; k < 8; k++) begin
+                range0[l].other_low[k] = (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
+                range0[l].other_high[k] = (va[l][32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
+            end
+        end
+    end
+    always_comb begin
+        request0 = '{default: '0};
+        if (pass.match == MATCH_REQUEST) for (int l = 0; l < LANES; l++)
+            for (int k = 0; k < 4; k++) request0[l][k] = (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
+    end
+    always_comb begin
+        for (int l = 0; l < LANES; l++) position[l] = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
+        wanted0 = '{default: '0};
+        if (pass.match == MATCH_KEY) for (int l = 0; l < LANES; l++) begin
+            for (int k = 0; k < 8; k++)
+                wanted0[l].block[k] = (position[l][4*k +: 4] == pass.key[4*k +: 4]);
+            for (int k = 0; k < 4; k++) begin
+                wanted0[l].block[8 + k] = (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
+                wanted0[l].id[k] = (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
+                wanted0[l].shared[k] = (key[l].id[4*k +: 4] == 4'd0);
+            end
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (advance && stage[0]) begin
+            range1 <= range0;
+            request1 <= request0;
+            wanted1 <= wanted0;
         end
     end
 
@@ -152,7 +168,7 @@ module kvcpu_score_lanes
     end
 
     // ---- stage 2: match, S, and the fields that feed the score ---------------------------------------------------------
-    flags_t      range1, of_request1, of_block1, of_id1, of_shared1;  // what the comparisons say together
+    flags_t      in_range1, of_request1, of_block1, of_id1, of_shared1;  // what the comparisons say together
     flags_t      match1, match2, shared2, write2;
     row_t        changed1, row2;
     logic [7:0]  aged1 [LANES], used1 [LANES], counted1 [LANES];  // R, F, ref_count as the command leaves them
@@ -164,20 +180,27 @@ module kvcpu_score_lanes
     entry_key_t  key2 [LANES];
 
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
-            range1[l] = !(less_low1[l][1] || (other_low1[l] == '0 && less_low1[l][0]))  // ends behind the range's start
-                        && (pass.va_end[64] || less_high1[l][1] || (other_high1[l] == '0 && less_high1[l][0]));  // begins before its end
-            of_request1[l] = (request1[l] == '1);
-            of_block1[l] = (block1[l] == '1);
-            of_id1[l] = (id1[l] == '1);
-            of_shared1[l] = (shared1[l] == '1);
-        end
+        in_range1 = '0;
+        of_request1 = '0;
+        {of_block1, of_id1, of_shared1} = '0;
+        case (pass.match)
+            MATCH_VA: for (int l = 0; l < LANES; l++)  // ends behind the range's start, and begins before its end
+                in_range1[l] = !(range1[l].less_low[1] || (range1[l].other_low == '0 && range1[l].less_low[0]))
+                    && (pass.va_end[64] || range1[l].less_high[1] || (range1[l].other_high == '0 && range1[l].less_high[0]));
+            MATCH_REQUEST: for (int l = 0; l < LANES; l++) of_request1[l] = (request1[l] == '1);
+            MATCH_KEY: for (int l = 0; l < LANES; l++) begin
+                of_block1[l] = (wanted1[l].block == '1);
+                of_id1[l] = (wanted1[l].id == '1);
+                of_shared1[l] = (wanted1[l].shared == '1);
+            end
+            default: ;
+        endcase
     end
     always_comb begin
         match1 = row1.valid;
         case (pass.match)
             MATCH_ALL:     ;
-            MATCH_VA:      match1 &= range1;
+            MATCH_VA:      match1 &= in_range1;
             MATCH_REQUEST: match1 &= of_request1;
             MATCH_LANE:    match1 &= wanted_lane;
             MATCH_KEY:     match1 &= of_block1 & of_id1;

@@ -58,7 +58,7 @@ module kvcpu_digest
 
     // ---- the words of a row ----------------------------------------------------------------------------------------------
     // All lanes at once, in arrays that are assigned whole: a simulator makes vector instructions of that.
-    logic [31:0]  index [LANES];
+    logic [31:0]  index_in [LANES], index [LANES];
     entry_key_t   entry_key [LANES];
     entry_state_t entry_state [LANES];
     entry_res_t   entry_res [LANES];
@@ -67,6 +67,7 @@ module kvcpu_digest
 
     always_comb begin
         for (int k = 0; k < 4; k++) base[k] = tier_base[k];
+        for (int l = 0; l < LANES; l++) index_in[l] = base_index + l;
         for (int l = 0; l < LANES; l++) begin
             phys[l] = base[entry_res[l].tier] + 64'(index[l]) * 64'(BLOCK_BYTES);
             seed[l] = {index[l], 32'd0} ^ 64'h9E3779B97F4A7C15;
@@ -75,7 +76,7 @@ module kvcpu_digest
 
     always_ff @(posedge clk) begin
         if (take) begin
-            for (int l = 0; l < LANES; l++) index[l] <= base_index + l;
+            index <= index_in;
             entry_key <= key;
             entry_state <= state;
             entry_res <= res;

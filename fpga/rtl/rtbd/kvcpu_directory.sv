@@ -143,8 +143,8 @@ module kvcpu_directory
         logic res_here;
         assign res_here = (32'(res_index) % LANES == l);
 
-        kvcpu_ram #(.WIDTH($bits(entry_key_t)), .DEPTH(ROWS)) u_key (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(key_wdata), .ren, .raddr, .rdata(q_key[l])
+        kvcpu_ram #(.WIDTH($bits(entry_key_t) + 64), .DEPTH(ROWS)) u_static (
+            .clk, .we(write_static[l]), .waddr(write_row), .wdata({key_wdata, va_wdata}), .ren, .raddr, .rdata({q_key[l], q_va[l]})
         );
         kvcpu_ram #(.WIDTH($bits(entry_state_t)), .DEPTH(ROWS)) u_state (
             .clk, .we(write_state[l]), .waddr(write_row), .wdata(state_wdata[l]), .ren, .raddr, .rdata(q_state[l])
@@ -152,9 +152,6 @@ module kvcpu_directory
         kvcpu_ram #(.WIDTH($bits(entry_res_t)), .DEPTH(ROWS)) u_res (
             .clk, .we(write_res && res_here), .waddr(RW'(res_index >> $clog2(LANES))), .wdata(res_wdata),
             .ren, .raddr, .rdata(q_res[l])
-        );
-        kvcpu_ram #(.WIDTH(64), .DEPTH(ROWS)) u_va (
-            .clk, .we(write_static[l]), .waddr(write_row), .wdata(va_wdata), .ren, .raddr, .rdata(q_va[l])
         );
     end
 

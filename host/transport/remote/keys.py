@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ...contract import folders
 from ...contract.errors import TargetError, UsageError
+from ...contract.inputs import LARGEST_TEXT
 from .protocol import host_and_port
 
 KEY, AUTHORIZED, SERVERS = "key", "authorized", "servers"
@@ -83,8 +84,7 @@ def load(folder: Path | None = None) -> Keys:
     folder = folder or default_folder()
     path = folder / KEY
     try:
-        with open(path) as file:
-            about, text = os.fstat(file.fileno()), file.read()
+        about, text = _read(path)
     except FileNotFoundError:
         raise TargetError(f"there is no key in {path}", "`kvfpga keys create` makes one") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -130,8 +130,7 @@ def _key(text: str, where: str) -> bytes:
 def _text(path: Path) -> str:
     """What is in a list, nothing where there is none. A list that others may write is refused."""
     try:
-        with open(path) as file:
-            about, text = os.fstat(file.fileno()), file.read()
+        about, text = _read(path)
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
@@ -139,6 +138,15 @@ def _text(path: Path) -> str:
     if about.st_uid != os.geteuid() or about.st_mode & 0o022:
         raise TargetError(f"{path} can be written by others", f"look through it, then `chmod 600 {path}`")
     return text
+
+
+def _read(path: Path) -> tuple[os.stat_result, str]:
+    """What it is, and what is in it. A pipe would wait for ever, a file without end fill the memory."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST_TEXT:
+            raise TargetError(f"cannot read {path}: it is no file of {LARGEST_TEXT:,} bytes at most", "move it away")
+        return about, file.read()
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:

@@ -155,7 +155,7 @@ class Connection:
         if self.socket.family == socket.AF_UNIX:
             return 0
         try:
-            return struct.unpack_from("=Q", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), _RECEIVED)[0]
+            return int(struct.unpack_from("=Q", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), _RECEIVED)[0])
         except (OSError, struct.error):
             return 0
 

@@ -17,6 +17,7 @@ is a `BuildError` that says what to install; a failed compilation is one with th
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -326,6 +327,8 @@ class _Build:
         remedy = None
         if any("zlib.h" in line for line in errors):
             remedy = "FST waveforms need zlib's headers (Debian: apt-get install zlib1g-dev); a .vcd file needs nothing"
+        elif any(os.strerror(errno.ENOSPC) in line for line in lines):
+            remedy = "make room on that disk, or name others in KVFPGA_CACHE and, for what compilers write, TMPDIR"
         place = self.built.path.parent
         return BuildError("\n".join([f"{what} failed; the log is {place}.log", *(errors or lines[-10:])]), remedy)
 

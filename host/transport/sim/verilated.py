@@ -22,7 +22,7 @@ import numpy as np
 
 from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
 from ...contract.parameters import Parameters
-from ..mmio import Batch, BatchResult, Simulation, check_memory_range
+from ..mmio import Batch, BatchResult, Simulation, check_memory_range, endless
 from .build import CORE, Design, model
 from .cache import unloadable
 from .pyverilator import load_pyverilator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OK, PAUSED = 0, 1
-SLVERR, DECERR, HANG, IDLE_TIMEOUT, BROKEN = -1, -2, -3, -4, -5
+SLVERR, DECERR, HANG, IDLE_TIMEOUT, BROKEN, NO_END = -1, -2, -3, -4, -5, -6
 """Status of fpga/sim/axil_master.h."""
 
 _FUNCTIONS = {
@@ -311,6 +311,8 @@ class VerilatorSim(Simulation):
         if status == HANG:
             kind = "write to" if is_write else "read of"
             raise TargetError(f"the device does not answer a {kind} offset {offset:#x}", "reset the device")
+        if status == NO_END:
+            raise endless(offset)
         if status == IDLE_TIMEOUT:
             raise IdleTimeout(
                 f"the device is still busy after {self._kv_waited(self._handle)} cycles",

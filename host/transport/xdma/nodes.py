@@ -122,7 +122,9 @@ def _holder(fd: int) -> str:
 
 class MappedBar:
     """Words of a mapped BAR. Element access to a memoryview of 32-bit words is exactly one 32-bit access on the bus, `tolist` one
-    for each word; slices of the mmap itself, struct and ctypes make two or more."""
+    for each word; slices of the mmap itself, struct and ctypes make two or more.
+
+    Tests map plain files. The virtual board cannot be mapped, so accesses to a device go by FileBar there."""
 
     def __init__(self, fd: int, size: int):
         self._map = mmap.mmap(fd, size)
