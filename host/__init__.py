@@ -81,8 +81,7 @@ _HOMES = {
     ),
     "contract.errors": (
         "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",
-        "SessionError",
-        "SessionBusy", "DifferenceError",
+        "SessionError", "SessionBusy", "DifferenceError",
     ),
     "contract.presets": ("PRESETS",),
     "hepc_ref": ("ReferenceModel",),

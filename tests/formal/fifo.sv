@@ -22,21 +22,7 @@ module formal_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigned W 
     logic [W-1:0] marked;
     assign put = push && held != (AW+1)'(DEPTH);
     assign take = pop && held != '0;
-    always_ff @(posedge clk) begin
-        held <= held + (AW+1)'(put) - (AW+1)'(take);
-        if (!tracking && put && mark) begin
-            tracking <= 1'b1;
-            marked <= wdata;
-            ahead <= held - (AW+1)'(take);
-        end else if (tracking && take) begin
-            if (ahead == '0) tracking <= 1'b0;
-            ahead <= ahead - 1'b1;
-        end
-        if (rst) begin
-            held <= '0;
-            tracking <= 1'b0;
-        end
-    end
+    marked_word #(.W(W), .CW(AW+1)) u_marked (.*);
 
     always_comb if (started) begin
         assert (level == held && empty == (held == '0) && full == (held == (AW+1)'(DEPTH)) && held <= (AW+1)'(DEPTH));

@@ -60,9 +60,10 @@ def elaborate(folder: Path, row: Row, mutation: Mutation | None) -> None:
     """Property and RTL to model.smt2. WebAssembly sees only what lies below its folder, so all is copied there."""
     rtl = rtl_root() / "rtl"
     for wanted in (*PACKAGES, *row.sources):
-        found = next(rtl.rglob(wanted), None)
+        found = next((path for place in (rtl, HERE) for path in place.rglob(wanted)), None)
         if found is None:
-            raise UsageError(f"{row.name}: source {wanted} is not in {rtl}", "correct the row of tests/formal/table.py")
+            where = f"neither in {rtl} nor beside the properties"
+            raise UsageError(f"{row.name}: source {wanted} is {where}", "correct the row of tests/formal/table.py")
         text = mutated(mutation, rtl) if mutation and mutation.file == wanted else found.read_text()
         (folder / wanted).write_text(text)
     shutil.copy(HERE / f"{row.top}.sv", folder)

@@ -24,22 +24,10 @@ module formal_ram_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigne
     logic [W-1:0]  marked;
     assign put = push && !full;
     assign take = pop && valid;
+    marked_word #(.W(W), .CW(AW+2)) u_marked (.*);
     always_ff @(posedge clk) begin
-        held <= held + (AW+2)'(put) - (AW+2)'(take);
         late <= !rst && held != '0 && !valid;
         follows <= !rst && take && held > (AW+2)'(1);
-        if (!tracking && put && mark) begin
-            tracking <= 1'b1;
-            marked <= wdata;
-            ahead <= held - (AW+2)'(take);
-        end else if (tracking && take) begin
-            if (ahead == '0) tracking <= 1'b0;
-            ahead <= ahead - 1'b1;
-        end
-        if (rst) begin
-            held <= '0;
-            tracking <= 1'b0;
-        end
     end
 
     always_comb if (started) begin

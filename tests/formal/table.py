@@ -9,7 +9,7 @@ from scripts.mutation.mutations import Mutation
 
 class Row(NamedTuple):
     """`top`: the property is module formal_{top} in {top}.sv. `mode`: bmc, from reset for `depth` cycles; prove, by induction
-    over `depth` cycles. `sources`: files anywhere below fpga/rtl; the packages go with every row."""
+    over `depth` cycles. `sources`: files anywhere below fpga/rtl, or of this folder; the packages go with every row."""
 
     name: str
     top: str
@@ -24,7 +24,7 @@ class Row(NamedTuple):
         return ("bmc", "induction") if self.mode == "prove" else ("bmc",)
 
 
-RESET, CHECKS = "kvcpu_reset.sv", "kvcpu_handshake_check.sv"
+RESET, CHECKS, MARKED_WORD = "kvcpu_reset.sv", "kvcpu_handshake_check.sv", "marked_word.sv"
 CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
     f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")
 )  # fmt: skip
@@ -35,7 +35,7 @@ PASS, DMA = "kvcpu_pass.sv", "kvcpu_dma.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
-    Row("fifo", "fifo", "prove", 6, (FIFO,), (
+    Row("fifo", "fifo", "prove", 6, (FIFO, MARKED_WORD), (
         Mutation("formal-fifo-full", FIFO, "(AW+1)'(DEPTH - 1));", "(AW+1)'(DEPTH - 2));", "R5", "a queue is full too early"),
         Mutation("formal-fifo-order", FIFO, "? mem[second] :", "? mem[tail - 1'b1] :", "R5", "the newest word comes first"),
     )),
@@ -100,7 +100,7 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-uart-repeat", MASTER, "if (m_wready) m_wvalid <= 1'b0;", "if (answered) m_wvalid <= 1'b0;", "UART",
                  "write data are given twice"),
     )),
-    Row("ram-fifo", "ram_fifo", "prove", 3, (RAM, RAM_FIFO), (
+    Row("ram-fifo", "ram_fifo", "prove", 3, (RAM, RAM_FIFO, MARKED_WORD), (
         Mutation("formal-ram-fifo-full", RAM_FIFO, "full   = stored[AW];", "full   = (stored >= (AW+1)'(DEPTH - 1));", "R5",
                  "a queue is full too early"),
         Mutation("formal-ram-fifo-late", RAM_FIFO, "(!valid || pop);", "!valid;", "R5", "a word waits until the output is empty"),

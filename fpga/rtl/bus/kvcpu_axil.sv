@@ -3,8 +3,8 @@
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
 // write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
 // Reads are pipelined, one per cycle from the register block, answers in order; writes take four cycles each. A write has precedence over
-// a read for the register block. A read of PASS_DIGEST waits while `settling`. What a word of BAR0 is (word_kind) is looked up in a cycle of its own, on both ways. `block` stops
-// new accesses; `quiet` says that none is under way.
+// a read for the register block. A read of PASS_DIGEST waits while `settling`. What a word of BAR0 is (word_kind) is looked up in
+// a cycle of its own, on both ways. `block` stops new accesses; `quiet` says that none is under way.
 `default_nettype none
 module kvcpu_axil
     import kvcpu_map_pkg::*;

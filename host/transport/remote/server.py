@@ -74,10 +74,10 @@ HEARTBEAT = {"HEARTBEAT_IVL": 1000, "HEARTBEAT_TIMEOUT": 4000}
 """Milliseconds. ZeroMQ's own, from a thread of its own, so that a busy Python on either side does not matter."""
 HANDSHAKE_MS = 5000
 LOG_LINES, LOG_SECONDS = 20, 10.0
+"""What strangers do fills at most so much of the log."""
 _RECEIVED = 128
 """Where tcpi_bytes_received is in Linux's struct tcp_info."""
 _now = time.monotonic
-"""What strangers do fills at most so much of the log."""
 
 log = logging.getLogger("kvfpga.remote")
 
