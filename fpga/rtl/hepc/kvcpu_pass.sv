@@ -128,7 +128,7 @@ module kvcpu_pass
     entry_res_t       l_res [LANES];
     entry_key_t       l_key [LANES];
     logic             deciding;  // the lanes are asked: not in a DIGEST, in which they stand still while the rows go by
-    logic             unloading;
+    logic             unloading, l_candidates;
     assign deciding = (pass.match != MATCH_NONE);
     assign lanes_work = deciding && (entering || stage != '0);
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
@@ -137,6 +137,7 @@ module kvcpu_pass
         .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va),
         .matched(l_matched), .matched_shared(l_shared), .new_state(l_state), .new_res(l_res), .write(l_write),
+        .candidates(l_candidates),
         .evict(l_evict), .prefetch(l_prefetch), .freed(l_freed), .freed_key(l_key),
         .guarded(l_guarded), .saturated(l_saturated), .release_refused(l_refused)
     );
@@ -147,17 +148,18 @@ module kvcpu_pass
     logic [LANES-1:0] waiting;
     logic             decided;      // by the lanes: the row at the tail
     logic             first_cycle;  // of that row: count its events once
-    logic             any_waiting, tail_free, retire;
+    logic             any_waiting;  // waiting != 0, and a register: it holds all that is behind, so it has to be known early
+    logic             last_waiting, served_all, served_one, tail_free, retire;
     logic [LW-1:0]    pick;
     logic             t1_free, res_port, deny_all, deny_one;
     logic [15:0]      pick_index;
 
     assign waiting = (l_evict | l_prefetch | l_freed) & ~served;
-    assign any_waiting = decided && (waiting != '0);
+    assign last_waiting = ((waiting & (waiting - 1'b1)) == '0);
     assign res_port = !completion_valid;
     assign tail_free = !any_waiting && !(stage[5] && pass.loads && !res_port);
     assign retire = stage[5] && tail_free;
-    assign advance = tail_free && !steal;
+    assign advance = !any_waiting && !steal;  // behind the row of a LOAD, which may wait for the port, comes no other
 
     always_comb begin
         pick = '0;
@@ -181,13 +183,18 @@ module kvcpu_pass
     assign free_valid = any_waiting && l_freed[pick];
     assign free_key = l_key[pick];
 
+    assign served_all = deny_all || (served_one && last_waiting);
+    assign served_one = trigger_valid || deny_one || (free_valid && free_ready);
     always_ff @(posedge clk) begin
+        if (rst) any_waiting <= 1'b0;
+        else if (advance) any_waiting <= stage[4] && deciding && l_candidates;
+        else if (served_all) any_waiting <= 1'b0;
         if (rst || advance) begin
             served <= '0;
             granted <= '0;
         end else if (deny_all) begin
             served <= served | waiting;
-        end else if (trigger_valid || deny_one || (free_valid && free_ready)) begin
+        end else if (served_one) begin
             served[pick] <= 1'b1;
             granted[pick] <= trigger_valid && trigger_channel;
         end
@@ -198,12 +205,15 @@ module kvcpu_pass
     assign entering = fetched && more;
     always_ff @(posedge clk) begin
         if (start || advance) fetched <= issue;
-        if (advance) stage <= {stage[4:1], entering};
-        else if (retire) stage[5] <= 1'b0;  // the row leaves although a host read holds those behind it
-        if (advance || retire) decided <= advance && stage[4] && deciding;
         if (advance) begin
+            stage[4:1] <= {stage[3:1], entering};
             stage_row[0] <= row;
-            for (int k = 1; k < 6; k++) stage_row[k] <= stage_row[k-1];
+            for (int k = 1; k < 5; k++) stage_row[k] <= stage_row[k-1];
+        end
+        if (retire || !stage[5]) begin  // also while a host read holds the rows behind it
+            stage[5] <= advance && stage[4];
+            decided <= advance && stage[4] && deciding;
+            stage_row[5] <= stage_row[4];
         end
         if (rst) begin
             fetched <= 1'b0;
@@ -335,6 +345,8 @@ module kvcpu_pass
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
+            waiting_known: assert (any_waiting == (decided && waiting != '0)) else $error("whether a candidate waits is known in time");
+            load_alone: assert (!(stage[5] && pass.loads && (stage[4:1] != '0 || entering))) else $error("a LOAD has one row");
             one_pass: assert (!(start && active)) else $error("a pass starts when the one before is done");
             one_writer: assert ($onehot0({completion_valid, trigger_valid, retire && pass.loads}))
                 else $error("one writer at a time changes where a block is");

@@ -3,7 +3,7 @@
 // Five register stages behind the directory's read data (R14 to R21):
 //   1 match, and t - access_step      2 S, R, F, pinned      3 products      4 priority P      5 new state and decision
 // All stages move together when `advance` is high; `stage[k]` says that stage k+1 takes a row. `pass` is constant during a
-// pass. Outputs belong to the row in stage 5. A lane decides what its entry itself allows; whether a prefetch candidate
+// pass. Outputs belong to the row in stage 5, `candidates` to that in front of it. A lane decides what its entry itself allows; whether a prefetch candidate
 // finds a free T1 place is decided in index order by kvcpu_pass.
 //
 // The lanes do the same at the same time, so a field of all lanes is one array, which is assigned whole, and a flag of all lanes is
@@ -28,6 +28,7 @@ module kvcpu_score_lanes
     input  wire entry_res_t   res [LANES],
     input  wire logic [63:0]  va [LANES],
 
+    output logic              candidates,      // the row in stage 4, that stage 5 takes next, has some: of the three below
     output logic [LANES-1:0]  matched,
     output logic [LANES-1:0]  matched_shared,  // MATCH_KEY: the same key with request 0
     output entry_state_t      new_state [LANES],
@@ -375,6 +376,8 @@ module kvcpu_score_lanes
             default: ;
         endcase
     end
+
+    assign candidates = ((evicts | prefetches | frees4) != '0);
 
     always_comb begin
         changed4 = row4;
