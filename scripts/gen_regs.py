@@ -58,7 +58,8 @@ class Map:
         self.registers = [n for n in self.bar0.descendants() if isinstance(n, RegNode)]
         self.telemetry = [r for r in self.registers if r.get_property("telemetry", default=None)]
         self.mems = [n for n in space.children() if isinstance(n, MemNode)]
-        self.entry = self.mems[0].get_child_by_name("entry")
+        self.mem = {n.inst_name: n for n in self.mems}
+        self.entry = self.mem["BAR2_ENTRIES"].get_child_by_name("entry")
         self.operands = [r for r in self.registers if r.get_property("operand", default=False)]
         self.settings = [r.get_property("config") for r in self.registers if r.get_property("config", default=None)]
         self.opcodes, self.codes, self.bus_errors = (rdl_enum(e) for e in ("opcode_e", "code_e", "bus_error_e"))
@@ -95,20 +96,22 @@ def systemverilog_map(m: Map) -> str:
     cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
     used = all_bits(m.registers) >> 2
     window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
-    soft_reset, pass_digest = (m.bar0.get_child_by_name(name) for name in ("CTRL", "PASS_DIGEST"))
+    soft_reset, pass_digest, hint = (m.bar0.get_child_by_name(name) for name in ("CTRL", "PASS_DIGEST", "TOUCH_HINT"))
     return f"""// {BANNER}
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
 package kvcpu_map_pkg;
     localparam logic [31:0] REGMAP_HASH = 32'h{m.hash:08X};
-    localparam logic [22:0] BAR2_ENTRIES = 23'h{m.mems[0].absolute_address:06X};
-    localparam logic [22:0] BAR2_VAS     = 23'h{m.mems[1].absolute_address:06X};
+    localparam logic [22:0] BAR2_ENTRIES = 23'h{m.mem["BAR2_ENTRIES"].absolute_address:06X};
+    localparam logic [22:0] BAR2_VAS     = 23'h{m.mem["BAR2_VAS"].absolute_address:06X};
+    localparam logic [22:0] PTABLE       = 23'h{m.mem["PTABLE"].absolute_address:06X};
     localparam logic [15:0] CTRL_OFFSET  = 16'h{soft_reset.absolute_address:04X};
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h{pass_digest.absolute_address:04X};
+    localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h{hint.absolute_address:04X};
     localparam logic [15:0] BLOCK_BITS   = 16'h{block_bits(m):04X};  // of an address: set in one of the register block's
 
     // opcodes (R5)
-{constants("OP", 4, m.opcodes.items())}
+{constants("OP", 5, m.opcodes.items())}
 
     // result codes (R10)
 {constants("CODE", 8, m.codes.items())}
@@ -132,7 +135,7 @@ package kvcpu_map_pkg;
         logic       rings;     // a write of it queues a command: of a doorbell's last word
         logic       takes_result;      // a read of it takes the oldest result off its queue
         logic       takes_completion;  // … the oldest completion record
-        logic [3:0] op;        // the command
+        logic [4:0] op;        // the command
         logic [4:0] setting;   // what OP_SET sets
     }} word_t;
     function automatic word_t word_kind(input logic [13:0] word);
@@ -250,8 +253,9 @@ class Register(NamedTuple):
 DEVICE_ID = {m.constant("DEVICE_ID", "value"):#010x}
 MAJOR_VERSION = {m.constant("VERSION", "major")}
 REGMAP_HASH = {m.hash:#010x}
-BAR2_ENTRIES = {m.mems[0].absolute_address:#08x}
-BAR2_VAS = {m.mems[1].absolute_address:#08x}
+BAR2_ENTRIES = {m.mem["BAR2_ENTRIES"].absolute_address:#08x}
+BAR2_VAS = {m.mem["BAR2_VAS"].absolute_address:#08x}
+PTABLE = {m.mem["PTABLE"].absolute_address:#08x}
 
 
 {enum("Opcode", "What a command does (R5).", m.opcodes.items())}

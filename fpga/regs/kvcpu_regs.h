@@ -50,11 +50,11 @@ extern "C" {
 #define KVCPU__VERSION__MINOR_bm 0xffff
 #define KVCPU__VERSION__MINOR_bp 0
 #define KVCPU__VERSION__MINOR_bw 16
-#define KVCPU__VERSION__MINOR_reset 0x1
+#define KVCPU__VERSION__MINOR_reset 0x0
 #define KVCPU__VERSION__MAJOR_bm 0xffff0000
 #define KVCPU__VERSION__MAJOR_bp 16
 #define KVCPU__VERSION__MAJOR_bw 16
-#define KVCPU__VERSION__MAJOR_reset 0x1
+#define KVCPU__VERSION__MAJOR_reset 0x2
 
 // reg - ro64_t_name_182be0d6
 #define RO64_T_NAME_182BE0D6__VALUE_bm 0xffffffffffffffff
@@ -168,6 +168,12 @@ extern "C" {
 #define RO32_T_NAME_0CBDADD0__VALUE_bw 32
 #define RO32_T_NAME_0CBDADD0__VALUE_reset 0x0
 
+// reg - ro32_t_name_f352d2c7
+#define RO32_T_NAME_F352D2C7__VALUE_bm 0xffffffff
+#define RO32_T_NAME_F352D2C7__VALUE_bp 0
+#define RO32_T_NAME_F352D2C7__VALUE_bw 32
+#define RO32_T_NAME_F352D2C7__VALUE_reset 0x0
+
 // reg - op64_t_doorbell_522f694f
 #define OP64_T_DOORBELL_522F694F__VALUE_bm 0xffffffffffffffff
 #define OP64_T_DOORBELL_522F694F__VALUE_bp 0
@@ -228,6 +234,22 @@ extern "C" {
 #define OP32_T_DOORBELL_F6272F11_NAME_0952C22E__VALUE_bw 32
 #define OP32_T_DOORBELL_F6272F11_NAME_0952C22E__VALUE_reset 0x0
 
+// reg - op32_t_name_a65448fc
+#define OP32_T_NAME_A65448FC__VALUE_bm 0xffffffff
+#define OP32_T_NAME_A65448FC__VALUE_bp 0
+#define OP32_T_NAME_A65448FC__VALUE_bw 32
+#define OP32_T_NAME_A65448FC__VALUE_reset 0x0
+
+// reg - kvcpu::CLASS_ORDER
+#define KVCPU__CLASS_ORDER__BASE_bm 0xffff
+#define KVCPU__CLASS_ORDER__BASE_bp 0
+#define KVCPU__CLASS_ORDER__BASE_bw 16
+#define KVCPU__CLASS_ORDER__BASE_reset 0x0
+#define KVCPU__CLASS_ORDER__SHIFT_bm 0xffff0000
+#define KVCPU__CLASS_ORDER__SHIFT_bp 16
+#define KVCPU__CLASS_ORDER__SHIFT_bw 16
+#define KVCPU__CLASS_ORDER__SHIFT_reset 0x0
+
 // reg - op64_t_config_34fe9707
 #define OP64_T_CONFIG_34FE9707__VALUE_bm 0xffffffffffffffff
 #define OP64_T_CONFIG_34FE9707__VALUE_bp 0
@@ -276,6 +298,24 @@ extern "C" {
 #define OP32_T_CONFIG_EFF65378_NAME_9B7014EF__VALUE_bw 32
 #define OP32_T_CONFIG_EFF65378_NAME_9B7014EF__VALUE_reset 0x0
 
+// reg - op32_t_config_c25fc551_name_77c2519d
+#define OP32_T_CONFIG_C25FC551_NAME_77C2519D__VALUE_bm 0xffffffff
+#define OP32_T_CONFIG_C25FC551_NAME_77C2519D__VALUE_bp 0
+#define OP32_T_CONFIG_C25FC551_NAME_77C2519D__VALUE_bw 32
+#define OP32_T_CONFIG_C25FC551_NAME_77C2519D__VALUE_reset 0x0
+
+// reg - op32_t_config_7e1c5aa4_name_cbb6fb40
+#define OP32_T_CONFIG_7E1C5AA4_NAME_CBB6FB40__VALUE_bm 0xffffffff
+#define OP32_T_CONFIG_7E1C5AA4_NAME_CBB6FB40__VALUE_bp 0
+#define OP32_T_CONFIG_7E1C5AA4_NAME_CBB6FB40__VALUE_bw 32
+#define OP32_T_CONFIG_7E1C5AA4_NAME_CBB6FB40__VALUE_reset 0x0
+
+// reg - op32_t_config_e6b00f5a_name_e2ec8066
+#define OP32_T_CONFIG_E6B00F5A_NAME_E2EC8066__VALUE_bm 0xffffffff
+#define OP32_T_CONFIG_E6B00F5A_NAME_E2EC8066__VALUE_bp 0
+#define OP32_T_CONFIG_E6B00F5A_NAME_E2EC8066__VALUE_bw 32
+#define OP32_T_CONFIG_E6B00F5A_NAME_E2EC8066__VALUE_reset 0x0
+
 // reg - key_t_name_f17e2814
 #define KEY_T_NAME_F17E2814__REQUEST_ID_bm 0xffff
 #define KEY_T_NAME_F17E2814__REQUEST_ID_bp 0
@@ -301,6 +341,20 @@ extern "C" {
 #define OP32_T_DOORBELL_615D2885__VALUE_bp 0
 #define OP32_T_DOORBELL_615D2885__VALUE_bw 32
 #define OP32_T_DOORBELL_615D2885__VALUE_reset 0x0
+
+// reg - kvcpu::TOUCH_HINT
+#define KVCPU__TOUCH_HINT__CLASS_bm 0xff
+#define KVCPU__TOUCH_HINT__CLASS_bp 0
+#define KVCPU__TOUCH_HINT__CLASS_bw 8
+#define KVCPU__TOUCH_HINT__CLASS_reset 0x0
+#define KVCPU__TOUCH_HINT__ORDER_bm 0xff00
+#define KVCPU__TOUCH_HINT__ORDER_bp 8
+#define KVCPU__TOUCH_HINT__ORDER_bw 8
+#define KVCPU__TOUCH_HINT__ORDER_reset 0x0
+#define KVCPU__TOUCH_HINT__SET_bm 0x10000
+#define KVCPU__TOUCH_HINT__SET_bp 16
+#define KVCPU__TOUCH_HINT__SET_bw 1
+#define KVCPU__TOUCH_HINT__SET_reset 0x0
 
 // reg - key_t_name_68e1d60e
 #define KEY_T_NAME_68E1D60E__REQUEST_ID_bm 0xffff
@@ -351,9 +405,9 @@ extern "C" {
 #define KVCPU__RESULT_STATUS__CODE_bp 0
 #define KVCPU__RESULT_STATUS__CODE_bw 8
 #define KVCPU__RESULT_STATUS__CODE_reset 0x0
-#define KVCPU__RESULT_STATUS__OPCODE_bm 0xf00
+#define KVCPU__RESULT_STATUS__OPCODE_bm 0x1f00
 #define KVCPU__RESULT_STATUS__OPCODE_bp 8
-#define KVCPU__RESULT_STATUS__OPCODE_bw 4
+#define KVCPU__RESULT_STATUS__OPCODE_bw 5
 #define KVCPU__RESULT_STATUS__OPCODE_reset 0x0
 #define KVCPU__RESULT_STATUS__HAS_INDEX_bm 0x10000
 #define KVCPU__RESULT_STATUS__HAS_INDEX_bp 16
@@ -539,6 +593,26 @@ extern "C" {
 #define TELE64_T_TELEMETRY_1DB02694__VALUE_bp 0
 #define TELE64_T_TELEMETRY_1DB02694__VALUE_bw 64
 
+// reg - tele64_t_telemetry_61a74be6
+#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bp 0
+#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bw 64
+
+// reg - tele64_t_telemetry_b10a8c0b
+#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bp 0
+#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bw 64
+
+// reg - tele64_t_telemetry_c3016361
+#define TELE64_T_TELEMETRY_C3016361__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_C3016361__VALUE_bp 0
+#define TELE64_T_TELEMETRY_C3016361__VALUE_bw 64
+
+// reg - tele64_t_telemetry_5c619c5a
+#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bp 0
+#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bw 64
+
 // regfile - kvcpu::TELEMETRY
 typedef struct __attribute__ ((__packed__)) {
     uint64_t T_CURRENT_STEP;
@@ -574,6 +648,10 @@ typedef struct __attribute__ ((__packed__)) {
     uint64_t T_RESULTS_LOST;
     uint64_t T_COMPLETIONS_LOST;
     uint64_t T_DMA_ERRORS;
+    uint64_t T_THETA;
+    uint64_t T_POOL;
+    uint64_t T_OUTSIDE;
+    uint64_t T_RANKED_STEPS;
 } kvcpu__TELEMETRY_t;
 
 // reg - op64_t_config_f518c425_name_3d2af78a
@@ -666,7 +744,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t CAP_DATA_BITS;
     uint32_t CAP_LOOKUP_PORTS;
     uint32_t CAP_FIFO_DEPTH;
-    uint8_t RESERVED_a0_ff[0x60];
+    uint32_t CAP_CLASSES;
+    uint8_t RESERVED_a4_ff[0x5c];
     uint64_t STEP_ADVANCE;
     uint8_t RESERVED_108_11f[0x18];
     uint64_t RTBD_HIT_COUNT;
@@ -688,7 +767,12 @@ typedef struct __attribute__ ((__packed__)) {
     uint64_t UNLOAD_ADDR;
     uint64_t UNLOAD_LEN;
     uint32_t UNLOAD_ID;
-    uint8_t RESERVED_434_4ff[0xcc];
+    uint8_t RESERVED_434_43f[0xc];
+    uint64_t CLASS_ADDR;
+    uint64_t CLASS_LEN;
+    uint32_t CLASS_ID;
+    uint32_t CLASS_ORDER;
+    uint8_t RESERVED_458_4ff[0xa8];
     uint64_t WEIGHT_R;
     uint64_t WEIGHT_F;
     uint64_t WEIGHT_S;
@@ -697,13 +781,17 @@ typedef struct __attribute__ ((__packed__)) {
     uint64_t PREFETCH_THRESH;
     uint32_t T1_CAPACITY;
     uint32_t EVICT_TIER;
-    uint8_t RESERVED_538_5ff[0xc8];
+    uint32_t POLICY;
+    uint32_t FILL_AGE;
+    uint32_t PTABLE_COMMIT;
+    uint8_t RESERVED_544_5ff[0xbc];
     uint32_t LOAD_ID;
     uint32_t LOAD_TOKEN_START;
     uint64_t LOAD_VA;
     uint32_t LOAD_TOKEN_END;
     uint32_t LOAD_TIER;
-    uint8_t RESERVED_618_61f[0x8];
+    uint32_t TOUCH_HINT;
+    uint8_t RESERVED_61c_61f[0x4];
     uint32_t LOOKUP_ID;
     uint32_t LOOKUP_POS;
     uint32_t TOUCH_POS;
@@ -720,7 +808,7 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t RESULT_CYCLES;
     uint8_t RESERVED_678_7ff[0x188];
     kvcpu__TELEMETRY_t TELEMETRY;
-    uint8_t RESERVED_908_fff[0x6f8];
+    uint8_t RESERVED_928_fff[0x6d8];
     uint64_t TIER_BASE0;
     uint64_t TIER_BASE1;
     uint64_t TIER_BASE2;
@@ -728,6 +816,11 @@ typedef struct __attribute__ ((__packed__)) {
     uint64_t COMPLETION;
     uint32_t COMPLETION_LEVEL;
 } kvcpu_t;
+
+// mem - kvcpu_space::PTABLE
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t mem[4096];
+} kvcpu_space__PTABLE_t;
 
 // reg - kvcpu_space::BAR2_ENTRIES::entry
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__REQUEST_ID_bm 0xffff
@@ -784,6 +877,12 @@ typedef struct __attribute__ ((__packed__)) {
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ARMED_bm 0x800000000000000000000000000000000000000000000000000000000000
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ARMED_bp 239
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ARMED_bw 1
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__CLASS_bm 0xff000000000000000000000000000000000000000000000000000000000000
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__CLASS_bp 240
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__CLASS_bw 8
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ORDER_bm 0xff00000000000000000000000000000000000000000000000000000000000000
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ORDER_bp 248
+#define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__ORDER_bw 8
 
 // mem - kvcpu_space::BAR2_ENTRIES
 typedef struct __attribute__ ((__packed__)) {
@@ -799,7 +898,9 @@ typedef struct __attribute__ ((__packed__)) {
 // addrmap - kvcpu_space
 typedef struct __attribute__ ((__packed__)) {
     kvcpu_t BAR0;
-    uint8_t RESERVED_102c_3fffff[0x3fefd4];
+    uint8_t RESERVED_102c_3fff[0x2fd4];
+    kvcpu_space__PTABLE_t PTABLE;
+    uint8_t RESERVED_8000_3fffff[0x3f8000];
     kvcpu_space__BAR2_ENTRIES_t BAR2_ENTRIES;
     kvcpu_space__BAR2_VAS_t BAR2_VAS;
 } kvcpu_space_t;

@@ -33,10 +33,11 @@ class Register(NamedTuple):
 
 
 DEVICE_ID = 0x4b564350
-MAJOR_VERSION = 1
-REGMAP_HASH = 0x211a4d00
+MAJOR_VERSION = 2
+REGMAP_HASH = 0x89c02632
 BAR2_ENTRIES = 0x400000
 BAR2_VAS = 0x600000
+PTABLE = 0x004000
 
 
 class Opcode(IntEnum):
@@ -58,6 +59,7 @@ class Opcode(IntEnum):
     RELEASE_INDEX = 13
     DIGEST = 14
     SET = 15
+    CLASS = 16
 
 
 class Code(IntEnum):
@@ -100,10 +102,13 @@ class Setting(IntEnum):
     PREFETCH_THRESH = 8
     T1_CAPACITY = 9
     EVICT_TIER = 10
-    TIER_BASE0 = 11
-    TIER_BASE1 = 12
-    TIER_BASE2 = 13
-    TIER_BASE3 = 14
+    POLICY = 11
+    FILL_AGE = 12
+    PTABLE_COMMIT = 13
+    TIER_BASE0 = 14
+    TIER_BASE1 = 15
+    TIER_BASE2 = 16
+    TIER_BASE3 = 17
 
 
 REGISTERS: dict[str, Register] = {
@@ -130,6 +135,7 @@ REGISTERS: dict[str, Register] = {
     'CAP_DATA_BITS': Register('CAP_DATA_BITS', 0x0094, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Memory data width in bits'),
     'CAP_LOOKUP_PORTS': Register('CAP_LOOKUP_PORTS', 0x0098, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'CAP_FIFO_DEPTH': Register('CAP_FIFO_DEPTH', 0x009c, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
+    'CAP_CLASSES': Register('CAP_CLASSES', 0x00a0, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Classes that PTABLE has (R45)'),
     'STEP_ADVANCE': Register('STEP_ADVANCE', 0x0100, 64, 'rw', {"value": Field(0, 64)}, 'STEP', None, None, ''),
     'RTBD_HIT_COUNT': Register('RTBD_HIT_COUNT', 0x0120, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
     'RTBD_MISS_COUNT': Register('RTBD_MISS_COUNT', 0x0128, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
@@ -147,6 +153,10 @@ REGISTERS: dict[str, Register] = {
     'UNLOAD_ADDR': Register('UNLOAD_ADDR', 0x0420, 64, 'rw', {"value": Field(0, 64)}, None, None, None, ''),
     'UNLOAD_LEN': Register('UNLOAD_LEN', 0x0428, 64, 'rw', {"value": Field(0, 64)}, 'UNLOAD', None, None, ''),
     'UNLOAD_ID': Register('UNLOAD_ID', 0x0430, 32, 'rw', {"value": Field(0, 32)}, 'UNLOAD_REQUEST', None, None, 'Unload all blocks of a request (16 bits)'),
+    'CLASS_ADDR': Register('CLASS_ADDR', 0x0440, 64, 'rw', {"value": Field(0, 64)}, None, None, None, ''),
+    'CLASS_LEN': Register('CLASS_LEN', 0x0448, 64, 'rw', {"value": Field(0, 64)}, None, None, None, ''),
+    'CLASS_ID': Register('CLASS_ID', 0x0450, 32, 'rw', {"value": Field(0, 32)}, None, None, None, 'Class that the blocks of the range get (R42)'),
+    'CLASS_ORDER': Register('CLASS_ORDER', 0x0454, 32, 'rw', {"base": Field(0, 16), "shift": Field(16, 16)}, 'CLASS', None, None, 'Where their orders begin (R42)'),
     'WEIGHT_R': Register('WEIGHT_R', 0x0500, 64, 'rw', {"value": Field(0, 64)}, None, 'WEIGHT_R', None, ''),
     'WEIGHT_F': Register('WEIGHT_F', 0x0508, 64, 'rw', {"value": Field(0, 64)}, None, 'WEIGHT_F', None, ''),
     'WEIGHT_S': Register('WEIGHT_S', 0x0510, 64, 'rw', {"value": Field(0, 64)}, None, 'WEIGHT_S', None, ''),
@@ -155,11 +165,15 @@ REGISTERS: dict[str, Register] = {
     'PREFETCH_THRESH': Register('PREFETCH_THRESH', 0x0528, 64, 'rw', {"value": Field(0, 64)}, None, 'PREFETCH_THRESH', None, ''),
     'T1_CAPACITY': Register('T1_CAPACITY', 0x0530, 32, 'rw', {"value": Field(0, 32)}, None, 'T1_CAPACITY', None, 'Blocks that fit into tier 1 (0..ENTRIES)'),
     'EVICT_TIER': Register('EVICT_TIER', 0x0534, 32, 'rw', {"value": Field(0, 32)}, None, 'EVICT_TIER', None, '2 or 3; only while the directory is empty (R16)'),
+    'POLICY': Register('POLICY', 0x0538, 32, 'rw', {"value": Field(0, 32)}, None, 'POLICY', None, '0 linear (R14 to R16), 1 ranked (R40 to R48)'),
+    'FILL_AGE': Register('FILL_AGE', 0x053c, 32, 'rw', {"value": Field(0, 32)}, None, 'FILL_AGE', None, 'A block outside tier 1 contends for it for so many steps behind its access (R46), 8 bits'),
+    'PTABLE_COMMIT': Register('PTABLE_COMMIT', 0x0540, 32, 'rw', {"value": Field(0, 32)}, None, 'PTABLE_COMMIT', None, "Writing 1 swaps PTABLE's banks, in order with commands (R45); reads the bank in force"),
     'LOAD_ID': Register('LOAD_ID', 0x0600, 32, 'rw', {"request_id": Field(0, 16), "head": Field(16, 8), "layer": Field(24, 8)}, None, None, None, 'Key of the block to load, laid out as word 0 of an entry'),
     'LOAD_TOKEN_START': Register('LOAD_TOKEN_START', 0x0604, 32, 'rw', {"value": Field(0, 32)}, None, None, None, ''),
     'LOAD_VA': Register('LOAD_VA', 0x0608, 64, 'rw', {"value": Field(0, 64)}, None, None, None, ''),
     'LOAD_TOKEN_END': Register('LOAD_TOKEN_END', 0x0610, 32, 'rw', {"value": Field(0, 32)}, None, None, None, ''),
     'LOAD_TIER': Register('LOAD_TIER', 0x0614, 32, 'rw', {"value": Field(0, 32)}, 'LOAD', None, None, ''),
+    'TOUCH_HINT': Register('TOUCH_HINT', 0x0618, 32, 'rw', {"class": Field(0, 8), "order": Field(8, 8), "set": Field(16, 1)}, None, None, None, 'Hint of LOAD and TOUCH (R41)'),
     'LOOKUP_ID': Register('LOOKUP_ID', 0x0620, 32, 'rw', {"request_id": Field(0, 16), "head": Field(16, 8), "layer": Field(24, 8)}, None, None, None, 'Key for LOOKUP and TOUCH'),
     'LOOKUP_POS': Register('LOOKUP_POS', 0x0624, 32, 'rw', {"value": Field(0, 32)}, 'LOOKUP', None, None, ''),
     'TOUCH_POS': Register('TOUCH_POS', 0x0628, 32, 'rw', {"value": Field(0, 32)}, 'TOUCH', None, None, ''),
@@ -167,7 +181,7 @@ REGISTERS: dict[str, Register] = {
     'DIGEST_END': Register('DIGEST_END', 0x0644, 32, 'rw', {"value": Field(0, 32)}, 'DIGEST', None, None, 'Exclusive upper index of the DIGEST range (R24)'),
     'DIGEST': Register('DIGEST', 0x0648, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'Value of the last DIGEST command'),
     'PASS_DIGEST': Register('PASS_DIGEST', 0x0650, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'DIGEST of all entries as the last STEP found them (R25), once STATUS.busy is 0'),
-    'RESULT_STATUS': Register('RESULT_STATUS', 0x0660, 32, 'r', {"code": Field(0, 8), "opcode": Field(8, 4), "has_index": Field(16, 1), "tier": Field(17, 2), "valid": Field(31, 1)}, None, None, None, 'Result status'),
+    'RESULT_STATUS': Register('RESULT_STATUS', 0x0660, 32, 'r', {"code": Field(0, 8), "opcode": Field(8, 5), "has_index": Field(16, 1), "tier": Field(17, 2), "valid": Field(31, 1)}, None, None, None, 'Result status'),
     'RESULT_MATCHED': Register('RESULT_MATCHED', 0x0664, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'RESULT_PHYS': Register('RESULT_PHYS', 0x0668, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
     'RESULT_INDEX': Register('RESULT_INDEX', 0x0670, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
@@ -205,6 +219,10 @@ REGISTERS: dict[str, Register] = {
     'T_RESULTS_LOST': Register('T_RESULTS_LOST', 0x08f0, 64, 'r', {"value": Field(0, 64)}, None, None, 'results_lost', ''),
     'T_COMPLETIONS_LOST': Register('T_COMPLETIONS_LOST', 0x08f8, 64, 'r', {"value": Field(0, 64)}, None, None, 'completions_lost', ''),
     'T_DMA_ERRORS': Register('T_DMA_ERRORS', 0x0900, 64, 'r', {"value": Field(0, 64)}, None, None, 'dma_errors', ''),
+    'T_THETA': Register('T_THETA', 0x0908, 64, 'r', {"value": Field(0, 64)}, None, None, 'theta', ''),
+    'T_POOL': Register('T_POOL', 0x0910, 64, 'r', {"value": Field(0, 64)}, None, None, 'pool', ''),
+    'T_OUTSIDE': Register('T_OUTSIDE', 0x0918, 64, 'r', {"value": Field(0, 64)}, None, None, 'outside', ''),
+    'T_RANKED_STEPS': Register('T_RANKED_STEPS', 0x0920, 64, 'r', {"value": Field(0, 64)}, None, None, 'ranked_steps', ''),
     'TIER_BASE0': Register('TIER_BASE0', 0x1000, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE0', None, 'AXI address of tier 0'),
     'TIER_BASE1': Register('TIER_BASE1', 0x1008, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE1', None, 'AXI address of tier 1'),
     'TIER_BASE2': Register('TIER_BASE2', 0x1010, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE2', None, 'AXI address of tier 2'),
@@ -232,6 +250,8 @@ ENTRY_FIELDS: dict[str, Field] = {
     "pinned": Field(237, 1),
     "inflight": Field(238, 1),
     "armed": Field(239, 1),
+    "class": Field(240, 8),
+    "order": Field(248, 8),
 }
 
 TELEMETRY: tuple[str, ...] = (
@@ -268,4 +288,8 @@ TELEMETRY: tuple[str, ...] = (
     'results_lost',
     'completions_lost',
     'dma_errors',
+    'theta',
+    'pool',
+    'outside',
+    'ranked_steps',
 )

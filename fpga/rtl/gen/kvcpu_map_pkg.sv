@@ -2,30 +2,33 @@
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
 package kvcpu_map_pkg;
-    localparam logic [31:0] REGMAP_HASH = 32'h211A4D00;
+    localparam logic [31:0] REGMAP_HASH = 32'h89C02632;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
+    localparam logic [22:0] PTABLE       = 23'h004000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h0650;
+    localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h0618;
     localparam logic [15:0] BLOCK_BITS   = 16'h17FC;  // of an address: set in one of the register block's
 
     // opcodes (R5)
-    localparam logic [3:0] OP_NOP = 4'd0;
-    localparam logic [3:0] OP_STEP = 4'd1;
-    localparam logic [3:0] OP_HOT = 4'd2;
-    localparam logic [3:0] OP_EVICT = 4'd3;
-    localparam logic [3:0] OP_PREFETCH = 4'd4;
-    localparam logic [3:0] OP_SHARE = 4'd5;
-    localparam logic [3:0] OP_RELEASE = 4'd6;
-    localparam logic [3:0] OP_UNLOAD = 4'd7;
-    localparam logic [3:0] OP_UNLOAD_REQUEST = 4'd8;
-    localparam logic [3:0] OP_LOAD = 4'd9;
-    localparam logic [3:0] OP_LOOKUP = 4'd10;
-    localparam logic [3:0] OP_TOUCH = 4'd11;
-    localparam logic [3:0] OP_SHARE_INDEX = 4'd12;
-    localparam logic [3:0] OP_RELEASE_INDEX = 4'd13;
-    localparam logic [3:0] OP_DIGEST = 4'd14;
-    localparam logic [3:0] OP_SET = 4'd15;
+    localparam logic [4:0] OP_NOP = 5'd0;
+    localparam logic [4:0] OP_STEP = 5'd1;
+    localparam logic [4:0] OP_HOT = 5'd2;
+    localparam logic [4:0] OP_EVICT = 5'd3;
+    localparam logic [4:0] OP_PREFETCH = 5'd4;
+    localparam logic [4:0] OP_SHARE = 5'd5;
+    localparam logic [4:0] OP_RELEASE = 5'd6;
+    localparam logic [4:0] OP_UNLOAD = 5'd7;
+    localparam logic [4:0] OP_UNLOAD_REQUEST = 5'd8;
+    localparam logic [4:0] OP_LOAD = 5'd9;
+    localparam logic [4:0] OP_LOOKUP = 5'd10;
+    localparam logic [4:0] OP_TOUCH = 5'd11;
+    localparam logic [4:0] OP_SHARE_INDEX = 5'd12;
+    localparam logic [4:0] OP_RELEASE_INDEX = 5'd13;
+    localparam logic [4:0] OP_DIGEST = 5'd14;
+    localparam logic [4:0] OP_SET = 5'd15;
+    localparam logic [4:0] OP_CLASS = 5'd16;
 
     // result codes (R10)
     localparam logic [7:0] CODE_OK = 8'd0;
@@ -50,10 +53,13 @@ package kvcpu_map_pkg;
     localparam logic [4:0] SET_PREFETCH_THRESH = 5'd8;
     localparam logic [4:0] SET_T1_CAPACITY = 5'd9;
     localparam logic [4:0] SET_EVICT_TIER = 5'd10;
-    localparam logic [4:0] SET_TIER_BASE0 = 5'd11;
-    localparam logic [4:0] SET_TIER_BASE1 = 5'd12;
-    localparam logic [4:0] SET_TIER_BASE2 = 5'd13;
-    localparam logic [4:0] SET_TIER_BASE3 = 5'd14;
+    localparam logic [4:0] SET_POLICY = 5'd11;
+    localparam logic [4:0] SET_FILL_AGE = 5'd12;
+    localparam logic [4:0] SET_PTABLE_COMMIT = 5'd13;
+    localparam logic [4:0] SET_TIER_BASE0 = 5'd14;
+    localparam logic [4:0] SET_TIER_BASE1 = 5'd15;
+    localparam logic [4:0] SET_TIER_BASE2 = 5'd16;
+    localparam logic [4:0] SET_TIER_BASE3 = 5'd17;
 
     // telemetry counters, by their place in the window
     localparam logic [5:0] TELE_CURRENT_STEP = 6'd0;
@@ -89,6 +95,10 @@ package kvcpu_map_pkg;
     localparam logic [5:0] TELE_RESULTS_LOST = 6'd30;
     localparam logic [5:0] TELE_COMPLETIONS_LOST = 6'd31;
     localparam logic [5:0] TELE_DMA_ERRORS = 6'd32;
+    localparam logic [5:0] TELE_THETA = 6'd33;
+    localparam logic [5:0] TELE_POOL = 6'd34;
+    localparam logic [5:0] TELE_OUTSIDE = 6'd35;
+    localparam logic [5:0] TELE_RANKED_STEPS = 6'd36;
 
     // ERROR.code (R4)
     localparam logic [3:0] BUSERR_NONE = 4'd0;
@@ -109,7 +119,7 @@ package kvcpu_map_pkg;
         logic       rings;     // a write of it queues a command: of a doorbell's last word
         logic       takes_result;      // a read of it takes the oldest result off its queue
         logic       takes_completion;  // … the oldest completion record
-        logic [3:0] op;        // the command
+        logic [4:0] op;        // the command
         logic [4:0] setting;   // what OP_SET sets
     } word_t;
     function automatic word_t word_kind(input logic [13:0] word);
@@ -120,7 +130,7 @@ package kvcpu_map_pkg;
             14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_RELEASE_INDEX, 5'd0};
             14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CONTEND_POLICY};
             14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
-            14'h0025, 14'h0026, 14'h0027, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0025, 14'h0026, 14'h0027, 14'h0028, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h0194, 14'h0195,
             14'h019A, 14'h019B, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
@@ -128,7 +138,7 @@ package kvcpu_map_pkg;
             14'h0040: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_STEP, 5'd0};
             14'h0041: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
             14'h0080, 14'h0081, 14'h0084, 14'h0085, 14'h00C0, 14'h00C1, 14'h00C2, 14'h00C3, 14'h0100, 14'h0101,
-            14'h0104, 14'h0105, 14'h0108, 14'h0109, 14'h0182, 14'h0183: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0104, 14'h0105, 14'h0108, 14'h0109, 14'h0110, 14'h0111, 14'h0112, 14'h0113, 14'h0182, 14'h0183: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0082: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_HOT, 5'd0};
             14'h0083: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_HOT, 5'd0};
             14'h0086: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_EVICT, 5'd0};
@@ -142,6 +152,8 @@ package kvcpu_map_pkg;
             14'h010A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
             14'h010B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
             14'h010C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_UNLOAD_REQUEST, 5'd0};
+            14'h0114, 14'h0180, 14'h0181, 14'h0184, 14'h0186, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0115: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_CLASS, 5'd0};
             14'h0140: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
             14'h0141: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
             14'h0142: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_F};
@@ -156,7 +168,9 @@ package kvcpu_map_pkg;
             14'h014B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_PREFETCH_THRESH};
             14'h014C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_T1_CAPACITY};
             14'h014D: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_EVICT_TIER};
-            14'h0180, 14'h0181, 14'h0184, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h014E: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_POLICY};
+            14'h014F: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_FILL_AGE};
+            14'h0150: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_PTABLE_COMMIT};
             14'h0185: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_LOAD, 5'd0};
             14'h0189: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_LOOKUP, 5'd0};
             14'h018A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_TOUCH, 5'd0};
@@ -173,7 +187,7 @@ package kvcpu_map_pkg;
             14'h0408: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b1, OP_NOP, 5'd0};
             default: word_kind = '0;
         endcase
-        if (word >= 14'h0200 && word < 14'h0242) begin
+        if (word >= 14'h0200 && word < 14'h024A) begin
             word_kind.readable = 1'b1;
             word_kind.telemetry = 1'b1;
         end

@@ -83,6 +83,7 @@ module kvcpu_regs (
         logic CAP_DATA_BITS;
         logic CAP_LOOKUP_PORTS;
         logic CAP_FIFO_DEPTH;
+        logic CAP_CLASSES;
         logic [1:0] RTBD_HIT_COUNT;
         logic [1:0] RTBD_MISS_COUNT;
         logic [1:0] DIGEST;
@@ -128,6 +129,7 @@ module kvcpu_regs (
         decoded_reg_strb.CAP_DATA_BITS = cpuif_req_masked & (cpuif_addr == 16'h94) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_LOOKUP_PORTS = cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_FIFO_DEPTH = cpuif_req_masked & (cpuif_addr == 16'h9c) & !cpuif_req_is_wr;
+        decoded_reg_strb.CAP_CLASSES = cpuif_req_masked & (cpuif_addr == 16'ha0) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_MISS_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
@@ -402,8 +404,8 @@ module kvcpu_regs (
             readback_data_var[31:0] = 32'h4b564350;
         end
         16'h44: begin
-            readback_data_var[15:0] = 16'h1;
-            readback_data_var[31:16] = 16'h1;
+            readback_data_var[15:0] = 16'h0;
+            readback_data_var[31:16] = 16'h2;
         end
         16'h48: begin
             readback_data_var[31:0] = hwif_in.BUILD_ID.value.next[31:0];
@@ -464,6 +466,9 @@ module kvcpu_regs (
         16'h9c: begin
             readback_data_var[31:0] = hwif_in.CAP_FIFO_DEPTH.value.next;
         end
+        16'ha0: begin
+            readback_data_var[31:0] = hwif_in.CAP_CLASSES.value.next;
+        end
         16'h120: begin
             readback_data_var[31:0] = hwif_in.RTBD_HIT_COUNT.value.next[31:0];
         end
@@ -490,7 +495,7 @@ module kvcpu_regs (
         end
         16'h660: begin
             readback_data_var[7:0] = hwif_in.RESULT_STATUS.code.next;
-            readback_data_var[11:8] = hwif_in.RESULT_STATUS.opcode.next;
+            readback_data_var[12:8] = hwif_in.RESULT_STATUS.opcode.next;
             readback_data_var[16] = hwif_in.RESULT_STATUS.has_index.next;
             readback_data_var[18:17] = hwif_in.RESULT_STATUS.tier.next;
             readback_data_var[31] = hwif_in.RESULT_STATUS.valid.next;

@@ -109,6 +109,14 @@ package kvcpu_regs_pkg;
     } ro32_t_name_0cbdadd0__in_t;
 
     typedef struct packed {
+        logic [31:0] next;
+    } ro32_t_name_f352d2c7__value__in_t;
+
+    typedef struct packed {
+        ro32_t_name_f352d2c7__value__in_t value;
+    } ro32_t_name_f352d2c7__in_t;
+
+    typedef struct packed {
         logic [63:0] next;
     } ro64_t__value__in_t;
 
@@ -137,7 +145,7 @@ package kvcpu_regs_pkg;
     } kvcpu__RESULT_STATUS__code__in_t;
 
     typedef struct packed {
-        logic [3:0] next;
+        logic [4:0] next;
     } kvcpu__RESULT_STATUS__opcode__in_t;
 
     typedef struct packed {
@@ -228,6 +236,7 @@ package kvcpu_regs_pkg;
         ro32_t_name_0cbdadd0__in_t CAP_DATA_BITS;
         ro32_t__in_t CAP_LOOKUP_PORTS;
         ro32_t__in_t CAP_FIFO_DEPTH;
+        ro32_t_name_f352d2c7__in_t CAP_CLASSES;
         ro64_t__in_t RTBD_HIT_COUNT;
         ro64_t__in_t RTBD_MISS_COUNT;
         ro64_t_name_a2c0e63a__in_t DIGEST;
@@ -299,7 +308,7 @@ package kvcpu_regs_pkg;
         code_e__ERR_NOT_EMPTY = 'h8
     } code_e_e;
 
-    typedef enum logic [3:0] {
+    typedef enum logic [4:0] {
         opcode_e__NOP = 'h0,
         opcode_e__STEP = 'h1,
         opcode_e__HOT = 'h2,
@@ -315,6 +324,7 @@ package kvcpu_regs_pkg;
         opcode_e__SHARE_INDEX = 'hc,
         opcode_e__RELEASE_INDEX = 'hd,
         opcode_e__DIGEST = 'he,
-        opcode_e__SET = 'hf
+        opcode_e__SET = 'hf,
+        opcode_e__CLASS = 'h10
     } opcode_e_e;
 endpackage
