@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
+from ..contract.parameters import BUCKETS
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
@@ -30,6 +34,9 @@ class BlackBox(ABC):
 
     @abstractmethod
     def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None: ...
+
+    @abstractmethod
+    def before_table(self, lockstep: Lockstep, codes: bytes) -> None: ...
 
     @abstractmethod
     def register_written(self, offset: int, value: int, width: int) -> None: ...
@@ -67,3 +74,9 @@ class BlackBox(ABC):
     @abstractmethod
     def _fill(self, report: Report, folder: Path) -> None:
         """Put what shows the failure again into `folder`, and how into `report`."""
+
+
+def table_line(codes: bytes, path: Path) -> str:
+    """The line that writes a table, which goes into the file `path`."""
+    np.save(path, np.frombuffer(codes, np.uint8).reshape(-1, BUCKETS))
+    return f"policy table {shlex.quote(str(path))}"

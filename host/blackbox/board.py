@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from ..contract import script
 from ..contract.commands import Command
 from ..transport.recording import RecordingMmio, dump_call
-from .base import BlackBox
-from .history import History, Item, MemoryWrite, RegisterWrite
+from .base import BlackBox, table_line
+from .history import History, Item, MemoryWrite, RegisterWrite, TableWrite
 
 if TYPE_CHECKING:
     from ..device.device import Device
@@ -57,6 +57,11 @@ class BoardBlackBox(BlackBox):
         """This is about to be written."""
         self._change(lockstep)
         self.history.new.append(MemoryWrite(addr, data))
+
+    def before_table(self, lockstep: Lockstep, codes: bytes) -> None:
+        """These are about to be written into PTABLE."""
+        self._change(lockstep)
+        self.history.new.append(TableWrite(codes))
 
     def adopted(self, addr: int, data: bytes) -> None:
         """The memory held this already, and the model took it over."""
@@ -122,4 +127,6 @@ def line(item: Item, number: int, folder: Path) -> str:
             return f"mem write {addr:#x} --data {shlex.quote(str(path))}\n"
         case RegisterWrite(offset, value, _):
             return f"reg write {offset:#x} {value:#x}\n"
+        case TableWrite(codes):
+            return table_line(codes, folder / f"table-{number}.npy") + "\n"
     return script.line(item) + "\n"

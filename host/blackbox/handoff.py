@@ -21,9 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..contract.commands import Command
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
 from ..contract.inputs import read_text, strict_json
+from ..contract.parameters import BUCKETS
 from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
 from ..device.device import CAPABILITIES, Device, Identity
@@ -33,7 +36,7 @@ from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target, rtl_sources
 from ..transport.recording import MALFORMED, Discrepancy, not_recorded, recorded_calls, replay_recording
 from .board import BOARD, line
-from .history import History, Item, MemoryWrite, RegisterWrite
+from .history import History, Item, MemoryWrite, RegisterWrite, TableWrite, Written
 from .retrace import HANG_CYCLES, trace
 from .seal import check_folder
 
@@ -149,7 +152,7 @@ class _Stage:
         pair = Lockstep(device, ReferenceModel(i.entries, i.block_tokens, i.head_dim, i.classes), check)
         commands: list[Command] = []
         for item in items:
-            if not isinstance(item, (MemoryWrite, RegisterWrite)):
+            if not isinstance(item, Written):
                 commands.append(item)
                 continue
             pair.execute_many(commands)
@@ -157,9 +160,14 @@ class _Stage:
             match item:
                 case MemoryWrite(addr, data):
                     pair.memory_write(addr, data)
+                case TableWrite(codes):
+                    pair.write_table(np.frombuffer(codes, np.uint8).reshape(-1, BUCKETS))
                 case RegisterWrite(offset, value, width):
                     try:
-                        (self.sim.write64 if width == 64 else self.sim.write32)(offset, value)
+                        if width == 64:
+                            self.sim.write64(offset, value)
+                        else:
+                            pair.write_word(offset, value)
                     except BusError:
                         pass  # it was one on the board, too
         pair.execute_many(commands)

@@ -3,7 +3,7 @@
 A checkpoint only fits the very model that made it, and a model that can record waveforms is another one. So a waveform is made
 by doing everything again on such a model, which records the part that matters (retrace.py).
 
-The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory writes in history-N.bin;
+The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory and tables in history-N.bin;
 the generation (generation.py) says how much of both counts, so a crash while they grow does no harm, and their CRCs, which
 grow with them. A reset starts new ones. The bytes that memory held before the reset are not in it.
 """
@@ -40,7 +40,15 @@ class RegisterWrite(NamedTuple):
     width: int
 
 
-Item = Command | MemoryWrite | RegisterWrite
+class TableWrite(NamedTuple):
+    """All codes of the idle bank of PTABLE (R45)."""
+
+    codes: bytes
+
+
+Written = MemoryWrite | RegisterWrite | TableWrite
+"""What is done besides commands."""
+Item = Command | Written
 
 
 class Extent(NamedTuple):
@@ -170,6 +178,10 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
             where = contents.extent.size
             contents.write(data)
             return ["MemoryWrite", addr, where, len(data)]
+        case TableWrite(codes):
+            where = contents.extent.size
+            contents.write(codes)
+            return ["TableWrite", where, len(codes)]
         case RegisterWrite():
             return ["RegisterWrite", *item]
     return [type(item).__name__, *astuple(item)]
@@ -177,8 +189,9 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
 
 def _decode(found: list[Any], contents: BinaryIO) -> Item:
     kind, *values = found
-    if kind == "MemoryWrite":
-        addr, where, size = values
+    if kind in ("MemoryWrite", "TableWrite"):
+        *before, where, size = values
         contents.seek(where)
-        return MemoryWrite(addr, contents.read(size))
+        data = contents.read(size)
+        return MemoryWrite(*before, data) if kind == "MemoryWrite" else TableWrite(data)
     return RegisterWrite(*values) if kind == "RegisterWrite" else KIND_OF[kind](*values)

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
 from ..device.device import Device
 from ..targets.target import Target
-from .history import Item, MemoryWrite, RegisterWrite
+from .history import Item, MemoryWrite, RegisterWrite, TableWrite, Written
 
 HANG_CYCLES = 100_000
 """What a waveform shows of a command that never ends."""
@@ -18,7 +20,7 @@ BATCH = 256
 """Commands that are done again in one batch."""
 
 
-Part = MemoryWrite | RegisterWrite | list[Command]
+Part = Written | list[Command]
 """What is done in one go."""
 
 
@@ -36,7 +38,7 @@ def trace(
         mmio.trace_start(path)
         with suppress(KvfpgaError):  # a bus error, or a device that hangs: what one wants to see
             for item in traced:
-                _apply(device, item if isinstance(item, (MemoryWrite, RegisterWrite)) else [item])
+                _apply(device, item if isinstance(item, Written) else [item])
         if not traced:  # something to see: the read-back of the counters
             device.telemetry()
 
@@ -45,7 +47,7 @@ def _parts(items: Iterable[Item]) -> Iterator[Part]:
     """In order; commands that follow each other together, everything else alone."""
     batch: list[Command] = []
     for item in items:
-        if isinstance(item, (MemoryWrite, RegisterWrite)):
+        if isinstance(item, Written):
             if batch:
                 yield batch
             yield item
@@ -65,5 +67,7 @@ def _apply(device: Device, part: Part) -> None:
             device.mmio.memory_write(addr, data)
         case RegisterWrite(offset, value, width):
             (device.mmio.write64 if width == 64 else device.mmio.write32)(offset, value)
+        case TableWrite(codes):
+            device.write_table(np.frombuffer(codes, np.uint8))
         case _:
             device.execute_many(part)

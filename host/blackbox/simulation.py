@@ -27,15 +27,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..contract import script
 from ..contract.commands import Command
 from ..contract.errors import BuildError, KvfpgaError
+from ..contract.parameters import BUCKETS
 from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
-from .base import BlackBox
+from .base import BlackBox, table_line
 from .generation import Generation, simulation_of, write_generation, written_state
-from .history import History, MemoryWrite, RegisterWrite
+from .history import History, MemoryWrite, RegisterWrite, TableWrite
 from .retrace import HANG_CYCLES, trace
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 EVERY = 30.0
 """Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
 LOG_BYTES = 64 << 20
-"""Bytes of memory writes after which a new start is made."""
+"""Bytes of memory and tables after which a new start is made."""
 AT_REST = "verify"
 """The command of a report that no command led to: the state itself differs."""
 
@@ -57,7 +60,7 @@ class SimulationBlackBox(BlackBox):
 
     def __init__(self, target: Target, folder: Path | None, history: History | None = None):
         super().__init__(replace(target, record=None), folder, history)
-        self.log: list[tuple[Command, ...] | MemoryWrite] = []
+        self.log: list[tuple[Command, ...] | MemoryWrite | TableWrite] = []
         self._start: Generation | None = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._since = 0.0
@@ -79,12 +82,19 @@ class SimulationBlackBox(BlackBox):
 
     def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
         """This is about to be written."""
+        self._before_write(lockstep, MemoryWrite(addr, data), len(data))
+
+    def before_table(self, lockstep: Lockstep, codes: bytes) -> None:
+        """These are about to be written into PTABLE."""
+        self._before_write(lockstep, TableWrite(codes), len(codes))
+
+    def _before_write(self, lockstep: Lockstep, write: MemoryWrite | TableWrite, size: int) -> None:
         if self.folder:
             self._refresh(lockstep)
-            self.log.append(MemoryWrite(addr, data))
-            self._bytes += len(data)
+            self.log.append(write)
+            self._bytes += size
         if self.history:
-            self.history.new.append(MemoryWrite(addr, data))
+            self.history.new.append(write)
 
     def register_written(self, offset: int, value: int, width: int) -> None:
         """A register was written that is no command: the next command makes a new start."""
@@ -171,7 +181,7 @@ class SimulationBlackBox(BlackBox):
 
     def _last_batch(self) -> tuple[Command, ...]:
         last = self.log[-1]
-        return () if isinstance(last, MemoryWrite) else last
+        return () if isinstance(last, (MemoryWrite, TableWrite)) else last
 
     def _find(self, start: Generation, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
@@ -181,6 +191,8 @@ class SimulationBlackBox(BlackBox):
             for step in passed:
                 if isinstance(step, MemoryWrite):
                     pair.memory_write(*step)
+                elif isinstance(step, TableWrite):
+                    pair.write_table(np.frombuffer(step.codes, np.uint8).reshape(-1, BUCKETS))
                 else:
                     pair.execute_many(step)
             write_generation(scratch, pair, self.target)
@@ -252,7 +264,9 @@ class SimulationBlackBox(BlackBox):
         """`behind`: commands of the last batch that ran behind the failing one."""
         lines = []
         for number, step in enumerate(self.log):
-            if isinstance(step, MemoryWrite):
+            if isinstance(step, TableWrite):
+                lines.append(table_line(step.codes, folder / f"table-{number}.npy"))
+            elif isinstance(step, MemoryWrite):
                 (folder / f"bytes-{number}.bin").write_bytes(step.data)
                 lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")
             else:

@@ -1,4 +1,4 @@
-"""Commands about blocks: load, unload, lookup, and the hints step, hot, evict, prefetch, share, release."""
+"""Commands about blocks: load, unload, lookup, and the hints step, hot, evict, prefetch, share, release, class."""
 
 from __future__ import annotations
 
@@ -15,12 +15,33 @@ from .app import App, note
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..lockstep.surface import Surface
 
     Range = type[cmd.Hot | cmd.Evict | cmd.Share | cmd.Release]
 
 CHUNK = 256
 """Rows of a file that are loaded in one batch."""
+
+
+def _hint_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `load` and `lookup --touch` may say of a block for the ranked policy; `_hint` makes one number of it (R41)."""
+    for option in (
+        click.option("--hint", type=NUMBER, help="TOUCH_HINT as one number, instead of --class and --order."),
+        click.option("--order", type=BYTE, help="Of blocks that rank alike the one with the highest order stays, 0-255."),
+        click.option("--class", "class_id", type=BYTE, help="Class of the block in the table of the ranked policy, 0-255."),
+    ):
+        command = option(command)
+    return command
+
+
+def _hint(class_id: int | None, order: int | None, hint: int | None) -> int:
+    if hint is None:
+        return cmd.hint_of(class_id, order)
+    if class_id is not None or order is not None:
+        raise click.UsageError("Give --hint, or --class and --order, not both.")
+    return hint
 
 
 @click.command()
@@ -32,6 +53,7 @@ CHUNK = 256
 @click.option("--va", type=NUMBER, help="Host virtual address of the block, in bytes.")
 @click.option("--tier", type=TIER, metavar="0-3", help="Where the block is; default 1.")
 @click.option("--data", type=EXISTING, metavar="FILE.npy", help="Bytes of the block, written to where it lands.")
+@_hint_options
 @click.pass_obj
 def load(app: App, /, file: str | None, data: str | None, **options: Any) -> None:
     """Load one block into the directory, or every block of FILE (YAML, JSON lines or CSV with the same names).
@@ -57,7 +79,8 @@ def load(app: App, /, file: str | None, data: str | None, **options: Any) -> Non
     device = app.device()
     content = read_data(Path(data), device.block_bytes) if data else None
     start, end = given.pop("tokens")
-    result = device.execute(cmd.Load(token_start=start, token_end=end, **given))
+    hint = _hint(*(given.pop(name, None) for name in ("class_id", "order", "hint")))
+    result = device.execute(cmd.Load(token_start=start, token_end=end, hint=hint, **given))
     _write_content(device, result, content)
     app.show("load", result)
 
@@ -153,7 +176,35 @@ def unload(app: App, va: int | None, length: int | None, request: int | None) ->
 @click.argument("head", metavar="H", type=BYTE)
 @click.argument("position", metavar="POS", type=POSITION)
 @click.option("--touch", is_flag=True, help="Count it as an access: the block ages anew, and comes back from T2 or T3.")
+@_hint_options
 @click.pass_obj
-def lookup(app: App, request: int, layer: int, head: int, position: int, touch: bool) -> None:
-    """Find the block of request R, layer L, head H that holds token POS; the shared prefix is tried as well."""
-    app.execute((cmd.Touch if touch else cmd.Lookup)(request, layer, head, position))
+def lookup(
+    app: App, request: int, layer: int, head: int, position: int, touch: bool, class_id: int | None, order: int | None,
+    hint: int | None,
+) -> None:  # fmt: skip
+    """Find the block of request R, layer L, head H that holds token POS; the shared prefix is tried as well.
+
+    A touch with --class or --order changes both: the one that is not given becomes 0. Without them both stay.
+    """
+    key = request, layer, head, position
+    if touch:
+        app.execute(cmd.Touch(*key, _hint(class_id, order, hint)))
+    elif (class_id, order, hint) == (None, None, None):
+        app.execute(cmd.Lookup(*key))
+    else:
+        raise click.UsageError("--class, --order and --hint are for an access: add --touch.")
+
+
+@click.command("class")
+@click.argument("va", type=NUMBER)
+@click.argument("length", metavar="LEN", type=NUMBER)
+@click.option("--class", "class_id", type=NUMBER, required=True, help="Class in the table of the ranked policy, 0-255.")
+@click.option("--base", type=NUMBER, default=0, show_default=True, help="255 - BASE is the order of the first block, 0-255.")
+@click.option("--shift", type=NUMBER, default=0, show_default=True, help="The order falls by one every 2^SHIFT blocks, 0-15.")
+@click.pass_obj
+def class_(app: App, va: int, length: int, class_id: int, base: int, shift: int) -> None:
+    """Give the blocks that overlap LEN bytes at VA a class, and orders that fall from the first block on.
+
+    So the end of a prompt leaves T1 before its beginning, where the ranked policy (`policy ranked`) has blocks of one rank.
+    """
+    app.execute(cmd.Class(va, length, class_id, base, shift))

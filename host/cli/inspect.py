@@ -29,18 +29,19 @@ def dump(app: App) -> None:
 
     def people() -> None:
         header = [
-            "block", "request", "layer", "head", "tokens", "tier", "va", "priority", "step", "refs", "R", "F", "flags",
+            "block", "request", "layer", "head", "tokens", "tier", "va", "priority", "step", "refs", "R", "F", "class", "order",
+            "flags",
         ]  # fmt: skip
         rows = [
             (
                 e["index"], f"{e['request_id']:#06x}", e["layer"], e["head"], f"{e['token_start']}:{e['token_end']}",
                 output.tier(e["tier"]), f"{e['va']:#x}", e["priority"], e["access_step"], e["ref_count"],
-                e["R"], e["F"],
+                e["R"], e["F"], e["class"], e["order"],
                 " ".join(flag for flag in ("prefix", "dirty", "pinned", "inflight", "armed") if e[flag]),
             )
             for e in entries
         ]  # fmt: skip
-        right = ("block", "layer", "head", "priority", "step", "refs", "R", "F")
+        right = ("block", "layer", "head", "priority", "step", "refs", "R", "F", "class", "order")
         output.print_table(counted(len(entries), "block"), header, rows, right)
 
     app.present({"entries": entries}, people)
@@ -61,6 +62,7 @@ def info(app: App) -> None:
         "entries": device.entries,
         "lanes": identity.lanes if identity else app.opened.target.parameters.lanes,
         "block_bytes": device.block_bytes,
+        "classes": device.model.classes,
     }
     if identity:
         found |= {

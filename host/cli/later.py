@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 
 import click
 
@@ -18,5 +19,6 @@ class Later(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.places:
             return None
-        found: click.Command = getattr(importlib.import_module(f".{self.places[name]}", __package__), name)
+        module = importlib.import_module(f".{self.places[name]}", __package__)
+        found: click.Command = getattr(module, name + "_" * keyword.iskeyword(name))
         return found

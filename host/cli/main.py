@@ -51,8 +51,8 @@ class Cli(Later):
     """Ends every command the same way: store the state, say what went wrong, exit code."""
 
     places = {
-        **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup"), "blocks"),
-        **dict.fromkeys(("weights", "config", "reset"), "settings"),
+        **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup", "class"), "blocks"),
+        **dict.fromkeys(("weights", "policy", "config", "reset"), "settings"),
         **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
         "top": "top",
         **dict.fromkeys(("run", "replay", "demo", "completion"), "batch"),

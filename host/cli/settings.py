@@ -1,15 +1,28 @@
-"""Commands about settings: weights, config, reset."""
+"""Commands about settings: weights, config, policy, reset."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from ..contract import presets
+from ..contract import presets, rank_tables
 from ..contract.commands import Result, Set
+from ..contract.settings import LINEAR, RANKED
 from ..session.purpose import Purpose
 from . import output
 from .app import App, note
 from .values import NUMBER
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..lockstep.surface import Surface
+
+TABLE = f"FILE.npy|{rank_tables.AGE}"
+TABLE_HELP = f"Codes, uint8[classes, 64], or `{rank_tables.AGE}`: whatever its class, what was used longest ago goes first."
 
 
 @click.group(invoke_without_command=True)
@@ -97,6 +110,72 @@ def _configuration(settings: dict[str, int]) -> dict[str, int | list[int]]:
         **{name.lower(): settings[name] for name in names},
         "tier_base": [settings[f"TIER_BASE{tier}"] for tier in range(4)],
     }
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def policy(ctx: click.Context) -> None:
+    """Show or choose how a step decides what tier 1 holds (contract R40).
+
+    \b
+    linear   each block by thresholds on its weighted score (see `weights`)
+    ranked   the T1 places go to the blocks that rank highest. A rank is
+             the code that a table has for the block's class and for the
+             steps since its access, then the block's order. Class and
+             order come from `load`, `lookup --touch` and `class`.
+    """
+    if ctx.invoked_subcommand is None:
+        app: App = ctx.obj
+        found = _policy(app.device(Purpose.LOOK))
+        app.present({"command": "policy", "code": "OK"} | found, lambda: output.print_pairs("policy", found))
+
+
+@policy.command()
+@click.pass_obj
+def linear(app: App) -> None:
+    """Decide by thresholds on the weighted score: what the device does after a reset."""
+    app.show("policy", app.execute_all([Set("POLICY", LINEAR)]), **_policy(app.device()))
+
+
+@policy.command()
+@click.option("--table", metavar=TABLE, help=TABLE_HELP + "  [default: the one in force; all zero after a reset]")
+@click.option("--fill-age", type=NUMBER, help="Steps behind its access in which a block outside T1 contends for it, 0-255.")
+@click.pass_obj
+def ranked(app: App, table: str | None, fill_age: int | None) -> None:
+    """Decide by rank. A value that the device refuses leaves all as it was."""
+    device = app.device()
+    codes = None if table is None else _read_table(table, device)
+    if (first := rank_tables.before(fill_age)) and (result := app.execute_all(first)).code != "OK":
+        app.show("policy", result, **_policy(device))
+        return
+    if codes is not None:
+        device.write_table(codes)
+    app.show("policy", app.execute_all(rank_tables.behind(codes is not None)), **_policy(device))
+
+
+@policy.command("table")
+@click.argument("table", metavar=TABLE)
+@click.pass_obj
+def write_table(app: App, table: str) -> None:
+    """Write a table into the bank that is not in force. `reg write PTABLE_COMMIT 1` swaps the banks."""
+    device = app.device()
+    device.write_table(_read_table(table, device))
+    found = _policy(device)
+    app.present({"command": "policy", "code": "OK"} | found, lambda: output.echo(f"table written into bank {1 - found['bank']}"))
+
+
+def _read_table(table: str, device: Surface) -> NDArray[np.uint8]:
+    classes = device.model.classes
+    return rank_tables.by_age(classes) if table == rank_tables.AGE else rank_tables.read(Path(table), classes)
+
+
+def _policy(device: Surface) -> dict[str, str | int]:
+    """`bank`: of the table in force."""
+    settings = device.settings()
+    return {
+        "policy": "ranked" if settings["POLICY"] == RANKED else "linear", "fill_age": settings["FILL_AGE"],
+        "bank": settings["PTABLE_COMMIT"], "classes": device.model.classes,
+    }  # fmt: skip
 
 
 @click.command()

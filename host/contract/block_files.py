@@ -5,7 +5,8 @@ One block a row, with the names of the options of `kvfpga load`:
     request,layer,head,tokens,va,tier,data
     0xA001,12,0,32:63,0x7f005000,1,block.npy
 
-`tier` (default 1) and `data` (default none; a path beside the file) may be left out. Numbers are decimal or 0x, also as
+`tier` (default 1), `data` (default none; a path beside the file), `class` and `order` (for the ranked policy; where one is there
+the other is 0) may be left out. Numbers are decimal or 0x, also as
 text. A YAML file is a list of mappings; `.json` may hold one list, or one object a line like `.jsonl`.
 Every row is looked at before the first one is loaded, so a mistake in the file leaves the device alone.
 """
@@ -18,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from . import inputs
-from .commands import Load
+from .commands import Load, hint_of
 from .errors import UsageError
 from .numbers import number, token_range
 from .parameters import LIMITS
 from .wording import short
 
 REQUIRED = ("request", "layer", "head", "tokens", "va")
-OPTIONAL = ("tier", "data")
-BITS = {"request": 16, "layer": 8, "head": 8, "va": 64, "tier": 2}
+OPTIONAL = ("tier", "data", "class", "order")
+BITS = {"request": 16, "layer": 8, "head": 8, "va": 64, "tier": 2, "class": 8, "order": 8}
 MOST_ROWS = LIMITS["entries"][1]
 HELP = "names: " + ", ".join(REQUIRED) + "; optional: " + ", ".join(OPTIONAL)
 
@@ -81,7 +82,8 @@ def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:
     data = path.parent / row["data"] if "data" in row else None
     if data:
         read_data(data, block_bytes)  # and forgotten: the blocks of all rows together may not fit into memory
-    return Row(line, Load(token_start=start, token_end=end, **values), data)
+    hint = hint_of(values.pop("class", None), values.pop("order", None))
+    return Row(line, Load(token_start=start, token_end=end, hint=hint, **values), data)
 
 
 def _text(value: object) -> str:

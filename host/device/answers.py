@@ -13,6 +13,7 @@ import numpy as np
 from ..contract import commands as cmd
 from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
 from ..contract.errors import DeviceRefused, TargetError
+from ..contract.settings import LINEAR, RANKED
 from ..transport.mmio import Batch
 from .codec import bits, opcode_of
 from .regmap import REGISTERS, TELEMETRY, Code, Opcode
@@ -95,11 +96,14 @@ def rows(words: NDArray[np.uint32], places: Sequence[int], width: int) -> NDArra
     return found
 
 
-def results_of(commands: Sequence[Command], answers: NDArray[np.uint32], records: NDArray[np.uint64]) -> list[Result]:
-    """The result of each command from its row of `answers`, with its triggers out of all commands' `records`."""
+def results_of(
+    commands: Sequence[Command], answers: NDArray[np.uint32], records: NDArray[np.uint64], ranked: bool = False
+) -> list[Result]:
+    """The result of each command from its row of `answers`, with its triggers out of all commands' `records`. `ranked`: is that
+    policy in force before the first of them (R40)?"""
     status, matched, phys_low, phys_high, index, cycles, level = answers.T
     _check_status(status, [opcode_of(command) for command in commands])
-    triggers = _triggers(records, level)
+    triggers = _triggers(records, level, _evict_first(commands, ranked) if records.size else None)
     code, found, tier = (bits(status, _STATUS[name]) for name in ("code", "has_index", "tier"))
     columns = (column.tolist() for column in (code, found, matched, index, tier, phys_low, phys_high, cycles))
     return [_result(command, moved, *values) for command, moved, *values in zip(commands, triggers, *columns)]
@@ -116,12 +120,32 @@ def _result(
     return Result(_CODES[code], matched, index, triggers, cycles=cycles)
 
 
-def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tuple[Trigger, ...]]:
+def policy_behind(commands: Sequence[Command], ranked: bool | None) -> bool | None:
+    """Is the ranked policy in force behind `commands`? `ranked`: before them; None is not known. A value that the device refuses
+    changes nothing."""
+    sets = [c.value for c in commands if type(c) is cmd.Set and c.setting == "POLICY" and c.value in (LINEAR, RANKED)]
+    return sets[-1] == RANKED if sets else ranked
+
+
+def _evict_first(commands: Sequence[Command], ranked: bool) -> NDArray[np.bool_]:
+    """Which commands queue all evictions before the first prefetch: a STEP of the ranked policy (R47)."""
+    found = np.zeros(len(commands), bool)
+    for place, command in enumerate(commands):
+        if type(command) is cmd.Set:
+            ranked = bool(policy_behind([command], ranked))
+        found[place] = ranked and type(command) is cmd.Step
+    return found
+
+
+def _triggers(
+    records: NDArray[np.uint64], level: NDArray[np.uint32], evict_first: NDArray[np.bool_] | None
+) -> list[tuple[Trigger, ...]]:
     """The completion records (R16) of commands that left `level` each, as triggers in the order queued: a pass goes through the
-    entries by index, so that is the order of the indices, while the records of the two channels come as the memory lets them."""
+    entries by index, so that is the order of the indices, of each channel alone where a command goes by `evict_first`. The
+    records of the two channels come as the memory lets them."""
     if level.sum() != records.size:
         raise TargetError(f"{records.size} completion records came, COMPLETION_LEVEL announced {level.sum()}", REMEDY)
-    if not records.size:
+    if evict_first is None:
         return [()] * level.size
     index = bits(records, _RECORD["index"])
     failed = bits(records, _RECORD["error"]) == 1
@@ -129,7 +153,8 @@ def _triggers(records: NDArray[np.uint64], level: NDArray[np.uint32]) -> list[tu
         raise TargetError(
             f"the memory answered the DMA of block {index[failed][0]} with an error", "see `kvfpga reg read ERROR`"
         )
-    order = np.lexsort((index, np.repeat(np.arange(level.size), level)))
+    by_channel = bits(records, _RECORD["channel"]) * np.repeat(evict_first, level)
+    order = np.lexsort((index, by_channel, np.repeat(np.arange(level.size), level)))
     index, channel, source, target = (
         bits(records, _RECORD[name])[order].tolist() for name in ("index", "channel", "from_tier", "to_tier")
     )

@@ -22,6 +22,7 @@ from ..contract import commands as cmd
 from ..contract.commands import Command, Result
 from ..contract.errors import BusError, TargetError
 from ..contract.parameters import BUCKETS, Parameters
+from ..contract.settings import RANKED
 from ..transport.mmio import Batch
 from .answers import (
     ASK_PASS_DIGEST,
@@ -31,6 +32,7 @@ from .answers import (
     ask_digest,
     digests_of,
     pass_digests_of,
+    policy_behind,
     results_of,
     rows,
     telemetry_of,
@@ -117,6 +119,7 @@ class Device:
         self.block_bytes = self.identity.block_bytes
         self.classes = self.identity.classes
         self._ask_digest = ask_digest(0, self.entries)
+        self._ranked: bool | None = None
 
     # ---- identity --------------------------------------------------------------------------------------------------
     def identify(self) -> Identity:
@@ -217,13 +220,22 @@ class Device:
                 telemetry.append(batch.words - ASK_TELEMETRY.words - stretch.digest * self._ask_digest.words)
             if stretch.digest:
                 digests.append(batch.words - self._ask_digest.words)
-        answer = self.mmio.run(batch)
         commands = [command for stretch in stretches for command in stretch.commands]
-        results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records)
+        ranked, self._ranked = self._is_ranked(commands), None  # not known where the batch breaks off
+        answer = self.mmio.run(batch)
+        self._ranked = policy_behind(commands, ranked)
+        results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records, bool(ranked))
         counters = iter(telemetry_of(rows(answer.words, telemetry, ASK_TELEMETRY.words)))
         hashes = iter(digests_of(rows(answer.words, digests, self._ask_digest.words)))
         states = [State(next(counters), next(hashes) if s.digest else None) for s in stretches if s.telemetry]
         return results, Shown(states, pass_digests_of(rows(answer.words, passed, ASK_PASS_DIGEST.words)))
+
+    def _is_ranked(self, commands: Sequence[Command]) -> bool | None:
+        """Is the ranked policy in force? The device is asked once, and only where there is a STEP, whose triggers come in another
+        order then; None: nobody asked yet."""
+        if self._ranked is None and any(type(command) is cmd.Step for command in commands):
+            return self.mmio.read32(REGISTERS["POLICY"].offset) == RANKED
+        return self._ranked
 
     @staticmethod
     def append_write(batch: Batch, name: str, value: int) -> None:
@@ -245,6 +257,7 @@ class Device:
         """The settings in force, by their names in `commands.Set`."""
         found = self.read_registers([*(name for name in SETTINGS if name != "STRICT"), "CTRL"])
         found["STRICT"] = int(bool(found.pop("CTRL") & STRICT_BIT))
+        self._ranked = found["POLICY"] == RANKED
         return found
 
     def operands(self) -> dict[str, int]:
@@ -265,6 +278,16 @@ class Device:
         """uint8[classes, 64]: the codes in the idle bank of PTABLE (R45)."""
         words = self.mmio.read_burst(PTABLE, self.classes * BUCKETS // 4)
         return words.astype("<u4").view(np.uint8).reshape(self.classes, BUCKETS)
+
+    def read_tables(self) -> NDArray[np.uint8]:
+        """uint8[2, classes, 64]: both banks by their numbers. Each is made the idle one in turn; afterwards they are as
+        before."""
+        first = self.mmio.read32(REGISTERS["PTABLE_COMMIT"].offset)
+        found = np.empty((2, self.classes, BUCKETS), np.uint8)
+        for bank in (1 - first, first):
+            found[bank] = self.read_table()
+            self.execute(cmd.Set("PTABLE_COMMIT", 1))
+        return found
 
     def write_table(self, codes: NDArray[np.uint8]) -> None:
         """Write them all."""
@@ -291,4 +314,5 @@ class Device:
         batch = Batch()
         batch.write(REGISTERS["CTRL"].offset, RESET_BIT | STRICT_BIT)
         batch.wait_idle()
+        self._ranked = None
         self.mmio.run(batch)

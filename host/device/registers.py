@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 
 from ..contract.commands import Command, Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
+from ..contract.parameters import BUCKETS
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
-from .regmap import REGISTERS, Register
+from .regmap import PTABLE, REGISTERS, Register
 
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
@@ -100,6 +101,12 @@ def _digest(target: Accessible, end: int) -> Result:
     except DeviceRefused as refusal:
         return Result(refusal.code)
     return Result("OK")
+
+
+def table_word(address: int, classes: int) -> int | None:
+    """The number of a word of PTABLE's window (R45); None where the address is none of them."""
+    place, odd = divmod(address - PTABLE, 4)
+    return None if odd or not 0 <= place < classes * BUCKETS // 4 else place
 
 
 def fields(register: Register, value: int) -> dict[str, int]:

@@ -19,6 +19,7 @@ from ..contract import script
 from ..contract.commands import EVICT, Command, Result, Trigger
 from ..contract.errors import DeviceRefused, DifferenceError
 from ..contract.presets import PRESETS, sets
+from ..contract.settings import LINEAR
 from .checked_device import CheckedDevice, check_block, require_empty
 from .workload import DEMO, Chat, Workload, block_pattern
 
@@ -100,6 +101,7 @@ class _Story:
             *sets(PRESETS[workload.preset]),
             cmd.Set("T1_CAPACITY", workload.t1_capacity),
             cmd.Set("EVICT_TIER", 2),
+            cmd.Set("POLICY", LINEAR),
         ]
         self.before = device.telemetry()
         self.checks, self.differences = device.checks, device.differences

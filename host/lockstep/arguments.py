@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from ..contract import rank_tables
 from ..contract.commands import KINDS, Command
 from ..contract.errors import UsageError
 from ..contract.inputs import LARGEST_MEMORY
@@ -109,6 +110,10 @@ def _memory_write(device: Primitives, addr: object, data: object) -> tuple[Any, 
     return number("addr", addr), content
 
 
+def _write_table(device: Primitives, codes: object) -> tuple[Any, ...]:
+    return (rank_tables.codes(codes, device.model.classes),)
+
+
 def _register(name: object) -> str:
     if not isinstance(name, str) or name not in REGISTERS:
         raise UsageError(f"{short(repr(name))} is no register", "`kvfpga reg list` shows their names")
@@ -141,11 +146,12 @@ CHECKS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "digest": _digest,
     "memory_read": _memory_read,
     "memory_write": _memory_write,
+    "write_table": _write_table,
     "read_register": _read_register,
     "write_register": _write_register,
     "read_word": _read_word,
     "write_word": _write_word,
 }
 """What is looked at of a method's arguments."""
-NAMES = (*CHECKS, "telemetry", "settings", "dump", "reset", "verify", "sync")
+NAMES = (*CHECKS, "telemetry", "settings", "dump", "read_table", "reset", "verify", "sync")
 """What a device that is closed does no more."""

@@ -71,6 +71,16 @@ class Comparison:
             found += fields or [Difference(f"entry {lo + index}", "unused bits", "not zero", "zero")]
         return found
 
+    def tables(self) -> list[Difference]:
+        """Codes of PTABLE that differ, in both banks (R45)."""
+        device, model = self.device.read_tables(), self.model.tables
+        wrong = np.argwhere(device != model)[:ENTRIES_SHOWN].tolist()
+        return [
+            Difference(f"PTABLE bank {bank}, class {number}", f"bucket {bucket}", int(device[place]), int(model[place]))
+            for place in map(tuple, wrong)
+            for bank, number, bucket in [place]
+        ]
+
     def blocks(
         self, blocks: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None
     ) -> list[Difference]:

@@ -31,6 +31,7 @@ from ..device.answers import State, empty_queues
 from ..device.codec import OPERANDS
 from ..device.device import BURST_ENTRIES, NOWHERE, Device, Look, Stretch
 from ..device.entries import decode_entries, dump_entries
+from ..device.registers import table_word
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
 from .report import Difference, Report, Verified
@@ -247,7 +248,7 @@ class Lockstep(Surface):
 
     # ---- comparing -------------------------------------------------------------------------------------------------
     def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
-        """Full read-back (`kvfpga verify`): every entry and va field by field, telemetry, settings, and the bytes of
+        """Full read-back (`kvfpga verify`): every entry and va field by field, telemetry, settings, PTABLE, and the bytes of
         every valid block, and of its copy in EVICT_TIER where it is clean. `progress(done, total)` counts both."""
         model = self.model
         fields = model.entries_array()
@@ -269,6 +270,7 @@ class Lockstep(Surface):
         found = self.device.read_registers(["RTBD_HIT_COUNT", "RTBD_MISS_COUNT"])
         expected = {"RTBD_HIT_COUNT": hits, "RTBD_MISS_COUNT": model.telemetry()["misses"]}
         differences += differing("register", found, expected)
+        differences += self.comparison.tables()
         for lo in range(0, self.entries, BURST_ENTRIES):
             hi = min(lo + BURST_ENTRIES, self.entries)
             differences += self.comparison.entries(lo, hi)
@@ -317,6 +319,17 @@ class Lockstep(Surface):
         self.device.mmio.memory_write(addr, data)
         self.model.memory_write(addr, data)
 
+    def read_table(self) -> NDArray[np.uint8]:
+        """uint8[classes, 64]: the codes in the device's idle bank of PTABLE (R45)."""
+        return self.device.read_table()
+
+    def write_table(self, codes: NDArray[np.uint8]) -> None:
+        """Write them to both, into the idle bank."""
+        if self.recorder:
+            self.recorder.before_table(self, codes.tobytes())
+        self.device.write_table(codes)
+        self.model.write_table(codes)
+
     def reset(self) -> None:
         """Both to their reset values (R4, R6), the operands to 0; memory keeps its bytes (D20)."""
         self.device.soft_reset()
@@ -332,12 +345,13 @@ class Lockstep(Surface):
             self._conclude("reset --raw", differences)
 
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Take the device's state as the reference's: entries, settings, counters, and the bytes of every valid block
+        """Take the device's state as the reference's: entries, settings, counters, PTABLE, and the bytes of every valid block
         and of clean copies. The number of valid entries."""
         empty_queues(self.device.mmio)
+        tables = self.device.read_tables()
         settings = self.device.settings()
         raw, vas = self.device.read_entries()
-        self.model.adopt(raw, vas, settings, self.device.telemetry())
+        self.model.adopt(raw, vas, settings, self.device.telemetry(), tables)
         fields = decode_entries(raw)
         indices = np.flatnonzero(fields["valid"])
         clean = indices[(fields["dirty"][indices] == 0) & (fields["tier"][indices] == 1)]
@@ -377,6 +391,8 @@ class Lockstep(Surface):
             self.recorder.register_written(offset, value, width)
         mmio = self.device.mmio
         (mmio.write64 if width == 64 else mmio.write32)(offset, value)
+        if (place := table_word(offset, self.model.classes)) is not None:
+            self.model.write_table_word(place, value)
 
     def close(self) -> None:
         self.closed = True

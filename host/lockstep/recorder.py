@@ -21,6 +21,9 @@ class Recorder(Protocol):
     def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
         """These bytes are about to be written into the device's memory."""
 
+    def before_table(self, lockstep: Lockstep, codes: bytes) -> None:
+        """These codes are about to be written into the idle bank of PTABLE, all of it."""
+
     def register_written(self, offset: int, value: int, width: int) -> None:
         """A register of `width` bits is about to be written that is neither doorbell nor setting."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract.commands import Command, Result, Set
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..device.codec import writes
+from ..device.registers import table_word
 from ..device.regmap import REGISTERS, TELEMETRY
 from .report import Verified
 from .surface import Surface
@@ -80,6 +81,12 @@ class Reference(Surface):
     def memory_write(self, addr: int, data: bytes) -> None:
         self.model.memory_write(addr, data)
 
+    def read_table(self) -> NDArray[np.uint8]:
+        return self.model.read_table()
+
+    def write_table(self, codes: NDArray[np.uint8]) -> None:
+        self.model.write_table(codes)
+
     def reset(self) -> None:
         self.model.reset()
         self.operands.clear()
@@ -105,6 +112,8 @@ class Reference(Surface):
                 return self.block_bytes
             case "CAP_BLOCK_TOKENS":
                 return self.model.block_tokens
+            case "CAP_CLASSES":
+                return self.model.classes
             case "RTBD_HIT_COUNT":
                 return sum(self.telemetry()[f"hits_t{tier}"] for tier in range(4))
             case "RTBD_MISS_COUNT":
@@ -119,10 +128,14 @@ class Reference(Surface):
         self.operands[name] = value
 
     def read_word(self, address: int) -> int:
-        raise _no_hardware(f"address {address:#x}")
+        if (place := table_word(address, self.model.classes)) is None:
+            raise _no_hardware(f"address {address:#x}")
+        return self.model.read_table_word(place)
 
     def write_word(self, address: int, value: int) -> None:
-        raise _no_hardware(f"address {address:#x}")
+        if (place := table_word(address, self.model.classes)) is None:
+            raise _no_hardware(f"address {address:#x}")
+        self.model.write_table_word(place, value)
 
     def close(self) -> None:
         self.closed = True

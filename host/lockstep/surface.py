@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contract import commands as cmd
-from ..contract import inputs, presets, script
+from ..contract import inputs, presets, rank_tables, script
 from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
 from ..contract.errors import DeviceRefused, UsageError
-from ..contract.settings import code_of_set
+from ..contract.settings import LINEAR, code_of_set
 from .arguments import guard
 from .arguments import number as _number
 
@@ -107,6 +107,12 @@ class Primitives(ABC):
     def memory_write(self, addr: int, data: bytes) -> None: ...
 
     @abstractmethod
+    def read_table(self) -> NDArray[np.uint8]: ...
+
+    @abstractmethod
+    def write_table(self, codes: NDArray[np.uint8]) -> None: ...
+
+    @abstractmethod
     def reset(self) -> None: ...
 
     @abstractmethod
@@ -143,7 +149,7 @@ class Surface(Primitives):
     # ---- blocks ------------------------------------------------------------------------------------------------------
     def load(
         self, request: int, layer: int, head: int, tokens: tuple[int, int] | range, va: int, tier: int = 1,
-        data: bytes | ArrayLike | None = None,
+        data: bytes | ArrayLike | None = None, class_id: int | None = None, order: int | None = None,
     ) -> Result:  # fmt: skip
         """Put one block into the directory (R11); `Result.index` is its entry.
 
@@ -151,14 +157,16 @@ class Surface(Primitives):
         tier: where the block is. Where tier 1 is asked for and full, the block lands in EVICT_TIER: `entry(index)["tier"]`.
         data: the block's bytes, written to where it landed: bytes, or an array of float16, of any shape and byte order (the full
         device: [2, 32, 128], keys then values); bit patterns may be integers of 16 or 8 bits. None leaves what the memory holds.
+        class_id, order: what the ranked policy knows the block by (R41), 0 to 255; where one is given the other is 0.
 
-        Refused: ERR_RANGE (tokens that are not one block, tier above 3), ERR_EXISTS (the key is loaded), ERR_FULL.
+        Refused: ERR_RANGE (tokens that are not one block, tier above 3, a class that the table does not have), ERR_EXISTS (the
+        key is loaded), ERR_FULL.
         """
         first, last = _tokens(tokens)
         content = None if data is None else self._content(data)
         block = cmd.Load(
             _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8), first, last,
-            _number("va", va), _number("tier", tier, 32),
+            _number("va", va), _number("tier", tier, 32), _hint(class_id, order),
         )  # fmt: skip
         result = self._run(block)
         if content is not None and result.index is not None:
@@ -173,15 +181,24 @@ class Surface(Primitives):
         """Free all blocks of one request (R21). Shared ones in use stay. Refused: ERR_RANGE."""
         return self._run(cmd.UnloadRequest(_number("request", request)))
 
-    def lookup(self, request: int, layer: int, head: int, token_pos: int, touch: bool = False) -> Result:
+    def lookup(
+        self, request: int, layer: int, head: int, token_pos: int, touch: bool = False, class_id: int | None = None,
+        order: int | None = None,
+    ) -> Result:  # fmt: skip
         """Find the block that holds a token, of the request or of the shared prefix (R12). A miss is no refusal: `index`,
         `tier` and `phys_addr` are None then, and `matched` 0.
 
         touch: it is an access (R13): the block ages anew, and comes back from tier 2 or 3.
+        class_id, order: of a touch, what the block has from then on, as in `load`. Without them it keeps what it has.
         """
-        kind = cmd.Touch if touch else cmd.Lookup
+        hint = _hint(class_id, order)
         key = _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8)
-        return self._run(kind(*key, _number("token_pos", token_pos, 32)))
+        position = _number("token_pos", token_pos, 32)
+        if touch:
+            return self._run(cmd.Touch(*key, position, hint))
+        if hint:
+            raise UsageError("class_id and order are for an access", "pass touch=True, or leave them out")
+        return self._run(cmd.Lookup(*key, position))
 
     # ---- hints -------------------------------------------------------------------------------------------------------
     def step(self, n: int) -> Result:
@@ -212,7 +229,35 @@ class Surface(Primitives):
         """One user less (R20); a block that nobody holds is counted in `release_refusals`. Refused: ERR_LEN."""
         return self._run(cmd.Release(*_range(va, length)))
 
+    def classify(self, va: int, length: int, class_id: int, base: int = 0, shift: int = 0) -> Result:
+        """Give the blocks that overlap [va, va+length) a class, and orders from 255 - base downwards, by one every 2^shift blocks
+        (R42). Refused: ERR_LEN; ERR_RANGE (a class that the table does not have, base above 255, shift above 15)."""
+        place = _range(va, length)
+        return self._run(cmd.Class(*place, _number("class_id", class_id), _number("base", base), _number("shift", shift)))
+
     # ---- settings ----------------------------------------------------------------------------------------------------
+    def ranked(self, table: ArrayLike | str | None = None, fill_age: int | None = None) -> dict[str, int]:
+        """Put the ranked policy in force (R40): from the next STEP on, tier 1 keeps the T1_CAPACITY blocks that rank highest.
+
+        table: the code of each class and age bucket (R43), an array uint8[classes, 64], or "age", by which what was used longest
+        ago goes first; None keeps the one in force, which is all zero after a reset. fill_age: FILL_AGE (R46).
+
+        All settings as they are afterwards. Refused, and then nothing changes: ERR_RANGE (fill_age above 255).
+        """
+        codes = None if table is None else rank_tables.codes(table, self.model.classes)
+        for command in rank_tables.before(None if fill_age is None else _number("fill_age", fill_age)):
+            self._run(command)
+        if codes is not None:
+            self.write_table(codes)
+        for command in rank_tables.behind(codes is not None):
+            self._run(command)
+        return self.settings()
+
+    def linear(self) -> dict[str, int]:
+        """Put the linear policy in force (R14 to R16), the one after a reset. All settings as they are afterwards."""
+        self._run(cmd.Set("POLICY", LINEAR))
+        return self.settings()
+
     def set(self, **values: int) -> dict[str, int]:
         """Put settings in force by their names in `settings()`, such as T1_CAPACITY=64, EVICT_TIER=3, STRICT=0; all settings
         as they are afterwards.
@@ -297,6 +342,11 @@ class Surface(Primitives):
         except (ValueError, TypeError) as error:
             raise UsageError(f"data is no array: {error}", "give bytes, or an array of numpy.float16") from None
         return inputs.block_bytes(array, "data", self.block_bytes)
+
+
+def _hint(class_id: int | None, order: int | None) -> int:
+    given = {"class_id": class_id, "order": order}
+    return cmd.hint_of(*(None if value is None else _number(name, value, 8) for name, value in given.items()))
 
 
 def _range(va: int, length: int) -> tuple[int, int]:
