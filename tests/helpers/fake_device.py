@@ -15,7 +15,7 @@ from kvfpga.transport.mmio import Simulation
 
 BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word in range(r.width // 32)}
 CONSTANTS = {
-    "DEVICE_ID": 0x4B564350, "VERSION": 0x00010001, "BUILD_ID": 0x1122334455667788, "REGMAP_HASH": REGMAP_HASH,
+    "DEVICE_ID": 0x4B564350, "VERSION": 0x00020000, "BUILD_ID": 0x1122334455667788, "REGMAP_HASH": REGMAP_HASH,
     "CAP_LANES": 8, "CAP_BLOCK_TOKENS": 32, "CAP_HEAD_DIM": 128, "CAP_DATA_BITS": 128, "CAP_LOOKUP_PORTS": 3,
     "CAP_FIFO_DEPTH": 16,
 }  # fmt: skip
