@@ -1,4 +1,4 @@
-"""The reference model of the KV-CPU: HEPC, RTBD and DMA in numpy, written from the device contract (R6, R10..R24).
+"""The reference model of the KV-CPU: HEPC, RTBD and DMA in numpy, written from the device contract (R6, R10..R24, R40..R48).
 
 `ReferenceModel.execute(command)` answers with the `Result` that the device must give, and leaves the state that the
 device must be in once it is idle. It knows no register, no clock and no hardware: `cycles` is 0, the device-only
@@ -21,10 +21,11 @@ import numpy as np
 
 from .contract import commands as cmd
 from .contract.commands import Result
-from .contract.settings import code_of_set
+from .contract.settings import RANKED, code_of_set
 from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
-from .model.scoring import score, score_accessed
+from .model.ranking import HIGHEST, rank, rank_accessed, winners
+from .model.scoring import nearness, steps_between, weighted_sum, weighted_sum_accessed
 from .model.state import State
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .contract.commands import Trigger
     from .model.directory import Rows
 
-    WithRange: TypeAlias = cmd.Hot | cmd.Evict | cmd.Prefetch | cmd.Share | cmd.Release | cmd.Unload
+    WithRange: TypeAlias = cmd.Hot | cmd.Evict | cmd.Prefetch | cmd.Share | cmd.Release | cmd.Unload | cmd.Class
 
 STEP_LIMIT = 1 << 32
 
@@ -65,6 +67,7 @@ class ReferenceModel(State):
         start, tier, directory = c.token_start, c.tier, self.directory
         if start % self.block_tokens or not start <= c.token_end < start + self.block_tokens or tier > 3:
             raise Refused("ERR_RANGE")
+        self._check_hint(c.hint)
         key = pack_key(c.request, c.layer, c.head, start)
         if directory.find(key) is not None:
             raise Refused("ERR_EXISTS")
@@ -76,6 +79,7 @@ class ReferenceModel(State):
         directory.insert(
             index, key=key, va=c.va, token_end=c.token_end, tier=tier, prefix=c.request == 0, dirty=True
         )  # fmt: skip
+        self._take_hint(index, c.hint)
         self._accessed(index, F=1)
         self.t1_used += tier == 1
         return Result("OK", matched=1, index=index)
@@ -100,9 +104,11 @@ class ReferenceModel(State):
     def _touch(self, c: cmd.Touch) -> Result:
         """A lookup that is an access: refreshes R, F and access_step, and wants a block of tier 2 or 3 back (R13).
         The result names the tier before that prefetch (D3)."""
+        self._check_hint(c.hint)
         index, found = self._find(c)
         if index is None:
             return found
+        self._take_hint(index, c.hint)
         self._accessed(index, F=min(255, int(self.directory.F[index]) + 1))
         wanted = np.array([index]) if self.directory.tier[index] >= 2 else NO_ROWS
         return Result("OK", 1, index, move(self, NO_ROWS, wanted), found.tier, found.phys_addr)
@@ -125,8 +131,8 @@ class ReferenceModel(State):
 
     # ---- commands: hints -------------------------------------------------------------------------------------------
     def _advance(self, c: cmd.Step) -> Result:
-        """Move time to a decode step: age and score every entry, then decide what moves (R15). The decisions see R, S, P and
-        the pin as they are after the step (D19)."""
+        """Move time to a decode step: age and score every entry, then decide what moves (R15, R46). The decisions see R, S, P
+        and the pin as they are after the step (D19)."""
         self._check_step(c.step)
         directory, window = self.directory, self.in_force["WINDOW"]
         self.step = c.step
@@ -134,18 +140,42 @@ class ReferenceModel(State):
         self.counters["last_target_step"] = c.step
 
         rows = slice(0, directory.limit)
-        valid, tier = directory.valid[rows], directory.tier[rows]
         directory.R[rows] -= directory.R[rows] > 0
         if c.step > window:
             directory.pinned[rows] &= directory.access_step[rows] >= c.step - window
         near = self._rescore(rows) > 0
-        priority = directory.priority[rows]
-        cold = valid & (tier == 1) & (priority < self.in_force["EVICT_THRESH"])
+        decide = self._rank_out if self.ranked else self._cut_off
+        return Result("OK", matched=directory.count, triggers=decide(rows, directory.armed[rows] & near))
+
+    def _cut_off(self, rows: slice, expected: NDArray[np.bool_]) -> tuple[Trigger, ...]:
+        """What moves by the linear policy: each entry by its own priority (R15). `expected` now by a PREFETCH."""
+        directory = self.directory
+        tier, priority = directory.tier[rows], directory.priority[rows]
+        cold = directory.valid[rows] & (tier == 1) & (priority < self.in_force["EVICT_THRESH"])
         guarded = cold & self._guarded(rows)
-        due = (directory.armed[rows] & near) | (priority > self.in_force["PREFETCH_THRESH"])
+        due = expected | (priority > self.in_force["PREFETCH_THRESH"])
         self.counters["guards"] += int(guarded.sum())
-        triggers = move(self, np.flatnonzero(cold & ~guarded), np.flatnonzero((tier >= 2) & due))
-        return Result("OK", matched=directory.count, triggers=triggers)
+        self.counters.update(theta=0, pool=0, outside=0)
+        return move(self, np.flatnonzero(cold & ~guarded), np.flatnonzero((tier >= 2) & due))
+
+    def _rank_out(self, rows: slice, expected: NDArray[np.bool_]) -> tuple[Trigger, ...]:
+        """What moves by the ranked policy: tier 1 is for those of a pool that rank highest (R46, R47)."""
+        directory, capacity = self.directory, self.in_force["T1_CAPACITY"]
+        tier, access = directory.tier[rows], directory.access_step[rows]
+        recent = (access <= self.step) & (access >= max(0, self.step - self.in_force["FILL_AGE"]))
+        outside = (tier >= 2) & (recent | expected)
+        contending = int(outside.sum())
+        size = self.t1_used + contending
+        self.counters.update(theta=0, pool=size, outside=contending)
+        if size <= capacity:
+            return move(self, NO_ROWS, np.flatnonzero(outside), evict_first=True)
+        pool = np.flatnonzero(outside | (tier == 1))
+        inside = directory.tier[pool] == 1
+        guarded = self._guarded(pool) & inside
+        won, self.counters["theta"] = winners(np.where(guarded, HIGHEST, directory.priority[pool]), capacity)
+        self.counters["ranked_steps"] += 1
+        self.counters["guards"] += int((guarded & ~won).sum())
+        return move(self, pool[inside & ~won & ~guarded], pool[won & ~inside], evict_first=True)
 
     def _hot(self, c: cmd.Hot) -> Result:
         """Pin what matches as accessed now, at the highest priority (R17). F stays (D3)."""
@@ -182,6 +212,19 @@ class ReferenceModel(State):
         near = self._rescore(rows) > 0
         return Result("OK", matched=rows.size, triggers=move(self, NO_ROWS, rows[(tier >= 2) & near]))
 
+    def _class(self, c: cmd.Class) -> Result:
+        """Give what matches a class, and orders that fall along the range (R42)."""
+        rows = self._matches(c)
+        if c.class_id >= self.classes or c.base > 0xFF or c.shift > 0xF:
+            raise Refused("ERR_RANGE")
+        directory, start = self.directory, np.uint64(c.addr)
+        va = directory.va[rows]
+        blocks = (np.maximum(va, start) - start) // np.uint64(self.block_bytes)
+        directory.class_id[rows] = c.class_id
+        directory.order[rows] = 255 - np.minimum(c.base + (blocks >> np.uint64(c.shift)), 255)
+        self._rescore(rows)
+        return Result("OK", matched=rows.size)
+
     def _share(self, c: cmd.Share) -> Result:
         return self._add_reference(self._hinted(c, "share_count"))
 
@@ -215,14 +258,15 @@ class ReferenceModel(State):
 
     # ---- settings --------------------------------------------------------------------------------------------------
     def _set(self, c: cmd.Set) -> Result:
-        """Put a setting in force, where `code_of_set` allows it (R6, R16, D2), or clear the counters (D4)."""
+        """Put a setting in force, where `code_of_set` allows it (R6, R16, D2), swap the banks of PTABLE (R45), or clear the
+        counters (D4)."""
         if c.setting == "CLEAR_COUNTERS":
             self.clear_counters()
             return Result("OK")
         code = code_of_set(c.setting, c.value, self.entries, self.block_bytes, empty=not self.directory.count)
         if code != "OK":
             raise Refused(code)
-        self.in_force[c.setting] = c.value
+        self.in_force[c.setting] = 1 - self.in_force[c.setting] if c.setting == "PTABLE_COMMIT" else c.value
         self.place_tiers()
         return Result("OK")
 
@@ -257,6 +301,15 @@ class ReferenceModel(State):
         if step < self.step:
             raise Refused("ERR_STEP_ORDER")
 
+    def _check_hint(self, hint: int) -> None:
+        """Refuse a hint with more bits than it has, and one that sets a class that PTABLE does not have (R41, R45)."""
+        if hint >> 17 or (hint & cmd.HINT_SET and hint & 0xFF >= self.classes):
+            raise Refused("ERR_RANGE")
+
+    def _take_hint(self, index: int, hint: int) -> None:
+        if hint & cmd.HINT_SET:
+            self.directory.hint[index] = hint & 0xFFFF
+
     def _guarded(self, rows: Rows) -> NDArray[np.bool_]:
         """A shared block in use, which the device neither evicts nor frees (R15, R18, R21)."""
         return self.directory.prefix[rows] & (self.directory.ref_count[rows] > 0)
@@ -265,15 +318,29 @@ class ReferenceModel(State):
         """Entry `index` is accessed now, for the F-th time (R11, R13)."""
         d = self.directory
         d.R[index], d.F[index], d.access_step[index] = 255, F, self.step
-        d.priority[index] = score_accessed(255, F, int(d.prefix[index]), int(d.pinned[index]), self.in_force)
+        if d.pinned[index]:
+            d.priority[index] = HIGHEST
+        elif self.ranked:
+            d.priority[index] = rank_accessed(int(d.hint[index]), self.table)
+        else:
+            d.priority[index] = weighted_sum_accessed(255, F, int(d.prefix[index]), self.in_force)
         d.touched(index)
 
+    @property
+    def ranked(self) -> bool:
+        """Is the ranked policy in force (R40)?"""
+        return self.in_force["POLICY"] == RANKED
+
     def _rescore(self, rows: Rows) -> NDArray[np.uint16]:
-        """Store the priority of `rows` (R14) and return S, which some decisions need."""
+        """Store the priority of `rows` (R14, R44) and return S, which some decisions need."""
         d = self.directory
-        P, S = score(
-            d.R[rows], d.F[rows], d.access_step[rows], d.prefix[rows], d.pinned[rows], self.step, self.in_force
-        )
+        distance = steps_between(d.access_step[rows], self.step)
+        S = nearness(distance, self.in_force["WINDOW"])
+        if self.ranked:
+            P = rank(distance, d.hint[rows], self.table)
+        else:
+            P = weighted_sum(S, d.R[rows], d.F[rows], d.prefix[rows], self.in_force)
+        P[d.pinned[rows]] = HIGHEST
         d.priority[rows] = P * d.valid[rows]
         d.touched(rows)
         return S
@@ -281,6 +348,6 @@ class ReferenceModel(State):
     _RULES: dict[type[cmd.Command], Callable[[ReferenceModel, Any], Result]] = {  # Any: each takes its own kind
         cmd.Load: _load, cmd.Lookup: _lookup, cmd.Touch: _touch, cmd.Unload: _unload,
         cmd.UnloadRequest: _unload_request, cmd.Step: _advance, cmd.Hot: _hot, cmd.Evict: _evict,
-        cmd.Prefetch: _prefetch, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,
+        cmd.Prefetch: _prefetch, cmd.Class: _class, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,
         cmd.ReleaseIndex: _release_index, cmd.Set: _set,
     }  # fmt: skip

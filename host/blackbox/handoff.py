@@ -26,7 +26,7 @@ from ..contract.errors import BuildError, BusError, DifferenceError, TargetError
 from ..contract.inputs import read_text, strict_json
 from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
-from ..device.device import Device, Identity
+from ..device.device import CAPABILITIES, Device, Identity
 from ..device.regmap import REGISTERS, TELEMETRY
 from ..hepc_ref import ReferenceModel
 from ..lockstep.lockstep import Lockstep
@@ -146,7 +146,7 @@ class _Stage:
         self.sim.restore(self._fresh)
         device = Device(self.sim)
         i = device.identity
-        pair = Lockstep(device, ReferenceModel(i.entries, i.block_tokens, i.head_dim), check)
+        pair = Lockstep(device, ReferenceModel(i.entries, i.block_tokens, i.head_dim, i.classes), check)
         commands: list[Command] = []
         for item in items:
             if not isinstance(item, (MemoryWrite, RegisterWrite)):
@@ -224,7 +224,7 @@ def replay_file(path: Path) -> Finding:
 
 def _identity(path: Path) -> Identity:
     """From the reads that every connection begins with (`Device.identify`)."""
-    wanted, found = {"DEVICE_ID": 5, "CAP_ENTRIES": 8}, {}
+    wanted, found = {"DEVICE_ID": 5, "CAP_ENTRIES": CAPABILITIES}, {}
     try:
         for _, entry in recorded_calls(path):
             for name, words in wanted.items():

@@ -46,7 +46,7 @@ def run(bench: Bench) -> None:
 
 def _half(bench: Bench, name: str, count: int, inverted: bool) -> None:
     identity = bench.device.identity
-    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim)
+    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim, identity.classes)
     bench.reset()
     findings = _both(bench, model, bench.place_tiers())
     findings += _both(bench, model, [Step(MASK32 - 0x5555 if inverted else 0x5555)])

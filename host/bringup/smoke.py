@@ -75,7 +75,7 @@ def _play(bench: Bench, lockstep: Lockstep) -> Iterator[str]:
 def start(bench: Bench) -> Lockstep:
     """Device and model, reset, with tiers in place and the same bytes in the first BLOCKS slots of each tier."""
     identity = bench.device.identity
-    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim)
+    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim, identity.classes)
     lockstep = Lockstep(bench.device, model)
     lockstep.reset()
     lockstep.execute_many(bench.place_tiers())

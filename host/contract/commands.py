@@ -53,7 +53,7 @@ class _Kind:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Load(_Kind):
-    """Put a block into the directory (R11). `token_end` is inclusive, `tier` 0..3."""
+    """Put a block into the directory (R11). `token_end` is inclusive, `tier` 0..3, `hint` as `hint_of` makes it (R41)."""
 
     request: int
     layer: int
@@ -62,6 +62,7 @@ class Load(_Kind):
     token_end: int
     va: int
     tier: int = 1
+    hint: int = 0
     name = "load"
 
 
@@ -166,13 +167,28 @@ class Lookup(_Kind):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Touch(_Kind):
-    """A lookup that is an access: the block counts as used now, and comes back from tier 2 or 3 (R13)."""
+    """A lookup that is an access: the block counts as used now, and comes back from tier 2 or 3 (R13). `hint` as `hint_of`
+    makes it (R41)."""
 
     request: int
     layer: int
     head: int
     token_pos: int
+    hint: int = 0
     name = "lookup"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Class(_Kind):
+    """Give the blocks of a range a class, and orders that fall from 255 - `base` along it, by one every 2^`shift` blocks
+    (R42)."""
+
+    addr: int
+    length: int
+    class_id: int
+    base: int = 0
+    shift: int = 0
+    name = "class"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -187,10 +203,24 @@ class Set(_Kind):
 
 Command = (
     Load | Step | Hot | Evict | Prefetch | Share | Release | ShareIndex | ReleaseIndex | Unload | UnloadRequest
-    | Lookup | Touch | Set
+    | Lookup | Touch | Class | Set
 )  # fmt: skip
 KINDS: tuple[type[Command], ...] = get_args(Command)
 """Every kind of command."""
+
+
+HINT_SET = 1 << 16
+
+
+def hint_of(class_id: int | None, order: int | None) -> int:
+    """What LOAD and TOUCH carry in the layout of TOUCH_HINT (R41): class [7:0], order [15:8], set [16]. Where one of both is
+    given the other is 0; where none is, the result is 0, which leaves them alone."""
+    if class_id is None and order is None:
+        return 0
+    for name, value in (("class", class_id), ("order", order)):
+        if value is not None and not 0 <= value <= 0xFF:
+            raise UsageError(f"{name} {value} does not fit into 8 bits", "give 0 to 255")
+    return HINT_SET | (order or 0) << 8 | (class_id or 0)
 
 
 class Trigger(NamedTuple):

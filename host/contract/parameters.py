@@ -7,8 +7,13 @@ from dataclasses import dataclass, fields
 from .errors import UsageError
 from .wording import short
 
-LIMITS = {"entries": (256, 65536), "lanes": (1, 16), "data_bits": (32, 512), "block_tokens": (2, 1024), "head_dim": (1, 1024)}
+LIMITS = {
+    "entries": (256, 65536), "lanes": (1, 16), "data_bits": (32, 512), "block_tokens": (2, 1024), "head_dim": (1, 1024),
+    "classes": (16, 256),
+}  # fmt: skip
 """Least and most of each parameter; all are powers of two."""
+BUCKETS = 64
+"""Age buckets of a class in PTABLE (R43, R45): a code, one byte, each."""
 BLOCK_BYTES = (256, 65536)
 """Least and most bytes of a block."""
 
@@ -22,6 +27,7 @@ class Parameters:
     data_bits: int = 512
     block_tokens: int = 32
     head_dim: int = 128
+    classes: int = 256
 
     def __post_init__(self) -> None:
         for parameter in fields(self):

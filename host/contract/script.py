@@ -6,13 +6,20 @@ from . import commands as cmd
 from .commands import Command
 
 
+def _hint(hint: int) -> str:
+    """The options that make a hint of LOAD or TOUCH (R41)."""
+    if hint >> 17:  # refused, so it must stay as it is
+        return f" --hint {hint:#x}"
+    return f" --class {hint & 0xFF} --order {hint >> 8 & 0xFF}" if hint & cmd.HINT_SET else ""
+
+
 def line(command: Command) -> str:
     """The command line, without `kvfpga`, that does the same."""
     match command:
-        case cmd.Load(request, layer, head, token_start, token_end, va, tier):
+        case cmd.Load(request, layer, head, token_start, token_end, va, tier, hint):
             return (
                 f"load --request {request:#x} --layer {layer} --head {head} --tokens {token_start}:{token_end}"
-                f" --va {va:#x} --tier {tier}"
+                f" --va {va:#x} --tier {tier}{_hint(hint)}"
             )
         case cmd.Step(step):
             return f"step {step}"
@@ -24,8 +31,10 @@ def line(command: Command) -> str:
             return f"unload --request {request:#x}"
         case cmd.Lookup(request, layer, head, token_pos):
             return f"lookup {request:#x} {layer} {head} {token_pos}"
-        case cmd.Touch(request, layer, head, token_pos):
-            return f"lookup {request:#x} {layer} {head} {token_pos} --touch"
+        case cmd.Touch(request, layer, head, token_pos, hint):
+            return f"lookup {request:#x} {layer} {head} {token_pos} --touch{_hint(hint)}"
+        case cmd.Class(addr, length, class_id, base, shift):
+            return f"class {addr:#x} {length:#x} --class {class_id} --base {base} --shift {shift}"
         case cmd.ShareIndex(index):
             return f"reg write RTBD_SHARE {index}"
         case cmd.ReleaseIndex(index):

@@ -9,9 +9,12 @@ from .errors import UsageError
 
 LIMITS = {
     "WEIGHT_R": 0xFF, "WEIGHT_F": 0xFF, "WEIGHT_S": 0xFF, "WEIGHT_D": 0xFF, "WINDOW": 0xFF,
-    "EVICT_THRESH": 0xFFFF, "PREFETCH_THRESH": 0xFFFF, "CONTEND_POLICY": 1, "STRICT": 1,
+    "EVICT_THRESH": 0xFFFF, "PREFETCH_THRESH": 0xFFFF, "CONTEND_POLICY": 1, "STRICT": 1, "POLICY": 1,
+    "FILL_AGE": 0xFF,
 }  # fmt: skip
 """Largest value of each setting that has no other rule."""
+LINEAR, RANKED = 0, 1
+"""The values of POLICY: what STEP decides by (R14 to R16, or R40 to R48)."""
 TIER_BASES = ("TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3")
 
 
@@ -23,9 +26,10 @@ RESET = {
 
 
 def reset_values(entries: int, block_bytes: int) -> dict[str, int]:
-    """Every setting by name, as after a reset."""
+    """Every setting by name, as after a reset. That of PTABLE_COMMIT is the bank in force (R45)."""
     return {
         **RESET, "T1_CAPACITY": entries, "EVICT_TIER": 2, "CONTEND_POLICY": 0, "STRICT": 1,
+        "POLICY": LINEAR, "FILL_AGE": 1, "PTABLE_COMMIT": 0,
         **{name: tier * entries * block_bytes for tier, name in enumerate(TIER_BASES)},
     }  # fmt: skip
 
@@ -38,6 +42,8 @@ def code_of_set(name: str, value: int, entries: int, block_bytes: int, empty: bo
         allowed = value in (2, 3)
     elif name == "T1_CAPACITY":
         allowed = value <= entries
+    elif name == "PTABLE_COMMIT":
+        allowed = value == 1
     elif name in LIMITS:
         allowed = value <= LIMITS[name]
     else:

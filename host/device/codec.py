@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     Bits = TypeVar("Bits", int, NDArray[Any])
 
-KEY = "key"
-"""Stands for request, layer and head, which share one word."""
+KEY, ORDER = "key", "order"
+"""Stand for request, layer and head, and for base and shift, which share one word."""
 
 
 class Form(NamedTuple):
-    """How one kind of command is written: (register, field of the command) in the order of the writes, the doorbell last."""
+    """How one kind of command is written: (register, field of the command, KEY or ORDER) in the order of the writes, the
+    doorbell last."""
 
     opcode: Opcode
     writes: tuple[tuple[str, str], ...]
@@ -38,8 +39,8 @@ def _range(register: str) -> tuple[tuple[str, str], ...]:
 
 FORMS: dict[type[Command], Form] = {
     cmd.Load: Form(Opcode.LOAD, (
-        ("LOAD_ID", KEY), ("LOAD_TOKEN_START", "token_start"), ("LOAD_VA", "va"), ("LOAD_TOKEN_END", "token_end"),
-        ("LOAD_TIER", "tier"),
+        ("TOUCH_HINT", "hint"), ("LOAD_ID", KEY), ("LOAD_TOKEN_START", "token_start"), ("LOAD_VA", "va"),
+        ("LOAD_TOKEN_END", "token_end"), ("LOAD_TIER", "tier"),
     )),
     cmd.Step: Form(Opcode.STEP, (("STEP_ADVANCE", "step"),)),
     cmd.Hot: Form(Opcode.HOT, _range("BOOST")),
@@ -52,7 +53,8 @@ FORMS: dict[type[Command], Form] = {
     cmd.Unload: Form(Opcode.UNLOAD, _range("UNLOAD")),
     cmd.UnloadRequest: Form(Opcode.UNLOAD_REQUEST, (("UNLOAD_ID", "request"),)),
     cmd.Lookup: Form(Opcode.LOOKUP, (("LOOKUP_ID", KEY), ("LOOKUP_POS", "token_pos"))),
-    cmd.Touch: Form(Opcode.TOUCH, (("LOOKUP_ID", KEY), ("TOUCH_POS", "token_pos"))),
+    cmd.Touch: Form(Opcode.TOUCH, (("TOUCH_HINT", "hint"), ("LOOKUP_ID", KEY), ("TOUCH_POS", "token_pos"))),
+    cmd.Class: Form(Opcode.CLASS, (*_range("CLASS"), ("CLASS_ID", "class_id"), ("CLASS_ORDER", ORDER))),
 }  # fmt: skip
 """All commands but Set, whose register is the setting."""
 _KIND_OF = {form.opcode.name: kind for kind, form in FORMS.items()}
@@ -67,7 +69,8 @@ OPERANDS = tuple(
 )
 """The registers that commands are made of."""
 REFUSES_ALL_ONES = {
-    "WINDOW", "CONTEND_POLICY", "T1_CAPACITY", "EVICT_TIER", "RTBD_SHARE", "RTBD_RELEASE", "UNLOAD_ID", "LOAD_TIER",
+    "WINDOW", "CONTEND_POLICY", "T1_CAPACITY", "EVICT_TIER", "RTBD_SHARE", "RTBD_RELEASE", "UNLOAD_ID", "LOAD_TIER", "TOUCH_HINT",
+    "CLASS_ID", "POLICY", "FILL_AGE", "PTABLE_COMMIT",
 }  # fmt: skip
 """32-bit registers of which the device refuses every value near 2^32."""
 
@@ -97,6 +100,8 @@ def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
 def _operand(command: Command, field: str) -> int:
     if field == KEY and isinstance(command, (cmd.Load, cmd.Lookup, cmd.Touch)):
         return pack_key(command)
+    if field == ORDER and isinstance(command, cmd.Class):
+        return pack_order(command)
     value: int = getattr(command, field)
     return value
 
@@ -135,6 +140,15 @@ def pack_key(command: cmd.Load | cmd.Lookup | cmd.Touch) -> int:
     return word
 
 
+def pack_order(command: cmd.Class) -> int:
+    """base and shift as CLASS_ORDER takes them. What does not fit becomes all ones, which the device refuses (R42)."""
+    word = 0
+    for name, value in (("base", command.base), ("shift", command.shift)):
+        field = REGISTERS["CLASS_ORDER"].fields[name]
+        word |= min(value, (1 << field.width) - 1) << field.low
+    return word
+
+
 # ---- from writes to commands -------------------------------------------------------------------------------------------
 
 
@@ -149,9 +163,9 @@ def commands_of(register: Register, value: int, operand: Callable[[str], int]) -
     if kind is None:
         return None
     *before, (_, last) = FORMS[kind].writes
-    fields: dict[str, Any] = {last: value}
-    for name, field in before:
-        fields |= unpack_key(operand(name)) if field == KEY else {field: operand(name)}
+    fields: dict[str, Any] = {}
+    for field, word in [*((field, operand(name)) for name, field in before), (last, value)]:
+        fields |= UNPACK[field](word) if field in UNPACK else {field: word}
     return [kind(**fields)]
 
 
@@ -159,6 +173,15 @@ def unpack_key(word: int) -> dict[str, int]:
     """request, layer and head out of LOAD_ID or LOOKUP_ID."""
     fields = REGISTERS["LOAD_ID"].fields
     return {name: bits(word, fields[f"{name}_id" if name == "request" else name]) for name in ("request", "layer", "head")}
+
+
+def unpack_order(word: int) -> dict[str, int]:
+    """base and shift out of CLASS_ORDER."""
+    return {name: bits(word, field) for name, field in REGISTERS["CLASS_ORDER"].fields.items()}
+
+
+UNPACK = {KEY: unpack_key, ORDER: unpack_order}
+"""Words that hold more than one field of a command."""
 
 
 def bits(value: Bits, field: Field) -> Bits:

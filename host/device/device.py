@@ -21,7 +21,7 @@ import numpy as np
 from ..contract import commands as cmd
 from ..contract.commands import Command, Result
 from ..contract.errors import BusError, TargetError
-from ..contract.parameters import Parameters
+from ..contract.parameters import BUCKETS, Parameters
 from ..transport.mmio import Batch
 from .answers import (
     ASK_PASS_DIGEST,
@@ -36,7 +36,7 @@ from .answers import (
     telemetry_of,
 )  # fmt: skip
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
-from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
+from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, PTABLE, REGISTERS, REGMAP_HASH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 BURST_ENTRIES = 4096
 """Entries read back in one go: 128 KiB, so that progress can be shown and memory stays small."""
+
+
+CAPABILITIES = 9
+"""Capability registers, side by side from CAP_ENTRIES on."""
 
 
 class Identity(NamedTuple):
@@ -60,6 +64,7 @@ class Identity(NamedTuple):
     data_bits: int
     lookup_ports: int
     fifo_depth: int
+    classes: int
 
     @property
     def parameters(self) -> Parameters:
@@ -110,6 +115,7 @@ class Device:
         self.identity = self.identify()
         self.entries = self.identity.entries
         self.block_bytes = self.identity.block_bytes
+        self.classes = self.identity.classes
         self._ask_digest = ask_digest(0, self.entries)
 
     # ---- identity --------------------------------------------------------------------------------------------------
@@ -136,7 +142,7 @@ class Device:
                 f"{self.mmio.name} has register map {regmap_hash:#010x}, this kvfpga has {REGMAP_HASH:#010x}",
                 "use the kvfpga that the design was built with, or build the design again (`make regs` after a change)",
             )
-        capabilities = self.mmio.read_burst(REGISTERS["CAP_ENTRIES"].offset, 8).tolist()
+        capabilities = self.mmio.read_burst(REGISTERS["CAP_ENTRIES"].offset, CAPABILITIES).tolist()
         return Identity(f"{version >> 16}.{version & 0xFFFF}", build_high << 32 | build_low, *capabilities)
 
     # ---- commands --------------------------------------------------------------------------------------------------
@@ -161,8 +167,11 @@ class Device:
 
     def stretches(self, commands: Sequence[Command], look: Look = NOWHERE) -> list[Stretch]:
         """`commands` ready to `run`: a new stretch begins wherever the device is looked at. Nothing is sent yet. UsageError for
-        a field that no register has room for."""
-        strict = True
+        a field that no register has room for.
+
+        TOUCH_HINT keeps what was last written (R41), so it is written before the first LOAD or TOUCH and then where it changes;
+        what it held before is not believed, for another process may have written it."""
+        strict, hint = True, None
         if any(type(c) is cmd.Set and c.setting == "CLEAR_COUNTERS" for c in commands):
             strict = bool(self.mmio.read32(REGISTERS["CTRL"].offset) & STRICT_BIT)
         found, first = [], 0
@@ -171,6 +180,10 @@ class Device:
             batch = Batch()
             for place, command in enumerate(commands[first:end], start=first):
                 for name, value in writes(command, strict):
+                    if name == "TOUCH_HINT":
+                        if value == hint:
+                            continue
+                        hint = value
                     self.append_write(batch, name, value)
                 if type(command) is cmd.Set and command.setting == "STRICT":
                     strict = bool(command.value)
@@ -247,6 +260,15 @@ class Device:
             name: words[slot] | words[slot + 1] << 32 if REGISTERS[name].width == 64 else words[slot]
             for name, slot in slots.items()
         }
+
+    def read_table(self) -> NDArray[np.uint8]:
+        """uint8[classes, 64]: the codes in the idle bank of PTABLE (R45)."""
+        words = self.mmio.read_burst(PTABLE, self.classes * BUCKETS // 4)
+        return words.astype("<u4").view(np.uint8).reshape(self.classes, BUCKETS)
+
+    def write_table(self, codes: NDArray[np.uint8]) -> None:
+        """Write them all."""
+        self.mmio.write_burst(PTABLE, np.ascontiguousarray(codes, np.uint8).view("<u4").ravel().tolist())
 
     def read_entries(
         self, lo: int = 0, hi: int | None = None, progress: Callable[[int], None] | None = None

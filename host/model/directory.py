@@ -67,6 +67,9 @@ class Directory:
         self.pinned = self._column(np.bool_)
         self.armed = self._column(np.bool_)
         self.va = self._column(np.uint64)
+        self.hint = self._column(np.dtype("<u2"))
+        """Class and order as the entry holds them side by side (R41). The next two are views of it."""
+        self.class_id, self.order = self.hint.view(np.uint8).reshape(-1, 2).T
         self.count = 0
         """Valid entries."""
         self.limit = 0
@@ -76,7 +79,7 @@ class Directory:
         self._stale = np.zeros(self.entries, bool)
         self._hash_sum = 0
 
-    def _column(self, dtype: type[Number]) -> NDArray[Number]:
+    def _column(self, dtype: type[Number] | np.dtype[Number]) -> NDArray[Number]:
         column = np.zeros(self.entries, dtype)
         self._columns.append(column)
         return column
@@ -175,6 +178,8 @@ class Directory:
             "pinned": self.pinned[rows],
             "inflight": np.zeros_like(valid),
             "armed": self.armed[rows],
+            "class": self.class_id[rows],
+            "order": self.order[rows],
             "va": self.va[rows],
         }
 
@@ -195,7 +200,7 @@ class Directory:
         word2 = physical >> 30 | wide(self.priority) << 34 | access << 50
         word3 = access >> 14 | wide(self.ref_count) << 18 | wide(self.prefix) << 26 | wide(self.dirty) << 27
         word3 |= wide(self.R) << 28 | wide(self.F) << 36
-        word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47
+        word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47 | wide(self.hint) << 48
         return wide(self.key), word1, word2, word3, wide(self.va)
 
     def raw(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
@@ -218,6 +223,7 @@ class Directory:
         self.ref_count[rows] = word3 >> 18 & 0xFF
         self.R[rows] = word3 >> 28 & 0xFF
         self.F[rows] = word3 >> 36 & 0xFF
+        self.hint[rows] = word3 >> 48
         for flags, bit in ((self.prefix, 26), (self.dirty, 27), (self.valid, 44), (self.pinned, 45), (self.armed, 47)):
             flags[rows] = word3 >> bit & 1
         used = np.flatnonzero(self.valid)

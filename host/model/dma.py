@@ -24,14 +24,19 @@ def t1_free(state: State) -> int:
     return state.in_force["T1_CAPACITY"] - state.t1_used
 
 
-def move(state: State, evict: NDArray[np.intp], prefetch: NDArray[np.intp]) -> tuple[Trigger, ...]:
-    """Grant `prefetch` in index order, count the triggers, move the bytes and complete (R16, D19). Both arguments are
-    ascending indices."""
+def move(
+    state: State, evict: NDArray[np.intp], prefetch: NDArray[np.intp], evict_first: bool = False
+) -> tuple[Trigger, ...]:
+    """Grant `prefetch` in index order, count the triggers, move the bytes and complete (R16, D19). `evict` and `prefetch` are
+    ascending indices. `evict_first`: all evictions are queued before the first prefetch (R47), else both go by index together."""
     if not evict.size and not prefetch.size:
         return ()
     directory, counters = state.directory, state.counters
     evict_tier, block_bytes = state.in_force["EVICT_TIER"], state.block_bytes
-    granted = prefetch[prefetch_grants(evict, prefetch, t1_free(state))]
+    if evict_first:
+        granted = prefetch[: max(0, t1_free(state) + evict.size)]
+    else:
+        granted = prefetch[prefetch_grants(evict, prefetch, t1_free(state))]
     counters["denials"] += prefetch.size - granted.size
     state.t1_used += granted.size - evict.size
 
@@ -57,7 +62,8 @@ def move(state: State, evict: NDArray[np.intp], prefetch: NDArray[np.intp]) -> t
     directory.touched(granted)
     triggers = [*map(make_trigger, zip(evict.tolist(), repeat(EVICT), repeat(1), repeat(evict_tier)))]
     triggers += map(make_trigger, zip(granted.tolist(), repeat(PREFETCH), sources.tolist(), repeat(1)))
-    return tuple(sorted(triggers)) if evict.size and granted.size else tuple(triggers)
+    by_index = evict.size and granted.size and not evict_first
+    return tuple(sorted(triggers) if by_index else triggers)
 
 
 def _copy(state: State, rows: NDArray[np.intp], from_tier: int | NDArray[np.uint8], to_tier: int) -> None:

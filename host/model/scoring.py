@@ -1,4 +1,4 @@
-"""The two computations of HEPC that are more than a line: the score (contract R14), and who gets a place in T1 (R16).
+"""The computations of the linear policy that are more than a line: the score (contract R14), and who gets a place in T1 (R16).
 
 Both work on whole passes at once, without a loop over entries.
 """
@@ -15,24 +15,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def score(
-    R: NDArray[np.uint8], F: NDArray[np.uint8], access_step: NDArray[np.uint32], prefix: NDArray[np.bool_],
-    pinned: NDArray[np.bool_], step: int, settings: dict[str, int],
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:  # fmt: skip
-    """Priority and nearness of n entries (R14): (P, S), both uint16[n]. `step` is t; `settings` gives the weights and WINDOW.
+def steps_between(access_step: NDArray[np.uint32], step: int) -> NDArray[np.uint32]:
+    """d of n entries (R14): how far `step` is from their access, on either side."""
+    now = np.uint32(step)
+    found: NDArray[np.uint32] = np.maximum(access_step, now) - np.minimum(access_step, now)
+    return found
 
-    All sums are uint16, so they are mod 2^16 by themselves."""
-    now, window = np.uint32(step), settings["WINDOW"]
-    distance = np.maximum(access_step, now) - np.minimum(access_step, now)
-    S = (window - np.minimum(distance, window)).astype(np.uint16)
+
+def nearness(distance: NDArray[np.uint32], window: int) -> NDArray[np.uint16]:
+    """S of n entries (R14)."""
+    return (window - np.minimum(distance, window)).astype(np.uint16)
+
+
+def weighted_sum(
+    S: NDArray[np.uint16], R: NDArray[np.uint8], F: NDArray[np.uint8], prefix: NDArray[np.bool_], settings: dict[str, int]
+) -> NDArray[np.uint16]:
+    """Priority of n entries that are not pinned (R14). All sums are uint16, so they are mod 2^16 by themselves."""
     P: NDArray[np.uint16] = _weighted(S, R.astype(np.uint16), F.astype(np.uint16), prefix.astype(np.uint16), settings)
-    P[pinned] = 0xFFFF
-    return P, S
+    return P
 
 
-def score_accessed(R: int, F: int, prefix: int, pinned: int, settings: dict[str, int]) -> int:
-    """Priority of one entry that is accessed now, so that its nearness is WINDOW: what `score` says of it, many times faster."""
-    return 0xFFFF if pinned else _weighted(settings["WINDOW"], R, F, prefix, settings) & 0xFFFF
+def weighted_sum_accessed(R: int, F: int, prefix: int, settings: dict[str, int]) -> int:
+    """The same of one entry that is accessed now, so that its nearness is WINDOW: many times faster."""
+    return _weighted(settings["WINDOW"], R, F, prefix, settings) & 0xFFFF
 
 
 def _weighted(S: Any, R: Any, F: Any, prefix: Any, settings: dict[str, int]) -> Any:  # Any: of one entry or of many

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..contract.entry import DUMP_FIELDS
 from ..contract.errors import SessionError, UsageError
-from ..contract.parameters import Parameters
+from ..contract.parameters import BUCKETS, Parameters
 from ..contract.settings import TIER_BASES, reset_values
 from .block_memory import BlockMemory
 from .directory import Directory
@@ -27,36 +27,41 @@ COUNTERS = (
     "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
     "last_target_step", "evict_triggers", "prefetch_triggers", "evict_completions", "prefetch_completions",
     "evict_bytes", "prefetch_bytes", "guards", "denials", "saturations", "release_refusals",
-    "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses",
+    "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses", "theta", "pool", "outside", "ranked_steps",
 )  # fmt: skip
-"""What CLEAR_COUNTERS clears (D4). `telemetry()` shows them between current_step and t1_used, valid_entries."""
+"""What CLEAR_COUNTERS clears (D4)."""
 
-FILE_FORMAT = 2
+FILE_FORMAT = 3
 PAGE = 4096
 """Of a file: what a session stores or leaves alone (blackbox/pages.py)."""
 
 
 class State:
-    """`entries`: a power of two, 256..65536; a block has 2 * block_tokens * head_dim FP16 values.
+    """`entries`: a power of two, 256..65536; a block has 2 * block_tokens * head_dim FP16 values. `classes`: what PTABLE has room
+    for, a power of two, 16..256 (R45).
 
     `in_force`: every setting by its name in `commands.Set`. `counters`: those of COUNTERS by name. `step`: t of the contract.
-    `t1_used`: blocks in tier 1. `directory`, `memory`: the entries, and the bytes of all tiers.
+    `t1_used`: blocks in tier 1. `directory`, `memory`: the entries, and the bytes of all tiers. `tables`: uint8[2, classes, 64],
+    the banks of PTABLE by their numbers.
     """
 
-    def __init__(self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128):
-        size = Parameters(entries, block_tokens=block_tokens, head_dim=head_dim)
+    def __init__(self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128, classes: int = 256):
+        size = Parameters(entries, block_tokens=block_tokens, head_dim=head_dim, classes=classes)
         self.entries, self.block_tokens, self.block_bytes = entries, block_tokens, size.block_bytes
-        self._parameters = (FILE_FORMAT, entries, block_tokens, head_dim)
+        self.classes = classes
+        self._parameters = (FILE_FORMAT, entries, block_tokens, head_dim, classes)
         self.memory = BlockMemory(self.block_bytes)
         self.tier_base = np.zeros(4, np.uint64)
         self.directory = Directory(entries, self.block_bytes, self.tier_base)
         self.reset()
 
     def reset(self) -> None:
-        """Settings to their reset values (R6), directory and counters empty, step 0. The memory keeps its bytes (D20)."""
+        """Settings to their reset values (R6), directory and counters empty, step 0, PTABLE zero (R45). The memory keeps its
+        bytes (D20)."""
         self.in_force = reset_values(self.entries, self.block_bytes)
         self.place_tiers()
         self.directory.clear()
+        self.tables = np.zeros((2, self.classes, BUCKETS), np.uint8)
         self.step = 0
         self.t1_used = 0
         self.clear_counters()
@@ -71,7 +76,7 @@ class State:
 
     # ---- showing ---------------------------------------------------------------------------------------------------
     def telemetry(self) -> dict[str, int]:
-        """The counters that do not depend on time (R23, D4), in the order of the register map."""
+        """The counters that do not depend on time (R23, D4)."""
         return {
             "current_step": self.step, **self.counters,
             "t1_used": self.t1_used, "valid_entries": self.directory.count,
@@ -80,6 +85,31 @@ class State:
     def settings(self) -> dict[str, int]:
         """Every setting in force by its name in `commands.Set`."""
         return dict(self.in_force)
+
+    @property
+    def table(self) -> NDArray[np.uint8]:
+        """uint8[classes, 64]: the bank of PTABLE in force (R45)."""
+        return self.tables[self.in_force["PTABLE_COMMIT"]]
+
+    @property
+    def idle_table(self) -> NDArray[np.uint8]:
+        """The other bank, which the window shows and PTABLE_COMMIT puts in force."""
+        return self.tables[1 - self.in_force["PTABLE_COMMIT"]]
+
+    def read_table(self) -> NDArray[np.uint8]:
+        """uint8[classes, 64]: what the window of PTABLE shows, which is the idle bank (R45)."""
+        return self.idle_table.copy()
+
+    def write_table(self, codes: NDArray[np.uint8]) -> None:
+        """Write uint8[classes, 64] there."""
+        self.idle_table[:] = codes
+
+    def read_table_word(self, place: int) -> int:
+        """The word of the window with that number, four codes, low byte first."""
+        return int(self.idle_table.view("<u4").ravel()[place])
+
+    def write_table_word(self, place: int, value: int) -> None:
+        self.idle_table.view("<u4").ravel()[place] = value
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
         """The hash over the valid entries in [lo, hi) (R24)."""
@@ -136,7 +166,7 @@ class State:
         they are when more are loaded, so that two files differ only where the models do. The time follows the highest used index.
         """
         entries, vas = self.directory.raw(0, self.directory.limit)
-        arrays: dict[str, NDArray[Any]] = {"entries": entries, "vas": vas, **self.memory.state()}
+        arrays: dict[str, NDArray[Any]] = {"tables": self.tables, "entries": entries, "vas": vas, **self.memory.state()}
         room = {"entries": 32 * self.entries, "vas": 8 * self.entries}
         places: dict[str, tuple[str, list[int], int]] = {}
         at = PAGE
@@ -159,25 +189,27 @@ class State:
                 parameters = tuple(header["parameters"])
                 if parameters != self._parameters:
                     raise SessionError(
-                        f"{path} was made with (format, entries, block_tokens, head_dim) = {parameters}, "
+                        f"{path} was made with (format, entries, block_tokens, head_dim, classes) = {parameters}, "
                         f"not {self._parameters}",
                         "give the options the session was started with, or remove the session's folder",
                     )
                 arrays = {name: _read_array(file, *place) for name, place in header["arrays"].items()}
-            self.adopt(arrays["entries"], arrays["vas"], header["settings"], header["telemetry"])
+            self.adopt(arrays["entries"], arrays["vas"], header["settings"], header["telemetry"], arrays["tables"])
             self.memory.set_state(arrays)
         except (OSError, EOFError, KeyError, ValueError, TypeError) as error:
             raise SessionError(f"{path} is not a saved model: {error}", "remove the session's folder") from error
 
     def adopt(
-        self, entries: NDArray[np.uint32], vas: NDArray[np.uint64], settings: dict[str, int], telemetry: dict[str, int]
-    ) -> None:
+        self, entries: NDArray[np.uint32], vas: NDArray[np.uint64], settings: dict[str, int], telemetry: dict[str, int],
+        tables: NDArray[np.uint8],
+    ) -> None:  # fmt: skip
         """Take a state from outside as the truth (`sync`): `entries` and `vas` as `read_entries` gives them, for
         indices 0..n-1 (the others become invalid), read while idle. Memory bytes stay as they are. Keys that the
         model does not know are left alone; valid_entries is counted, not believed."""
         self.in_force = {name: int(settings[name]) for name in self.in_force}
         self.place_tiers()
         self.directory.set_raw(entries, vas)
+        self.tables[:] = tables
         self.counters = {name: int(telemetry[name]) for name in COUNTERS}
         self.step = int(telemetry["current_step"])
         self.t1_used = int(telemetry["t1_used"])

@@ -114,7 +114,7 @@ class Target:
         from ..hepc_ref import ReferenceModel
 
         size = identity or self.parameters
-        return ReferenceModel(size.entries, size.block_tokens, size.head_dim)
+        return ReferenceModel(size.entries, size.block_tokens, size.head_dim, size.classes)
 
     def open_mmio(self, wave: str | None = None, restore: Path | None = None) -> Mmio:
         """The hardware side; a simulation reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
@@ -125,7 +125,7 @@ class Target:
         p = self.parameters
         return VerilatorSim(
             p.entries, p.lanes, p.data_bits, sources=rtl_sources(), wave=wave, restore=restore,
-            block_tokens=p.block_tokens, head_dim=p.head_dim,
+            block_tokens=p.block_tokens, head_dim=p.head_dim, classes=p.classes,
         )  # fmt: skip
 
     def open_simulation(self, wave: str | None = None, restore: Path | None = None) -> Simulation:

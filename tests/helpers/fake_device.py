@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import BusError
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, PTABLE, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.transport.mmio import Simulation
 
@@ -33,9 +33,10 @@ class FakeDevice(Simulation):
     blank_memory = True
     name = "fake"
 
-    def __init__(self, entries: int = 256, **constants: int):
-        self.model = ReferenceModel(entries)
-        self.constants = CONSTANTS | {"CAP_ENTRIES": entries, "CAP_BLOCK_BYTES": self.model.block_bytes} | constants
+    def __init__(self, entries: int = 256, classes: int = 256, **constants: int):
+        self.model = ReferenceModel(entries, classes=classes)
+        sizes = {"CAP_ENTRIES": entries, "CAP_BLOCK_BYTES": self.model.block_bytes, "CAP_CLASSES": classes}
+        self.constants = CONSTANTS | sizes | constants
         self.stored: dict[str, int] = {}
         self.low = 0
         self.latched = 0
@@ -50,6 +51,9 @@ class FakeDevice(Simulation):
     def read32(self, offset: int) -> int:
         if offset >= BAR2_ENTRIES:
             return self._directory_word(offset)
+        if PTABLE <= offset:
+            row, first = self._table_row(offset, False)
+            return int.from_bytes(row[first : first + 4].tobytes(), "little")
         register, word = self._register(offset, "r")
         if register.name == "COMPLETION":
             if word == 0:
@@ -60,6 +64,10 @@ class FakeDevice(Simulation):
     def write32(self, offset: int, value: int) -> None:
         if offset >= BAR2_ENTRIES:
             raise BusError(offset, True)
+        if PTABLE <= offset:
+            row, first = self._table_row(offset, True)
+            row[first : first + 4] = list(value.to_bytes(4, "little"))
+            return
         register, word = self._register(offset, "w")
         if register.width == 64:
             if word == 0:
@@ -73,6 +81,13 @@ class FakeDevice(Simulation):
         if offset not in BY_OFFSET or access not in BY_OFFSET[offset][0].access:
             raise BusError(offset, access == "w")
         return BY_OFFSET[offset]
+
+    def _table_row(self, offset: int, is_write: bool):
+        """The codes of a class in the idle bank, and where in them the word is."""
+        number, first = divmod(offset - PTABLE, 64)
+        if number >= self.model.classes:
+            raise BusError(offset, is_write)
+        return self.model.tables[1 - self.model.settings()["PTABLE_COMMIT"], number], first
 
     def _value(self, register) -> int:
         settings = self.model.settings()
@@ -125,9 +140,15 @@ class FakeDevice(Simulation):
                 return self._run("PREFETCH", cmd.Prefetch(operand("PREFETCH_ADDR"), operand("PREFETCH_LEN"), value))
             case "LOAD":
                 start, end, va = (operand(f"LOAD_{n}") for n in ("TOKEN_START", "TOKEN_END", "VA"))
-                return self._run("LOAD", cmd.Load(*self._key("LOAD_ID"), start, end, va, value))
-            case "LOOKUP" | "TOUCH" as name:
-                return self._run(name, {"LOOKUP": cmd.Lookup, "TOUCH": cmd.Touch}[name](*self._key("LOOKUP_ID"), value))
+                hint = operand("TOUCH_HINT", 0)
+                return self._run("LOAD", cmd.Load(*self._key("LOAD_ID"), start, end, va, value, hint))
+            case "LOOKUP":
+                return self._run("LOOKUP", cmd.Lookup(*self._key("LOOKUP_ID"), value))
+            case "TOUCH":
+                return self._run("TOUCH", cmd.Touch(*self._key("LOOKUP_ID"), value, operand("TOUCH_HINT", 0)))
+            case "CLASS":
+                addr, length, number = (operand(f"CLASS_{n}", 0) for n in ("ADDR", "LEN", "ID"))
+                return self._run("CLASS", cmd.Class(addr, length, number, value & 0xFFFF, value >> 16))
             case "DIGEST":
                 first = operand("DIGEST_FIRST")
                 fits = first <= value <= self.model.entries
