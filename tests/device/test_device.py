@@ -201,7 +201,7 @@ def test_soft_reset_gives_the_reset_values(device):
         ({"DEVICE_ID": 0xFFFFFFFF}, "dead link"),
         ({"DEVICE_ID": 0x12345678}, "0x12345678, not as a KV-CPU"),
         ({"REGMAP_HASH": 1}, "register map 0x00000001"),
-        ({"VERSION": 0x00020000}, "register map"),
+        ({"VERSION": 0x00030000}, "register map"),
     ],
 )
 def test_r4_a_stranger_is_refused_before_anything_else(constants, message):
