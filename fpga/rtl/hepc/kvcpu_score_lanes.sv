@@ -31,8 +31,8 @@ module kvcpu_score_lanes
     input  wire logic [63:0]  va [LANES],
 
     // ranked mode
-    output logic [31:0]       age1 [LANES],    // of the row behind stage 1: t - from, modulo 2^32; t is below it; its class
-    output logic [LANES-1:0]  ahead1,
+    output logic [31:0]       age1 [LANES],    // of the row behind stage 1: t - from, modulo 2^32
+    output logic [LANES-1:0]  ahead1,          // t < from
     output logic [7:0]        cls1 [LANES],
     input  wire logic [7:0]   code [LANES],    // of that behind stage 3
     output logic [LANES-1:0]  pool1,           // behind stage 1
@@ -125,9 +125,8 @@ module kvcpu_score_lanes
     logic [7:0]  r0 [LANES], r1 [LANES], f0 [LANES], f1 [LANES], ref0 [LANES], ref1 [LANES];
     logic [15:0] prio0 [LANES], prio1 [LANES];
     logic [31:0] access0 [LANES], access1 [LANES];
-    logic [31:0] from0 [LANES];              // where the distance is counted from: the access step that the command leaves
-    logic [31:0] age0 [LANES];               // t - from, modulo 2^32
-    flags_t      ahead0;                     // t < from
+    logic [31:0] from0 [LANES];                       // where the distance is counted from: the access step that the command leaves
+    logic [16:0] low_age0 [LANES], low_age1 [LANES];  // t - from: the lower half and what it borrows; the upper is worked out in stage 2
     logic [7:0]  cls0 [LANES], order0 [LANES], order1 [LANES];
     entry_key_t  key1 [LANES];
 
@@ -165,8 +164,7 @@ module kvcpu_score_lanes
             OP_PREFETCH:               for (int l = 0; l < LANES; l++) from0[l] = pass.target;
             default:                   from0 = access0;
         endcase
-        for (int l = 0; l < LANES; l++) age0[l] = pass.t - from0[l];
-        for (int l = 0; l < LANES; l++) ahead0[l] = (pass.t < from0[l]);
+        for (int l = 0; l < LANES; l++) low_age0[l] = {1'b0, pass.t[15:0]} - {1'b0, from0[l][15:0]};
         for (int l = 0; l < LANES; l++) cls0[l] = pass.labels ? pass.cls : state[l].cls;
         for (int l = 0; l < LANES; l++) order0[l] = pass.labels ? pass.order : state[l].order;
     end
@@ -179,8 +177,7 @@ module kvcpu_score_lanes
             ref1 <= ref0;
             prio1 <= prio0;
             access1 <= from0;  // of a command that does not count from it: the entry's own
-            age1 <= age0;
-            ahead1 <= ahead0;
+            low_age1 <= low_age0;
             cls1 <= cls0;
             order1 <= order0;
             if (frees) key1 <= key;
@@ -231,6 +228,12 @@ module kvcpu_score_lanes
         endcase
     end
 
+    always_comb begin
+        for (int l = 0; l < LANES; l++) begin
+            age1[l][15:0] = low_age1[l][15:0];
+            {ahead1[l], age1[l][31:16]} = {1'b0, pass.t[31:16]} - {1'b0, access1[l][31:16]} - 17'(low_age1[l][16]);
+        end
+    end
     always_comb begin
         for (int l = 0; l < LANES; l++) distance1[l] = ahead1[l] ? -age1[l][7:0] : age1[l][7:0];
         for (int l = 0; l < LANES; l++)
