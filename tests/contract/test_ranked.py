@@ -270,7 +270,7 @@ def test_r42_the_order_ends_at_0(dut):
 
 def test_r42_a_far_block_has_order_0(dut):
     load(dut, 0, address=(1 << 64) - 1 - dut.block_bytes)
-    ok(dut, Class(0, (1 << 64), 1, shift=15))
+    ok(dut, Class(1, (1 << 64) - 1, 1, shift=15))
     assert show(dut, 0, "class", "order") == (1, 0)
 
 
