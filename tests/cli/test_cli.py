@@ -86,7 +86,7 @@ def test_dump(kv):
     found = kv("dump")
     assert list(found) == ["entries"]
     assert list(found["entries"][0]) == ENTRY
-    assert [type(found["entries"][0][name]) for name in ENTRY] == [int] * 12 + [bool] * 2 + [int] * 2 + [bool] * 3
+    assert [type(found["entries"][0][name]) for name in ENTRY] == [int] * 12 + [bool] * 2 + [int] * 2 + [bool] * 3 + [int] * 2
 
 
 def test_telemetry(kv):
