@@ -9,10 +9,9 @@ package kvcpu_pkg;
 
     // TOUCH_HINT (R41).
     typedef struct packed {
-        logic       wide;   // more was written than it has bits
-        logic       labels; // set: the entry's class and order become these
-        logic [7:0] order;
-        logic [7:0] cls;
+        logic        wide;   // more was written than it has bits
+        logic        labels; // set: the entry's class and order become these
+        logic [15:0] label;
     } hint_t;
 
     // A command on its way from a doorbell to the engine. Operands by opcode:
@@ -46,8 +45,7 @@ package kvcpu_pkg;
 
     typedef struct packed {  // words of 32 bits, so that no field lies in two
         logic        pool;   // in ranked mode: the last STEP's first pass found it in the pool (R46); no host sees this
-        logic [7:0]  cls;
-        logic [7:0]  order;
+        logic [15:0] label;  // {order, class}
         logic        valid;
         logic        prefix;
         logic        pinned;
@@ -119,8 +117,7 @@ package kvcpu_pkg;
         logic [1:0]   load_tier;
         logic         loads;        // op is LOAD
         logic         labels;       // class and order are given: LOAD, TOUCH with a hint, CLASS
-        logic [7:0]   cls;
-        logic [7:0]   order;        // CLASS: base
+        logic [15:0]  label;        // CLASS: the order's half is base
         logic [3:0]   shift;        // CLASS
         logic         fresh_row;    // LOAD: the row holds no valid entry and rubbish in its other lanes
     } pass_t;
@@ -179,7 +176,7 @@ package kvcpu_pkg;
             1: entry_word = {phys[29:0], res.tier, token_start + (key.span & mask)};
             2: entry_word = {state.access_step[13:0], state.prio, phys[63:30]};
             default:
-                entry_word = {state.order, state.cls, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
+                entry_word = {state.label, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
                               state.prefix, state.ref_count, state.access_step[31:14]};
         endcase
         if (!state.valid) entry_word = '0;

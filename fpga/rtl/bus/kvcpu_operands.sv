@@ -139,7 +139,7 @@ module kvcpu_operands
             sets <= wkind.setting;
             stamp <= wstamp;
         end
-        if (stage[2] && waddr == TOUCH_HINT_OFFSET) hint <= '{wide: stored[31:17] != '0, labels: stored[16], order: stored[15:8], cls: stored[7:0]};
+        if (stage[2] && waddr == TOUCH_HINT_OFFSET) hint <= '{wide: stored[31:17] != '0, labels: stored[16], label: stored[15:0]};
         if (stage[2]) one_before <= {high, low};
         if (stage[3]) two_before <= {high, low};
         if (stage[1] && wkind.rings && !resets) forming <= 1'b1;

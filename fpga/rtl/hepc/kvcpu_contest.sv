@@ -36,6 +36,7 @@ module kvcpu_contest
     output logic [15:0]           theta,         // 0 until it has been looked for
 
     // winning: rows as stage 1 of the lanes leaves them
+    input  wire logic             choosing,      // such a pass may be going on
     input  wire logic             begin_choice,  // pulse in front of a pass that chooses
     input  wire logic             advance,
     input  wire logic [3:1]       stage,         // stage k+1 takes a row
@@ -81,9 +82,15 @@ module kvcpu_contest
     logic [CW-1:0] held [LANES];      // what a bin of this count holds
 
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
-            counts[l] = take && pool[l] && (!low || rank[l][15:8] == theta[15:8]);
-            where[l] = reads ? scanned : low ? rank[l][7:0] : rank[l][15:8];
+        counts = '0;
+        where = '{default: scanned};
+        if (take) for (int l = 0; l < LANES; l++) begin
+            counts[l] = pool[l] && (!low || rank[l][15:8] == theta[15:8]);
+            where[l] = low ? rank[l][7:0] : rank[l][15:8];
+        end
+        held = '{default: '0};
+        made = '{default: '0};
+        if (counted != '0) for (int l = 0; l < LANES; l++) begin
             held[l] = (again[l] ? last[l].number : stored[l].number) != number ? '0 : again[l] ? last[l].count : stored[l].count;
             made[l] = '{number: number, count: held[l] + CW'(1)};
         end
@@ -91,8 +98,8 @@ module kvcpu_contest
     always_ff @(posedge clk) begin
         counted <= rst ? '0 : counts;
         for (int l = 0; l < LANES; l++) again[l] <= counted[l] && was[l] == where[l];
-        was <= where;
-        last <= made;
+        if (take) was <= where;
+        if (counted != '0) last <= made;
     end
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         logic       we;
@@ -182,7 +189,8 @@ module kvcpu_contest
         else if (enough) searched <= 1'b1;
     end
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
+        {above1, equal1, wins3} = '0;
+        if (choosing) for (int l = 0; l < LANES; l++) begin
             above1[l] = (rank1[l] > theta);
             equal1[l] = pool1[l] && (rank1[l] == theta);
             wins3[l] = above3[l] || (equal3[l] && 17'(before3[l]) < left);

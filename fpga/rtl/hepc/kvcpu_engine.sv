@@ -147,7 +147,7 @@ module kvcpu_engine
         else if (cmd.a[31:0] < t) step_check = CODE_ERR_STEP_ORDER;
     end
 
-    assign hint_refused = c.hint.wide || (c.hint.labels && 32'(c.hint.cls) >= CLASSES);
+    assign hint_refused = c.hint.wide || (c.hint.labels && 32'(c.hint.label[7:0]) >= CLASSES);
     assign too_far = range_end > {1'b1, 64'd0};
     assign end_row = 17'((c.a[63:32] + (LANES - 1)) >> LANE_BITS);
     always_comb begin
@@ -276,8 +276,7 @@ module kvcpu_engine
             pass.load_tier <= (c.c[33:32] == 2'd1 && t1_used >= set.t1_capacity) ? set.evict_tier : c.c[33:32];
             pass.loads <= is_load && !(state == START && !narrow);
             pass.labels <= is_load || c.op == OP_CLASS || (c.op == OP_TOUCH && c.hint.labels);
-            pass.cls <= (c.op == OP_CLASS) ? c.c[7:0] : c.hint.labels ? c.hint.cls : 8'd0;
-            pass.order <= (c.op == OP_CLASS) ? c.c[39:32] : c.hint.labels ? c.hint.order : 8'd0;
+            pass.label <= (c.op == OP_CLASS) ? {c.c[39:32], c.c[7:0]} : c.hint.labels ? c.hint.label : 16'd0;
             pass.shift <= c.c[51:48];
             pass.fresh_row <= (row_of(index) >= rows_used);
             case (c.op)

@@ -157,7 +157,8 @@ module kvcpu_pass
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
     logic [31:0]      age1 [LANES];
-    logic [7:0]       cls1 [LANES], code [LANES];
+    logic [15:0]      label1 [LANES];
+    logic [7:0]       code [LANES];
     logic [LANES-1:0] ahead1, pool1, wins, l_pool, l_outside;
     logic [15:0]      rank1 [LANES], l_rank [LANES];
     logic             first_cycle;  // of the row at the tail: count its events once
@@ -166,7 +167,7 @@ module kvcpu_pass
         .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va),
         .matched(l_matched), .matched_shared(l_shared), .new_state(l_state), .new_res(l_res), .write(l_write),
-        .age1, .ahead1, .cls1, .code, .pool1, .rank1, .wins, .outside(l_outside), .rank(l_rank), .candidates(l_candidates),
+        .age1, .ahead1, .label1, .code, .pool1, .rank1, .wins, .pool(l_pool), .outside(l_outside), .rank(l_rank), .candidates(l_candidates),
         .evict(l_evict), .prefetch(l_prefetch), .freed(l_freed), .freed_key(l_key),
         .guarded(l_guarded), .saturated(l_saturated), .release_refused(l_refused)
     );
@@ -177,15 +178,14 @@ module kvcpu_pass
         .clk(clk_rank), .rst, .clearing(table_clears), .commit, .bank,
         .host_write(table_write), .host_waddr(table_waddr), .host_wdata(table_wdata),
         .host_read(table_read), .host_raddr(table_raddr), .host_rdata(table_rdata),
-        .advance(advance && deciding), .stage(stage[2:1]), .age1, .ahead1, .cls1, .code
+        .wanted(set.ranked), .advance(advance && deciding), .stage(stage[2:1]), .age1, .ahead1, .label1, .code
     );
-    always_comb for (int l = 0; l < LANES; l++) l_pool[l] = l_state[l].pool;
     kvcpu_contest #(.ENTRIES(ENTRIES), .LANES(LANES)) u_contest (
         .clk(clk_rank), .rst, .clearing(contest_clears), .capacity(set.t1_capacity),
         .begin_step, .begin_low, .take(first_cycle && (pass.op == OP_STEP || pass.op == OP_COUNT)),
-        .pool(l_pool & l_matched), .outside(l_outside), .rank(l_rank), .pool_count, .outside_count,
+        .pool(l_pool), .outside(l_outside), .rank(l_rank), .pool_count, .outside_count,
         .scan, .found(found_theta), .theta,
-        .begin_choice, .advance(advance && deciding), .stage(stage[3:1]), .pool1, .rank1, .wins
+        .choosing(pass.op == OP_LEAVE || pass.op == OP_ENTER), .begin_choice, .advance(advance && deciding), .stage(stage[3:1]), .pool1, .rank1, .wins
     );
 
     // ---- tail: candidates in index order, then the row is written --------------------------------------------------------

@@ -3,7 +3,7 @@
 // Two banks of CLASSES × 64 codes, 8 bits each, four a word. The lanes read the bank in force, the host writes and reads the other,
 // `commit` swaps them. Every lane has a copy of its own, and so has the host. After reset the table clears itself, a word a cycle.
 //
-// It goes with the lanes: `age1`, `ahead1` and `cls1` are what stage 1 of kvcpu_score_lanes left. Stage 2 makes the distance, stage 3
+// It goes with the lanes: `age1`, `ahead1` and `label1` are what stage 1 of kvcpu_score_lanes left. Stage 2 makes the distance, stage 3
 // the bucket, by which the table is read; `code` is there for stage 4.
 `default_nettype none
 module kvcpu_rank_table
@@ -27,11 +27,12 @@ module kvcpu_rank_table
     input  wire logic [AW-1:0] host_raddr,
     output logic [31:0]        host_rdata,    // a cycle later
 
+    input  wire logic          wanted,        // a row of a ranked pass may be on its way
     input  wire logic          advance,
     input  wire logic [2:1]    stage,         // stage k+1 takes a row
     input  wire logic [31:0]   age1 [LANES],
     input  wire logic [LANES-1:0] ahead1,
-    input  wire logic [7:0]    cls1 [LANES],
+    input  wire logic [15:0]   label1 [LANES],
     output logic [7:0]         code [LANES]
 );
     logic [AW+1:0] cleared;
@@ -46,7 +47,22 @@ module kvcpu_rank_table
     end
 
     // ---- age buckets (R43) -----------------------------------------------------------------------------------------------
-    // a = 1 + |t - from|, of which only the three highest bits count; from 2^17 on all ages are in the last bucket.
+    // a = 1 + |t - from|, of which only the three highest bits count. From 2^17 on all ages are in the last bucket: {that, a}.
+    function automatic logic [17:0] age_of(input logic [31:0] age, input logic ahead);
+        logic [17:0] a;
+        logic [31:0] distance;  // less one where t is below
+        distance = age ^ {32{ahead}};
+        a = {1'b0, distance[16:0]} + 18'd1 + 18'(ahead);
+        age_of = {a[17] || distance[31:17] != '0, a[16:0]};
+    endfunction
+
+    // The bucket is {l - 1, the two bits below the highest} less one, or a less one where that is below 4.
+    function automatic logic [5:0] bucket_of(input logic far, input logic [16:0] a);
+        bucket_of = {4'd0, a[1:0]};
+        for (int k = 2; k < 17; k++) if (a[k]) bucket_of = {4'(k - 1), a[k-1 -: 2]};
+        bucket_of = far ? 6'd63 : bucket_of - 6'd1;
+    endfunction
+
     logic [16:0]      a1 [LANES], a2 [LANES];
     logic [LANES-1:0] far1, far2;
     logic [CW-1:0]    cls2 [LANES];
@@ -54,28 +70,20 @@ module kvcpu_rank_table
     logic [1:0]       byte3 [LANES];
 
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
-            logic        carry;
-            logic [16:0] distance;  // less one where t is below
-            distance = age1[l][16:0] ^ {17{ahead1[l]}};
-            {carry, a1[l]} = 18'(distance) + 18'd1 + 18'(ahead1[l]);
-            far1[l] = carry || (age1[l][31:17] != {15{ahead1[l]}});
-        end
+        a1 = '{default: '0};
+        far1 = '0;
+        if (wanted) for (int l = 0; l < LANES; l++) {far1[l], a1[l]} = age_of(age1[l], ahead1[l]);
     end
     always_ff @(posedge clk) begin
         if (advance && stage[1]) begin
             a2 <= a1;
             far2 <= far1;
-            for (int l = 0; l < LANES; l++) cls2[l] <= cls1[l][CW-1:0];
+            for (int l = 0; l < LANES; l++) cls2[l] <= label1[l][CW-1:0];
         end
     end
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
-            logic [5:0] above;  // the bucket and one: {l - 1, the two bits below the highest}, or a where that is below 4
-            above = {4'd0, a2[l][1:0]};
-            for (int k = 2; k < 17; k++) if (a2[l][k]) above = {4'(k - 1), a2[l][k-1 -: 2]};
-            bucket[l] = far2[l] ? 6'd63 : above - 6'd1;
-        end
+        bucket = '{default: '0};
+        if (wanted) for (int l = 0; l < LANES; l++) bucket[l] = bucket_of(far2[l], a2[l]);
     end
 
     // ---- memories --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // kvcpu_score_lanes - the lanes of the pass engine: take a row of LANES directory entries per cycle through match, score and decision.
 //
 // Five register stages behind the directory's read data (R14 to R21, R40 to R47):
-//   1 match, and t - access_step      2 S, R, F, pinned      3 products      4 priority P      5 new state and decision
+//   1 match      2 t - access_step, S, R, F, pinned      3 products      4 priority P      5 new state and decision
 // In ranked mode P comes from kvcpu_rank_table, which looks its code up in stages 2 and 3, and kvcpu_contest says who `wins`.
 // All stages move together when `advance` is high; `stage[k]` says that stage k+1 takes a row. `pass` is constant during a
 // pass. Outputs belong to the row in stage 5, `candidates` to that in front of it. A lane decides what its entry itself allows; whether a prefetch candidate
@@ -33,12 +33,13 @@ module kvcpu_score_lanes
     // ranked mode
     output logic [31:0]       age1 [LANES],    // of the row behind stage 1: t - from, modulo 2^32
     output logic [LANES-1:0]  ahead1,          // t < from
-    output logic [7:0]        cls1 [LANES],
+    output logic [15:0]       label1 [LANES],  // {order, class}
     input  wire logic [7:0]   code [LANES],    // of that behind stage 3
     output logic [LANES-1:0]  pool1,           // behind stage 1
     output logic [15:0]       rank1 [LANES],   // P, and the highest of a guarded block in tier 1
     input  wire logic [LANES-1:0] wins,        // behind stage 4
-    output logic [LANES-1:0]  outside,         // behind stage 5: in the pool, and not in tier 1
+    output logic [LANES-1:0]  pool,            // behind stage 5: of the pool, and those of it that are not in tier 1
+    output logic [LANES-1:0]  outside,
     output logic [15:0]       rank [LANES],
 
     output logic              candidates,      // the row in stage 4, that stage 5 takes next, has some: of the three below
@@ -65,7 +66,7 @@ module kvcpu_score_lanes
     flags_t wanted_lane;  // MATCH_LANE
     assign wanted_lane = flags_t'(1) << pass.lane;
 
-    // ---- stage 1: comparisons, distance to the access step --------------------------------------------------------------
+    // ---- stage 1: comparisons, which the memories' data reach late -------------------------------------------------------
     // The memories' data arrive late in the cycle, so the comparisons are only put together in the next. Only those are made that
     // `pass.match` asks for, as the others' results are not looked at.
     typedef struct packed {
@@ -125,9 +126,8 @@ module kvcpu_score_lanes
     logic [7:0]  r0 [LANES], r1 [LANES], f0 [LANES], f1 [LANES], ref0 [LANES], ref1 [LANES];
     logic [15:0] prio0 [LANES], prio1 [LANES];
     logic [31:0] access0 [LANES], access1 [LANES];
-    logic [31:0] from0 [LANES];                       // where the distance is counted from: the access step that the command leaves
-    logic [16:0] low_age0 [LANES], low_age1 [LANES];  // t - from: the lower half and what it borrows; the upper is worked out in stage 2
-    logic [7:0]  cls0 [LANES], order0 [LANES], order1 [LANES];
+    logic [31:0] from0 [LANES];              // where the distance is counted from: the access step that the command leaves
+    logic [15:0] label0 [LANES];
     entry_key_t  key1 [LANES];
 
     always_comb begin
@@ -164,9 +164,7 @@ module kvcpu_score_lanes
             OP_PREFETCH:               for (int l = 0; l < LANES; l++) from0[l] = pass.target;
             default:                   from0 = access0;
         endcase
-        for (int l = 0; l < LANES; l++) low_age0[l] = {1'b0, pass.t[15:0]} - {1'b0, from0[l][15:0]};
-        for (int l = 0; l < LANES; l++) cls0[l] = pass.labels ? pass.cls : state[l].cls;
-        for (int l = 0; l < LANES; l++) order0[l] = pass.labels ? pass.order : state[l].order;
+        for (int l = 0; l < LANES; l++) label0[l] = pass.labels ? pass.label : state[l].label;
     end
 
     always_ff @(posedge clk) begin
@@ -177,9 +175,7 @@ module kvcpu_score_lanes
             ref1 <= ref0;
             prio1 <= prio0;
             access1 <= from0;  // of a command that does not count from it: the entry's own
-            low_age1 <= low_age0;
-            cls1 <= cls0;
-            order1 <= order0;
+            label1 <= label0;
             if (frees) key1 <= key;
         end
     end
@@ -194,7 +190,7 @@ module kvcpu_score_lanes
     flags_t      outside1;           // it is not within the window
     logic [15:0] prio2 [LANES];
     logic [31:0] access2 [LANES];
-    logic [7:0]  cls2 [LANES], order2 [LANES];
+    logic [15:0] label2 [LANES];
     flags_t      young1, young2;     // 0 <= t - from <= FILL_AGE
     entry_key_t  key2 [LANES];
 
@@ -229,10 +225,8 @@ module kvcpu_score_lanes
     end
 
     always_comb begin
-        for (int l = 0; l < LANES; l++) begin
-            age1[l][15:0] = low_age1[l][15:0];
-            {ahead1[l], age1[l][31:16]} = {1'b0, pass.t[31:16]} - {1'b0, access1[l][31:16]} - 17'(low_age1[l][16]);
-        end
+        for (int l = 0; l < LANES; l++) age1[l] = pass.t - access1[l];
+        for (int l = 0; l < LANES; l++) ahead1[l] = (pass.t < access1[l]);
     end
     always_comb begin
         for (int l = 0; l < LANES; l++) distance1[l] = ahead1[l] ? -age1[l][7:0] : age1[l][7:0];
@@ -240,12 +234,14 @@ module kvcpu_score_lanes
             outside1[l] = (ahead1[l] ? (age1[l][31:8] != '1 || age1[l][7:0] == '0) : (age1[l][31:8] != '0))
                           || (distance1[l] > set.window);
         for (int l = 0; l < LANES; l++) near1[l] = outside1[l] ? 8'd0 : set.window - distance1[l];
-        for (int l = 0; l < LANES; l++) young1[l] = !ahead1[l] && age1[l][31:8] == '0 && age1[l][7:0] <= set.fill_age;
+        young1 = '0;
+        if (set.ranked) for (int l = 0; l < LANES; l++) young1[l] = !ahead1[l] && age1[l][31:8] == '0 && age1[l][7:0] <= set.fill_age;
     end
     always_comb begin
         pool1 = row1.valid & row1.pool;
-        for (int l = 0; l < LANES; l++)
-            rank1[l] = (row1.prefix[l] && ref1[l] != 8'd0 && row1.tier_low[l] && !row1.tier_high[l]) ? 16'hFFFF : prio1[l];
+        rank1 = prio1;
+        if (set.ranked) for (int l = 0; l < LANES; l++)
+            rank1[l] |= {16{row1.prefix[l] && ref1[l] != 8'd0 && row1.tier_low[l] && !row1.tier_high[l]}};
     end
 
     always_comb begin
@@ -289,8 +285,7 @@ module kvcpu_score_lanes
             prio2 <= prio1;
             access2 <= access1;
             s2 <= near1;
-            cls2 <= cls1;
-            order2 <= order1;
+            label2 <= label1;
             young2 <= young1;
             if (frees) key2 <= key1;
         end
@@ -307,7 +302,7 @@ module kvcpu_score_lanes
     logic [15:0] by_d;  // W_D * 255, where prefix
     flags_t      near2, near3;  // S > 0
     flags_t      young3;
-    logic [7:0]  cls3 [LANES], order3 [LANES];
+    logic [15:0] label3 [LANES];
 
     always_comb begin
         for (int l = 0; l < LANES; l++) by_r2[l] = set.w_r * r2[l];
@@ -332,8 +327,7 @@ module kvcpu_score_lanes
             by_f3 <= by_f2;
             by_s3 <= by_s2;
             near3 <= near2;
-            cls3 <= cls2;
-            order3 <= order2;
+            label3 <= label2;
             young3 <= young2;
             if (frees) key3 <= key2;
         end
@@ -347,10 +341,10 @@ module kvcpu_score_lanes
     logic [31:0] access4 [LANES];
     entry_key_t  key4 [LANES];
     flags_t      near4, young4;
-    logic [7:0]  cls4 [LANES], order4 [LANES];
+    logic [15:0] label4 [LANES];
 
     always_comb begin
-        if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] = {code[l], order3[l]};
+        if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] = {code[l], label3[l][15:8]};
         else for (int l = 0; l < LANES; l++) scored3[l] = (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
         for (int l = 0; l < LANES; l++) scored3[l] |= {16{row3.pinned[l]}};
         case (pass.op)
@@ -371,8 +365,7 @@ module kvcpu_score_lanes
             prio4 <= scored3;
             access4 <= access3;
             near4 <= near3;
-            cls4 <= cls3;
-            order4 <= order3;
+            label4 <= label3;
             young4 <= young3;
             if (frees) key4 <= key3;
         end
@@ -386,22 +379,35 @@ module kvcpu_score_lanes
     flags_t      beyond1, beyond2, over2, over3; // more than those; more than 255
     logic [7:0]  passed3 [LANES], order_by3 [LANES], order_by4 [LANES];
 
+    // {more than 2^23, their number} from the upper halves of va and addr, and the difference of the lower ones.
+    function automatic logic [23:0] blocks_between(input logic [31:0] va_high, input logic [31:0] addr_high, input logic [32:0] low);
+        logic [32:0] high;
+        logic [63:0] blocks;
+        high = {1'b0, va_high} - {1'b0, addr_high} - 33'(low[32]);
+        blocks = {high[31:0], low[31:0]} >> BYTE_BITS;
+        blocks_between = high[32] ? '0 : {blocks[63:23] != '0, blocks[22:0]};
+    endfunction
+
+    function automatic logic [7:0] order_behind(input logic over, input logic [7:0] passed, input logic [7:0] base);
+        logic [8:0] sum;
+        sum = 9'(passed) + 9'(base);
+        order_behind = (over || sum[8]) ? 8'd0 : ~sum[7:0];
+    endfunction
+
     always_comb begin
-        for (int l = 0; l < LANES; l++) low0[l] = {1'b0, va[l][31:0]} - {1'b0, pass.load_va[31:0]};
-        for (int l = 0; l < LANES; l++) begin
-            logic [32:0] high;
-            high = {1'b0, high1[l]} - {1'b0, pass.load_va[63:32]} - 33'(low1[l][32]);
-            blocks1[l] = high[32] ? '0 : 23'({high[31:0], low1[l][31:0]} >> BYTE_BITS);
-            beyond1[l] = !high[32] && ({high[31:0], low1[l][31:0]} >> (BYTE_BITS + 23)) != '0;
-        end
-        for (int l = 0; l < LANES; l++) begin
-            shifted2[l] = blocks2[l] >> pass.shift;
-            over2[l] = beyond2[l] || shifted2[l][22:8] != '0;
-        end
-        for (int l = 0; l < LANES; l++) begin
-            logic [8:0] sum;
-            sum = 9'(passed3[l]) + 9'(pass.order);
-            order_by3[l] = (over3[l] || sum[8]) ? 8'd0 : ~sum[7:0];
+        low0 = '{default: '0};
+        blocks1 = '{default: '0};
+        shifted2 = '{default: '0};
+        order_by3 = '{default: '0};
+        {beyond1, over2} = '0;
+        if (pass.op == OP_CLASS) begin
+            for (int l = 0; l < LANES; l++) low0[l] = {1'b0, va[l][31:0]} - {1'b0, pass.load_va[31:0]};
+            for (int l = 0; l < LANES; l++) {beyond1[l], blocks1[l]} = blocks_between(high1[l], pass.load_va[63:32], low1[l]);
+            for (int l = 0; l < LANES; l++) begin
+                shifted2[l] = blocks2[l] >> pass.shift;
+                over2[l] = beyond2[l] || shifted2[l][22:8] != '0;
+            end
+            for (int l = 0; l < LANES; l++) order_by3[l] = order_behind(over3[l], passed3[l], pass.label[15:8]);
         end
     end
     always_ff @(posedge clk) begin
@@ -427,11 +433,12 @@ module kvcpu_score_lanes
     logic [7:0]  r5 [LANES], f5 [LANES], shared_by4 [LANES], ref5 [LANES];
     logic [15:0] decided4 [LANES], prio5 [LANES];
     logic [31:0] access5 [LANES];
-    logic [7:0]  cls5 [LANES], placed4 [LANES], order5 [LANES];
+    logic [15:0] placed4 [LANES], label5 [LANES];
     flags_t      unused4, full4, low4, high4;  // ref_count is 0, is 255; P asks for an eviction, for a prefetch
     flags_t      guard, in_t1, in_lower;       // of those that match; in_t1 and in_lower: and do not move
     flags_t      evicts, prefetches, guards, frees4;
     flags_t      in_pool;                    // R46
+    logic [15:0] rank4 [LANES];
 
     always_comb begin
         for (int l = 0; l < LANES; l++) begin
@@ -444,6 +451,8 @@ module kvcpu_score_lanes
         in_t1 = match4 & ~row4.tier_high & row4.tier_low & ~row4.inflight;
         in_lower = match4 & row4.tier_high & ~row4.inflight;
         in_pool = in_t1 | (in_lower & (young4 | (row4.armed & near4)));
+        rank4 = prio4;
+        if (set.ranked) for (int l = 0; l < LANES; l++) rank4[l] |= {16{guard[l] && in_t1[l]}};
         evicts = '0;
         prefetches = '0;
         guards = '0;
@@ -479,11 +488,11 @@ module kvcpu_score_lanes
         changed4 = row4;
         shared_by4 = ref4;
         decided4 = prio4;
-        placed4 = order4;
+        placed4 = label4;
         case (pass.op)
             OP_STEP: changed4.pool = set.ranked ? in_pool : '0;
             OP_CLASS: for (int l = 0; l < LANES; l++) begin
-                placed4[l] = order_by4[l];
+                placed4[l][15:8] = order_by4[l];
                 if (set.ranked && !row4.pinned[l]) decided4[l][7:0] = order_by4[l];
             end
             OP_PREFETCH: changed4.armed = row4.armed & ~(~row4.tier_high & row4.tier_low);
@@ -513,10 +522,10 @@ module kvcpu_score_lanes
             f5 <= f4;
             ref5 <= shared_by4;
             prio5 <= decided4;
-            cls5 <= cls4;
-            order5 <= placed4;
+            label5 <= placed4;
+            pool <= in_pool;
             outside <= in_pool & row4.tier_high;
-            for (int l = 0; l < LANES; l++) rank[l] <= (guard[l] && in_t1[l]) ? 16'hFFFF : decided4[l];
+            if (set.ranked) rank <= rank4;
             access5 <= access4;
             if (frees) freed_key <= key4;
         end
@@ -524,7 +533,7 @@ module kvcpu_score_lanes
 
     always_comb begin
         for (int l = 0; l < LANES; l++) begin
-            new_state[l] = '{pool: row5.pool[l], cls: cls5[l], order: order5[l], valid: row5.valid[l], prefix: row5.prefix[l], pinned: row5.pinned[l], armed: row5.armed[l],
+            new_state[l] = '{pool: row5.pool[l], label: label5[l], valid: row5.valid[l], prefix: row5.prefix[l], pinned: row5.pinned[l], armed: row5.armed[l],
                              ref_count: ref5[l], prio: prio5[l], r: r5[l], f: f5[l], access_step: access5[l]};
             new_res[l] = '{tier: {row5.tier_high[l], row5.tier_low[l]}, dirty: row5.dirty[l], inflight: row5.inflight[l]};
         end
