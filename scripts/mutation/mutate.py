@@ -73,7 +73,9 @@ def mutated(mutation: Mutation, rtl: Path) -> str:
     text = path.read_text() if path else ""
     count = text.count(mutation.old)
     if count != 1:
-        raise Unfit(f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}")
+        raise Unfit(
+            f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}"
+        )
     if mutation.new == mutation.old:
         raise Unfit(f"mutation {mutation.name} changes nothing")
     return text.replace(mutation.old, mutation.new)
@@ -92,7 +94,9 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
             file_of(mutation, rtl).write_text(mutated(mutation, rtl))
         sources = verilator_build.rtl_sources(rtl)
         with contextlib.redirect_stderr(io.StringIO()):
-            quick_build.model(Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects")
+            quick_build.model(
+                Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects"
+            )
         found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count):
@@ -267,10 +271,14 @@ def check_places(chosen: list[Mutation], rtl: Path) -> None:
         mutated(mutation, rtl)
 
 
-def run_all(names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]) -> list[dict]:
+def run_all(
+    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]
+) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(attempt, name, seeds, count, work, bool(by_name(name).assertion)): name for name in names}
+        futures = {
+            pool.submit(attempt, name, seeds, count, work, bool(by_name(name).assertion)): name for name in names
+        }
         found = {}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
