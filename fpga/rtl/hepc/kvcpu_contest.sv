@@ -122,7 +122,8 @@ module kvcpu_contest
     always_ff @(posedge clk) begin
         pool_more <= (take && !low) ? ones(pool) : 5'd0;
         outside_more <= (take && !low) ? ones(outside) : 5'd0;
-        if (begin_step) begin
+        if (rst) {pool_more, outside_more} <= '0;
+        if (rst || begin_step) begin
             pool_count <= '0;
             outside_count <= '0;
         end else begin
