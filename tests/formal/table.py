@@ -32,6 +32,7 @@ RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
     "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
 )
 PASS, DMA = "kvcpu_pass.sv", "kvcpu_dma.sv"
+CONTEST = "kvcpu_contest.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -128,6 +129,29 @@ ROWS: tuple[Row, ...] = (
                  "R16", "a row is left while both queues are full"),
         Mutation("formal-pass-capacity", PASS, "(t1_after[k] < set.t1_capacity)", "(t1_after[k] <= set.t1_capacity)", "R16",
                  "one prefetch too many is granted"),
+    )),
+    Row("contest", "contest", "prove", 3, (RAM, CONTEST), (
+        Mutation("formal-contest-more", CONTEST, "17'(before3[l]) < left", "17'(before3[l]) <= left", "R46",
+                 "one block too many wins at θ"),
+        Mutation("formal-contest-row", CONTEST, "left - 17'(total3)", "left - 17'(total3 != '0)", "R46",
+                 "a row takes one place however many of it win"),
+        Mutation("formal-contest-held", CONTEST, "else if (advance && stage[3]) left <=", "else if (stage[3]) left <=", "R46",
+                 "a row that stands still takes places in each cycle"),
+        Mutation("formal-contest-order", CONTEST, "((flags_t'(1) << l) - flags_t'(1))",
+                 "~((flags_t'(2) << l) - flags_t'(1))", "R46", "the last blocks of a row win"),
+        Mutation("formal-contest-pool", CONTEST, "equal1[l] = pool1[l] && (", "equal1[l] = (", "R46", "others take places"),
+    )),
+    Row("count", "count", "bmc", 13, (RAM, CONTEST), (
+        Mutation("formal-count-adjacent", CONTEST, "counted[l] && was[l] == where[l];", "1'b0;", "R46",
+                 "of two blocks of one bin in adjacent rows one is counted"),
+        Mutation("formal-count-elsewhere", CONTEST, "counted[l] && was[l] == where[l];", "counted[l];", "R46",
+                 "a block is counted on top of another bin"),
+        Mutation("formal-count-old", CONTEST, "(again[l] ? last[l].number : stored[l].number) != number ?", "1'b0 ?", "R46",
+                 "a bin goes on from an old count"),
+        Mutation("formal-count-sum", CONTEST, "(stored[l].number == number) ? 17'(stored[l].count) : 17'd0",
+                 "17'(stored[l].count)", "R46", "old counts are added"),
+        Mutation("formal-count-high", CONTEST, "(!low || rank[l][15:8] == theta[15:8])", "1'b1", "R46",
+                 "the second count takes blocks with another high byte"),
     )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
         Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid",
