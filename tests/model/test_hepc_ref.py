@@ -18,7 +18,7 @@ from kvfpga.contract.errors import SessionError, UsageError
 from kvfpga.device import regmap
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.model.block_memory import COLLECT_AT, BlockMemory
-from kvfpga.model.digest import entry_hash, entry_hashes
+from kvfpga.model.digest import begun_hashes, ended_hashes, entry_hash
 from kvfpga.model.ranking import rank, rank_accessed
 from kvfpga.model.scoring import nearness, prefetch_grants, steps_between, weighted_sum, weighted_sum_accessed
 
