@@ -128,6 +128,8 @@ ROWS: tuple[Row, ...] = (
                  "R16", "a row is left while both queues are full"),
         Mutation("formal-pass-capacity", PASS, "(t1_after[k] < set.t1_capacity)", "(t1_after[k] <= set.t1_capacity)", "R16",
                  "one prefetch too many is granted"),
+        Mutation("formal-pass-failed", PASS, "t1_room[t1_sent] : t1_room[t1_failed];", "t1_room[t1_sent] : t1_room[0];", "R16",
+                 "a prefetch is granted in the cycle behind an eviction whose failure fills T1 again"),
     )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
         Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid",
