@@ -103,7 +103,7 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         // For the induction: where the pass is.
         assert (dut.any_waiting == (dut.decided && dut.waiting != '0));
         if (dut.decided) assert ((evict & prefetch) == '0 && (free & (evict | prefetch)) == '0);
-        assert (places == dut.t1_used && dut.t1_change == '0);
+        assert (places == dut.t1_base);
         assert (dut.served == came);
         if (came[1]) assert (came[0] || !wanted[0]);
         if (settled) assert (dut.t1_free == (places < set.t1_capacity));

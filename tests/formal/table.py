@@ -128,7 +128,7 @@ ROWS: tuple[Row, ...] = (
                  "R16", "a row is left while both queues are full"),
         Mutation("formal-pass-capacity", PASS, "(t1_after[k] < set.t1_capacity)", "(t1_after[k] <= set.t1_capacity)", "R16",
                  "one prefetch too many is granted"),
-        Mutation("formal-pass-failed", PASS, "t1_room[t1_sent] : t1_room[t1_failed];", "t1_room[t1_sent] : t1_room[0];", "R16",
+        Mutation("formal-pass-failed", PASS, "!trigger_valid ? t1_kept :", "!trigger_valid ? t1_room[0] :", "R16",
                  "a prefetch is granted in the cycle behind an eviction whose failure fills T1 again"),
     )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (

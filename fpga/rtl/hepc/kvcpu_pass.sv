@@ -255,7 +255,7 @@ module kvcpu_pass
     endfunction
 
     logic [LANES-1:0] freed_t1;
-    logic signed [6:0] t1_more, t1_change;  // T1 places taken by a LOAD, less those that an UNLOAD gives back: in this cycle, in the last
+    logic signed [6:0] t1_more, t1_change;  // T1 places taken other than by a trigger, less those given back: in this cycle, in the last
     logic [16:0] t1_base, t1_next;
 
     always_comb begin
@@ -263,20 +263,19 @@ module kvcpu_pass
         t1_more = 7'd0;
         if (first_cycle) t1_more = t1_more - 7'(ones(freed_t1));
         if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
+        if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
 
-    // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. A move
-    // that fails, which no trigger goes beside, takes back the place it gave, or gives back the one it was promised.
-    logic [16:0] t1_after [3];  // with nothing, with a place given back, with one taken
+    // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
+    // move that fails goes no trigger; of the other changes none is followed by a trigger of the same command.
+    logic [16:0] t1_after [3];  // without a trigger, with an eviction's or a failed prefetch, with a prefetch's or a failed eviction
     logic [2:0]  t1_room;
-    logic [1:0]  t1_sent, t1_failed;  // which of these: by a trigger, without one
-    assign t1_sent = trigger_channel ? 2'd2 : 2'd1;
-    assign t1_failed = !(completion_valid && completion.error) ? 2'd0 : completion.channel ? 2'd1 : 2'd2;
-    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;  // no trigger of the same command waits for these
+    logic        t1_kept;       // of these, the one without a trigger
+    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;
     assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
     always_comb for (int k = 0; k < 3; k++) t1_room[k] = (t1_after[k] < set.t1_capacity);
-    assign t1_next = trigger_valid ? t1_after[t1_sent] : t1_after[t1_failed];
+    assign t1_next = !trigger_valid ? t1_after[0] : !trigger_channel ? t1_after[1] : t1_after[2];
 
     always_comb begin
         events = '0;
@@ -308,7 +307,8 @@ module kvcpu_pass
     assign map_row = stage_row[5];
     assign map_used = still_used;
 
-    always_ff @(posedge clk) t1_free <= trigger_valid ? t1_room[t1_sent] : t1_room[t1_failed];
+    assign t1_kept = !(completion_valid && completion.error) ? t1_room[0] : completion.channel ? t1_room[1] : t1_room[2];
+    always_ff @(posedge clk) t1_free <= !trigger_valid ? t1_kept : !trigger_channel ? t1_room[1] : t1_room[2];
     always_ff @(posedge clk) begin
         if (rst) begin
             t1_used <= '0;
