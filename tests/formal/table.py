@@ -31,7 +31,7 @@ CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
 RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
     "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
 )
-PASS, DMA, CHANNEL = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv"
+PASS, DMA, CHANNEL, MAP = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -144,15 +144,35 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
                  "WLAST comes one beat early"),
     )),
-    *(Row(f"dma-channel-{bursts}", "dma_channel", "prove", depth, (CHECKS, CHANNEL), mutations, {"BURSTS": bursts})
-      for bursts, depth, mutations in ((1, 1, (
-          Mutation("formal-dma-hang", CHANNEL, ".push(last_response), .wdata(write_failed || b_error)",
-                   ".push(last_response && written_empty), .wdata(write_failed || b_error)", "R16",
-                   "a response that comes while one waits is lost, and the channel stands still"),
-          Mutation("formal-dma-early", CHANNEL, "(!written_empty && !failures_empty)", "!failures_empty", "R16",
-                   "a block is complete before it is written"),
-      )), (2, 1, (
-          Mutation("formal-dma-half", CHANNEL, "b_valid && responses == NW'(BURSTS - 1)", "b_valid && responses == '0", "R16",
-                   "a block is complete at its first response"),
-      )))),
+    Row("dma-channel-1", "dma_channel", "prove", 1, (CHECKS, CHANNEL), (
+        Mutation("formal-dma-hang", CHANNEL, ".push(last_response), .wdata(write_failed || b_error)",
+                 ".push(last_response && written_empty), .wdata(write_failed || b_error)", "R16",
+                 "a response that comes while a block waits for its end is lost, and the channel stands still"),
+        Mutation("formal-dma-early", CHANNEL, "(!written_empty && !failures_empty)", "!failures_empty", "R16",
+                 "a block is complete before it is written"),
+        Mutation("formal-dma-clean", CHANNEL, "reading <= next.copy;", "reading <= 1'b1;", "R16", "a clean block is read"),
+        Mutation("formal-dma-room", CHANNEL, "room <= (reserved <= CW'(BUFFER - BURST));", "room <= (reserved <= CW'(BUFFER));",
+                 "R16", "data come for which the buffer has no place"),
+        Mutation("formal-dma-rest", CHANNEL, "&& !announcing && finish_empty;", "&& !announcing;", "R22",
+                 "a channel is idle before its last block is complete"),
+    ), {"BURSTS": 1}),
+    Row("dma-channel-2", "dma_channel", "prove", 1, (CHECKS, CHANNEL), (
+        Mutation("formal-dma-half", CHANNEL, "b_valid && responses == NW'(BURSTS - 1)", "b_valid && responses == '0", "R16",
+                 "a block is complete at its first response"),
+        Mutation("formal-dma-unsaid", CHANNEL, "write_failed <= !last_response && (write_failed || b_error);",
+                 "write_failed <= !last_response && b_error && write_failed;", "R16",
+                 "an error is lost where the response behind it is none"),
+    ), {"BURSTS": 2}),
+    Row("free-map", "free_map", "prove", 1, (RAM, MAP), (
+        Mutation("formal-map-full", MAP, "full[gather_word] <= (gather == '1);", "full[gather_word] <= (gather[31:0] == '1);", "R11",
+                 "a word that is half full counts as full"),
+        Mutation("formal-map-written", MAP, "written[row_word] <= 1'b1;", "written[row_word] <= gather_any;", "R11",
+                 "entries in use count as free behind an UNLOAD"),
+        Mutation("formal-map-stale", MAP, "full <= '0;\n                        written <= '0;", "full <= '0;", "R11",
+                 "entries behind the rows of a rebuild stay in use"),
+        Mutation("formal-map-last", MAP, "if (bits == '1) begin", "if (bits[62:0] == '1) begin", "R11",
+                 "the last entry of a word is never used"),
+        Mutation("formal-map-settle", MAP, "TAKEN: begin\n                    phase <= PICK;",
+                 "TAKEN: begin\n                    phase <= HOLD;", "R11", "an index is offered twice"),
+    )),
 )  # fmt: skip
