@@ -150,32 +150,8 @@ module formal_dma_channel import kvcpu_pkg::*; #(parameter int unsigned BURSTS =
     endfunction
 endmodule
 
-// In place of kvcpu_fifo, which has a property of its own: the same with its words in a row, the oldest in mem[0]; queues of at most 8.
-module kvcpu_fifo #(
-    parameter int unsigned WIDTH = 32, parameter int unsigned DEPTH = 16, localparam int unsigned AW = $clog2(DEPTH),
-    localparam int unsigned WORDS = (DEPTH > 8) ? 4 : DEPTH
-) (
-    input wire logic clk, input wire logic rst, input wire logic push, input wire logic [WIDTH-1:0] wdata, input wire logic pop,
-    output logic [WIDTH-1:0] rdata, output logic empty, output logic full, output logic [AW:0] level
-);
-    logic [WORDS:0][WIDTH-1:0] mem;
-    logic                      take, put;
-    assign empty = (level == '0);
-    assign full = (32'(level) == WORDS);
-    assign rdata = mem[0];
-    assign put = push && !full;
-    assign take = pop && !empty;
-    always_ff @(posedge clk) begin
-        for (int i = 0; i < WORDS; i++) begin
-            if (take) mem[i] <= mem[i+1];
-            if (put && i == 32'(level) - 32'(take)) mem[i] <= wdata;
-        end
-        level <= rst ? '0 : level + (AW+1)'(put) - (AW+1)'(take);
-    end
-    always_comb assert (32'(level) <= WORDS || rst);
-endmodule
-
-// In place of kvcpu_ram_fifo likewise: a word needs two cycles from push to `valid`.
+// In place of kvcpu_ram_fifo, which has a property of its own: the same with its words in a row, the oldest in mem[0]. A word needs two
+// cycles from push to `valid`.
 module kvcpu_ram_fifo #(
     parameter int unsigned WIDTH = 64, parameter int unsigned DEPTH = 256, localparam int unsigned AW = $clog2(DEPTH)
 ) (

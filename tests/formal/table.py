@@ -24,14 +24,14 @@ class Row(NamedTuple):
         return ("bmc", "induction") if self.mode == "prove" else ("bmc",)
 
 
-RESET, CHECKS, MARKED_WORD = "kvcpu_reset.sv", "kvcpu_handshake_check.sv", "marked_word.sv"
+RESET, CHECKS, MARKED_WORD, PLAIN_FIFO = "kvcpu_reset.sv", "kvcpu_handshake_check.sv", "marked_word.sv", "plain_fifo.sv"
 CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
     f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")
 )  # fmt: skip
 RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
     "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
 )
-PASS, DMA, CHANNEL, MAP = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv"
+PASS, DMA, CHANNEL, MAP, AXIL = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv", "kvcpu_axil.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -144,7 +144,7 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
                  "WLAST comes one beat early"),
     )),
-    Row("dma-channel-1", "dma_channel", "prove", 1, (CHECKS, CHANNEL), (
+    Row("dma-channel-1", "dma_channel", "prove", 1, (CHECKS, PLAIN_FIFO, CHANNEL), (
         Mutation("formal-dma-hang", CHANNEL, ".push(last_response), .wdata(write_failed || b_error)",
                  ".push(last_response && written_empty), .wdata(write_failed || b_error)", "R16",
                  "a response that comes while a block waits for its end is lost, and the channel stands still"),
@@ -156,7 +156,7 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-dma-rest", CHANNEL, "&& !announcing && finish_empty;", "&& !announcing;", "R22",
                  "a channel is idle before its last block is complete"),
     ), {"BURSTS": 1}),
-    Row("dma-channel-2", "dma_channel", "prove", 1, (CHECKS, CHANNEL), (
+    Row("dma-channel-2", "dma_channel", "prove", 1, (CHECKS, PLAIN_FIFO, CHANNEL), (
         Mutation("formal-dma-half", CHANNEL, "b_valid && responses == NW'(BURSTS - 1)", "b_valid && responses == '0", "R16",
                  "a block is complete at its first response"),
         Mutation("formal-dma-unsaid", CHANNEL, "write_failed <= !last_response && (write_failed || b_error);",
@@ -174,5 +174,19 @@ ROWS: tuple[Row, ...] = (
                  "the last entry of a word is never used"),
         Mutation("formal-map-settle", MAP, "TAKEN: begin\n                    phase <= PICK;",
                  "TAKEN: begin\n                    phase <= HOLD;", "R11", "an index is offered twice"),
+    )),
+    Row("axil", "axil", "prove", 1, (CHECKS, PLAIN_FIFO, MARKED_WORD, AXIL), (
+        Mutation("formal-axil-full", AXIL, "op_write = wissue && !wrefused &&", "op_write = wissue && wfault == BUSERR_NONE &&", "R5",
+                 "a doorbell that is refused rings"),
+        Mutation("formal-axil-asks-again", AXIL, "(in_bar2 && dir_ack && !(dir_err && wissue));", "(in_bar2 && dir_ack);", "R4",
+                 "the error of a read is lost beside that of a write"),
+        Mutation("formal-axil-beside", AXIL, "!queue_full && !wissue && !(of_digest", "!queue_full && !(of_digest", "R2",
+                 "a read takes the address of the write beside it"),
+        Mutation("formal-axil-room", AXIL, "queue_full <= (queue_level >= 4'd5);", "queue_full <= (queue_level >= 4'd7);", "R2",
+                 "an answer has no place"),
+        Mutation("formal-axil-block", AXIL, "(!rtaken || rmove) && !block;", "(!rtaken || rmove);", "D20",
+                 "reads are taken while a reset waits for the last"),
+        Mutation("formal-axil-pop", AXIL, "result_pop = rissue && in_registers", "result_pop = rwaiting && in_registers",
+                 "R10", "a result that a read waits for is taken twice"),
     )),
 )  # fmt: skip
