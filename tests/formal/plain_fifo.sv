@@ -1,9 +1,9 @@
 // In place of kvcpu_fifo, which has a property of its own, for those of its users: the same with its words in a row, the oldest in mem[0];
-// a queue of more than 8 words has 4.
+// a queue of more than 8 words has 2.
 `default_nettype none
 module kvcpu_fifo #(
     parameter int unsigned WIDTH = 32, parameter int unsigned DEPTH = 16, localparam int unsigned AW = $clog2(DEPTH),
-    localparam int unsigned WORDS = (DEPTH > 8) ? 4 : DEPTH
+    localparam int unsigned WORDS = (DEPTH > 8) ? 2 : DEPTH
 ) (
     input wire logic clk, input wire logic rst, input wire logic push, input wire logic [WIDTH-1:0] wdata, input wire logic pop,
     output logic [WIDTH-1:0] rdata, output logic empty, output logic full, output logic [AW:0] level
@@ -22,5 +22,6 @@ module kvcpu_fifo #(
         end
         level <= rst ? '0 : level + (AW+1)'(put) - (AW+1)'(take);
     end
+    always_comb assert (rst || 32'(level) <= WORDS);
 endmodule
 `default_nettype wire
