@@ -1,9 +1,9 @@
 // formal_axil - kvcpu_axil answers every access once, in order, and a refused one does nothing but say so.
 //
-// Promises: a write reaches register block or operands once, unchanged, two cycles behind its handshake, and is answered in the third; reads
-// are dealt with one at a time, in order, at the place that holds their word, and answered in order with what that said; a refused access
-// reaches nothing, takes nothing, is answered with SLVERR and said once, with its code and address, and no other is; an answer always has
-// a place; whatever waits, waits for something outside; `block` stops new accesses; `quiet` is true.
+// Promises: a write reaches register block or operands once, unchanged, two cycles behind its handshake, and is answered in the third;
+// reads are dealt with one at a time, in order, at the place that holds their word, and answered in order with what that said; a refused
+// access reaches nothing, takes nothing, is answered with SLVERR and said once, with its code and address, and no other is; an answer
+// always has a place; whatever waits, waits for something outside; `block` stops new accesses; `quiet` is true.
 // Assumes: what kvcpu_map_pkg says of a word; operands and directory answer only what they are asked, operands in the next cycle at the
 // earliest and not twice in a row; no access begins in a reset. Whole size; by induction over one cycle.
 `default_nettype none

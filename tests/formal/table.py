@@ -157,7 +157,8 @@ ROWS: tuple[Row, ...] = (
                  "a block is complete at its first response"),
     ), {"BURSTS": 2}),
     Row("free-map", "free_map", "prove", 1, (RAM, MAP), (
-        Mutation("formal-map-full", MAP, "full[gather_word] <= (gather == '1);", "full[gather_word] <= (gather[31:0] == '1);", "R11",
+        Mutation("formal-map-full", MAP, "full[gather_word] <= (gather == '1);",
+                 "full[gather_word] <= (gather[31:0] == '1);", "R11",
                  "a word that is half full counts as full"),
         Mutation("formal-map-written", MAP, "written[row_word] <= 1'b1;", "written[row_word] <= gather_any;", "R11",
                  "entries in use count as free behind an UNLOAD"),
@@ -167,9 +168,11 @@ ROWS: tuple[Row, ...] = (
                  "TAKEN: begin\n                    phase <= HOLD;", "R11", "an index is offered twice"),
     )),
     Row("axil", "axil", "prove", 1, (CHECKS, PLAIN_FIFO, MARKED_WORD, AXIL), (
-        Mutation("formal-axil-full", AXIL, "op_write = wissue && !wrefused &&", "op_write = wissue && wfault == BUSERR_NONE &&", "R5",
+        Mutation("formal-axil-full", AXIL, "op_write = wissue && !wrefused &&",
+                 "op_write = wissue && wfault == BUSERR_NONE &&", "R5",
                  "a doorbell that is refused rings"),
-        Mutation("formal-axil-asks-again", AXIL, "(in_bar2 && dir_ack && !(dir_err && wissue));", "(in_bar2 && dir_ack);", "R4",
+        Mutation("formal-axil-asks-again", AXIL, "(in_bar2 && dir_ack && !(dir_err && wissue));", "(in_bar2 && dir_ack);",
+                 "R4",
                  "the error of a read is lost beside that of a write"),
         Mutation("formal-axil-room", AXIL, "queue_full <= (queue_level >= 4'd5);", "queue_full <= (queue_level >= 4'd7);", "R2",
                  "an answer has no place"),
