@@ -2,6 +2,7 @@
 built."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,26 @@ def test_wrong_checkpoint_is_refused_and_changes_nothing(checkpoint, damage, mes
     assert sim.read32(SCRATCH) == 77
     with pytest.raises(SessionError, match=message):
         VerilatorSim(entries=256, lanes=4, data_bits=128, restore=path)
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_restored(checkpoint):
+    """Of the model, of pages' numbers and their room, of memory; also where the same bit of the next word flips with it."""
+    sim, path = checkpoint
+    whole = path.read_bytes()
+    sim.write32(SCRATCH, 77)
+    chance = random.Random(5)
+    places = [8 * len(whole) - 1, 8 * (len(whole) - 4096), 8 * (len(whole) - 4096 - 8), *chance.sample(range(8 * len(whole)), 200)]
+    for flipped in (*((place,) for place in places), *((place, place ^ 64) for place in places)):
+        bad = bytearray(whole)
+        for bit in flipped:
+            bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises(SessionError, match=r"is damaged|made by another build"):
+            sim.restore(path)
+    assert sim.read32(SCRATCH) == 77
+    path.write_bytes(whole)
+    sim.restore(path)
+    assert sim.read32(SCRATCH) == 0x1234
 
 
 def test_checkpoint_of_another_design_is_refused(tmp_path):
