@@ -31,7 +31,6 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from kvfpga.session.session import Session
@@ -39,6 +38,7 @@ from kvfpga.targets.target import Target
 from scripts.soak import bad_inputs
 from scripts.soak.damages import BYTES, NO_FILES, remove
 from scripts.soak.processes import Ended, Processes
+from scripts.soak.progress import shown
 from tests.helpers.file_events import Watched, compile_library
 
 BLOCK = 16384
@@ -171,7 +171,7 @@ class Kills:
                 ended = self.bench.on(self.session, kind, *words, kill_after=moment)
                 code, out = ended.code, ended.out
             if code == -signal.SIGKILL:
-                return self._judge(kind, known, out)
+                return self._judge(kind, known, stored=bool(out) and words[0] != "run")
 
     def _known(self, kind: str, is_new: bool, number: int) -> Known:
         case, words, right = (kind, is_new, number), self.commands[number], self.bench.right
@@ -192,12 +192,13 @@ class Kills:
     def _put_back(self, kind: str, is_new: bool) -> None:
         copy(self.bench.folder / ("nothing" if is_new else f"first-{kind}"), self.session)
 
-    def _judge(self, kind: str, known: Known, said: str) -> Faults:
-        """What was shown as done is stored; else the state may be the one before as well."""
+    def _judge(self, kind: str, known: Known, stored: bool) -> Faults:
+        """What was shown is stored, but for a `run`: that shows its lines as it goes and stores at its end. Else the state may be
+        the one before as well."""
         found = self.bench.look(self.session, kind)
         faults = spoken(found, "the next command")
-        if found.code or found.out not in ((known.after,) if said else (known.before, known.after)):
-            faults.append(("losses", f"shown as done: {said!r}; found: {found.code} {found.out}{found.err}"))
+        if found.code or found.out not in ((known.after,) if stored else (known.before, known.after)):
+            faults.append(("losses", f"{'shown as done' if stored else 'not shown'}; found: {found.code} {found.out}{found.err}"))
         later = self.bench.on(self.session, kind, "step", 1000)
         faults += spoken(later, "the step behind it")
         home = self.session / kind
@@ -381,7 +382,7 @@ SECTIONS: dict[str, tuple[int, Callable[[Bench, ExitStack], Cases]]] = {
 def run(name: str, cases: Cases, numbers: range, seed: int) -> dict[str, object]:
     counts = dict.fromkeys(KINDS, 0)
     began = time.perf_counter()
-    for number in track(numbers, name, console=Console(stderr=True)):
+    for number in shown(numbers, name):
         faults = cases.run(Random(f"{seed} {name} {number}"))
         for kind, what in faults:
             counts[kind] += 1
