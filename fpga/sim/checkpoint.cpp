@@ -2,6 +2,7 @@
 #include "checkpoint.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <deque>
@@ -25,7 +26,8 @@ uint64_t capacity(uint64_t count) {
 struct Header {
     char magic[8];
     char build[kBuildChars];
-    uint64_t sum;  // of what is behind it
+    uint64_t size;  // of the file
+    uint64_t sum;   // of all that is behind the header
 };
 
 /// Bytes of a file from `at` on; how many: fewer at its end, or where it cannot be read.
@@ -40,19 +42,26 @@ size_t read_at(int fd, void* data, size_t size, uint64_t at) {
     return total;
 }
 
-/// One number for the size of a file and all that is in it behind the header. Each word is mixed in by steps that can be undone, so
-/// a change within one word always changes the sum; others do but once in 2^64.
+/// Can be undone, so that different numbers stay different.
+uint64_t mixed(uint64_t number) {
+    number *= 0x9E3779B97F4A7C15;
+    return number ^ number >> 32;
+}
+
+/// One number for all that is in a file behind the header. A change within one word always changes it, others do but once in 2^64.
+/// There are lanes because a processor multiplies several numbers in the time that one takes.
 uint64_t sum_of(int fd) {
-    uint64_t words[8192];
-    uint64_t sum = 0, at = sizeof(Header);
+    constexpr size_t kLanes = 4;
+    uint64_t words[512 * kLanes], lanes[kLanes] = {}, at = sizeof(Header);
     for (size_t size; (size = read_at(fd, words, sizeof words, at)); at += size) {
-        std::memset(reinterpret_cast<char*>(words) + size, 0, -size % sizeof words[0]);
-        for (size_t i = 0; i < (size + 7) / sizeof words[0]; ++i) {
-            sum = (sum ^ words[i]) * 0x9E3779B97F4A7C15;
-            sum ^= sum >> 32;
+        std::memset(reinterpret_cast<char*>(words) + size, 0, -size % sizeof lanes);
+        for (size_t i = 0; i * sizeof words[0] < size; i += kLanes) {
+            for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = mixed(lanes[lane] ^ words[i + lane]);
         }
     }
-    return (sum ^ at) * 0x9E3779B97F4A7C15;
+    uint64_t sum = 0;
+    for (const uint64_t lane : lanes) sum = mixed(sum ^ lane);
+    return sum;
 }
 
 class Writer final : public VerilatedSerialize {
@@ -174,19 +183,22 @@ FileError checkpoint_save(Harness& h, const char* path, const char* build) {
     out.raw(pages.data(), pages.size() * sizeof pages[0]);
     for (uint64_t i = 0; i < count; ++i) out.raw(h.memory.memory.find(pages[i])->data(), SparseMemory::kPageBytes);
     out.flush();
+    header.size = ::lseek(file.fd, 0, SEEK_CUR);
     header.sum = sum_of(file.fd);
     const bool summed = ::pwrite(file.fd, &header, sizeof header, 0) == sizeof header;
     return out.failed() || !summed ? FileError::kWrite : FileError::kNone;
 }
 
 FileError checkpoint_restore(Harness& h, const char* path, const char* build) {
-    const File file{::open(path, O_RDONLY | O_CLOEXEC)};
+    const File file{::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe would wait for who writes
     if (file.fd < 0) return FileError::kCannotOpen;
     Header header{};
+    struct stat status {};
+    if (::fstat(file.fd, &status)) return FileError::kCannotOpen;
     if (read_at(file.fd, &header, sizeof header, 0) != sizeof header) return FileError::kDamaged;
     if (std::memcmp(header.magic, kMagic, sizeof kMagic)) return FileError::kDamaged;
     if (std::strncmp(header.build, build, kBuildChars)) return FileError::kForeign;
-    if (header.sum != sum_of(file.fd)) return FileError::kDamaged;
+    if (header.size != static_cast<uint64_t>(status.st_size) || header.sum != sum_of(file.fd)) return FileError::kDamaged;
     Reader in(file.fd, sizeof header);
     in >> *h.model;
     in.pod(h.cycles);

@@ -222,7 +222,8 @@ def test_no_flipped_bit_of_a_checkpoint_is_restored(checkpoint):
     whole = path.read_bytes()
     sim.write32(SCRATCH, 77)
     chance = random.Random(5)
-    places = [8 * len(whole) - 1, 8 * (len(whole) - 4096), 8 * (len(whole) - 4096 - 8), *chance.sample(range(8 * len(whole)), 200)]
+    bits = 8 * len(whole)
+    places = [bits - 1, bits - 8 * 4096, bits - 8 * 4104, *chance.sample(range(bits), 200)]
     for flipped in (*((place,) for place in places), *((place, place ^ 64) for place in places)):
         bad = bytearray(whole)
         for bit in flipped:
@@ -247,6 +248,9 @@ def test_missing_or_unwritable_checkpoint(checkpoint, tmp_path):
     sim, _ = checkpoint
     with pytest.raises(SessionError, match="cannot be opened"):
         sim.restore(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SessionError, match="is damaged"):
+        sim.restore(tmp_path / "pipe")
     with pytest.raises(SessionError, match="cannot be opened"):
         sim.save(tmp_path / "no folder" / "checkpoint")
 
