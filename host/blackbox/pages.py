@@ -133,7 +133,7 @@ class Pages:
             self._sums, self._total = self._sums[:0], 0
         self._before = PAGE * self._used
         with open(self._path, "r+b" if self._before else "w+b", buffering=0) as out:
-            out.truncate(PAGE * len(self._old))  # without a part of a page
+            out.truncate(min(self._before, PAGE * len(self._old)))  # without a part of a page
             out.truncate(self._before)
             out.seek(self._before)
             files = {name: self._store(name, make, out) for name, make in makers.items()}
@@ -220,11 +220,23 @@ def descriptions(home: Path) -> Iterator[tuple[Place, str]]:
     for path in sorted(home.glob("pages-*.bin"), key=_number, reverse=True):
         with suppress(OSError, ValueError), opened(path) as handle:
             with mmap.mmap(handle, 0, prot=mmap.PROT_READ) as mapped:
-                for at in reversed(range(0, len(mapped), PAGE)):
+                for at in _written(handle):
                     if mapped[at : at + len(DESCRIPTION)] == DESCRIPTION:
                         begin = at + len(DESCRIPTION)
                         text = mapped[begin : mapped.find(b"\n", begin) + 1].decode(errors="replace")
                         yield (_number(path), at // PAGE), text
+
+
+def _written(handle: int) -> Iterator[int]:
+    """Where pages of a file begin that are no holes, the last first: a file may have grown beyond all that could be read."""
+    parts, end = [], 0
+    with suppress(OSError):  # nothing is written behind it
+        while True:
+            begin = os.lseek(handle, end, os.SEEK_DATA)
+            end = os.lseek(handle, begin, os.SEEK_HOLE)
+            parts.append(range(begin - begin % PAGE, end, PAGE))
+    for part in reversed(parts):
+        yield from reversed(part)
 
 
 def sums_of(pages: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -286,6 +286,16 @@ def test_after_going_back_the_damaged_state_does_not_come_up_again(of_kind):
         assert Kvfpga(home.parent, "--target", "model", *words)("telemetry")["current_step"] == 3
 
 
+def test_what_a_file_has_grown_by_is_not_read(of_kind):
+    kv, home = of_kind("model")
+    os.truncate(home / "pages-1.bin", 1 << 40)
+    assert kv("telemetry")["current_step"] == 3 and kv("step", 8)["code"] == "OK"
+    assert (home / "pages-1.bin").stat().st_size < 1 << 30
+    (home / "current").unlink()
+    os.truncate(home / "pages-1.bin", 1 << 40)
+    assert Kvfpga(home.parent, "--target", "model", "--recover")("telemetry")["current_step"] == 8
+
+
 @pytest.mark.parametrize("lost", ["none of it is there", "zeros"])
 def test_a_description_that_a_power_failure_lost_is_no_damage(of_kind, lost):
     """Nothing waits for it to be on the disk."""
