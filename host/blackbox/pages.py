@@ -10,7 +10,7 @@ When more than half of the file is of no use any more, the next generation start
 Each page that counts has a sum, which is compared when it is read; what does not count has one together with the rest (`total`).
 Behind its pages a generation that counts leaves its description, the text that `current` has, on pages of its own: where
 `current` is lost or a page is damaged, `descriptions` finds what was stored before. It is written last, and nothing waits for it
-to be on the disk: of a command that was killed, and after a power failure, pages of it may be missing or zeros.
+to be on the disk: of a killed command, and after a power failure, pages of it may be missing, or zeros from somewhere on.
 
 Whoever makes or reads a stored file gets it as a file in memory, by its path.
 """
@@ -91,9 +91,10 @@ class Pages:
         if total_of(self._sums[: self._described]) != self._total:
             raise ValueError(f"{self._path.name} is not what was stored there, in pages that do not count any more")
         size = self._path.stat().st_size
-        found = self._old[self._described :]
-        meant = np.frombuffer(_padded(description), np.uint64).reshape(-1, PAGE // 8)[: len(found)]
-        if found[found.any(axis=1)].tobytes() != meant[found.any(axis=1)].tobytes() or size < PAGE * self._used and size % PAGE:
+        found, meant = self._old[self._described :].tobytes(), _padded(description)
+        pages = [slice(at, at + PAGE) for at in range(0, len(found), PAGE)]
+        begun = all(meant[page].startswith(found[page].rstrip(b"\0")) for page in pages)
+        if not begun or size < PAGE * self._used and size % PAGE:
             raise ValueError(f"{self._path.name}: its description is not what was stored there")
 
     def _read(self, name: str) -> Iterator[tuple[int | None, NDArray[np.uint64]]]:
@@ -159,6 +160,7 @@ class Pages:
         begin = PAGE * self._used - len(data)
         with suppress(OSError), open(self._path, "r+b", buffering=0) as out:
             try:
+                out.truncate(PAGE * self._used)  # never a part of a page, wherever it is cut off
                 out.seek(begin)
                 _write(out, data)
             except OSError:
