@@ -5,7 +5,7 @@
 // the last burst, 0x24 low word of its last beat. go: [0] 1 read, 0 write; [1] write data ahead of the address; [7:4]
 // rule to break, see RULE_*. 0x7F0 never answers. Write data: every byte of beat n is n+1.
 module kvcpu #(
-    parameter int ENTRIES = 256, LANES = 4, DATA_BITS = 128, BLOCK_TOKENS = 32, HEAD_DIM = 128,
+    parameter int ENTRIES = 256, LANES = 4, DATA_BITS = 128, BLOCK_TOKENS = 32, HEAD_DIM = 128, CLASSES = 256,
     parameter logic [63:0] BUILD_ID = 0, parameter logic CLOCK_GATES = 0
 ) (
     input  logic clk, rst,

@@ -16,7 +16,7 @@ from kvfpga.transport.recording import RecordingMmio, replay_recording
 SCRATCH, DEVICE_ID, ERROR = (REGISTERS[name].offset for name in ("SCRATCH", "DEVICE_ID", "ERROR"))
 BOOST_ADDR = REGISTERS["BOOST_ADDR"].offset
 COMPLETION = REGISTERS["COMPLETION"].offset
-UNMAPPED = 0x7000
+UNMAPPED = 0xD000
 
 
 class PlainMmio(Mmio):

@@ -30,7 +30,7 @@ DEVICE_ID, SCRATCH, STATUS, ERROR, ERROR_OFFSET, IRQ_ENABLE, STEP, CTRL, COMPLET
     )
 )  # fmt: skip
 BOOST_ADDR, BOOST_LEN = REGISTERS["BOOST_ADDR"].offset, REGISTERS["BOOST_LEN"].offset
-UNMAPPED = 0x7000
+UNMAPPED = 0xD000
 ONES = 0xFFFFFFFF
 BUSY, ERROR_BIT = 1, 8
 
@@ -476,10 +476,10 @@ def test_every_batch_that_wrote_looks_at_status_once(pair):
 
 def test_a_refused_read(pair):
     board, device = pair
-    with told("read of offset 0x7000: SLVERR, UNMAPPED", BusError, remedy="reg read ERROR") as caught:
+    with told("read of offset 0xd000: SLVERR, UNMAPPED", BusError, remedy="reg read ERROR") as caught:
         board.read32(UNMAPPED)
     assert (caught.value.offset, caught.value.is_write) == (UNMAPPED, False)
-    with told("read of offset 0x7008", BusError):
+    with told("read of offset 0xd008", BusError):
         board.read32(UNMAPPED + 8)
     assert (board.read32(ERROR), board.read32(ERROR_OFFSET)) == (0x101, UNMAPPED), "the first error stays to be seen"
 
@@ -545,7 +545,7 @@ def test_an_error_from_before_is_not_ours(card, monkeypatch):
     with PcieMmio(card) as board:
         board.write32(SCRATCH, 1)
         board.write32(STEP, 5)
-        with told("offset 0x7000", BusError):
+        with told("offset 0xd000", BusError):
             board.write32(UNMAPPED, 1)
         assert board.read32(ERROR_OFFSET) == 0x5000
 
@@ -554,7 +554,7 @@ def test_an_error_of_the_dma_is_not_a_bus_error(pair):
     board, device = pair
     device.words[ERROR] = 2 | 6 << 8
     board.write32(STEP, 5)
-    with told("offset 0x7000: SLVERR$", BusError):
+    with told("offset 0xd000: SLVERR$", BusError):
         board.write32(UNMAPPED, 1)
     assert board.read32(ERROR) == 3 | 6 << 8
 

@@ -106,7 +106,7 @@ def test_misaligned_or_short_is_eproto(node, count, offset):
     assert caught.value.errno == errno.EPROTO
 
 
-@pytest.mark.parametrize("offset", [0x7000, 0x30000, SPACE_BYTES - 4, SPACE_BYTES, 1 << 33])
+@pytest.mark.parametrize("offset", [0xD000, 0x30000, SPACE_BYTES - 4, SPACE_BYTES, 1 << 33])
 def test_what_the_device_refuses_reads_as_all_ones_and_vanishes(node, offset):
     assert os.pread(node("user"), 4, offset) == b"\xff" * 4
     assert os.pwrite(node("user"), b"\1\2\3\4", offset) == 4
@@ -143,7 +143,7 @@ def test_fuzz_of_the_calls(board, node, folder):
     memory = bytearray(1 << 16)
     board.memory_write(0, bytes(memory))
     for _ in range(1500):
-        count, offset = rng.choice((1, 2, 3, 4, 5, 7, 8, 13, 100, 5000)), rng.randrange(0x4000, 1 << 16)
+        count, offset = rng.choice((1, 2, 3, 4, 5, 7, 8, 13, 100, 5000)), rng.randrange(0x8000, 1 << 16)
         match rng.randrange(4):
             case 0 | 1 as way:
                 allowed = count >= 4 and offset % 4 == 0
@@ -330,18 +330,18 @@ def test_bus_errors_are_found_and_stay_to_be_seen(board):
     pair = lockstep(board)
     pair.execute(load(0))
     bad = (
-        lambda: board.read32(0x7000), lambda: board.write32(DEVICE_ID, 1), lambda: board.write32(BAR2_ENTRIES, 1),
+        lambda: board.read32(0xD000), lambda: board.write32(DEVICE_ID, 1), lambda: board.write32(BAR2_ENTRIES, 1),
         lambda: board.read_burst(BAR2_ENTRIES + 32 * ENTRIES - 4, 2),
     )  # fmt: skip
     for n, call in enumerate(bad):
         with pytest.raises(BusError) as caught:
             call()
         assert (caught.value.offset, caught.value.is_write) == [
-            (0x7000, False), (DEVICE_ID, True), (BAR2_ENTRIES, True), (BAR2_ENTRIES + 32 * ENTRIES, False)
+            (0xD000, False), (DEVICE_ID, True), (BAR2_ENTRIES, True), (BAR2_ENTRIES + 32 * ENTRIES, False)
         ][n]  # fmt: skip
         assert ("UNMAPPED" in str(caught.value)) == (n == 0), "the others stand behind the first in ERROR"
         pair.execute(cmd.Step(n))
-    assert (board.read32(ERROR), board.read32(REGISTERS["ERROR_OFFSET"].offset)) == (0x101, 0x7000)
+    assert (board.read32(ERROR), board.read32(REGISTERS["ERROR_OFFSET"].offset)) == (0x101, 0xD000)
     board.write32(ERROR, 3)
     assert board.read32(ERROR) == 0
     pair.verify()
