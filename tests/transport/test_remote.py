@@ -209,7 +209,7 @@ def test_a_bus_error_comes_with_its_fields_and_position(small_sim, keys):
     sim.restore(fresh)
     batch = Batch()
     batch.write(SCRATCH, 1)
-    batch.read(0x7FFC)
+    batch.read(0xDFFC)
     batch.write(SCRATCH, 2)
     with serving(sim, keys) as at, RemoteMmio(at, keys) as mmio:
         with pytest.raises(BusError) as there:
@@ -218,7 +218,7 @@ def test_a_bus_error_comes_with_its_fields_and_position(small_sim, keys):
         with pytest.raises(BusError) as here:
             sim.run(batch)
         assert vars(there.value) == vars(here.value)
-        assert (there.value.offset, there.value.position, there.value.is_write) == (0x7FFC, 1, False)
+        assert (there.value.offset, there.value.position, there.value.is_write) == (0xDFFC, 1, False)
         with pytest.raises(BusError) as error:
             mmio.write32(DEVICE_ID, 1)
         assert (error.value.offset, error.value.is_write, error.value.exit_code) == (DEVICE_ID, True, 3)
