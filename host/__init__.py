@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from .contract.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
+    from .contract.commands import Class as Class
     from .contract.commands import Command as Command
     from .contract.commands import Evict as Evict
     from .contract.commands import Hot as Hot
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .contract.commands import Trigger as Trigger
     from .contract.commands import Unload as Unload
     from .contract.commands import UnloadRequest as UnloadRequest
+    from .contract.commands import hint_of as hint_of
     from .contract.errors import BuildError as BuildError
     from .contract.errors import BusError as BusError
     from .contract.errors import CutOff as CutOff
@@ -77,7 +79,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
 _HOMES = {
     "contract.commands": (
         "Command", "Load", "Step", "Hot", "Evict", "Prefetch", "Share", "Release", "ShareIndex", "ReleaseIndex", "Unload",
-        "UnloadRequest", "Lookup", "Touch", "Set", "Result", "Trigger",
+        "UnloadRequest", "Lookup", "Touch", "Class", "Set", "Result", "Trigger", "hint_of",
     ),
     "contract.errors": (
         "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",

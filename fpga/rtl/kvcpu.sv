@@ -16,6 +16,7 @@ module kvcpu
     parameter int unsigned DATA_BITS = 512,      // width of m_axi data
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 128,
+    parameter int unsigned CLASSES = 256,        // that PTABLE has: a power of two, 16 to 256
     parameter logic [63:0] BUILD_ID = 64'd0,     // hash of sources and parameters, set by the build
     parameter logic CLOCK_GATES = 1'b0,          // 1 in simulations: what has nothing to do gets no clock (kvcpu_clock_gate)
     localparam int unsigned PORTS = 2            // hardware lookup ports
@@ -108,11 +109,16 @@ module kvcpu
         $error("%m: a block (4 * BLOCK_TOKENS * HEAD_DIM bytes) must hold 256 bytes to 64 KiB");
     end
 
+    if (CLASSES < 16 || CLASSES > 256 || (CLASSES & (CLASSES - 1)) != 0) begin : g_check5
+        $error("%m: CLASSES must be a power of two from 16 to 256");
+    end
+
     wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains
 
     // ---- reset -----------------------------------------------------------------------------------------------------------
     logic soft_reset, draining, stop_core, block, reset_all, rst_regs, rst_core, rst_dma;
-    logic dma_idle, bus_quiet, clearing;
+    logic dma_idle, bus_quiet, clearing, key_clearing, rank_clearing;
+    assign clearing = key_clearing || rank_clearing;
     kvcpu_reset u_reset (
         .clk, .rst, .request(soft_reset), .dma_idle, .bus_quiet, .draining, .stop_core, .block, .reset_all
     );
@@ -121,7 +127,7 @@ module kvcpu
     assign rst_dma = rst || reset_all;
 
     // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
-    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_digest, clk_free, clk_lookup, clk_dma, clk_queues, clk_events;
+    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_queues, clk_events;
 
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
@@ -146,16 +152,20 @@ module kvcpu
     logic [31:0] op_wdata, op_data;
     word_t       op_wkind, op_rkind;
     logic        settling;
+    logic        table_select, table_write, table_read, commit, bank;
+    logic [$clog2(64 * CLASSES)-1:2] table_waddr, table_raddr;
+    logic [31:0] table_data;
 
     // A command on its way to the queue counts as being there.
-    kvcpu_axil u_axil (
+    kvcpu_axil #(.CLASSES(CLASSES)) u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
-        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .settling, .write_accepted,
+        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .result_pop, .completion_pop,
         .tele_select, .tele_read, .tele_addr, .tele_data,
+        .table_select, .table_write, .table_read, .table_waddr, .table_raddr, .table_data,
         .op_turn, .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
         .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
     );
@@ -184,7 +194,7 @@ module kvcpu
     );
     kvcpu_csr #(
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),
-        .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .BUILD_ID(BUILD_ID)
+        .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .CLASSES(CLASSES), .BUILD_ID(BUILD_ID)
     ) u_csr (
         .clk(clk_bus), .rst(rst_regs),
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
@@ -238,9 +248,12 @@ module kvcpu
     logic         free_valid, free_ready, map_ready, any_free, map_take, rebuild_start, rebuild_end;
     entry_key_t   free_key;
     logic [IW-1:0] free_index;
+    logic         begin_step, begin_low, begin_choice, scan, found_theta, searched;
+    logic [15:0]  theta;
+    logic [16:0]  pool_count, outside_count;
 
     kvcpu_engine #(
-        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES)
+        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES), .CLASSES(CLASSES)
     ) u_engine (
         .clk(clk_core), .rst(rst_core), .hold(clearing), .idle(engine_idle),
         .cmd_valid(!fifo_empty), .cmd(cmd_out), .cmd_take, .dma_idle,
@@ -252,6 +265,7 @@ module kvcpu
         .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
         .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
         .pass_freed(freed), .rows_used, .t1_used, .digest_start, .digest_busy,
+        .begin_step, .begin_low, .begin_choice, .scan, .found_theta, .pool_count, .outside_count, .searched,
         .key_valid, .key_ready, .key_op, .key, .key_index, .key_done, .key_hit, .key_shared, .key_unresolved,
         .key_hit_index, .key_tier, .free_valid, .free_key, .free_ready,
         .map_ready, .map_any_free(any_free), .map_free_index(free_index), .map_take,
@@ -260,7 +274,7 @@ module kvcpu
 
     kvcpu_settings #(.ENTRIES(ENTRIES), .BLOCK_BYTES(BLOCK_BYTES)) u_settings (
         .clk(clk_core), .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
-        .empty(valid_entries == '0), .code(set_code), .set, .shown(shown_setting), .in_force
+        .empty(valid_entries == '0), .bank, .commit, .code(set_code), .set, .shown(shown_setting), .in_force
     );
 
     // ---- directory and pass ------------------------------------------------------------------------------------------------
@@ -291,11 +305,19 @@ module kvcpu
 
     logic lanes_work;
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_lanes_clock (.clk, .rst, .work(lanes_work), .gated(clk_lanes));
-    kvcpu_pass #(.ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_pass (
-        .clk(clk_core), .clk_lanes, .rst(rst_core), .lanes_work, .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
+    // The clock of the rank table and the contest: where a STEP may be ranked, and for the host's window.
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_rank_clock (
+        .clk, .rst, .work(stop_core || rank_clearing || table_select || commit || (set.ranked && busy)), .gated(clk_rank)
+    );
+    kvcpu_pass #(
+        .ENTRIES(ENTRIES), .LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES), .CLASSES(CLASSES)
+    ) u_pass (
+        .clk(clk_core), .clk_lanes, .clk_rank, .rst(rst_core), .lanes_work, .place(pass_place), .place_row, .start(pass_start), .one_row(pass_one_row), .end_row,
         .start_some(pass_some), .pass, .set, .done(pass_done),
         .matched, .found, .found_index, .found_tier, .found_shared, .found_shared_index, .found_shared_tier, .freed,
         .rows_used, .t1_used, .events,
+        .rank_clearing, .commit, .bank, .table_write, .table_waddr, .table_wdata(op_wdata), .table_read, .table_raddr, .table_rdata(table_data),
+        .begin_step, .begin_low, .begin_choice, .scan, .found_theta, .theta, .pool_count, .outside_count,
         .row_read, .row, .q_key, .q_state, .q_res, .q_va, .steal,
         .write_row, .write_state, .state_wdata, .write_static, .write_res, .res_index, .res_wdata,
         .row_valid, .row_index,
@@ -305,7 +327,7 @@ module kvcpu
 
     logic digest_take, of_step;
     assign of_step = (running.op == kvcpu_map_pkg::OP_STEP);
-    assign digest_take = row_valid && (of_step || running.op == kvcpu_map_pkg::OP_DIGEST);
+    assign digest_take = row_valid && (pass.op == kvcpu_map_pkg::OP_STEP || pass.op == kvcpu_map_pkg::OP_DIGEST);
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_digest_clock (
         .clk, .rst, .work(stop_core || digest_start || digest_take || digest_busy), .gated(clk_digest)
     );
@@ -330,7 +352,7 @@ module kvcpu
         .clk, .rst, .work(stop_core || clearing || key_valid || lookup_valid != '0), .gated(clk_lookup)
     );
     kvcpu_lookup #(.ENTRIES(ENTRIES), .TOKEN_BITS(TOKEN_BITS), .PORTS(PORTS)) u_lookup (
-        .clk(clk_lookup), .rst(rst_core), .clearing,
+        .clk(clk_lookup), .rst(rst_core), .clearing(key_clearing),
         .eng_valid(key_valid), .eng_ready(key_ready), .eng_op(key_op), .eng_key(key), .eng_index(key_index),
         .eng_done(key_done), .eng_hit(key_hit), .eng_shared(key_shared), .eng_unresolved(key_unresolved),
         .eng_hit_index(key_hit_index), .eng_tier(key_tier), .overflow(index_overflow),
@@ -389,6 +411,7 @@ module kvcpu
         .clk(clk_core), .clk_events, .rst(rst_core), .events_work, .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,
         .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
+        .ranked(set.ranked), .searched, .step_theta(theta), .step_pool(pool_count), .step_outside(outside_count),
         .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),
         .current_step(t), .t1_used, .valid_entries, .hit_total, .misses,
         .select(tele_select), .read(tele_read), .read_addr(tele_addr), .read_data(tele_data)

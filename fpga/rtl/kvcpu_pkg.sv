@@ -7,21 +7,29 @@
 `default_nettype none
 package kvcpu_pkg;
 
+    // TOUCH_HINT (R41).
+    typedef struct packed {
+        logic        wide;   // more was written than it has bits
+        logic        labels; // set: the entry's class and order become these
+        logic [15:0] label;
+    } hint_t;
+
     // A command on its way from a doorbell to the engine. Operands by opcode:
     //   STEP a=step                 HOT/EVICT/SHARE/RELEASE/UNLOAD a=addr b=len     PREFETCH a=addr b=len c=target
     //   LOAD a=va b={token_end,token_start} c={tier,id}   LOOKUP/TOUCH a={position,id}   UNLOAD_REQUEST/…_INDEX a=value
-    //   DIGEST a={end,first}        SET a=value b=setting
+    //   DIGEST a={end,first}        SET a=value b=setting         CLASS a=addr b=len c={shift,base,class}
     typedef struct packed {
-        logic [3:0]  op;
+        logic [4:0]  op;
         logic [63:0] a;
         logic [63:0] b;
         logic [63:0] c;
+        hint_t       hint;   // LOAD/TOUCH
         logic [31:0] stamp;  // cycle of the doorbell's write handshake
     } command_t;
 
     typedef struct packed {
         logic [7:0]  code;
-        logic [3:0]  op;
+        logic [4:0]  op;
         logic        has_index;
         logic [1:0]  tier;
         logic [16:0] matched;
@@ -36,6 +44,8 @@ package kvcpu_pkg;
     } entry_key_t;
 
     typedef struct packed {  // words of 32 bits, so that no field lies in two
+        logic        pool;   // in ranked mode: the last STEP's first pass found it in the pool (R46); no host sees this
+        logic [15:0] label;  // {order, class}
         logic        valid;
         logic        prefix;
         logic        pinned;
@@ -66,12 +76,15 @@ package kvcpu_pkg;
         logic [1:0]       evict_tier;
         logic             contend_fixed;
         logic             strict;
+        logic             ranked;     // POLICY
+        logic [7:0]       fill_age;
         logic [3:0][63:0] tier_base;
     } settings_t;
 
     // How a pass selects entries.
     typedef enum logic [2:0] {
         MATCH_ALL,      // every valid entry
+        MATCH_POOL,     // those in the pool
         MATCH_VA,       // [va, va+BLOCK_BYTES) overlaps the range
         MATCH_REQUEST,  // request_id
         MATCH_LANE,     // one lane of one row
@@ -79,9 +92,16 @@ package kvcpu_pkg;
         MATCH_NONE      // DIGEST: only kvcpu_digest takes the rows
     } match_e;
 
+    // The passes of a STEP behind its first, in ranked mode. They are no commands, so the register map does not know them.
+    typedef enum logic [4:0] {
+        OP_COUNT = 5'd29,  // the low bytes of ranks at θ
+        OP_LEAVE = 5'd30,  // losers in tier 1 are evicted
+        OP_ENTER = 5'd31   // winners outside it are prefetched
+    } later_pass_e;
+
     // What stays the same during one pass.
     typedef struct packed {
-        logic [3:0]   op;
+        logic [4:0]   op;
         match_e       match;
         logic [31:0]  t;
         logic [31:0]  target;       // PREFETCH
@@ -93,9 +113,12 @@ package kvcpu_pkg;
         logic [31:0]  first;        // what is hashed, in DIGEST and STEP: first <= index < last
         logic [31:0]  last;
         entry_key_t   load_key;     // LOAD
-        logic [63:0]  load_va;
+        logic [63:0]  load_va;      // CLASS: its addr
         logic [1:0]   load_tier;
         logic         loads;        // op is LOAD
+        logic         labels;       // class and order are given: LOAD, TOUCH with a hint, CLASS
+        logic [15:0]  label;        // CLASS: the order's half is base
+        logic [3:0]   shift;        // CLASS
         logic         fresh_row;    // LOAD: the row holds no valid entry and rubbish in its other lanes
     } pass_t;
 
@@ -139,6 +162,7 @@ package kvcpu_pkg;
     endfunction
 
     // Its 64-bit word k.
+    /* verilator lint_off UNUSEDSIGNAL */  // `pool` is not shown
     function automatic logic [63:0] entry_word(
         input int k, input entry_key_t key, input entry_state_t state, input entry_res_t res, input logic [63:0] phys,
         input int unsigned token_bits
@@ -152,11 +176,12 @@ package kvcpu_pkg;
             1: entry_word = {phys[29:0], res.tier, token_start + (key.span & mask)};
             2: entry_word = {state.access_step[13:0], state.prio, phys[63:30]};
             default:
-                entry_word = {16'd0, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
+                entry_word = {state.label, state.armed, res.inflight, state.pinned, state.valid, state.f, state.r, res.dirty,
                               state.prefix, state.ref_count, state.access_step[31:14]};
         endcase
         if (!state.valid) entry_word = '0;
     endfunction
+    /* verilator lint_on UNUSEDSIGNAL */
 
 endpackage
 `default_nettype wire

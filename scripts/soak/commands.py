@@ -26,11 +26,13 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.helpers import section8
-from tests.helpers.random_script import BLOCK, Script
+from tests.helpers.random_script import BLOCK, Script, random_tables
 
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
 BLOCK_BYTES = {"uart": 256}
 """Of virtual boards, where it is not 16 KiB."""
+CLASSES = {"uart": 16}
+"""Of virtual boards, where it is not 256."""
 FILLED = 256
 """Slots of each tier that begin with random bytes: more than most scripts load."""
 
@@ -61,12 +63,13 @@ def fill(folder: Path, entries: int, seed: int, block_bytes: int) -> list[str]:
     return lines
 
 
-def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int) -> dict:
+def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int, classes: int) -> dict:
     """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
     with tempfile.TemporaryDirectory() as folder:
+        blocks, tables = 400 if entries < 1024 else 3000, random_tables(Path(folder), seed, classes)
         script = [
             "reset --raw", *fill(Path(folder), entries, seed, block_bytes),
-            *Script(seed, 400 if entries < 1024 else 3000, block_bytes).lines(commands), "verify",
+            *Script(seed, blocks, block_bytes, tables, classes).lines(commands), "verify",
         ]  # fmt: skip
         file = Path(folder) / "random.kvfpga"
         file.write_text("\n".join(script) + "\n")
@@ -105,7 +108,8 @@ def main() -> int:
     runs = []
     for entries, seed in track(jobs, "scripts", console=Console(stderr=True)):
         with target(options.through, entries) as chosen:
-            runs.append(run(chosen, entries, seed, options.commands, BLOCK_BYTES.get(options.through, BLOCK)))
+            sizes = BLOCK_BYTES.get(options.through, BLOCK), CLASSES.get(options.through, 256)
+            runs.append(run(chosen, entries, seed, options.commands, *sizes))
         if options.json:
             print(json.dumps(runs[-1]))
         if runs[-1]["differs"]:

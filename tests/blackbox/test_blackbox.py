@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from kvfpga.blackbox import simulation as blackboxes
 from kvfpga.blackbox.attach import attach
-from kvfpga.blackbox.history import History, MemoryWrite
+from kvfpga.blackbox.history import History, MemoryWrite, TableWrite
 from kvfpga.blackbox.retrace import trace
 from kvfpga.blackbox.simulation import SimulationBlackBox
 from kvfpga.contract import commands as cmd
@@ -20,6 +21,7 @@ from kvfpga.contract.commands import Step
 from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
+from tests.helpers.command_line import Kvfpga
 from tests.helpers.fake_device import FakeDevice
 
 VA, BLOCK = 0x7F000000, 16384
@@ -95,6 +97,28 @@ def test_a_failure_folder_has_it_all(pair, tmp_path):
     assert json.loads((folder / "report.json").read_text())["reproduce"] == report.reproduce
     calls = [json.loads(line) for line in (folder / "mmio.jsonl").read_text().splitlines()]
     assert any(op[:3] == ["WRITE", 0, 3] for call in calls for op in call.get("ops", []))
+
+
+def test_a_failure_folder_has_the_ranked_policy(pair, tmp_path):
+    """Its script leads to the same state as its session, tables included."""
+    codes = np.random.default_rng(1).integers(0, 256, (256, 64)).astype(np.uint8)
+    pair.ranked(codes, fill_age=3)
+    pair.write_table(255 - codes)
+    pair.execute_many([block(1), cmd.Load(1, 2, 3, 0, 31, VA, 1, cmd.hint_of(9, 8)), cmd.Class(VA, BLOCK, 7, base=2)])
+    folder = fail(pair, Step(3)).folder
+    again = Kvfpga(tmp_path / "again", "--target", "model")
+    again("reset", "--raw")
+    again("run", folder / "commands.kvfpga")
+    shown = {name: value for name, value in again("policy").items() if name not in ("command", "code")}
+    assert shown == {"policy": "ranked", "fill_age": 3, "bank": 1, "classes": 256}
+    assert again("reg", "read", 0x4000)["value"].to_bytes(4, "little") == (255 - codes[0, :4]).tobytes()
+    assert [(entry["class"], entry["order"]) for entry in again("dump")["entries"]] == [(0, 0), (7, 253)]
+    with Session(TARGET, folder) as session:
+        device = session.open()
+        assert (device.model.tables == np.stack([255 - codes, codes])).all()
+        assert TableWrite(codes.tobytes()) in list(session._history.old())
+        device.verify()
+        assert fail(device, Step(3)).differences
 
 
 def test_the_one_command_that_reproduces_it(pair):
@@ -213,7 +237,7 @@ def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
 
     class Watched(Faulty):
         def trace_start(self, path):
-            seen.append((self.model.telemetry()["valid_entries"], self.model.memory_read(5, 1)))
+            seen.append((self.model.telemetry()["valid_entries"], self.model.memory_read(5, 1), self.model.table[255, 63]))
 
         def close(self):
             seen.append(self.model.telemetry()["valid_entries"])
@@ -224,9 +248,9 @@ def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
             assert (wave, restore) == ("vcd", None)
             return Watched(self.entries)
 
-    before = [block(0), MemoryWrite(5, b"x"), block(1)]
+    before = [block(0), MemoryWrite(5, b"x"), TableWrite(bytes([7]) * 16384), cmd.Set("PTABLE_COMMIT", 1), block(1)]
     trace(WatchedTarget("sim", 256, 8), iter(before), [block(2)], tmp_path / "x.vcd")
-    assert seen == [(2, b"x"), 3]
+    assert seen == [(2, b"x", 7), 3]
 
 
 def test_a_box_without_history_makes_no_waveform(tmp_path):

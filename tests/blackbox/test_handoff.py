@@ -99,6 +99,26 @@ def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant,
 
 
 @pytest.mark.xdist_group("handoff")
+def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
+    """Tables are written again in simulation, whole or by the word."""
+    monkeypatch.setenv("KVFPGA_RTL", str(mutant))
+    shared = f"{VA + 5 * BLOCK} 1"
+    script = [
+        "policy ranked --table age --fill-age 9", "reg write 0x4000 0x01020304", "reg write PTABLE_COMMIT 1",
+        *map(load, range(12)), f"class {VA} {12 * BLOCK} --class 3", "config --t1-capacity 4", "step 1",
+        f"share {shared}", f"share {shared}", f"release {shared}",
+    ]  # fmt: skip
+    (tmp_path / "script.kvfpga").write_text("reset --raw\n" + "\n".join(script) + "\n")
+    kv("run", tmp_path / "script.kvfpga", code=4)
+    (folder,) = (tmp_path / "session" / "failures").iterdir()
+    lines = (folder / "commands.kvfpga").read_text().splitlines()
+    assert any(line.startswith("policy table ") for line in lines) and "reg write 0x4000 0x1020304" in lines
+    found = kv("handoff", "--no-shrink", folder)
+    assert found["shows"] is True and "ref_count" in found["difference"]
+    assert found["first_calls"] == []
+
+
+@pytest.mark.xdist_group("handoff")
 def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     """Bit 3 of RESULT_MATCHED is stuck on the way to the host."""
     from kvfpga.device.regmap import REGISTERS

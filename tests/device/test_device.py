@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result, Trigger
-from kvfpga.contract.errors import DeviceRefused, TargetError, UsageError
+from kvfpga.contract.errors import BusError, DeviceRefused, TargetError, UsageError
 from kvfpga.device.answers import RESULT_WORDS
-from kvfpga.device.codec import writes
+from kvfpga.device.codec import commands_of, writes
 from kvfpga.device.device import Device, Look
 from kvfpga.device.entries import decode_entries
-from kvfpga.device.regmap import ENTRY_FIELDS, REGISTERS, TELEMETRY
+from kvfpga.device.regmap import ENTRY_FIELDS, PTABLE, REGISTERS, TELEMETRY
 from kvfpga.transport.mmio import Batch
 from tests.helpers.fake_device import FakeDevice
 
@@ -63,15 +65,27 @@ def test_r23_telemetry_is_one_burst():
         (cmd.ShareIndex(4), [("RTBD_SHARE", 4)]),
         (cmd.ReleaseIndex(4), [("RTBD_RELEASE", 4)]),
         (cmd.Lookup(0xA001, 12, 3, 40), [("LOOKUP_ID", 0x0C03A001), ("LOOKUP_POS", 40)]),
-        (cmd.Touch(0xA001, 12, 3, 40), [("LOOKUP_ID", 0x0C03A001), ("TOUCH_POS", 40)]),
+        (cmd.Touch(0xA001, 12, 3, 40), [("TOUCH_HINT", 0), ("LOOKUP_ID", 0x0C03A001), ("TOUCH_POS", 40)]),
+        (
+            cmd.Touch(0xA001, 12, 3, 40, cmd.hint_of(7, 9)),
+            [("TOUCH_HINT", 0x10907), ("LOOKUP_ID", 0x0C03A001), ("TOUCH_POS", 40)],
+        ),
+        (
+            cmd.Class(1, 2, 7, 9, 3),
+            [("CLASS_ADDR", 1), ("CLASS_LEN", 2), ("CLASS_ID", 7), ("CLASS_ORDER", 0x00030009)],
+        ),
+        (
+            cmd.Class(1, 2, 7, 1 << 16, 1 << 40),
+            [("CLASS_ADDR", 1), ("CLASS_LEN", 2), ("CLASS_ID", 7), ("CLASS_ORDER", 0xFFFFFFFF)],
+        ),
         (cmd.Set("WEIGHT_R", 48), [("WEIGHT_R", 48)]),
         (cmd.Set("STRICT", 0), [("CTRL", 0)]),
         (cmd.Set("STRICT", 1), [("CTRL", 4)]),
         (cmd.Set("CLEAR_COUNTERS", 0), [("CTRL", 6)]),
         (
             cmd.Load(0xA001, 12, 3, 32, 63, 0x7F005000, 2),
-            [("LOAD_ID", 0x0C03A001), ("LOAD_TOKEN_START", 32), ("LOAD_VA", 0x7F005000), ("LOAD_TOKEN_END", 63),
-            ("LOAD_TIER", 2)],
+            [("TOUCH_HINT", 0), ("LOAD_ID", 0x0C03A001), ("LOAD_TOKEN_START", 32), ("LOAD_VA", 0x7F005000),
+            ("LOAD_TOKEN_END", 63), ("LOAD_TIER", 2)],
         ),
     ],
 )  # fmt: skip
@@ -84,13 +98,15 @@ def test_every_doorbell_of_the_map_has_a_command(fake, device):
     commands = [
         cmd.Step(1), cmd.Step(1 << 32), cmd.Hot(1, 2), cmd.Evict(1, 2), cmd.Prefetch(1, 2, 3), cmd.Share(1, 2),
         cmd.Release(1, 2), cmd.Unload(1, 2), cmd.UnloadRequest(9), cmd.ShareIndex(4), cmd.ReleaseIndex(4), block(0),
-        cmd.Lookup(1, 2, 3, 4), cmd.Touch(1, 2, 3, 4),
+        cmd.Lookup(1, 2, 3, 4), cmd.Touch(1, 2, 3, 4), cmd.Class(1, 2, 3),
     ]  # fmt: skip
     rung = {writes(command)[-1][0] for command in commands}
     assert rung == {r.name for r in REGISTERS.values() if r.doorbell} - {"DIGEST_END"}
 
 
-@pytest.mark.parametrize("name", ["WINDOW", "T1_CAPACITY", "EVICT_TIER", "CONTEND_POLICY"])
+@pytest.mark.parametrize(
+    "name", ["WINDOW", "T1_CAPACITY", "EVICT_TIER", "CONTEND_POLICY", "POLICY", "FILL_AGE", "PTABLE_COMMIT"]
+)
 def test_r6_a_value_wider_than_its_register_is_refused_and_never_cut(fake, device, name):
     assert device.execute(cmd.Set(name, (1 << 32) + 2)).code == "ERR_RANGE"
     assert fake.writes[-1] == (name, 0xFFFFFFFF)
@@ -201,7 +217,7 @@ def test_soft_reset_gives_the_reset_values(device):
         ({"DEVICE_ID": 0xFFFFFFFF}, "dead link"),
         ({"DEVICE_ID": 0x12345678}, "0x12345678, not as a KV-CPU"),
         ({"REGMAP_HASH": 1}, "register map 0x00000001"),
-        ({"VERSION": 0x00020000}, "register map"),
+        ({"VERSION": 0x00030000}, "register map"),
     ],
 )
 def test_r4_a_stranger_is_refused_before_anything_else(constants, message):
@@ -212,9 +228,10 @@ def test_r4_a_stranger_is_refused_before_anything_else(constants, message):
 
 def test_r4_identity(device):
     assert device.identity._asdict() == {
-        "version": "1.1", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
+        "version": "2.0", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
         "head_dim": 128,
         "block_bytes": BLOCK, "data_bits": 128, "lookup_ports": 3, "fifo_depth": 16,
+        "classes": 256,
     }  # fmt: skip
 
 
@@ -294,3 +311,76 @@ def test_a_register_is_written_by_its_name(device, fake):
     assert fake.writes == [("SCRATCH", 7), ("BOOST_ADDR", 1 << 40), ("UNLOAD_ID", 0xFFFFFFFF)]
     with pytest.raises(UsageError, match="does not fit into the 32 bits of SCRATCH"):
         device.append_write(batch, "SCRATCH", 1 << 32)
+
+
+# ---- the ranked policy -------------------------------------------------------------------------------------------------
+def test_r41_the_hint_is_written_where_it_changes(device, fake):
+    """It keeps what was last written; what it held before the batch is not believed."""
+    hints = [0, 0, cmd.hint_of(1, 2), cmd.hint_of(1, 2), 0]
+    commands = [cmd.Touch(1, 2, 3, 0, hint) for hint in hints]
+    device.execute_many([*commands, cmd.Lookup(1, 2, 3, 0), block(0)])
+    written = [value for name, value in fake.writes if name == "TOUCH_HINT"]
+    assert written == [0, hints[2], 0]
+    fake.write32(REGISTERS["TOUCH_HINT"].offset, 0x1FFFF)  # another process does
+    device.execute(block(1))
+    assert [fake.model.entry(n)["class"] for n in range(2)] == [0, 0]
+
+
+def test_r41_what_a_doorbell_means_has_the_hint_that_is_there(device):
+    operands = {"TOUCH_HINT": 0x10203, "LOOKUP_ID": 0x0C03A001}
+    found = commands_of(REGISTERS["TOUCH_POS"], 40, operands.__getitem__)
+    assert found == [cmd.Touch(0xA001, 12, 3, 40, 0x10203)]
+
+
+def test_r42_what_its_doorbell_means(device):
+    operands = {"CLASS_ADDR": 1, "CLASS_LEN": 2, "CLASS_ID": 7}
+    assert commands_of(REGISTERS["CLASS_ORDER"], 0x00030009, operands.__getitem__) == [cmd.Class(1, 2, 7, 9, 3)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_r47_the_triggers_of_ranked_steps_come_evictions_first(device, fake, known):
+    """Block 0 comes in and block 1 goes out, at each of three steps alike. The records come as the memory lets them; the policy
+    changes within a batch, and is asked for where it is not known."""
+    moves = (Trigger(1, "evict", 1, 2), Trigger(0, "prefetch", 2, 1))
+    fake.spoil_result = lambda result: replace(result, triggers=moves if result.matched == 2 else ())
+    fake.model.execute(block(0))
+    fake.model.execute(block(1))
+    fake.model.execute(cmd.Set("POLICY", 1))
+    if known:
+        device.settings()
+    commands = [cmd.Step(1), cmd.Set("POLICY", 2), cmd.Step(2), cmd.Set("POLICY", 0), cmd.Step(3), cmd.Set("POLICY", 1)]
+    results = device.execute_many(commands)
+    assert [results[place].triggers for place in (0, 2, 4)] == [moves, moves, moves[::-1]]
+    assert device.execute(cmd.Step(4)).triggers == moves
+    assert device.execute(cmd.Hot(0x7F000000, 2 * BLOCK)).triggers == moves[::-1]
+    device.soft_reset()
+    fake.model.execute(block(0))
+    fake.model.execute(block(1))
+    assert device.execute(cmd.Step(5)).triggers == moves[::-1]
+
+
+def test_r45_tables_are_written_and_read_through_the_window(device, fake):
+    one, other = np.arange(2 * 16384, dtype=np.uint8).reshape(2, 256, 64)[:, ::-1].copy()
+    other ^= 0x55
+    device.write_table(one)
+    device.execute(cmd.Set("PTABLE_COMMIT", 1))
+    device.write_table(other)
+    assert (device.read_table() == other).all() and (fake.model.table == one).all()
+    found = device.read_tables()
+    assert (found[1] == one).all() and (found[0] == other).all()
+    assert fake.model.settings()["PTABLE_COMMIT"] == 1 and (fake.model.table == one).all()
+
+
+def test_r45_a_device_with_fewer_classes_has_a_smaller_window():
+    fake = FakeDevice(classes=16)
+    device = Device(fake)
+    assert device.identity.classes == device.classes == 16
+    device.write_table(np.full((16, 64), 7, np.uint8))
+    assert (device.read_table() == 7).all()
+    for access in (lambda: fake.read32(PTABLE + 16 * 64), lambda: fake.write32(PTABLE + 16 * 64, 0)):
+        with pytest.raises(BusError):
+            access()
+    fits, beyond = (cmd.Class(0, 1, class_id) for class_id in (15, 16))
+    assert [device.execute(command).code for command in (fits, beyond)] == ["OK", "ERR_RANGE"]
+    touches = [cmd.Touch(1, 0, 0, 0, hint) for hint in (cmd.hint_of(15, 1), cmd.hint_of(16, 1), 0xFF)]
+    assert [result.code for result in device.execute_many(touches)] == ["OK", "ERR_RANGE", "OK"]

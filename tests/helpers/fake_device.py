@@ -85,7 +85,7 @@ class FakeDevice(Simulation):
     def _table_row(self, offset: int, is_write: bool):
         """The codes of a class in the idle bank, and where in them the word is."""
         number, first = divmod(offset - PTABLE, 64)
-        if number >= self.model.classes:
+        if number >= self.model.classes or first % 4:
             raise BusError(offset, is_write)
         return self.model.tables[1 - self.model.settings()["PTABLE_COMMIT"], number], first
 

@@ -8,6 +8,10 @@ The same seed gives the same script.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 BLOCK = 16384
 BASE = 0x7F00_0000_0000
@@ -19,13 +23,27 @@ BORDERS = (0, 1, 255, 256, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, (1 << 64) -
 Key = tuple[int, int, int, int]
 
 
-class Script:
-    """`blocks`: how many keys there are to load; above ENTRIES the directory can get full. `block_bytes`: of the device."""
+def random_tables(folder: Path, seed: int, classes: int = 256) -> list[str]:
+    """Tables for the ranked policy: few distinct codes, so that blocks rank alike, and any; with them `age`."""
+    rng, names = np.random.default_rng(seed), ["age"]
+    for codes in ([5], [0, 255], [0, 1, 2, 254], range(256)):
+        path = folder / f"table-{len(codes)}.npy"
+        np.save(path, rng.choice(np.array(codes, np.uint8), (classes, 64)))
+        names.append(str(path))
+    return names
 
-    def __init__(self, seed: int, blocks: int = 400, block_bytes: int = BLOCK):
+
+class Script:
+    """`blocks`: how many keys there are to load; above ENTRIES the directory can get full. `block_bytes`, `classes`: of the
+    device. `tables`: what `policy ranked --table` takes, see `random_tables`."""
+
+    def __init__(
+        self, seed: int, blocks: int = 400, block_bytes: int = BLOCK, tables: Sequence[str] = ("age",), classes: int = 256
+    ):
         self.random = random.Random(seed)
         self.blocks = blocks
         self.block_bytes = block_bytes
+        self.tables, self.classes = tables, classes
         self.step = 0
         self.keys = self._keys(blocks + 20)
 
@@ -33,7 +51,7 @@ class Script:
         """`count` commands, most blocks at the beginning."""
         kinds = {
             self.load: 30, self.advance: 12, self.hint: 16, self.prefetch: 6, self.sharing: 8, self.unload: 3,
-            self.lookup: 12,
+            self.lookup: 12, self.policy: 5, self.classify: 4,
             self.weights: 3, self.config: 2, self.registers: 3, self.memory: 2, self.look: 3, self.reset: 0.15,
         }  # fmt: skip
         lines = [self.load() for _ in range(count // 8)]
@@ -100,7 +118,21 @@ class Script:
         tier = f" --tier {self.random.randrange(4)}" if self.rarely(0.3) else ""
         return (
             f"load --request {request} --layer {layer} --head {head} --tokens {start}:{end} --va {self.va(n):#x}{tier}"
+            f"{self.hinted(0.5)}"
         )
+
+    def hinted(self, odds: float) -> str:
+        """What a load or a touch says for the ranked policy: few classes and orders, so that blocks rank alike."""
+        if not self.rarely(odds):
+            return ""
+        if self.rarely():
+            return f" --hint {self.random.choice((0x1FFFF, 0xFFFF, 0x20000, 0x10000 + self.classes))}"
+        class_id = self.random.choice((0, 1, 2, self.classes - 1, self.random.randrange(self.classes)))
+        order = self.order()
+        return self.random.choice((f" --class {class_id}", f" --order {order}", f" --class {class_id} --order {order}"))
+
+    def order(self) -> int:
+        return self.random.choice((0, 7, 7, 255, self.random.randrange(256)))
 
     def advance(self) -> str:
         if self.rarely():
@@ -127,8 +159,28 @@ class Script:
     def lookup(self) -> str:
         key = self.key(self.random.randrange(self.blocks + 20))
         request, layer, head, start = self.twin(key) if self.rarely(0.2) else key
-        touch = " --touch" if self.rarely(0.6) else ""
+        touch = f" --touch{self.hinted(0.4)}" if self.rarely(0.6) else ""
         return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{touch}"
+
+    def classify(self) -> str:
+        class_id = self.border() if self.rarely() else self.random.choice((0, 1, 2, self.classes - 1))
+        base, shift = self.random.choice((0, 0, 3, 250, 255, 256)), self.random.choice((0, 0, 1, 3, 15, 16))
+        return f"class {self.range()} --class {class_id} --base {base} --shift {shift}"
+
+    def policy(self) -> str:
+        """Mostly ranked, with a capacity that makes blocks contend; `config` changes it as well."""
+        table = self.random.choice(self.tables)
+        fill_age = self.random.choice((0, 1, 1, 2, 50, 255, 256))
+        return self.random.choice(
+            (
+                "policy linear", "policy ranked", f"policy ranked --table {table}", f"policy ranked --table {table}",
+                f"policy ranked --fill-age {fill_age}", f"policy ranked --table {table} --fill-age {fill_age}",
+                f"policy table {table}", f"reg write PTABLE_COMMIT {self.random.choice((1, 1, 1, 0))}", "policy",
+                f"reg write {0x4000 + 4 * self.random.randrange(16 * self.classes):#x} {self.random.randrange(1 << 32)}",
+                f"reg read {0x4000 + 4 * self.random.randrange(16 * self.classes):#x}",
+                f"config --t1-capacity {self.random.choice((0, 3, 10, 25, 60))}",
+            )
+        )  # fmt: skip
 
     def weights(self) -> str:
         if self.rarely(0.4):

@@ -17,13 +17,14 @@ ENTRY = {
     "index": int, "request_id": int, "layer": int, "head": int, "token_start": int, "token_end": int, "tier": int,
     "phys_addr": int, "va": int, "priority": int, "access_step": int, "ref_count": int, "prefix": bool,
     "dirty": bool, "R": int,
-    "F": int, "pinned": bool, "inflight": bool, "armed": bool,
+    "F": int, "pinned": bool, "inflight": bool, "armed": bool, "class": int,
+    "order": int,
 }  # fmt: skip
 TELEMETRY = [
     "current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
     "last_target_step",
 ]  # fmt: skip
-EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup")
+EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup", "class")
 CODES = (
     "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT",
     "ERR_NOT_EMPTY"
@@ -37,6 +38,15 @@ def has(found: dict, shape: dict, exact: bool = True) -> None:
     for name, kind in shape.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
         assert type(found[name]) in kinds, f"{name} is {found[name]!r}"
+
+
+def at_least(found: object, wanted: object) -> bool:
+    """Does `found` say all that `wanted` does? Objects may have more keys, such as those of later editions."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(name in found and at_least(found[name], wanted[name]) for name in wanted)
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(at_least, found, wanted))
+    return found == wanted
 
 
 def check(line: str, found: dict) -> None:

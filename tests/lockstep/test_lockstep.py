@@ -6,11 +6,12 @@ import io
 import json
 import random
 
+import numpy as np
 import pytest
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result, Trigger
-from kvfpga.contract.errors import DifferenceError, UsageError
+from kvfpga.contract.errors import BusError, DeviceRefused, DifferenceError, UsageError
 from kvfpga.contract.script import line
 from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
@@ -407,3 +408,96 @@ def test_the_reference_alone_has_the_same_surface():
         assert callable(getattr(alone, name)) and callable(getattr(Lockstep, name))
     for name in ("entries", "block_bytes", "checks", "differences", "commands", "recorder"):
         assert hasattr(alone, name)
+
+
+# ---- the ranked policy -------------------------------------------------------------------------------------------------
+CODES = np.random.default_rng(3).integers(0, 256, (256, 64)).astype(np.uint8)
+
+
+def test_r48_theta_is_compared(fake, pair):
+    pair.ranked(CODES)
+    pair.set(T1_CAPACITY=3)
+    spoil_after(fake, 1, lambda: fake.model.counters.update(theta=7))
+    found = differences(pair, cmd.Step(1))
+    assert ("telemetry", "theta", 7, pair.model.telemetry()["theta"]) in found
+
+
+def test_r41_class_and_order_are_compared(fake, pair):
+    fake.model.execute(cmd.Class(VA + BLOCK, 1, 9, base=5))
+    found = differences(pair)
+    assert ("entry 1", "class", 9, 0) in found and ("entry 1", "order", 250, 0) in found
+
+
+def test_r45_another_table_in_force_shows_at_the_next_step(fake, pair):
+    pair.ranked(CODES)
+    fake.model.write_table(255 - CODES)
+    fake.model.execute(cmd.Set("PTABLE_COMMIT", 1))
+    assert ("entry 0", "priority") in [found[:2] for found in differences(pair, cmd.Step(1))]
+
+
+@pytest.mark.parametrize("bank", [0, 1])
+def test_r45_verify_finds_a_wrong_code_in_either_bank(fake, pair, bank):
+    pair.ranked(CODES)
+    pair.write_table(255 - CODES)
+    right = int(pair.model.tables[bank, 200, 40])
+    fake.model.tables[bank, 200, 40] ^= 0xFF
+    assert differences(pair, None) == [(f"PTABLE bank {bank}, class 200", "bucket 40", right ^ 0xFF, right)]
+    assert pair.device.settings()["PTABLE_COMMIT"] == fake.model.settings()["PTABLE_COMMIT"] == 1, "as it was"
+    fake.model.tables[bank, 200, 40] ^= 0xFF
+    pair.verify()
+
+
+def test_r45_sync_takes_both_banks(fake, pair):
+    fake.model.write_table(CODES)
+    fake.model.execute(cmd.Set("PTABLE_COMMIT", 1))
+    fake.model.write_table(255 - CODES)
+    for setting in (cmd.Set("POLICY", 1), cmd.Set("FILL_AGE", 9), cmd.Set("T1_CAPACITY", 4)):
+        fake.model.execute(setting)
+    pair.sync()
+    pair.verify()
+    assert (pair.model.tables == np.stack([255 - CODES, CODES])).all()
+    assert len(pair.execute(cmd.Step(1)).triggers) == 4
+
+
+def test_r45_a_word_of_the_window_reaches_both(fake, pair):
+    pair.write_word(0x4000 + 64 * 7 + 4, 0x04030201)
+    assert pair.read_word(0x4000 + 64 * 7 + 4) == 0x04030201
+    for side in (pair.read_table(), pair.model.read_table(), fake.model.read_table()):
+        assert side[7, :8].tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
+    pair.verify()
+
+
+@pytest.mark.parametrize("address", [0x4000 + 16384, 0x4000 + 2, 0x4000 - 4])
+def test_r45_words_beside_the_window_are_none_of_it(pair, address):
+    with pytest.raises(BusError):
+        pair.write_word(address, 5)
+    pair.verify()
+
+
+@pytest.mark.parametrize("table, said", [
+    (CODES.astype(np.int64), "int64"), (CODES[:16], "shape"), ("oldest", "no table"), ([[1], [2, 3]], "no array"),
+    (None, "object"),
+])  # fmt: skip
+def test_r45_what_is_no_table_is_not_written(fake, pair, table, said):
+    fake.writes.clear()
+    with pytest.raises(UsageError, match=said):
+        pair.write_table(table)
+    assert not fake.model.read_table().any() and fake.writes == []
+
+
+def test_r49_ranked_and_linear_from_python(pair):
+    assert pair.ranked("age", fill_age=4)["POLICY"] == 1
+    assert pair.settings()["FILL_AGE"] == 4 and pair.model.table[9, 3] == 255 - 4 * 3
+    with pytest.raises(DeviceRefused, match="ERR_RANGE"):
+        pair.ranked(CODES, fill_age=256)
+    assert pair.model.table[9, 3] == 255 - 4 * 3 and not pair.read_table().any()
+    pair.classify(VA, 2 * BLOCK, class_id=5, base=1)
+    pair.lookup(1, 2, 3, 0, touch=True, order=3)
+    pair.load(9, 0, 0, (0, 31), va=0, class_id=200, order=4)
+    assert [(e["class"], e["order"]) for e in pair.dump()][:3] == [(0, 3), (5, 253), (0, 0)]
+    assert pair.linear()["POLICY"] == 0
+    with pytest.raises(UsageError, match="are for an access"):
+        pair.lookup(1, 2, 3, 0, class_id=1)
+    with pytest.raises(UsageError, match="class_id"):
+        pair.load(9, 0, 0, (32, 63), va=0, class_id=256)
+    pair.verify()

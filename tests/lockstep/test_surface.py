@@ -354,13 +354,13 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr(kvfpga, "open", lambda *given, **named: opened.append((given, named)) or device)
     examples = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-    assert len(examples) == 6
+    assert len(examples) == 7
     names: dict = {}
     for example in examples:
         exec(compile(example, str(GUIDE), "exec"), names)
     assert opened == [(("sim",), {"entries": 256})]
     assert capsys.readouterr().out.splitlines()[:2] == ["0 evict 1 to 2", "1 evict 1 to 2"]
-    assert device.telemetry()["current_step"] == 401
+    assert device.telemetry()["current_step"] == 402
 
 
 def test_the_example_of_the_package_runs(monkeypatch):

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite
+from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite, TableWrite
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import SessionError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS, weights
@@ -203,6 +203,9 @@ ITEMS = [
     RegisterWrite(0x54, 5, 32),
     cmd.Set("STRICT", 0),
     MemoryWrite(1, b"z"),
+    TableWrite(bytes(range(256)) * 64),
+    cmd.Touch(1, 2, 3, 0, cmd.hint_of(7, 9)),
+    cmd.Class(1, 2, 3, 4, 5),
 ]
 
 

@@ -8,13 +8,17 @@
 `default_nettype none
 module kvcpu_axil
     import kvcpu_map_pkg::*;
-(
+#(
+    parameter int unsigned CLASSES = 256,
+    localparam int unsigned TABLE_BITS = $clog2(64 * CLASSES)
+) (
     input  wire logic        clk,
     input  wire logic        rst,
     input  wire logic        block,
     output logic             quiet,
     input  wire logic        fifo_full,
     input  wire logic        resetting,     // doorbells are refused
+    input  wire logic        table_clearing, // PTABLE is being cleared: writes are refused, reads wait
     input  wire logic        settling,      // the last STEP is done, and its PASS_DIGEST will be in some cycles
     output logic             write_accepted, // pulse: W handshake, for the time stamp of a command
 
@@ -63,6 +67,14 @@ module kvcpu_axil
     input  wire logic        op_ack,
     input  wire logic [31:0] op_data,
 
+    // window of PTABLE: answers in the next cycle
+    output logic             table_select,
+    output logic             table_write,   // with table_select, as the next
+    output logic             table_read,
+    output logic [TABLE_BITS-1:2] table_waddr,
+    output logic [TABLE_BITS-1:2] table_raddr,
+    input  wire logic [31:0] table_data,
+
     // directory window
     output logic             dir_req,
     output logic [22:0]      dir_addr,
@@ -77,12 +89,18 @@ module kvcpu_axil
     localparam logic [1:0] OKAY = 2'b00;
     localparam logic [1:0] SLVERR = 2'b10;
 
+    // PTABLE has 64 codes of every class that was built.
+    function automatic logic in_table(input logic [22:6] addr);
+        in_table = (addr[22:14] == PTABLE[22:14]) && 32'(addr[13:6]) < CLASSES;
+    endfunction
+
     // ---- writes: take address and data together, look the word up, issue, answer -----------------------------------------
     typedef enum logic [1:0] {W_IDLE, W_DECODE, W_ISSUE, W_ANSWER} write_e;
     write_e      wstate;
     logic [22:0] waddr;
     logic [31:0] wdata;
     logic        whole;     // all byte strobes
+    logic        wtable;    // PTABLE
     logic [3:0]  wcode;
     logic        wissue;
     logic        wrefused;
@@ -100,7 +118,9 @@ module kvcpu_axil
 
     always_comb begin
         wcode = wfault;
-        if (wfault == BUSERR_NONE && wqueues) begin
+        if (wfault == BUSERR_NONE && wtable && table_clearing) begin
+            wcode = BUSERR_RESETTING;
+        end else if (wfault == BUSERR_NONE && wqueues) begin
             if (resetting) wcode = BUSERR_RESETTING;
             else if (fifo_full) wcode = BUSERR_FIFO_FULL;
         end
@@ -133,8 +153,9 @@ module kvcpu_axil
         if (wstate == W_DECODE) begin
             op_wkind <= wkind;
             wresets <= (waddr[15:0] == CTRL_OFFSET) && wdata[0];
+            wtable <= in_table(waddr[22:6]);
             if (waddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
-            else if (waddr[22:16] != '0 || !wkind.writable) wfault <= BUSERR_UNMAPPED;
+            else if (!in_table(waddr[22:6]) && (waddr[22:16] != '0 || !wkind.writable)) wfault <= BUSERR_UNMAPPED;
             else if (!whole) wfault <= BUSERR_STROBE;
             else wfault <= BUSERR_NONE;
         end
@@ -150,9 +171,10 @@ module kvcpu_axil
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
     logic        rissue, rdone;
     logic        of_digest;       // PASS_DIGEST
+    logic        of_table;        // PTABLE, and aligned
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
-    logic        answer_refused, from_block, from_telemetry;
+    logic        answer_refused, from_block, from_telemetry, from_table;
     logic [31:0] other_data;
     logic [33:0] queue_head;
 
@@ -162,11 +184,11 @@ module kvcpu_axil
     // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
     assign in_operands = in_bar0 && op_rkind.operand;
     assign in_registers = in_bar0 && !op_rkind.operand;
-    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue && !(of_digest && settling);
+    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue && !(of_digest && settling) && !(of_table && table_clearing);
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
-        else rfault = (in_bar2 || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
+        else rfault = (in_bar2 || of_table || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
     end
     assign rcode = (in_bar2 && dir_err) ? BUSERR_UNMAPPED : rfault;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
@@ -186,6 +208,7 @@ module kvcpu_axil
             raddr <= raddr_taken;
             op_rkind <= word_kind(raddr_taken[15:2]);
             of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
+            of_table <= in_table(raddr_taken[22:6]) && raddr_taken[1:0] == 2'b00;
             misaligned <= raddr_taken[1:0] != 2'b00;
             in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
             in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
@@ -204,13 +227,14 @@ module kvcpu_axil
         queue_full <= (queue_level >= 4'd5);
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        from_block <= in_registers && !op_rkind.telemetry;
+        from_block <= in_registers && !op_rkind.telemetry && !of_table;
         from_telemetry <= in_registers && op_rkind.telemetry;
+        from_table <= of_table;
         other_data <= in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
         .clk, .rst, .push(answering), .pop(s_axil_rvalid && s_axil_rready),
-        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
+        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_table ? table_data : from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
         .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
     assign s_axil_rvalid = !queue_empty;
@@ -218,13 +242,18 @@ module kvcpu_axil
 
     // ---- register block ------------------------------------------------------------------------------------------------------
     // Only addresses that its registers have reach it, so it need not look at all bits of one.
-    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand)
+    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand && !wtable)
                      || (rissue && in_registers && op_rkind.readable && !op_rkind.telemetry);
     assign result_pop = rissue && in_registers && op_rkind.takes_result;
     assign completion_pop = rissue && in_registers && op_rkind.takes_completion;
     assign tele_select = rwaiting && in_registers && op_rkind.telemetry;
     assign tele_read = rissue && in_registers && op_rkind.telemetry;
     assign tele_addr = raddr[8:2];
+    assign table_write = wissue && wtable && wcode == BUSERR_NONE;
+    assign table_read = rissue && of_table;
+    assign table_select = (wstate == W_ISSUE && wtable) || (rwaiting && of_table);
+    assign table_waddr = waddr[TABLE_BITS-1:2];
+    assign table_raddr = raddr[TABLE_BITS-1:2];
     assign reg_is_write = wissue;
     assign reg_wdata = wdata;
     assign op_turn = wissue;

@@ -42,10 +42,10 @@ module kvcpu_operands
     output logic             soft_reset  // pulse
 );
     // How many rows before its own a doorbell's command needs.
-    function automatic logic [1:0] rows_before(input logic [3:0] command);
+    function automatic logic [1:0] rows_before(input logic [4:0] command);
         case (command)
             OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH: rows_before = 2'd1;
-            OP_PREFETCH, OP_LOAD: rows_before = 2'd2;
+            OP_PREFETCH, OP_LOAD, OP_CLASS: rows_before = 2'd2;
             default: rows_before = 2'd0;
         endcase
     endfunction
@@ -123,12 +123,13 @@ module kvcpu_operands
 
     // ---- doorbells: the command, n+2 to n+4 ------------------------------------------------------------------------------
     logic [63:0] own, one_before, two_before;
-    logic [3:0]  op;
+    logic [4:0]  op;
+    hint_t       hint;         // TOUCH_HINT
     logic [4:0]  sets;
     logic [31:0] stamp;
     logic        whole_row;    // two 32-bit registers make the last operand
 
-    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST;
+    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST || wkind.op == OP_CLASS;
     always_ff @(posedge clk) begin
         stage <= {stage[3:1], write};
         soft_reset <= write && wkind.rings && resets;
@@ -138,6 +139,7 @@ module kvcpu_operands
             sets <= wkind.setting;
             stamp <= wstamp;
         end
+        if (stage[2] && waddr == TOUCH_HINT_OFFSET) hint <= '{wide: stored[31:17] != '0, labels: stored[16], label: stored[15:0]};
         if (stage[2]) one_before <= {high, low};
         if (stage[3]) two_before <= {high, low};
         if (stage[1] && wkind.rings && !resets) forming <= 1'b1;
@@ -146,6 +148,7 @@ module kvcpu_operands
             stage <= '0;
             forming <= 1'b0;
             soft_reset <= 1'b0;
+            hint <= '0;
         end
     end
     assign cmd_push = forming && stage[3'd2 + 3'(rows_before(op))];
@@ -158,13 +161,17 @@ module kvcpu_operands
         cmd.a = own;
         case (op)
             OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD: {cmd.a, cmd.b} = {one_before, own};
-            OP_PREFETCH: {cmd.a, cmd.b, cmd.c} = {two_before, one_before, own};
+            OP_PREFETCH, OP_CLASS: {cmd.a, cmd.b, cmd.c} = {two_before, one_before, own};
             OP_LOAD: begin
                 cmd.a = one_before;
                 cmd.b = {own[31:0], two_before[63:32]};
                 cmd.c = {own[63:32], two_before[31:0]};
+                cmd.hint = hint;
             end
-            OP_TOUCH: cmd.a = {own[31:0], one_before[31:0]};
+            OP_TOUCH: begin
+                cmd.a = {own[31:0], one_before[31:0]};
+                cmd.hint = hint;
+            end
             OP_SET: cmd.b = 64'(sets);
             default: ;
         endcase

@@ -33,6 +33,11 @@ module kvcpu_telemetry
     input  wire logic         index_overflow,
     input  wire logic         result_lost,
     input  wire logic         completion_lost,
+    input  wire logic         ranked,         // with `accepted`, of a STEP: R46 applied, with what it found
+    input  wire logic         searched,
+    input  wire logic [15:0]  step_theta,
+    input  wire logic [16:0]  step_pool,
+    input  wire logic [16:0]  step_outside,
 
     // live state shown beside the counters
     input  wire logic [31:0]  current_step,
@@ -53,7 +58,12 @@ module kvcpu_telemetry
     logic [63:0] guards, denials, saturations, release_refusals;
     logic [3:0][63:0] hits;                                // by tier
     logic [63:0] busy_cycles, last_command_cycles, step_to_trigger_cycles;
+    logic [15:0] theta;
+    logic [16:0] pool, outside;
+    logic [63:0] ranked_steps;
     logic [63:0] index_overflows, results_lost, completions_lost, dma_errors;
+
+    wire unused_hint = &{1'b0, command.hint, 1'b0};
 
     logic        first_trigger;  // of this command is still to come
     logic        any_trigger;
@@ -80,11 +90,15 @@ module kvcpu_telemetry
             last_va <= '0;
             last_len <= '0;
             last_target_step <= '0;
+            {theta, pool, outside} <= '0;
+            ranked_steps <= '0;
         end else if (counting) begin
             case (command.op)
                 OP_STEP: begin
                     step_count <= step_count + 64'd1;
                     last_target_step <= command.a;
+                    {theta, pool, outside} <= ranked ? {step_theta, step_pool, step_outside} : '0;
+                    if (ranked && searched) ranked_steps <= ranked_steps + 64'd1;
                 end
                 OP_HOT:      hot_count <= hot_count + 64'd1;
                 OP_EVICT:    evict_count <= evict_count + 64'd1;
@@ -201,6 +215,10 @@ module kvcpu_telemetry
                 TELE_RESULTS_LOST:             value <= results_lost;
                 TELE_COMPLETIONS_LOST:         value <= completions_lost;
                 TELE_DMA_ERRORS:               value <= dma_errors;
+                TELE_THETA:                    value <= 64'(theta);
+                TELE_POOL:                     value <= 64'(pool);
+                TELE_OUTSIDE:                  value <= 64'(outside);
+                TELE_RANKED_STEPS:             value <= ranked_steps;
                 default:                       value <= '0;
             endcase
         end

@@ -12,6 +12,7 @@ module kvcpu_engine
     parameter int unsigned LANES = 8,
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned BLOCK_BYTES = 16384,
+    parameter int unsigned CLASSES = 256,
     localparam int unsigned IW = $clog2(ENTRIES)
 ) (
     input  wire logic          clk,
@@ -62,6 +63,16 @@ module kvcpu_engine
     output logic               digest_start,  // of a pass that is hashed
     input  wire logic          digest_busy,
 
+    // ranked STEPs (R46): kvcpu_contest
+    output logic               begin_step,    // in front of the first pass, of that which counts the low bytes, of those that choose
+    output logic               begin_low,
+    output logic               begin_choice,
+    output logic               scan,
+    input  wire logic          found_theta,
+    input  wire logic [16:0]   pool_count,
+    input  wire logic [16:0]   outside_count,
+    output logic               searched,      // this STEP looked for θ
+
     // key index
     output logic               key_valid,
     input  wire logic          key_ready,
@@ -93,10 +104,16 @@ module kvcpu_engine
         row_of = 17'(entry) >> LANE_BITS;
     endfunction
 
-    typedef enum logic [3:0] {IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, SETTLE, RESULT} state_e;
+    typedef enum logic [3:0] {
+        IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, CHOOSE, SCAN, AGAIN, SETTLE, RESULT
+    } state_e;
     state_e state;
 
     command_t    c;
+    logic        is_ranked;
+    logic [4:0]  passed, following;  // in a ranked STEP: the pass that is done, the next
+    logic        may_move, crowded;  // a block outside tier 1 asks for a place, or there are too few of them; the pool is larger than C
+    logic        chosen;             // nothing is left to do
     logic [31:0] cycles;
     logic [7:0]  code;
     logic [16:0] matched;
@@ -119,6 +136,7 @@ module kvcpu_engine
     logic        starts;                   // the command begins with a pass: it may as soon as `resources` are there
     logic        waits;                    // for those: it frees blocks
     logic        settled;                  // `operands` and `starts` are final
+    logic        hint_refused;             // its class is none (R45), or bits are set that it does not have
     logic        too_far;                  // a range that ends behind 2^64
     logic        digest_some;              // DIGEST: any row in use is in the range
     logic        is_load, is_unload, is_lookup;  // what c.op is
@@ -129,6 +147,7 @@ module kvcpu_engine
         else if (cmd.a[31:0] < t) step_check = CODE_ERR_STEP_ORDER;
     end
 
+    assign hint_refused = c.hint.wide || (c.hint.labels && 32'(c.hint.label[7:0]) >= CLASSES);
     assign too_far = range_end > {1'b1, 64'd0};
     assign end_row = 17'((c.a[63:32] + (LANES - 1)) >> LANE_BITS);
     always_comb begin
@@ -137,16 +156,19 @@ module kvcpu_engine
             OP_SET: late_check = set_code;
             // A token_end below an aligned token_start wraps to a span that is too long.
             OP_LOAD:
-                if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= BLOCK_TOKENS || c.c[63:34] != '0) late_check = CODE_ERR_RANGE;
+                if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= BLOCK_TOKENS || c.c[63:34] != '0 || hint_refused) late_check = CODE_ERR_RANGE;
+            OP_TOUCH: if (hint_refused) late_check = CODE_ERR_RANGE;
             OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
                 if (c.a >= 64'(ENTRIES) || row_of(c.a[15:0]) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
             OP_DIGEST: if (c.a[31:0] > c.a[63:32] || c.a[63:32] > ENTRIES) late_check = CODE_ERR_RANGE;
-            OP_HOT, OP_EVICT, OP_PREFETCH, OP_SHARE, OP_RELEASE, OP_UNLOAD:
+            OP_HOT, OP_EVICT, OP_PREFETCH, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_CLASS:
                 if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
                 else if (c.op == OP_PREFETCH) begin
                     if (c.c[63:32] != '0) late_check = CODE_ERR_RANGE;
                     else if (c.c[31:0] < t) late_check = CODE_ERR_STEP_ORDER;
+                end else if (c.op == OP_CLASS) begin
+                    if (c.c[31:0] >= CLASSES || c.c[47:40] != '0 || c.c[63:52] != '0) late_check = CODE_ERR_RANGE;
                 end
             default: ;
         endcase
@@ -195,6 +217,8 @@ module kvcpu_engine
             pass_one_row = narrow;
             one_index = index;
             pass_start = 1'b1;
+        end else if (state == AGAIN) begin
+            pass_start = 1'b1;
         end
         pass_end_row = rows_used;
         pass_some = pass_one_row || rows_used != '0;
@@ -221,6 +245,7 @@ module kvcpu_engine
                 pass_row = row_of(searched_index);
             end
             PLACE: pass_row = row_of(16'(map_free_index));
+            CHOOSE, SCAN: ;
             default: pass_place = 1'b0;
         endcase
     end
@@ -235,7 +260,7 @@ module kvcpu_engine
 
     always_ff @(posedge clk) begin
         if (pass_start) begin
-            pass.op <= c.op;
+            pass.op <= (state == AGAIN) ? following : c.op;
             pass.t <= (c.op == OP_STEP) ? c.a[31:0] : t;
             pass.target <= c.c[31:0];
             pass.va_low <= (c.a >= 64'(BLOCK_BYTES)) ? c.a - 64'(BLOCK_BYTES) + 64'd1 : 64'd0;
@@ -250,9 +275,12 @@ module kvcpu_engine
             pass.load_va <= c.a;
             pass.load_tier <= (c.c[33:32] == 2'd1 && t1_used >= set.t1_capacity) ? set.evict_tier : c.c[33:32];
             pass.loads <= is_load && !(state == START && !narrow);
+            pass.labels <= is_load || c.op == OP_CLASS || (c.op == OP_TOUCH && c.hint.labels);
+            pass.label <= (c.op == OP_CLASS) ? {c.c[39:32], c.c[7:0]} : c.hint.labels ? c.hint.label : 16'd0;
+            pass.shift <= c.c[51:48];
             pass.fresh_row <= (row_of(index) >= rows_used);
             case (c.op)
-                OP_STEP: pass.match <= MATCH_ALL;
+                OP_STEP: pass.match <= (state == AGAIN) ? MATCH_POOL : MATCH_ALL;
                 OP_UNLOAD_REQUEST: pass.match <= MATCH_REQUEST;
                 OP_DIGEST: pass.match <= MATCH_NONE;
                 OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= pass_one_row ? MATCH_LANE : MATCH_KEY;
@@ -260,6 +288,27 @@ module kvcpu_engine
             endcase
             if (state == START && !narrow) pass.op <= OP_NOP;  // the search changes nothing
         end
+    end
+
+    // ---- a ranked STEP (R46, R47): the passes behind its first ---------------------------------------------------------------
+    assign is_ranked = (c.op == OP_STEP) && set.ranked;
+    assign begin_step = start_now && is_ranked;
+    assign begin_low = (state == AGAIN) && following == OP_COUNT;
+    assign begin_choice = (state == AGAIN) && following != OP_COUNT;
+    assign may_move = (outside_count != '0) || t1_used > set.t1_capacity;
+    assign crowded = (pool_count > set.t1_capacity);
+    assign scan = (state == CHOOSE) && ((passed == OP_STEP && may_move && crowded) || passed == OP_COUNT);
+    assign chosen = (passed == OP_ENTER) || (passed == OP_STEP && !may_move) || outside_count == '0;
+
+    always_ff @(posedge clk) begin
+        if (state == CHECK) begin
+            passed <= OP_STEP;
+            searched <= 1'b0;
+        end else if (state == AGAIN) begin
+            passed <= following;
+        end
+        if (scan) searched <= 1'b1;
+        if (state == CHOOSE) following <= (passed == OP_COUNT) ? OP_LEAVE : scan ? OP_COUNT : OP_ENTER;
     end
 
     // ---- key index: the engine's lookup, LOAD's insert, UNLOAD's removals -------------------------------------------------
@@ -328,9 +377,12 @@ module kvcpu_engine
                 end
                 START: state <= narrow ? PASS_WAIT : FIND_WAIT;
                 PASS_WAIT: if (pass_done) begin
-                    state <= SETTLE;
+                    state <= is_ranked ? CHOOSE : SETTLE;
                     if (is_unload) valid_entries <= valid_entries - pass_freed;
                 end
+                CHOOSE: state <= scan ? SCAN : chosen ? SETTLE : AGAIN;
+                SCAN: if (found_theta) state <= AGAIN;
+                AGAIN: state <= PASS_WAIT;
                 SETTLE: if (!insert_pending && !(c.op == OP_DIGEST && digest_busy)) state <= RESULT;
                 default: state <= IDLE;  // RESULT
             endcase
@@ -380,7 +432,7 @@ module kvcpu_engine
             end
             PASS_WAIT: if (pass_done) begin
                 if (is_load) tier <= pass.load_tier;
-                else if (!is_lookup && c.op != OP_DIGEST) matched <= pass_matched;
+                else if (!is_lookup && c.op != OP_DIGEST && passed == OP_STEP) matched <= pass_matched;
                 if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && pass_matched == '0) code <= CODE_ERR_NOT_FOUND;
             end
             default: ;

@@ -16,12 +16,16 @@ module kvcpu_pass
     parameter int unsigned ENTRIES = 65536,
     parameter int unsigned LANES = 8,
     parameter int unsigned TOKEN_BITS = 5,
+    parameter int unsigned BLOCK_BYTES = 16384,
+    parameter int unsigned CLASSES = 256,
+    localparam int unsigned TW = $clog2(16 * CLASSES),
     localparam int unsigned ROWS = ENTRIES / LANES,
     localparam int unsigned RW = $clog2(ROWS),
     localparam int unsigned IW = $clog2(ENTRIES)
 ) (
     input  wire logic                     clk,
     input  wire logic                     clk_lanes, // runs while lanes_work
+    input  wire logic                     clk_rank,  // runs while a STEP may be ranked, and for the host's window
     input  wire logic                     rst,
     output logic                          lanes_work,
     input  wire logic                     place,     // before `start`
@@ -46,6 +50,25 @@ module kvcpu_pass
     output logic [16:0]                   rows_used,
     output logic [16:0]                   t1_used,
     output pass_events_t                  events,
+
+    // ranked mode: kvcpu_rank_table and kvcpu_contest
+    output logic                          rank_clearing,
+    input  wire logic                     commit,
+    output logic                          bank,
+    input  wire logic                     table_write,
+    input  wire logic [TW-1:0]            table_waddr,
+    input  wire logic [31:0]              table_wdata,
+    input  wire logic                     table_read,
+    input  wire logic [TW-1:0]            table_raddr,
+    output logic [31:0]                   table_rdata,
+    input  wire logic                     begin_step,
+    input  wire logic                     begin_low,
+    input  wire logic                     begin_choice,
+    input  wire logic                     scan,
+    output logic                          found_theta,
+    output logic [15:0]                   theta,
+    output logic [16:0]                   pool_count,
+    output logic [16:0]                   outside_count,
 
     // directory
     output logic                          row_read,
@@ -133,13 +156,36 @@ module kvcpu_pass
     assign lanes_work = deciding && (entering || stage != '0);
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
-    kvcpu_score_lanes #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS)) u_lanes (
+    logic [31:0]      age1 [LANES];
+    logic [15:0]      label1 [LANES];
+    logic [7:0]       code [LANES];
+    logic [LANES-1:0] ahead1, pool1, wins, l_pool, l_outside;
+    logic [15:0]      rank1 [LANES], l_rank [LANES];
+    logic             first_cycle;  // of the row at the tail: count its events once
+
+    kvcpu_score_lanes #(.LANES(LANES), .TOKEN_BITS(TOKEN_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_lanes (
         .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va),
         .matched(l_matched), .matched_shared(l_shared), .new_state(l_state), .new_res(l_res), .write(l_write),
-        .candidates(l_candidates),
+        .age1, .ahead1, .label1, .code, .pool1, .rank1, .wins, .pool(l_pool), .outside(l_outside), .rank(l_rank), .candidates(l_candidates),
         .evict(l_evict), .prefetch(l_prefetch), .freed(l_freed), .freed_key(l_key),
         .guarded(l_guarded), .saturated(l_saturated), .release_refused(l_refused)
+    );
+
+    logic table_clears, contest_clears;
+    assign rank_clearing = table_clears || contest_clears;
+    kvcpu_rank_table #(.LANES(LANES), .CLASSES(CLASSES)) u_table (
+        .clk(clk_rank), .rst, .clearing(table_clears), .commit, .bank,
+        .host_write(table_write), .host_waddr(table_waddr), .host_wdata(table_wdata),
+        .host_read(table_read), .host_raddr(table_raddr), .host_rdata(table_rdata),
+        .wanted(set.ranked), .advance(advance && deciding), .stage(stage[2:1]), .age1, .ahead1, .label1, .code
+    );
+    kvcpu_contest #(.ENTRIES(ENTRIES), .LANES(LANES)) u_contest (
+        .clk(clk_rank), .rst, .clearing(contest_clears), .capacity(set.t1_capacity),
+        .begin_step, .begin_low, .take(first_cycle && (pass.op == OP_STEP || pass.op == OP_COUNT)),
+        .pool(l_pool), .outside(l_outside), .rank(l_rank), .pool_count, .outside_count,
+        .scan, .found(found_theta), .theta,
+        .choosing(pass.op == OP_LEAVE || pass.op == OP_ENTER), .begin_choice, .advance(advance && deciding), .stage(stage[3:1]), .pool1, .rank1, .wins
     );
 
     // ---- tail: candidates in index order, then the row is written --------------------------------------------------------
@@ -147,7 +193,6 @@ module kvcpu_pass
     logic [LANES-1:0] granted;   // prefetches granted: armed clears (R16)
     logic [LANES-1:0] waiting;
     logic             decided;      // by the lanes: the row at the tail
-    logic             first_cycle;  // of that row: count its events once
     logic             any_waiting;  // waiting != 0, and a register: it holds all that is behind, so it has to be known early
     logic             last_waiting, served_all, served_one, tail_free, retire;
     logic [LW-1:0]    pick;

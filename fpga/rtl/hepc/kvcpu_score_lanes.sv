@@ -1,7 +1,8 @@
 // kvcpu_score_lanes - the lanes of the pass engine: take a row of LANES directory entries per cycle through match, score and decision.
 //
-// Five register stages behind the directory's read data (R14 to R21):
-//   1 match, and t - access_step      2 S, R, F, pinned      3 products      4 priority P      5 new state and decision
+// Five register stages behind the directory's read data (R14 to R21, R40 to R47):
+//   1 match      2 t - access_step, S, R, F, pinned      3 products      4 priority P      5 new state and decision
+// In ranked mode P comes from kvcpu_rank_table, which looks its code up in stages 2 and 3, and kvcpu_contest says who `wins`.
 // All stages move together when `advance` is high; `stage[k]` says that stage k+1 takes a row. `pass` is constant during a
 // pass. Outputs belong to the row in stage 5, `candidates` to that in front of it. A lane decides what its entry itself allows; whether a prefetch candidate
 // finds a free T1 place is decided in index order by kvcpu_pass.
@@ -15,7 +16,8 @@ module kvcpu_score_lanes
     import kvcpu_map_pkg::*;
 #(
     parameter int unsigned LANES = 8,
-    parameter int unsigned TOKEN_BITS = 5
+    parameter int unsigned TOKEN_BITS = 5,
+    parameter int unsigned BLOCK_BYTES = 16384
 ) (
     input  wire logic         clk,
     input  wire logic         advance,
@@ -27,6 +29,18 @@ module kvcpu_score_lanes
     input  wire entry_state_t state [LANES],
     input  wire entry_res_t   res [LANES],
     input  wire logic [63:0]  va [LANES],
+
+    // ranked mode
+    output logic [31:0]       age1 [LANES],    // of the row behind stage 1: t - from, modulo 2^32
+    output logic [LANES-1:0]  ahead1,          // t < from
+    output logic [15:0]       label1 [LANES],  // {order, class}
+    input  wire logic [7:0]   code [LANES],    // of that behind stage 3
+    output logic [LANES-1:0]  pool1,           // behind stage 1
+    output logic [15:0]       rank1 [LANES],   // P, and the highest of a guarded block in tier 1
+    input  wire logic [LANES-1:0] wins,        // behind stage 4
+    output logic [LANES-1:0]  pool,            // behind stage 5: of the pool, and those of it that are not in tier 1
+    output logic [LANES-1:0]  outside,
+    output logic [15:0]       rank [LANES],
 
     output logic              candidates,      // the row in stage 4, that stage 5 takes next, has some: of the three below
     output logic [LANES-1:0]  matched,
@@ -46,13 +60,13 @@ module kvcpu_score_lanes
 
     // The flags of a row's entries, as they go from stage to stage.
     typedef struct packed {
-        flags_t valid, prefix, pinned, armed, tier_high, tier_low, dirty, inflight;
+        flags_t valid, prefix, pinned, armed, tier_high, tier_low, dirty, inflight, pool;
     } row_t;
 
     flags_t wanted_lane;  // MATCH_LANE
     assign wanted_lane = flags_t'(1) << pass.lane;
 
-    // ---- stage 1: comparisons, distance to the access step --------------------------------------------------------------
+    // ---- stage 1: comparisons, which the memories' data reach late -------------------------------------------------------
     // The memories' data arrive late in the cycle, so the comparisons are only put together in the next. Only those are made that
     // `pass.match` asks for, as the others' results are not looked at.
     typedef struct packed {
@@ -113,8 +127,7 @@ module kvcpu_score_lanes
     logic [15:0] prio0 [LANES], prio1 [LANES];
     logic [31:0] access0 [LANES], access1 [LANES];
     logic [31:0] from0 [LANES];              // where the distance is counted from: the access step that the command leaves
-    logic [31:0] age0 [LANES], age1 [LANES]; // t - from, modulo 2^32
-    flags_t      ahead0, ahead1;             // t < from
+    logic [15:0] label0 [LANES];
     entry_key_t  key1 [LANES];
 
     always_comb begin
@@ -130,6 +143,7 @@ module kvcpu_score_lanes
             row0.prefix[l] = state[l].prefix;
             row0.pinned[l] = state[l].pinned;
             row0.armed[l] = state[l].armed;
+            row0.pool[l] = state[l].pool;
             {row0.tier_high[l], row0.tier_low[l]} = res[l].tier;
             row0.dirty[l] = res[l].dirty;
             row0.inflight[l] = res[l].inflight;
@@ -137,7 +151,7 @@ module kvcpu_score_lanes
         if (pass.loads) begin
             row0.valid = (pass.fresh_row ? '0 : row0.valid) | wanted_lane;
             row0.prefix = (pass.load_key.id[15:0] == 16'd0) ? '1 : '0;
-            {row0.pinned, row0.armed, row0.inflight} = '0;
+            {row0.pinned, row0.armed, row0.inflight, row0.pool} = '0;
             row0.dirty = '1;
             row0.tier_high = pass.load_tier[1] ? '1 : '0;
             row0.tier_low = pass.load_tier[0] ? '1 : '0;
@@ -150,8 +164,7 @@ module kvcpu_score_lanes
             OP_PREFETCH:               for (int l = 0; l < LANES; l++) from0[l] = pass.target;
             default:                   from0 = access0;
         endcase
-        for (int l = 0; l < LANES; l++) age0[l] = pass.t - from0[l];
-        for (int l = 0; l < LANES; l++) ahead0[l] = (pass.t < from0[l]);
+        for (int l = 0; l < LANES; l++) label0[l] = pass.labels ? pass.label : state[l].label;
     end
 
     always_ff @(posedge clk) begin
@@ -162,8 +175,7 @@ module kvcpu_score_lanes
             ref1 <= ref0;
             prio1 <= prio0;
             access1 <= from0;  // of a command that does not count from it: the entry's own
-            age1 <= age0;
-            ahead1 <= ahead0;
+            label1 <= label0;
             if (frees) key1 <= key;
         end
     end
@@ -178,6 +190,8 @@ module kvcpu_score_lanes
     flags_t      outside1;           // it is not within the window
     logic [15:0] prio2 [LANES];
     logic [31:0] access2 [LANES];
+    logic [15:0] label2 [LANES];
+    flags_t      young1, young2;     // 0 <= t - from <= FILL_AGE
     entry_key_t  key2 [LANES];
 
     always_comb begin
@@ -201,6 +215,7 @@ module kvcpu_score_lanes
         match1 = row1.valid;
         case (pass.match)
             MATCH_ALL:     ;
+            MATCH_POOL:    match1 &= row1.pool;
             MATCH_VA:      match1 &= in_range1;
             MATCH_REQUEST: match1 &= of_request1;
             MATCH_LANE:    match1 &= wanted_lane;
@@ -210,11 +225,23 @@ module kvcpu_score_lanes
     end
 
     always_comb begin
+        for (int l = 0; l < LANES; l++) age1[l] = pass.t - access1[l];
+        for (int l = 0; l < LANES; l++) ahead1[l] = (pass.t < access1[l]);
+    end
+    always_comb begin
         for (int l = 0; l < LANES; l++) distance1[l] = ahead1[l] ? -age1[l][7:0] : age1[l][7:0];
         for (int l = 0; l < LANES; l++)
             outside1[l] = (ahead1[l] ? (age1[l][31:8] != '1 || age1[l][7:0] == '0) : (age1[l][31:8] != '0))
                           || (distance1[l] > set.window);
         for (int l = 0; l < LANES; l++) near1[l] = outside1[l] ? 8'd0 : set.window - distance1[l];
+        young1 = '0;
+        if (set.ranked) for (int l = 0; l < LANES; l++) young1[l] = !ahead1[l] && age1[l][31:8] == '0 && age1[l][7:0] <= set.fill_age;
+    end
+    always_comb begin
+        pool1 = row1.valid & row1.pool;
+        rank1 = prio1;
+        if (set.ranked) for (int l = 0; l < LANES; l++)
+            rank1[l] |= {16{row1.prefix[l] && ref1[l] != 8'd0 && row1.tier_low[l] && !row1.tier_high[l]}};
     end
 
     always_comb begin
@@ -250,7 +277,7 @@ module kvcpu_score_lanes
         if (advance && stage[1]) begin
             match2 <= match1;
             shared2 <= (pass.match == MATCH_KEY) ? (row1.valid & of_shared1 & of_block1) : '0;
-            write2 <= (pass.loads && pass.fresh_row) ? '1 : (pass.match == MATCH_KEY) ? '0 : match1;
+            write2 <= (pass.loads && pass.fresh_row) ? '1 : (pass.match == MATCH_KEY || pass.op == OP_COUNT || pass.op == OP_LEAVE) ? '0 : match1;
             row2 <= changed1;
             r2 <= aged1;
             f2 <= used1;
@@ -258,6 +285,8 @@ module kvcpu_score_lanes
             prio2 <= prio1;
             access2 <= access1;
             s2 <= near1;
+            label2 <= label1;
+            young2 <= young1;
             if (frees) key2 <= key1;
         end
     end
@@ -272,6 +301,8 @@ module kvcpu_score_lanes
     logic [15:0] by_r2 [LANES], by_f2 [LANES], by_s2 [LANES], by_r3 [LANES], by_f3 [LANES], by_s3 [LANES];
     logic [15:0] by_d;  // W_D * 255, where prefix
     flags_t      near2, near3;  // S > 0
+    flags_t      young3;
+    logic [15:0] label3 [LANES];
 
     always_comb begin
         for (int l = 0; l < LANES; l++) by_r2[l] = set.w_r * r2[l];
@@ -296,24 +327,28 @@ module kvcpu_score_lanes
             by_f3 <= by_f2;
             by_s3 <= by_s2;
             near3 <= near2;
+            label3 <= label2;
+            young3 <= young2;
             if (frees) key3 <= key2;
         end
     end
 
-    // ---- stage 4: priority (R14, modulo 2^16) --------------------------------------------------------------------------
+    // ---- stage 4: priority (R14, modulo 2^16, or R44) ------------------------------------------------------------------
     flags_t      match4, shared4, write4;
     row_t        row4;
     logic [7:0]  r4 [LANES], f4 [LANES], ref4 [LANES];
     logic [15:0] scored3 [LANES], prio4 [LANES];
     logic [31:0] access4 [LANES];
     entry_key_t  key4 [LANES];
-    flags_t      near4;
+    flags_t      near4, young4;
+    logic [15:0] label4 [LANES];
 
     always_comb begin
-        for (int l = 0; l < LANES; l++)
-            scored3[l] = row3.pinned[l] ? 16'hFFFF : (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
+        if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] = {code[l], label3[l][15:8]};
+        else for (int l = 0; l < LANES; l++) scored3[l] = (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
+        for (int l = 0; l < LANES; l++) scored3[l] |= {16{row3.pinned[l]}};
         case (pass.op)
-            OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX: scored3 = prio3;
+            OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX, OP_COUNT, OP_LEAVE, OP_ENTER: scored3 = prio3;
             default: ;
         endcase
     end
@@ -330,18 +365,80 @@ module kvcpu_score_lanes
             prio4 <= scored3;
             access4 <= access3;
             near4 <= near3;
+            label4 <= label3;
+            young4 <= young3;
             if (frees) key4 <= key3;
+        end
+    end
+
+    // ---- CLASS: orders by the distance from the range's start (R42), a part in each of stages 1 to 4 --------------------------
+    localparam int unsigned BYTE_BITS = $clog2(BLOCK_BYTES);
+    logic [32:0] low0 [LANES], low1 [LANES];     // va - addr: the low half, and what it borrows
+    logic [31:0] high1 [LANES];                  // va: the high half
+    logic [22:0] blocks1 [LANES], blocks2 [LANES], shifted2 [LANES];  // blocks between, as many as may count
+    flags_t      beyond1, beyond2, over2, over3; // more than those; more than 255
+    logic [7:0]  passed3 [LANES], order_by3 [LANES], order_by4 [LANES];
+
+    // {more than 2^23, their number} from the upper halves of va and addr, and the difference of the lower ones.
+    function automatic logic [23:0] blocks_between(input logic [31:0] va_high, input logic [31:0] addr_high, input logic [32:0] low);
+        logic [32:0] high;
+        logic [63:0] blocks;
+        high = {1'b0, va_high} - {1'b0, addr_high} - 33'(low[32]);
+        blocks = {high[31:0], low[31:0]} >> BYTE_BITS;
+        blocks_between = high[32] ? '0 : {blocks[63:23] != '0, blocks[22:0]};
+    endfunction
+
+    function automatic logic [7:0] order_behind(input logic over, input logic [7:0] passed, input logic [7:0] base);
+        logic [8:0] sum;
+        sum = 9'(passed) + 9'(base);
+        order_behind = (over || sum[8]) ? 8'd0 : ~sum[7:0];
+    endfunction
+
+    always_comb begin
+        low0 = '{default: '0};
+        blocks1 = '{default: '0};
+        shifted2 = '{default: '0};
+        order_by3 = '{default: '0};
+        {beyond1, over2} = '0;
+        if (pass.op == OP_CLASS) begin
+            for (int l = 0; l < LANES; l++) low0[l] = {1'b0, va[l][31:0]} - {1'b0, pass.load_va[31:0]};
+            for (int l = 0; l < LANES; l++) {beyond1[l], blocks1[l]} = blocks_between(high1[l], pass.load_va[63:32], low1[l]);
+            for (int l = 0; l < LANES; l++) begin
+                shifted2[l] = blocks2[l] >> pass.shift;
+                over2[l] = beyond2[l] || shifted2[l][22:8] != '0;
+            end
+            for (int l = 0; l < LANES; l++) order_by3[l] = order_behind(over3[l], passed3[l], pass.label[15:8]);
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (advance && pass.op == OP_CLASS) begin
+            if (stage[0]) begin
+                low1 <= low0;
+                for (int l = 0; l < LANES; l++) high1[l] <= va[l][63:32];
+            end
+            if (stage[1]) begin
+                blocks2 <= blocks1;
+                beyond2 <= beyond1;
+            end
+            if (stage[2]) begin
+                for (int l = 0; l < LANES; l++) passed3[l] <= shifted2[l][7:0];
+                over3 <= over2;
+            end
+            if (stage[3]) order_by4 <= order_by3;
         end
     end
 
     // ---- stage 5: reference count, decision ----------------------------------------------------------------------------
     row_t        changed4, row5;
     logic [7:0]  r5 [LANES], f5 [LANES], shared_by4 [LANES], ref5 [LANES];
-    logic [15:0] prio5 [LANES];
+    logic [15:0] decided4 [LANES], prio5 [LANES];
     logic [31:0] access5 [LANES];
+    logic [15:0] placed4 [LANES], label5 [LANES];
     flags_t      unused4, full4, low4, high4;  // ref_count is 0, is 255; P asks for an eviction, for a prefetch
     flags_t      guard, in_t1, in_lower;       // of those that match; in_t1 and in_lower: and do not move
     flags_t      evicts, prefetches, guards, frees4;
+    flags_t      in_pool;                    // R46
+    logic [15:0] rank4 [LANES];
 
     always_comb begin
         for (int l = 0; l < LANES; l++) begin
@@ -353,12 +450,15 @@ module kvcpu_score_lanes
         guard = match4 & row4.prefix & ~unused4;
         in_t1 = match4 & ~row4.tier_high & row4.tier_low & ~row4.inflight;
         in_lower = match4 & row4.tier_high & ~row4.inflight;
+        in_pool = in_t1 | (in_lower & (young4 | (row4.armed & near4)));
+        rank4 = prio4;
+        if (set.ranked) for (int l = 0; l < LANES; l++) rank4[l] |= {16{guard[l] && in_t1[l]}};
         evicts = '0;
         prefetches = '0;
         guards = '0;
         frees4 = '0;
         case (pass.op)
-            OP_STEP: begin
+            OP_STEP: if (!set.ranked) begin
                 evicts = in_t1 & low4 & ~guard;
                 guards = in_t1 & low4 & guard;
                 prefetches = in_lower & ((row4.armed & near4) | high4);
@@ -369,6 +469,11 @@ module kvcpu_score_lanes
                 guards = guard;
             end
             OP_PREFETCH: prefetches = in_lower & near4;
+            OP_LEAVE: begin
+                evicts = in_t1 & ~wins & ~guard;
+                guards = in_t1 & ~wins & guard;
+            end
+            OP_ENTER: prefetches = in_lower & wins;
             OP_UNLOAD, OP_UNLOAD_REQUEST: begin
                 frees4 = match4 & ~guard;
                 guards = guard;
@@ -382,7 +487,14 @@ module kvcpu_score_lanes
     always_comb begin
         changed4 = row4;
         shared_by4 = ref4;
+        decided4 = prio4;
+        placed4 = label4;
         case (pass.op)
+            OP_STEP: changed4.pool = set.ranked ? in_pool : '0;
+            OP_CLASS: for (int l = 0; l < LANES; l++) begin
+                placed4[l][15:8] = order_by4[l];
+                if (set.ranked && !row4.pinned[l]) decided4[l][7:0] = order_by4[l];
+            end
             OP_PREFETCH: changed4.armed = row4.armed & ~(~row4.tier_high & row4.tier_low);
             OP_SHARE, OP_SHARE_INDEX: begin
                 changed4.prefix = '1;
@@ -409,7 +521,11 @@ module kvcpu_score_lanes
             r5 <= r4;
             f5 <= f4;
             ref5 <= shared_by4;
-            prio5 <= prio4;
+            prio5 <= decided4;
+            label5 <= placed4;
+            pool <= in_pool;
+            outside <= in_pool & row4.tier_high;
+            if (set.ranked) rank <= rank4;
             access5 <= access4;
             if (frees) freed_key <= key4;
         end
@@ -417,7 +533,7 @@ module kvcpu_score_lanes
 
     always_comb begin
         for (int l = 0; l < LANES; l++) begin
-            new_state[l] = '{valid: row5.valid[l], prefix: row5.prefix[l], pinned: row5.pinned[l], armed: row5.armed[l],
+            new_state[l] = '{pool: row5.pool[l], label: label5[l], valid: row5.valid[l], prefix: row5.prefix[l], pinned: row5.pinned[l], armed: row5.armed[l],
                              ref_count: ref5[l], prio: prio5[l], r: r5[l], f: f5[l], access_step: access5[l]};
             new_res[l] = '{tier: {row5.tier_high[l], row5.tier_low[l]}, dirty: row5.dirty[l], inflight: row5.inflight[l]};
         end

@@ -17,11 +17,15 @@ module kvcpu_settings
     input  wire logic [4:0]  setting,
     input  wire logic [63:0] value,
     input  wire logic        empty,   // no valid entry
+    input  wire logic        bank,    // of PTABLE
+    output logic             commit,  // swap its banks
     output logic [7:0]       code,
     output settings_t        set,
     input  wire logic [4:0]  shown,
     output logic [63:0]      in_force // what the register of `shown` shows, a cycle later
 );
+    assign commit = change && setting == SET_PTABLE_COMMIT;
+
     logic wide8, wide16, unaligned;
     assign wide8 = (value[63:8] != '0);
     assign wide16 = (value[63:16] != '0);
@@ -30,9 +34,10 @@ module kvcpu_settings
     always_comb begin
         code = CODE_OK;
         case (setting)
-            SET_WINDOW, SET_WEIGHT_R, SET_WEIGHT_F, SET_WEIGHT_S, SET_WEIGHT_D: if (wide8) code = CODE_ERR_RANGE;
+            SET_WINDOW, SET_WEIGHT_R, SET_WEIGHT_F, SET_WEIGHT_S, SET_WEIGHT_D, SET_FILL_AGE: if (wide8) code = CODE_ERR_RANGE;
             SET_EVICT_THRESH, SET_PREFETCH_THRESH: if (wide16) code = CODE_ERR_RANGE;
-            SET_CONTEND_POLICY: if (value > 64'd1) code = CODE_ERR_RANGE;
+            SET_CONTEND_POLICY, SET_POLICY: if (value > 64'd1) code = CODE_ERR_RANGE;
+            SET_PTABLE_COMMIT: if (value != 64'd1) code = CODE_ERR_RANGE;
             SET_T1_CAPACITY: if (value > 64'(ENTRIES)) code = CODE_ERR_RANGE;
             SET_EVICT_TIER:
                 if (value[63:1] != 63'd1) code = CODE_ERR_RANGE;
@@ -56,6 +61,9 @@ module kvcpu_settings
             SET_CONTEND_POLICY:  in_force <= 64'(set.contend_fixed);
             SET_T1_CAPACITY:     in_force <= 64'(set.t1_capacity);
             SET_EVICT_TIER:      in_force <= 64'(set.evict_tier);
+            SET_POLICY:          in_force <= 64'(set.ranked);
+            SET_FILL_AGE:        in_force <= 64'(set.fill_age);
+            SET_PTABLE_COMMIT:   in_force <= 64'(bank);
             SET_TIER_BASE0:      in_force <= set.tier_base[0];
             SET_TIER_BASE1:      in_force <= set.tier_base[1];
             SET_TIER_BASE2:      in_force <= set.tier_base[2];
@@ -78,6 +86,8 @@ module kvcpu_settings
             set.evict_tier <= 2'd2;
             set.contend_fixed <= 1'b0;
             set.strict <= 1'b1;
+            set.ranked <= 1'b0;
+            set.fill_age <= 8'd1;
             for (int k = 0; k < 4; k++) set.tier_base[k] <= 64'(k) * 64'(ENTRIES) * 64'(BLOCK_BYTES);
         end else if (change) begin
             case (setting)
@@ -91,6 +101,8 @@ module kvcpu_settings
                 SET_CONTEND_POLICY:  set.contend_fixed <= value[0];
                 SET_T1_CAPACITY:     set.t1_capacity <= value[16:0];
                 SET_EVICT_TIER:      set.evict_tier <= value[1:0];
+                SET_POLICY:          set.ranked <= value[0];
+                SET_FILL_AGE:        set.fill_age <= value[7:0];
                 SET_TIER_BASE0:      set.tier_base[0] <= value;
                 SET_TIER_BASE1:      set.tier_base[1] <= value;
                 SET_TIER_BASE2:      set.tier_base[2] <= value;

@@ -10,6 +10,7 @@ module kvcpu_uart_top #(
     parameter int unsigned DATA_BITS = 64,          // no other
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 2,
+    parameter int unsigned CLASSES = 16,
     parameter logic [63:0] BUILD_ID = 64'd0,
     parameter logic CLOCK_GATES = 1'b0              // of the core
 ) (
@@ -73,7 +74,7 @@ module kvcpu_uart_top #(
     logic [1:0][15:0] lookup_index;
     logic [1:0][1:0]  lookup_tier;
     kvcpu #(
-        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BUILD_ID(BUILD_ID),
+        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .CLASSES(CLASSES), .BUILD_ID(BUILD_ID),
         .CLOCK_GATES(CLOCK_GATES)
     ) u_core (
         .clk, .rst,
