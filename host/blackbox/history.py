@@ -190,8 +190,8 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
 def _decode(found: list[Any], contents: BinaryIO) -> Item:
     kind, *values = found
     if kind in ("MemoryWrite", "TableWrite"):
-        *before, where, size = values
+        *addr, where, size = values
         contents.seek(where)
         data = contents.read(size)
-        return MemoryWrite(*before, data) if kind == "MemoryWrite" else TableWrite(data)
+        return MemoryWrite(addr[0], data) if addr else TableWrite(data)
     return RegisterWrite(*values) if kind == "RegisterWrite" else KIND_OF[kind](*values)

@@ -47,7 +47,7 @@ def uart(
     from ..targets.target import rtl_root_in_use
     from ..transport.virtual.uart import SMALL, Incident, LineFaults, VirtualUartBoard
 
-    small = Parameters(entries, lanes, SMALL.data_bits, SMALL.block_tokens, SMALL.head_dim)
+    small = Parameters(entries, lanes, SMALL.data_bits, SMALL.block_tokens, SMALL.head_dim, SMALL.classes)
     sizes = app.target.board.parameters if app.target.board else small
     board = VirtualUartBoard(
         sizes, clock_hz, baud, LineFaults(flip, drop, double, delay), [Incident.parse(text) for text in incidents], seed, wave,

@@ -160,8 +160,8 @@ def write_table(app: App, table: str) -> None:
     """Write a table into the bank that is not in force. `reg write PTABLE_COMMIT 1` swaps the banks."""
     device = app.device()
     device.write_table(_read_table(table, device))
-    found = _policy(device)
-    app.present({"command": "policy", "code": "OK"} | found, lambda: output.echo(f"table written into bank {1 - found['bank']}"))
+    found, idle = _policy(device), 1 - device.settings()["PTABLE_COMMIT"]
+    app.present({"command": "policy", "code": "OK"} | found, lambda: output.echo(f"table written into bank {idle}"))
 
 
 def _read_table(table: str, device: Surface) -> NDArray[np.uint8]:

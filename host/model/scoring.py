@@ -37,7 +37,8 @@ def weighted_sum(
 
 def weighted_sum_accessed(R: int, F: int, prefix: int, settings: dict[str, int]) -> int:
     """The same of one entry that is accessed now, so that its nearness is WINDOW: many times faster."""
-    return _weighted(settings["WINDOW"], R, F, prefix, settings) & 0xFFFF
+    P: int = _weighted(settings["WINDOW"], R, F, prefix, settings) & 0xFFFF
+    return P
 
 
 def _weighted(S: Any, R: Any, F: Any, prefix: Any, settings: dict[str, int]) -> Any:  # Any: of one entry or of many

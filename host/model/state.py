@@ -89,12 +89,14 @@ class State:
     @property
     def table(self) -> NDArray[np.uint8]:
         """uint8[classes, 64]: the bank of PTABLE in force (R45)."""
-        return self.tables[self.in_force["PTABLE_COMMIT"]]
+        found: NDArray[np.uint8] = self.tables[self.in_force["PTABLE_COMMIT"]]
+        return found
 
     @property
     def idle_table(self) -> NDArray[np.uint8]:
         """The other bank, which the window shows and PTABLE_COMMIT puts in force."""
-        return self.tables[1 - self.in_force["PTABLE_COMMIT"]]
+        found: NDArray[np.uint8] = self.tables[1 - self.in_force["PTABLE_COMMIT"]]
+        return found
 
     def read_table(self) -> NDArray[np.uint8]:
         """uint8[classes, 64]: what the window of PTABLE shows, which is the idle bank (R45)."""

@@ -8,6 +8,7 @@
       data_bits: 64
       block_tokens: 32
       head_dim: 2
+      classes: 16
       id: 0x0123456789abcdef                 # BUILD_ID, only where it is not the hash of this kvfpga's RTL
     bars:                                    # xdma only: where BAR0 and BAR2 of the contract lie in the user BAR
       bar0: 0x0

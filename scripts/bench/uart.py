@@ -60,7 +60,7 @@ def measure(baud: int, steps: int) -> dict:
     board = VirtualUartBoard(clk_hz=CLOCK_HZ, baud=baud)
     with board.running() as port, UartBridge(port, baud, patience=60) as link:
         mmio = RecordingMmio(link, keep=True)
-        pair = Lockstep(Device(mmio), ReferenceModel(SMALL.entries, SMALL.block_tokens, SMALL.head_dim))
+        pair = Lockstep(Device(mmio), ReferenceModel(SMALL.entries, SMALL.block_tokens, SMALL.head_dim, SMALL.classes))
         pair.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x7F000000 + SMALL.block_bytes * n) for n in range(BLOCKS)])
         pair.execute(Step(1))  # the reset values evict everything at once
         mmio.forget()

@@ -35,7 +35,7 @@ from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim.build import build_id, compile_order, rtl_root, rtl_sources
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMETERS = Parameters(256, 1, 64, 32, 2)
+PARAMETERS = Parameters(256, 1, 64, 32, 2, 16)
 """Those of kvcpu_uart_top in fpga/boards/ulx3s.sv."""
 NAME = "kvcpu_ulx3s"
 # Reads of a word that is being written may give the old or the new one (kvcpu_ram), so Yosys need not add logic that decides.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kvfpga.contract.commands import Command, Hot, Load, Lookup, Step, Touch, Unload, UnloadRequest
 from kvfpga.device.device import Device
+from kvfpga.device.regmap import PTABLE
 from scripts.mutation import host_side
 from tests.helpers.key_collisions import Key, colliding, twins
 from tests.helpers.random_script import BASE, BLOCK, Script
@@ -43,9 +44,7 @@ def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
     """The stock, quick ones first; made one by one, since most mutations are caught by the first. `seeds` random
     scripts of `count` commands close it."""
     for seed, script in enumerate(DIRECTED, start=100):
-        yield Scenario(
-            script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK
-        )
+        yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK)
     for check in host_side.CHECKS:
         yield Scenario(f"host: {check.__name__}", [], host=check)
     yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED, settles=True)
@@ -277,6 +276,104 @@ def saturation() -> Iterator[str]:
         yield "reg write RTBD_SHARE 1"
     yield from (f"share {span(0, 3)}", f"release {span(0, 3)}", f"release {span(0, 3)}", "step 600", "step 70000")
     yield from ("step 70001", "verify")
+
+
+def table(code: Callable[[int, int], int], classes: int = 256) -> Iterator[str]:
+    """Writes the idle bank of PTABLE and puts it in force. `code` of a class and a bucket."""
+    for k in range(classes):
+        for j in range(0, 64, 4):
+            yield f"reg write {PTABLE + 64 * k + j:#x} {sum(code(k, j + n) << 8 * n for n in range(4))}"
+    yield "reg write PTABLE_COMMIT 1"
+
+
+def rank_table() -> Iterator[str]:
+    """Every bucket and class in both banks, ages up to the last bucket's, of the past and of the future (R43 to R45)."""
+    yield from ("policy ranked --fill-age 0", *table(lambda k, b: (3 * k + 5 * b + k * b) % 251, 256))
+    yield from (f"reg read {PTABLE + 64 * k + 8:#x}" for k in (0, 1, 128, 255))
+    yield from (load(n) + f" --class {(0, 1, 127, 128, 200, 255)[n % 6]} --order {7 * n % 256}" for n in range(24))
+    for step in (0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 17, 40, 300, 5000, 65535, 131070, 131071, 131072, 131100, 262144, 500000):
+        yield f"step {step}"
+    yield from (f"prefetch {span(n)} {500000 + far}" for n, far in enumerate((0, 1, 2, 3, 6, 100, 65534, 131070, 131071, 131072)))
+    yield from ("step 500001", "step 500002", *table(lambda k, b: (b * 7 + k) % 256, 2))
+    yield from ("step 500003", "reg write PTABLE_COMMIT 0")
+    yield from ("reg write PTABLE_COMMIT 1", "step 500004", "reg write PTABLE_COMMIT 2", "policy", "verify")
+    yield from ("reset --raw", *(f"reg read {PTABLE + 64 * k + 4 * (k % 16):#x}" for k in range(0, 256, 17)), "policy")
+    yield from ("policy ranked", load(0) + " --class 9 --order 3", load(1) + " --class 201", "step 1", "verify")
+    yield from ("reg write PTABLE_COMMIT 1", "step 2", "verify")
+
+
+def hints() -> Iterator[str]:
+    """TOUCH_HINT on LOAD and TOUCH, CLASS with its borders (R41, R42), in both modes."""
+    yield from (QUIET, *table(lambda k, b: (k + 7 * b) % 256, 256))
+    for mode in ("policy linear", "policy ranked"):
+        yield from ("reset --raw", QUIET, *table(lambda k, b: (9 * k + 7 * b) % 256, 8), mode)
+        yield from (load(n) for n in range(4))
+        yield from (load(n) + f" --class {n} --order {30 * n}" for n in range(4, 8))
+        yield from ("lookup 1 0 0 128 --touch", "lookup 1 0 0 160 --touch --order 9", "lookup 1 0 0 0 --touch --class 5")
+        yield from (load(8), "lookup 1 0 0 0 --touch", f"unload {span(4, 2)}", load(4), load(5), f"hot {span(6)}")
+        for hint in (0x1FFFF, 0x20000, 0x30000, 0x800000, 0x80000000, 0x105FF, 0x5FF):
+            yield from (f"reg write TOUCH_HINT {hint}", "reg write LOOKUP_ID 1", "reg write TOUCH_POS 32")
+            yield from ("reg write LOAD_ID 1", f"reg write LOAD_TOKEN_START {hint % 1024 // 32 * 32 + 3200}")
+            yield from (f"reg write LOAD_TOKEN_END {hint % 1024 // 32 * 32 + 3231}", "reg write LOAD_TIER 1")
+        yield from (f"class {span(0, 9)} --class 7 --base 3", f"class {span(2, 3)} --class 255 --base 250 --shift 1", "step 3")
+        yield from (f"class {va(3) - 5:#x} 0x20000 --class 1", f"class {span(0, 4)} --class 256")
+        yield f"class {span(0, 4)} --class 4294967295"
+        yield from (f"class {span(0, 4)} --class 2 --base 256", f"class {span(0, 4)} --class 2 --base 255")
+        yield f"class {span(0)} --class 0"
+        yield from (f"class {span(0, 4)} --class 3 --shift 15", f"class {span(0, 4)} --class 3 --shift 16", "class 0 0 --class 1")
+        yield from ("class 0xffffffffffff0000 0x10001 --class 1", "class 1 1 --class 1", "dump")
+        for n, far in enumerate((0xFF, 0x100, 0x101, 0x7FFF, 0x8000, 0x7FFFFF, 0x800000, 0x800001, 0x80000FF, 0x40000000)):
+            at = f"--request 5 --layer 0 --head 0 --tokens {32 * n}:{32 * n + 31} --va {BASE + far * BLOCK + 100 * n:#x}"
+            yield f"load {at}"
+        for shift in (0, 1, 7, 8, 12, 15):
+            yield f"class {BASE + 16000:#x} {1 << 46} --class {shift} --base {shift} --shift {shift}"
+        yield from (f"class {BASE - 0x7fff0000:#x} {1 << 46} --class 2", "step 4", "verify")
+
+
+def contest() -> Iterator[str]:
+    """Who stays: ties within and across rows, guards, borders of FILL_AGE and of the capacity, STEP behind STEP (R46, R47)."""
+    yield from (QUIET, *table(lambda k, b: (200, 200, 7, 0)[k % 4] if b < 60 else 255 - k % 4, 8), "policy ranked --fill-age 3")
+    yield from ("config --t1-capacity 40",)
+    for n in range(60):
+        yield load(n, request=n % 3, tier=(1, 1, 2, 3)[n % 4]) + f" --class {n % 4} --order {(5, 5, 5, 200)[n // 4 % 4]}"
+    yield from ("step 1", "config --t1-capacity 33", "step 1", "step 2", "step 3", "step 4", "telemetry")
+    for n in range(0, 60, 2):
+        yield f"lookup {n % 3} 0 0 {32 * n} --touch"
+    yield from ("step 4", "config --t1-capacity 7", "step 5", f"share {span(0, 30)}")
+    yield from ("config --t1-capacity 3", "step 6", "telemetry")
+    yield from ("config --t1-capacity 0", "step 7", "telemetry", "config --t1-capacity 20", f"release {span(0, 12)}", "step 7")
+    yield from (f"hot {span(40, 12)}", f"prefetch {span(10, 30)} 200", "step 8")
+    yield from ("step 9", "policy ranked --fill-age 255", "step 10")
+    yield from (f"prefetch {span(20, 20)} 260", "step 11", "step 250", "step 270")
+    yield from ("telemetry", "policy ranked --fill-age 0", "step 271")
+    yield from (*(f"class {span(n, 3)} --class {n % 4} --base {n}" for n in range(0, 60, 5)), "config --t1-capacity 25")
+    yield "step 271"
+    yield from (f"evict {span(0, 30)}", "step 272", "policy linear", "step 273")
+    yield from ("telemetry", "policy ranked --fill-age 255", "step 274")
+    yield from ("config --clear-counters", "telemetry", "config --t1-capacity 256", "step 275", "telemetry", "step 600", "verify")
+    yield from ("reset --raw", "policy ranked --fill-age 255")
+    yield from (*(load(n, tier=2) for n in range(3)), "prefetch 0 0x7fffffffffff 4294967295")
+    yield from ("step 5", "step 4294967295", "verify")
+
+
+def same_bin() -> Iterator[str]:
+    """All blocks of one rank, in every row and in every other one, so that a bin is counted again and again (R46)."""
+    yield from ("policy ranked --fill-age 255", "config --t1-capacity 100")
+    yield from (load(n, tier=2 - n % 2) + f" --order {(9, 9, 9, 9, 1, 2, 3, 4)[n % 8]}" for n in range(ENTRIES))
+    yield from ("step 1", "telemetry", *(f"lookup 1 0 0 {32 * n} --touch --order 9" for n in range(0, ENTRIES, 3)))
+    yield from ("step 2", "verify")
+    yield from ("config --t1-capacity 101", "step 3", "config --t1-capacity 50", "step 4", "telemetry", "verify")
+
+
+def many_counts() -> Iterator[str]:
+    """A number that a bin carries comes again after 512 counts, on bins that were used long before (R46)."""
+    yield from ("policy ranked --fill-age 0", "config --t1-capacity 20", *table(lambda k, b: 255 - b, 1))
+    yield from (load(n, tier=1) + f" --class 0 --order {n}" for n in range(20))
+    yield from (load(n, tier=2) for n in range(20, 24))
+    yield "step 0"
+    yield from table(lambda k, b: 100, 1)
+    yield from (f"step {1 + n // 16}" for n in range(511))
+    yield from ("lookup 1 0 0 704 --touch --order 255", "config --t1-capacity 19", "step 33", "telemetry", "verify")
 # fmt: on
 
 
@@ -297,7 +394,7 @@ FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
     ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
-    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation,
+    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, many_counts,
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def link():
 
 
 def lockstep(bridge: UartBridge) -> Lockstep:
-    return Lockstep(Device(bridge), ReferenceModel(SMALL.entries, SMALL.block_tokens, SMALL.head_dim))
+    return Lockstep(Device(bridge), ReferenceModel(SMALL.entries, SMALL.block_tokens, SMALL.head_dim, SMALL.classes))
 
 
 # ---- a good line ----------------------------------------------------------------------------------------------------

@@ -122,7 +122,8 @@ module kvcpu_contest
     always_ff @(posedge clk) begin
         pool_more <= (take && !low) ? ones(pool) : 5'd0;
         outside_more <= (take && !low) ? ones(outside) : 5'd0;
-        if (begin_step) begin
+        if (rst) {pool_more, outside_more} <= '0;
+        if (rst || begin_step) begin
             pool_count <= '0;
             outside_count <= '0;
         end else begin
@@ -178,16 +179,10 @@ module kvcpu_contest
     end
 
     // ---- winners -----------------------------------------------------------------------------------------------------------
-    // Where all of the pool win, θ is 0 and has places for any number of blocks.
+    // Where all of the pool win, θ is 0 and there are places for all of them.
     flags_t      above1, equal1, above2, equal2, above3, equal3, wins3;
     logic [4:0]  before3 [LANES], total3;  // blocks at θ in lanes below; in the row
     logic [16:0] left;                     // places for blocks at θ
-    logic        searched;
-
-    always_ff @(posedge clk) begin
-        if (begin_step) searched <= 1'b0;
-        else if (enough) searched <= 1'b1;
-    end
     always_comb begin
         {above1, equal1, wins3} = '0;
         if (choosing) for (int l = 0; l < LANES; l++) begin
@@ -207,7 +202,7 @@ module kvcpu_contest
             for (int l = 0; l < LANES; l++) before3[l] <= ones(equal2 & ((flags_t'(1) << l) - flags_t'(1)));
             total3 <= ones(equal2);
         end
-        if (begin_choice) left <= searched ? capacity - above : '1;
+        if (begin_choice) left <= capacity - above;
         else if (advance && stage[3]) left <= (left < 17'(total3)) ? '0 : left - 17'(total3);
         if (advance && stage[3]) wins <= wins3;
     end
@@ -221,7 +216,7 @@ module kvcpu_contest
             pool_fits: assert (pool_count <= 17'(ENTRIES) && outside_count <= pool_count)
                 else $error("what lies outside is part of the pool, which has no more blocks than there are entries");
             wipes_apart: assert (!(wipe && counted != '0)) else $error("a bin is wiped before the first row is counted");
-            room_at_theta: assert (!(begin_choice && searched && above > capacity)) else $error("fewer blocks than places lie above θ");
+            room_at_theta: assert (!(begin_choice && above > capacity)) else $error("fewer blocks than places lie above θ");
         end
     end
 `endif

@@ -277,7 +277,7 @@ module kvcpu_score_lanes
         if (advance && stage[1]) begin
             match2 <= match1;
             shared2 <= (pass.match == MATCH_KEY) ? (row1.valid & of_shared1 & of_block1) : '0;
-            write2 <= (pass.loads && pass.fresh_row) ? '1 : (pass.match == MATCH_KEY || pass.op == OP_COUNT || pass.op == OP_LEAVE) ? '0 : match1;
+            write2 <= (pass.loads && pass.fresh_row) ? '1 : (pass.match == MATCH_KEY) ? '0 : match1;
             row2 <= changed1;
             r2 <= aged1;
             f2 <= used1;
@@ -348,7 +348,7 @@ module kvcpu_score_lanes
         else for (int l = 0; l < LANES; l++) scored3[l] = (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
         for (int l = 0; l < LANES; l++) scored3[l] |= {16{row3.pinned[l]}};
         case (pass.op)
-            OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX, OP_COUNT, OP_LEAVE, OP_ENTER: scored3 = prio3;
+            OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX: scored3 = prio3;
             default: ;
         endcase
     end

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2)
+SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2, classes=16)
 """The bring-up build: blocks of 256 bytes, so that the four tiers are 256 KiB."""
 SLICE_CYCLES = 50_000
 """Clock cycles between two looks at the port."""
