@@ -172,7 +172,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(REQUESTS.filter(bool), st.integers(0, 200), st.integers(1, 64))
 def test_every_touch_of_a_generated_trace(requests, t1_capacity, unload_batch):
     steps = np.cumsum([gap for gap, *_ in requests]).tolist()
