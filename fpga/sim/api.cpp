@@ -149,7 +149,7 @@ KV_API int32_t kv_save(Sim* sim, const char* path, const char* build) {
     return static_cast<int32_t>(kvsim::checkpoint_save(*sim, path, build));
 }
 
-/// A file that turns out to be damaged behind its header leaves the simulation unusable.
+/// What fails once the sum was found right, for want of memory, leaves the simulation unusable.
 KV_API int32_t kv_restore(Sim* sim, const char* path, const char* build) {
     try {
         const auto error = kvsim::checkpoint_restore(*sim, path, build);

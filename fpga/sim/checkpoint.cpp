@@ -26,8 +26,43 @@ uint64_t capacity(uint64_t count) {
 struct Header {
     char magic[8];
     char build[kBuildChars];
-    uint64_t size;
+    uint64_t size;  // of the file
+    uint64_t sum;   // of all that is behind the header
 };
+
+/// Bytes of a file from `at` on; how many: fewer at its end, or where it cannot be read.
+size_t read_at(int fd, void* data, size_t size, uint64_t at) {
+    size_t total = 0;
+    while (total < size) {
+        const ssize_t got = ::pread(fd, static_cast<char*>(data) + total, size - total, at + total);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        total += got;
+    }
+    return total;
+}
+
+/// Can be undone, so that different numbers stay different.
+uint64_t mixed(uint64_t number) {
+    number *= 0x9E3779B97F4A7C15;
+    return number ^ number >> 32;
+}
+
+/// One number for all that is in a file behind the header. A change within one word always changes it, others do but once in 2^64.
+/// There are lanes because a processor multiplies several numbers in the time that one takes.
+uint64_t sum_of(int fd) {
+    constexpr size_t kLanes = 4;
+    uint64_t words[512 * kLanes], lanes[kLanes] = {}, at = sizeof(Header);
+    for (size_t size; (size = read_at(fd, words, sizeof words, at)); at += size) {
+        std::memset(reinterpret_cast<char*>(words) + size, 0, -size % sizeof lanes);
+        for (size_t i = 0; i * sizeof words[0] < size; i += kLanes) {
+            for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = mixed(lanes[lane] ^ words[i + lane]);
+        }
+    }
+    uint64_t sum = 0;
+    for (const uint64_t lane : lanes) sum = mixed(sum ^ lane);
+    return sum;
+}
 
 class Writer final : public VerilatedSerialize {
 public:
@@ -84,7 +119,7 @@ public:
         std::memmove(m_bufp, m_cp, left);
         m_cp = m_bufp;
         m_endp = m_bufp + left;
-        m_endp += get(m_endp, bufferSize() - left);
+        m_endp += read_at(fd_, m_endp, bufferSize() - left, taken_);
         // The model's own reader asks for more than there is near the end; it gets zeros, as from Verilator's.
         std::memset(m_endp, 0, m_bufp + bufferSize() - m_endp);
         m_endp = m_bufp + bufferSize();
@@ -100,7 +135,7 @@ public:
         const size_t buffered = std::min<size_t>(size, m_endp - m_cp);
         std::memcpy(out, m_cp, buffered);
         m_cp += buffered;
-        if (size > buffered) taken_ += get(out + buffered, size - buffered);
+        if (size > buffered) taken_ += read_at(fd_, out + buffered, size - buffered, taken_);
     }
     template <class T>
     void pod(T& value) {
@@ -116,16 +151,6 @@ public:
     }
 
 private:
-    size_t get(void* data, size_t size) {
-        size_t total = 0;
-        while (total < size) {
-            const ssize_t got = ::read(fd_, static_cast<char*>(data) + total, size - total);
-            if (got < 0 && errno == EINTR) continue;
-            if (got <= 0) break;
-            total += got;
-        }
-        return total;
-    }
     int fd_;
     uint64_t taken_;  // up to where of the file what was read or buffered goes
 };
@@ -158,28 +183,28 @@ FileError checkpoint_save(Harness& h, const char* path, const char* build) {
     out.raw(pages.data(), pages.size() * sizeof pages[0]);
     for (uint64_t i = 0; i < count; ++i) out.raw(h.memory.memory.find(pages[i])->data(), SparseMemory::kPageBytes);
     out.flush();
-    header.size = ::lseek(file.fd, 0, SEEK_CUR);  // last: a file that was cut short has no size
-    const bool sized = ::pwrite(file.fd, &header, sizeof header, 0) == sizeof header;
-    return out.failed() || !sized ? FileError::kWrite : FileError::kNone;
+    header.size = ::lseek(file.fd, 0, SEEK_CUR);
+    header.sum = sum_of(file.fd);
+    const bool summed = ::pwrite(file.fd, &header, sizeof header, 0) == sizeof header;
+    return out.failed() || !summed ? FileError::kWrite : FileError::kNone;
 }
 
 FileError checkpoint_restore(Harness& h, const char* path, const char* build) {
-    const File file{::open(path, O_RDONLY | O_CLOEXEC)};
+    const File file{::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe would wait for who writes
     if (file.fd < 0) return FileError::kCannotOpen;
     Header header{};
     struct stat status {};
     if (::fstat(file.fd, &status)) return FileError::kCannotOpen;
-    if (::read(file.fd, &header, sizeof header) != sizeof header) return FileError::kDamaged;
+    if (read_at(file.fd, &header, sizeof header, 0) != sizeof header) return FileError::kDamaged;
     if (std::memcmp(header.magic, kMagic, sizeof kMagic)) return FileError::kDamaged;
     if (std::strncmp(header.build, build, kBuildChars)) return FileError::kForeign;
-    if (header.size != static_cast<uint64_t>(status.st_size)) return FileError::kDamaged;
+    if (header.size != static_cast<uint64_t>(status.st_size) || header.sum != sum_of(file.fd)) return FileError::kDamaged;
     Reader in(file.fd, sizeof header);
     in >> *h.model;
     in.pod(h.cycles);
     h.memory.transfer(in);
     uint64_t count = 0;
     in.pod(count);
-    if (count > header.size / SparseMemory::kPageBytes) return FileError::kDamaged;
     in.align();
     std::vector<uint64_t> pages(capacity(count));
     in.raw(pages.data(), pages.size() * sizeof pages[0]);

@@ -6,11 +6,13 @@ A folder (`home`) holds
     pages-7.bin      device.ckpt (checkpoint of the simulation) and model.bin (reference model), see pages.py
 
 Device and reference are stored together: what changed is appended to the pages and synced, then `current` is replaced in one
-rename. A crash at any point leaves one whole generation, the old or the new.
+rename. A crash at any point leaves one whole generation, the old or the new. The one that counts now leaves its description in
+the pages.
 
 All of it has sums, and what is not as it was stored is refused. `recover` goes back to the newest generation that is whole, by
 the descriptions in the pages. There is a `current` before there are pages, so where it is missing somebody has removed it, and
-what it described is not forgotten for that.
+what it described is not forgotten for that. Where the pages describe a generation that is newer than what `current` says, an
+older `current` has come back, and is refused too.
 """
 
 from __future__ import annotations
@@ -31,18 +33,19 @@ from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target
 from ..transport.mmio import Simulation
 from .history import History, nothing
-from .pages import Pages, content, descriptions, in_memory, remove
+from .pages import Pages, Place, content, descriptions, in_memory, remove
 from .seal import sealed, unsealed
 
 if TYPE_CHECKING:
     from ..lockstep.reference import Reference
 
-FORMAT = 3
+FORMAT = 4
 DEVICE, MODEL, CURRENT = "device.ckpt", "model.bin", "current"
 PARTS = "pages-", "history-", "state-"
 """How the names begin of what a session's folder has beside `current`; the last are folders of format 1."""
 REMEDY = "`kvfpga reset` starts it anew (and forgets the blocks in it)"
 RECOVER = f"--recover in front of the command goes on from the newest state in it that is whole; {REMEDY}"
+BEFORE_ALL: Place = (-1, -1)
 DAMAGE = OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError
 """What reading something raises that is not what was written."""
 
@@ -53,6 +56,11 @@ class Generation:
 
     home: Path
     meta: dict[str, Any]
+
+    @property
+    def place(self) -> Place:
+        """Of its description."""
+        return self.meta["pages"]["number"], self.meta["pages"]["described"]
 
     @cached_property
     def pages(self) -> Pages:
@@ -131,7 +139,15 @@ def current_state(home: Path) -> Generation | None:
     if meta["format"] != FORMAT:
         older = ": an older kvfpga made it" if meta["format"] < FORMAT else ""
         raise SessionError(f"the session's state in {home} has format {meta['format']}, not {FORMAT}{older}", REMEDY)
-    return Generation(home, meta) if meta["pages"] else None
+    state = Generation(home, meta) if meta["pages"] else None
+    if newer := next(_described(home, state.place if state else BEFORE_ALL), None):
+        named = f"the state after {counted(meta['commands'], 'command')}" if state else "that there is no state yet"
+        raise SessionError(
+            f"the session's state in {home} is not the newest: `{CURRENT}` says {named}, and the one after "
+            f"{counted(newer.meta['commands'], 'command')} is there",
+            f"{RECOVER}; to go back to an older state, put back all files of the session as they were then",
+        )
+    return state
 
 
 def parts(home: Path) -> str:
@@ -139,7 +155,7 @@ def parts(home: Path) -> str:
     names = sorted(path.name for path in home.glob("*") if path.name.startswith(PARTS))
     if not names:
         return ""
-    state = next(_described(home), None)
+    state = next(_described(home, BEFORE_ALL), None)
     told = f", with the state after {counted(state.meta['commands'], 'command')}" if state else ""
     return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} there{told}"
 
@@ -199,7 +215,7 @@ def write_generation(
         meta["pages"] = pages.commit(files)
         if history:
             meta["history"] = history.commit()
-        text = pages.describe(lambda count: sealed(meta | {"pages": meta["pages"] | {"pages": count}}))
+        text = pages.description(lambda count: sealed(meta | {"pages": meta["pages"] | {"pages": count}}))
         replace_file(home / CURRENT, text)
     except BaseException as error:
         if not _counts(home, text):
@@ -208,6 +224,7 @@ def write_generation(
         if not isinstance(error, OSError):
             raise
         unsure = error
+    pages.describe(text)
     pages.sweep()
     if history:
         history.sweep()
@@ -235,7 +252,7 @@ def _take_back(home: Path, pages: Pages, history: History | None, is_first: bool
 
 
 def _pages(home: Path) -> Pages:
-    """Those of the generation before; none where that is of no use."""
+    """Those of the generation before; a new file where that is of no use."""
     try:
         before = current_state(home)
         return Pages(home, before.meta["pages"] if before else None)
@@ -264,7 +281,7 @@ def recover(home: Path) -> str:
         before.check_rest()
         before.history()
         return "it is whole, there is nothing to recover"
-    for state in (*([before] if before else []), *_described(home)):
+    for state in (*([before] if before else []), *_described(home, BEFORE_ALL)):
         with suppress(SessionError):
             state.check()
             break
@@ -278,6 +295,7 @@ def recover(home: Path) -> str:
     except SessionError:
         state.meta["history"] = nothing(home, whole=False)
         told += "; what led to it is not, so there are no waveforms until a reset"
+    state.pages.sweep()  # what is newer and not whole would be found again
     try:
         state.check_rest()
     except SessionError:
@@ -286,12 +304,14 @@ def recover(home: Path) -> str:
     return told
 
 
-def _described(home: Path) -> Iterator[Generation]:
-    """Generations whose descriptions are in the pages, the newest first. Their pages are not checked yet."""
-    for text in descriptions(home):
+def _described(home: Path, after: Place) -> Iterator[Generation]:
+    """Generations whose descriptions are in the pages behind that place, the newest first. Their pages are not checked yet."""
+    for place, text in descriptions(home):
+        if place <= after:
+            return
         with suppress(*DAMAGE):
             meta = _meta_of(text)
-            if meta["format"] == FORMAT:
+            if meta["format"] == FORMAT and Generation(home, meta).place == place:
                 yield Generation(home, meta)
 
 

@@ -8,8 +8,9 @@ list says which pages count, and whatever a crash left behind them is cut off by
 When more than half of the file is of no use any more, the next generation starts a new one.
 
 Each page that counts has a sum, which is compared when it is read; what does not count has one together with the rest (`total`).
-Behind its pages a generation leaves its description, the text that `current` has, on pages of its own: where `current` is lost or
-a page is damaged, `descriptions` finds what was stored before.
+Behind its pages a generation that counts leaves its description, the text that `current` has, on pages of its own: where
+`current` is lost or a page is damaged, `descriptions` finds what was stored before. It is written last, and nothing waits for it
+to be on the disk: of a killed command, and after a power failure, pages of it may be missing, or zeros from somewhere on.
 
 Whoever makes or reads a stored file gets it as a file in memory, by its path.
 """
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
 
     Run = tuple[int | None, int]
 
+Place = tuple[int, int]
+"""Of a description: the number of its file, and its first page. What was stored later has a higher one."""
 SPARE = 256
 """Pages of no use that are not worth a new file."""
 CHANGED, ZERO = -2, -1
 """Instead of the number of a page: not stored yet, and zeros."""
 NO_PAGES = np.empty((0, PAGE // 8), np.uint64)
-WEIGHTS = np.cumprod(np.full(PAGE // 8, 0x9E3779B97F4A7C15, np.uint64))
-"""Of a page's words in its sum. All are odd, so a change within one word always changes the sum; others do but once in 2^64."""
+WEIGHTS = np.cumprod(np.full(PAGE // 4, 0x9E3779B97F4A7C15, np.uint64))
+"""Of a page's words of 32 bits in its sum of 64. All are odd, and no two add up to nothing, or are the same, modulo 2^33: so one
+or two flipped bits, and any change within a word, always change the sum; others do but once in 2^32, and most once in 2^64."""
 DESCRIPTION = b"kvfpga generation\n"
 """What a page with the beginning of a description begins with."""
 
@@ -60,7 +64,8 @@ class Pages:
         self._described: int = found["described"]
         self._total: int | None = found["total"]
         self._old = self._map()
-        self._sums = sums_of(self._old)
+        self._sums = np.zeros(self._used, np.uint64)
+        self._sums[: len(self._old)] = sums_of(self._old)
         self._before: int | None = None
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -85,7 +90,11 @@ class Pages:
             return
         if total_of(self._sums[: self._described]) != self._total:
             raise ValueError(f"{self._path.name} is not what was stored there, in pages that do not count any more")
-        if self._old[self._described :].tobytes() != _padded(description):
+        size = self._path.stat().st_size
+        found, meant = self._old[self._described :].tobytes(), _padded(description)
+        pages = [slice(at, at + PAGE) for at in range(0, len(found), PAGE)]
+        begun = all(meant[page].startswith(found[page].rstrip(b"\0")) for page in pages)
+        if not begun or size < PAGE * self._used and size % PAGE:
             raise ValueError(f"{self._path.name}: its description is not what was stored there")
 
     def _read(self, name: str) -> Iterator[tuple[int | None, NDArray[np.uint64]]]:
@@ -104,12 +113,13 @@ class Pages:
             done += count
 
     def _map(self) -> NDArray[np.uint64]:
-        """The pages that count, a row each."""
+        """The pages that count, a row each, and behind them those of the description that are there."""
         if not self._used:
             return NO_PAGES
         with opened(self._path) as handle:
-            mapped = mmap.mmap(handle, PAGE * self._used, prot=mmap.PROT_READ)
-        return np.frombuffer(mapped, np.uint64).reshape(self._used, PAGE // 8)
+            there = min(os.fstat(handle).st_size // PAGE, self._used)
+            mapped = mmap.mmap(handle, PAGE * max(there, self._described), prot=mmap.PROT_READ)
+        return np.frombuffer(mapped, np.uint64).reshape(-1, PAGE // 8)
 
     @property
     def _path(self) -> Path:
@@ -124,6 +134,7 @@ class Pages:
             self._sums, self._total = self._sums[:0], 0
         self._before = PAGE * self._used
         with open(self._path, "r+b" if self._before else "w+b", buffering=0) as out:
+            out.truncate(min(self._before, PAGE * len(self._old)))  # without a part of a page
             out.truncate(self._before)
             out.seek(self._before)
             files = {name: self._store(name, make, out) for name, make in makers.items()}
@@ -133,19 +144,27 @@ class Pages:
         total = None if self._total is None else total_of(self._sums)
         return {"number": self._number, "pages": self._used, "described": self._used, "files": files, "total": total}
 
-    def describe(self, text_of: Callable[[int], str]) -> str:
-        """Append the description of what was committed; `text_of(pages)` is it where so many pages count, it included. Nothing
-        waits for it to be on the disk: it is for the day on which `current` is lost."""
-        size, data = 0, bytes(PAGE)
-        while len(data) != PAGE * size:
-            size = len(data) // PAGE
+    def description(self, text_of: Callable[[int], str]) -> str:
+        """That of what was committed; `text_of(pages)` is it where so many pages count, it included. Its pages are kept free."""
+        size, needed = 0, 1
+        while size != needed:
+            size = needed
             text = text_of(self._used + size)
-            data = _padded(text)
-        with open(self._path, "r+b", buffering=0) as out:
-            out.seek(PAGE * self._used)
-            _write(out, data)
+            needed = len(_padded(text)) // PAGE
         self._used += size
         return text
+
+    def describe(self, description: str) -> None:
+        """Write it: what was committed counts now. Where the disk has no room for it, it is left out."""
+        data = _padded(description)
+        begin = PAGE * self._used - len(data)
+        with suppress(OSError), open(self._path, "r+b", buffering=0) as out:
+            try:
+                out.truncate(PAGE * self._used)  # never a part of a page, wherever it is cut off
+                out.seek(begin)
+                _write(out, data)
+            except OSError:
+                out.truncate(begin)
 
     def take_back(self) -> None:
         """Undo `commit`, also one that failed: what it wrote would only take up room."""
@@ -198,20 +217,33 @@ class Pages:
             cut(self._path, PAGE * self._used)
 
 
-def descriptions(home: Path) -> Iterator[str]:
-    """What generations in the folder said of themselves, the newest first; none is checked yet."""
+def descriptions(home: Path) -> Iterator[tuple[Place, str]]:
+    """What generations in the folder said of themselves and where, the newest first; none is checked yet."""
     for path in sorted(home.glob("pages-*.bin"), key=_number, reverse=True):
         with suppress(OSError, ValueError), opened(path) as handle:
             with mmap.mmap(handle, 0, prot=mmap.PROT_READ) as mapped:
-                for at in reversed(range(0, len(mapped), PAGE)):
+                for at in _written(handle):
                     if mapped[at : at + len(DESCRIPTION)] == DESCRIPTION:
                         begin = at + len(DESCRIPTION)
-                        yield mapped[begin : mapped.find(b"\n", begin) + 1].decode(errors="replace")
+                        text = mapped[begin : mapped.find(b"\n", begin) + 1].decode(errors="replace")
+                        yield (_number(path), at // PAGE), text
+
+
+def _written(handle: int) -> Iterator[int]:
+    """Where pages of a file begin that are no holes, the last first: a file may have grown beyond all that could be read."""
+    parts, end = [], 0
+    with suppress(OSError):  # nothing is written behind it
+        while True:
+            begin = os.lseek(handle, end, os.SEEK_DATA)
+            end = os.lseek(handle, begin, os.SEEK_HOLE)
+            parts.append(range(begin - begin % PAGE, end, PAGE))
+    for part in reversed(parts):
+        yield from reversed(part)
 
 
 def sums_of(pages: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One number for each page. A sum of products is ten times as fast as CRC-32, and longer."""
-    found: NDArray[np.uint64] = np.einsum("ij,j->i", pages, WEIGHTS)
+    """One number for each page. A sum of products is faster than CRC-32, and longer."""
+    found: NDArray[np.uint64] = np.einsum("ij,j->i", pages.view(np.uint32), WEIGHTS)
     return found
 
 

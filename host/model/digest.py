@@ -25,7 +25,7 @@ FINISH = ((21, 37), (13, 32), (30, 27), (11, 36))
 
 
 def entry_hash(index: int, words: tuple[int, ...]) -> int:
-    """`entry_hashes` of one entry, in plain integers: many times faster than arrays of one."""
+    """The hash of one entry, in plain integers: many times faster than arrays of one."""
     h = (index << 32) ^ SEED
     for word, (left, right) in zip((*words, *[0] * len(FINISH)), ABSORB + FINISH):
         h ^= word
@@ -34,9 +34,18 @@ def entry_hash(index: int, words: tuple[int, ...]) -> int:
     return h
 
 
-def entry_hashes(index: NDArray[np.uint64], words: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    """uint64[n] hashes of n entries: `index` uint64[n], `words` five uint64[n] (entry bits 63:0 first, va last)."""
-    h = (index << 32) ^ SEED
+def begun_hashes(index: NDArray[np.uint64], words: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """uint64[n]: what n entries' hashes are behind their first words: `index` uint64[n], `words` some uint64[n] (entry bits
+    63:0 first)."""
+    return _mixed((index << 32) ^ SEED, words, ABSORB[: len(words)])
+
+
+def ended_hashes(begun: NDArray[Any], words: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """uint64[n] hashes from what `begun_hashes` gave, which stays as it is, and the other words, va last."""
+    return _mixed(begun.copy(), words, ABSORB[-len(words) :] + FINISH)
+
+
+def _mixed(h: NDArray[Any], words: tuple[NDArray[Any], ...], rounds: tuple[tuple[int, int], ...]) -> NDArray[Any]:
     shifted = np.empty_like(h)
 
     def mix(left: int, right: int) -> None:
@@ -45,9 +54,9 @@ def entry_hashes(index: NDArray[np.uint64], words: tuple[NDArray[Any], ...]) -> 
         np.right_shift(h, right, out=shifted)
         np.bitwise_xor(h, shifted, out=h)
 
-    for word, shifts in zip(words, ABSORB):
+    for word, shifts in zip(words, rounds):
         np.bitwise_xor(h, word, out=h)
         mix(*shifts)
-    for shifts in FINISH:
+    for shifts in rounds[len(words) :]:
         mix(*shifts)
     return h

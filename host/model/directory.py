@@ -2,7 +2,7 @@
 
 It answers the questions that the rules ask (which index is free, which entry has this key, which overlap this range),
 packs entries into the 256-bit form that the device shows in BAR2, and keeps the digest (R24) cheap: hashes of entries
-are kept, and only those that were reported `touched` are computed again.
+are kept, and only those that were reported `touched` or `moved` are computed again.
 
 Not kept, because they follow from the rest: phys_addr (TIER_BASE[tier] + index * BLOCK_BYTES, D8), and inflight, which is 0
 whenever the device is idle, and the model only shows states between commands.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .digest import MASK, entry_hash, entry_hashes
+from .digest import MASK, begun_hashes, ended_hashes, entry_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,12 @@ class Directory:
         self.__dict__.pop("_index_of", None)
         self._hash = np.zeros(self.entries, np.uint64)
         self._stale = np.zeros(self.entries, bool)
+        self._begun = np.zeros(self.entries, np.uint64)
+        """Of each hash the part that follows from the words that a STEP leaves alone: key, token_end and place."""
+        self._high = np.zeros(self.entries, np.uint64)
+        """The upper bits of phys_addr, which lie in the next word."""
+        self._elsewhere = np.zeros(self.entries, bool)
+        """Of which entries these two are out of date."""
         self._hash_sum = 0
 
     def _column(self, dtype: type[Number] | np.dtype[Number]) -> NDArray[Number]:
@@ -125,7 +131,7 @@ class Directory:
         self._index_of[values["key"]] = index
         self.count += 1
         self.limit = max(self.limit, index + 1)
-        self._stale[index] = True
+        self.moved(index)
 
     def remove(self, rows: NDArray[np.intp]) -> None:
         """Free valid rows, an array without repeats."""
@@ -143,8 +149,12 @@ class Directory:
             self.limit -= int(self.valid[self.limit - 1 :: -1].argmax())
 
     def touched(self, rows: Rows | int) -> None:
-        """These rows were written: their hashes are out of date."""
+        """These rows were written, but for key, token_end and tier: their hashes are out of date."""
         self._stale[rows] = True
+
+    def moved(self, rows: Rows | int) -> None:
+        """The same where any column was written."""
+        self._stale[rows] = self._elsewhere[rows] = True
 
     # ---- showing ---------------------------------------------------------------------------------------------------
     def physical(self, rows: Rows) -> NDArray[np.uint64]:
@@ -195,13 +205,18 @@ class Directory:
 
     def _packed(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, ...]:
         """`wide` takes what is asked for out of a column, 64 bits wide or wider."""
+        return *self._first_words(wide, physical), *self._later_words(wide, physical >> 30)
+
+    def _first_words(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, ...]:
+        return wide(self.key), wide(self.token_end) | wide(self.tier) << 32 | physical << 34
+
+    def _later_words(self, wide: Callable[[NDArray[Any]], Any], high: Any) -> tuple[Any, ...]:
         access = wide(self.access_step)
-        word1 = wide(self.token_end) | wide(self.tier) << 32 | physical << 34
-        word2 = physical >> 30 | wide(self.priority) << 34 | access << 50
+        word2 = high | wide(self.priority) << 34 | access << 50
         word3 = access >> 14 | wide(self.ref_count) << 18 | wide(self.prefix) << 26 | wide(self.dirty) << 27
         word3 |= wide(self.R) << 28 | wide(self.F) << 36
         word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47 | wide(self.hint) << 48
-        return wide(self.key), word1, word2, word3, wide(self.va)
+        return word2, word3, wide(self.va)
 
     def raw(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): the entries and vas as BAR2 shows them."""
@@ -229,7 +244,7 @@ class Directory:
         used = np.flatnonzero(self.valid)
         self.count = used.size
         self.limit = int(used[-1]) + 1 if used.size else 0
-        self.touched(used)
+        self.moved(used)
 
     # ---- digest (R24) ----------------------------------------------------------------------------------------------
     def digest(self, lo: int, hi: int) -> int:
@@ -250,10 +265,20 @@ class Directory:
         else:
             parts = [stale[i : i + HASH_CHUNK] for i in range(0, stale.size, HASH_CHUNK)]
         for rows in parts:
-            fresh = entry_hashes(self._indices(rows), self.words(rows)) * self.valid[rows]
+            if self._elsewhere[rows].any():
+                self._begin_hashes(rows)
+            later = self._later_words(lambda column: column[rows].astype(np.uint64), self._high[rows])  # noqa: B023  # used at once
+            fresh = ended_hashes(self._begun[rows], later) * self.valid[rows]
             self._hash_sum = (self._hash_sum + int(fresh.sum()) - int(self._hash[rows].sum())) % (1 << 64)
             self._hash[rows] = fresh
             self._stale[rows] = False
+
+    def _begin_hashes(self, rows: Rows) -> None:
+        physical = self.physical(rows)
+        first = self._first_words(lambda column: column[rows].astype(np.uint64), physical)
+        self._begun[rows] = begun_hashes(self._indices(rows), first)
+        self._high[rows] = physical >> np.uint64(30)
+        self._elsewhere[rows] = False
 
     def _replace_hash(self, index: int) -> None:
         fresh = entry_hash(index, self._words_of(index)) if self.valid[index] else 0

@@ -18,6 +18,7 @@ class Sizes(NamedTuple):
     load_rounds: int = 32
     """in all of which together every entry is loaded once"""
     steps: int = 2
+    run_of_steps: int = 32
     reads: int = 30_000
     single_reads: int = 5_000
     slow_reads: int = 330
@@ -32,6 +33,8 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes()
-QUICK = Sizes(256, 4, 128, rounds=2, idle=1000, load_rounds=2, steps=1, reads=200, single_reads=100, slow_reads=66, processes=1,
-              replays=1, requests=2)  # fmt: skip
+QUICK = Sizes(
+    256, 4, 128, rounds=2, idle=1000, load_rounds=2, steps=1, run_of_steps=3, reads=200, single_reads=100, slow_reads=66,
+    processes=1, replays=1, requests=2,
+)  # fmt: skip
 """Whether everything works, which says nothing about speed. The device is that of the tests, whose model they build anyway."""

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from scripts.soak.progress import shown
 from tests.helpers import section8
 from tests.helpers.random_script import BLOCK, Script, random_tables
 
@@ -106,7 +106,7 @@ def main() -> int:
     seeds = range(*map(int, options.seeds.split(":")))
     jobs = [(entries, seed) for entries in options.entries for seed in seeds]
     runs = []
-    for entries, seed in track(jobs, "scripts", console=Console(stderr=True)):
+    for entries, seed in shown(jobs, "scripts"):
         with target(options.through, entries) as chosen:
             sizes = BLOCK_BYTES.get(options.through, BLOCK), CLASSES.get(options.through, 256)
             runs.append(run(chosen, entries, seed, options.commands, *sizes))

@@ -1,13 +1,14 @@
 """Kill commands, damage what is stored and hand in nonsense: nothing is lost, no damage accepted, and there are no tracebacks.
 
-    python -m scripts.soak.damage                                 500 kills, 200 sessions, 300 checkpoints, 400 inputs
+    python -m scripts.soak.damage                   500 kills, 200 sessions, 300 checkpoints, 300 restores, 400 inputs
     python -m scripts.soak.damage --seed 7 --kills 50 --inputs 0
-    python -m scripts.soak.damage --only inputs:17                one case again, with all that it said
+    python -m scripts.soak.damage --only inputs:17  one case again, with all that it said
 
 kills        a command gets SIGKILL at a change of a file or at any moment: the session holds the state before or behind it
 sessions     files of sessions and failure folders go bad: a command refuses, or has the true state; --recover gives a state that
              there was, and `reset` always gets out
 checkpoints  the same of the pages that hold the checkpoint of a simulation and the reference model
+restores     a checkpoint that a simulation wrote goes bad, with no session around it: it is refused, and changes nothing
 inputs       malformed files and arguments (bad_inputs.py): an exit code of contract section 8, in bounded memory and time, and a
              command that was refused has changed nothing
 
@@ -31,14 +32,15 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from kvfpga.contract.errors import SessionError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from scripts.soak import bad_inputs
 from scripts.soak.damages import BYTES, NO_FILES, remove
 from scripts.soak.processes import Ended, Processes
+from scripts.soak.progress import shown
 from tests.helpers.file_events import Watched, compile_library
 
 BLOCK = 16384
@@ -171,7 +173,7 @@ class Kills:
                 ended = self.bench.on(self.session, kind, *words, kill_after=moment)
                 code, out = ended.code, ended.out
             if code == -signal.SIGKILL:
-                return self._judge(kind, known, out)
+                return self._judge(kind, known, stored=bool(out) and words[0] != "run")
 
     def _known(self, kind: str, is_new: bool, number: int) -> Known:
         case, words, right = (kind, is_new, number), self.commands[number], self.bench.right
@@ -192,12 +194,13 @@ class Kills:
     def _put_back(self, kind: str, is_new: bool) -> None:
         copy(self.bench.folder / ("nothing" if is_new else f"first-{kind}"), self.session)
 
-    def _judge(self, kind: str, known: Known, said: str) -> Faults:
-        """What was shown as done is stored; else the state may be the one before as well."""
+    def _judge(self, kind: str, known: Known, stored: bool) -> Faults:
+        """What was shown is stored, but for a `run`: that shows its lines as it goes and stores at its end. Else the state may be
+        the one before as well."""
         found = self.bench.look(self.session, kind)
         faults = spoken(found, "the next command")
-        if found.code or found.out not in ((known.after,) if said else (known.before, known.after)):
-            faults.append(("losses", f"shown as done: {said!r}; found: {found.code} {found.out}{found.err}"))
+        if found.code or found.out not in ((known.after,) if stored else (known.before, known.after)):
+            faults.append(("losses", f"{'shown as done' if stored else 'not shown'}; found: {found.code} {found.out}{found.err}"))
         later = self.bench.on(self.session, kind, "step", 1000)
         faults += spoken(later, "the step behind it")
         home = self.session / kind
@@ -280,7 +283,7 @@ class Sessions:
     def _damage(self, source: Source, session: Path, rng: Random) -> str:
         path = rng.choice([path for path in sorted(session.rglob(self.NAMES)) if path.is_file()])
         name = path.relative_to(session)
-        if source.older and path.name != "current" and rng.random() < 0.1:  # with an older `current` it would be an older session
+        if source.older and rng.random() < 0.1:
             older = rng.choice(source.older) / name
             if older.is_file():
                 shutil.copy(older, path)
@@ -339,6 +342,38 @@ class Checkpoints(Sessions):
     NAMES = "pages-*.bin"
 
 
+# ---- restores -----------------------------------------------------------------------------------------------------------
+class Restores:
+    """A file of `VerilatorSim.save`, and `restore` of it."""
+
+    def __init__(self, bench: Bench, closing_last: ExitStack):
+        self.folder, self.good, self.now = (bench.folder / name for name in ("restores", "whole", "now"))
+        self.simulation = closing_last.enter_context(closing(Target("sim", 256).open_simulation()))
+        for block in range(20):
+            self.simulation.memory_write(block * BLOCK, bytes([block + 1]) * BLOCK)
+        self.simulation.save(self.good)
+        self.whole = self.good.read_bytes()
+        self.text = ""
+
+    def run(self, rng: Random) -> Faults:
+        remove(self.folder)
+        self.folder.mkdir()
+        bad = self.folder / "checkpoint"
+        shutil.copy(self.good, bad)
+        self.text, damage = rng.choice([*BYTES.items(), *NO_FILES.items()])
+        damage(bad, rng)
+        if bad.is_file() and bad.stat().st_size == len(self.whole) and bad.read_bytes() == self.whole:
+            return self.run(rng)
+        try:
+            self.simulation.restore(bad)
+        except SessionError:
+            self.simulation.save(self.now)
+            return [] if self.now.read_bytes() == self.whole else [("losses", "refused, and yet the simulation is another one")]
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is a fault
+            return [("tracebacks", repr(error))]
+        return [("acceptances", "restored")]
+
+
 # ---- inputs -------------------------------------------------------------------------------------------------------------
 class Inputs:
     """Files that go bad, and arguments that cannot be meant."""
@@ -373,7 +408,8 @@ class Inputs:
 
 # ---- all of it ----------------------------------------------------------------------------------------------------------
 SECTIONS: dict[str, tuple[int, Callable[[Bench, ExitStack], Cases]]] = {
-    "kills": (500, Kills), "sessions": (200, Sessions), "checkpoints": (300, Checkpoints), "inputs": (400, Inputs),
+    "kills": (500, Kills), "sessions": (200, Sessions), "checkpoints": (300, Checkpoints), "restores": (300, Restores),
+    "inputs": (400, Inputs),
 }  # fmt: skip
 """How many cases, and what makes them."""
 
@@ -381,7 +417,7 @@ SECTIONS: dict[str, tuple[int, Callable[[Bench, ExitStack], Cases]]] = {
 def run(name: str, cases: Cases, numbers: range, seed: int) -> dict[str, object]:
     counts = dict.fromkeys(KINDS, 0)
     began = time.perf_counter()
-    for number in track(numbers, name, console=Console(stderr=True)):
+    for number in shown(numbers, name):
         faults = cases.run(Random(f"{seed} {name} {number}"))
         for kind, what in faults:
             counts[kind] += 1

@@ -88,8 +88,19 @@ def _page(data: bytes, rng: Random) -> bytes:
     return data[:at] + page + data[at + 4096 :]
 
 
+def _line(data: bytes, rng: Random) -> bytes:
+    """The same bit of two words of a page, as a stuck line of a memory leaves it."""
+    bad, bit = bytearray(data), rng.choice([63, 63, 62, 31, rng.randrange(64)])
+    page = 4096 * rng.randrange(max(1, len(data) // 4096))
+    for word in rng.sample(range(512), 2):
+        if page + 8 * word + 8 <= len(bad):
+            bad[page + 8 * word + bit // 8] ^= 1 << bit % 8
+    return bytes(bad)
+
+
 BYTES: dict[str, Damage] = {
     "bits": bytes_by(_flip),
+    "line": bytes_by(_line),
     "cut": bytes_by(lambda data, rng: data[: rng.randrange(len(data) + 1)]),
     "a byte less": bytes_by(lambda data, rng: data[:-1]),
     "empty": bytes_by(lambda data, rng: b""),

@@ -28,15 +28,13 @@ from email.parser import HeaderParser
 from pathlib import Path
 from random import Random
 
-from rich.console import Console
-from rich.progress import track
-
 import kvfpga
 from kvfpga.contract.errors import KvfpgaError
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.integrations.vllm.follow import Follower
 from kvfpga.integrations.vllm.mirror import Mirror
 from kvfpga.lockstep.reference import Reference
+from scripts.soak.progress import shown
 
 VERSION = "0.32.0"
 LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
@@ -200,7 +198,7 @@ def main() -> int:
         there = [following("with replay", True), following("without replay", False)]
         time.sleep(1)  # until the subscriptions are there: nothing says when
         most = resets = 0
-        for number in track(range(1, options.rounds + 1), "rounds", console=Console(stderr=True)):
+        for number in shown(range(1, options.rounds + 1), "rounds"):
             reset = number % RESET_EVERY == 0
             engine.round(prompts=prompts(rng, shared), tokens=rng.randint(1, 60), reset=reset)
             late = [following(f"late in round {number}", True)] if number % LATE_EVERY == 0 else []

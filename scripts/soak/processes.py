@@ -60,6 +60,8 @@ class Processes:
 
     def __call__(self, *words: object, kill_after: float | None = None) -> Ended:
         """`kill_after`: seconds until SIGKILL."""
+        for path in self._said:
+            path.write_text("")  # a process that is killed at once would leave what the one before said
         job = [list(map(str, words)), [str(path) for path in self._said], str(self._at), kill_after]
         print(json.dumps(job), file=self._server.stdin, flush=True)
         code, peak, seconds = json.loads(self._server.stdout.readline())

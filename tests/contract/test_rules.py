@@ -209,6 +209,7 @@ def test_r11_every_field_of_a_new_entry(dut):
         "index": 0, "request_id": 0xA001, "layer": 12, "head": 3, "token_start": 64, "token_end": 70, "tier": 1,
         "phys_addr": slot(dut, 1, 0), "va": 0x7F0D000, "priority": 766, "access_step": 9, "ref_count": 0,
         "prefix": False, "dirty": True, "R": 255, "F": 1, "pinned": False, "inflight": False, "armed": False,
+        "class": 0, "order": 0,
     }]  # fmt: skip
 
 

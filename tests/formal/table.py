@@ -24,14 +24,15 @@ class Row(NamedTuple):
         return ("bmc", "induction") if self.mode == "prove" else ("bmc",)
 
 
-RESET, CHECKS, MARKED_WORD = "kvcpu_reset.sv", "kvcpu_handshake_check.sv", "marked_word.sv"
+RESET, CHECKS, MARKED_WORD, PLAIN_FIFO = "kvcpu_reset.sv", "kvcpu_handshake_check.sv", "marked_word.sv", "plain_fifo.sv"
 CRC, DEFRAMER, CONTROL, EXECUTOR, MASTER = (
     f"kvcpu_uart_{name}.sv" for name in ("crc", "deframer", "control", "executor", "master")
 )  # fmt: skip
 RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
     "kvcpu_ram.sv", "kvcpu_ram_2r.sv", "kvcpu_ram_fifo.sv", "kvcpu_key_index.sv", "kvcpu_lookup.sv",
 )
-PASS, DMA = "kvcpu_pass.sv", "kvcpu_dma.sv"
+PASS, DMA, CHANNEL, MAP, AXIL = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv", "kvcpu_axil.sv"
+CONTEST = "kvcpu_contest.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -128,6 +129,31 @@ ROWS: tuple[Row, ...] = (
                  "R16", "a row is left while both queues are full"),
         Mutation("formal-pass-capacity", PASS, "(t1_after[k] < set.t1_capacity)", "(t1_after[k] <= set.t1_capacity)", "R16",
                  "one prefetch too many is granted"),
+        Mutation("formal-pass-failed", PASS, "!trigger_valid ? t1_kept :", "!trigger_valid ? t1_room[0] :", "R16",
+                 "a prefetch is granted in the cycle behind an eviction whose failure fills T1 again"),
+    )),
+    Row("contest", "contest", "prove", 3, (RAM, CONTEST), (
+        Mutation("formal-contest-more", CONTEST, "17'(before3[l]) < left", "17'(before3[l]) <= left", "R46",
+                 "one block too many wins at θ"),
+        Mutation("formal-contest-row", CONTEST, "left - 17'(total3)", "left - 17'(total3 != '0)", "R46",
+                 "a row takes one place however many of it win"),
+        Mutation("formal-contest-held", CONTEST, "else if (advance && stage[3]) left <=", "else if (stage[3]) left <=", "R46",
+                 "a row that stands still takes places in each cycle"),
+        Mutation("formal-contest-order", CONTEST, "((flags_t'(1) << l) - flags_t'(1))",
+                 "~((flags_t'(2) << l) - flags_t'(1))", "R46", "the last blocks of a row win"),
+        Mutation("formal-contest-pool", CONTEST, "equal1[l] = pool1[l] && (", "equal1[l] = (", "R46", "others take places"),
+    )),
+    Row("count", "count", "bmc", 13, (RAM, CONTEST), (
+        Mutation("formal-count-adjacent", CONTEST, "counted[l] && was[l] == where[l];", "1'b0;", "R46",
+                 "of two blocks of one bin in adjacent rows one is counted"),
+        Mutation("formal-count-elsewhere", CONTEST, "counted[l] && was[l] == where[l];", "counted[l];", "R46",
+                 "a block is counted on top of another bin"),
+        Mutation("formal-count-old", CONTEST, "(again[l] ? last[l].number : stored[l].number) != number ?", "1'b0 ?", "R46",
+                 "a bin goes on from an old count"),
+        Mutation("formal-count-sum", CONTEST, "(stored[l].number == number) ? 17'(stored[l].count) : 17'd0",
+                 "17'(stored[l].count)", "R46", "old counts are added"),
+        Mutation("formal-count-high", CONTEST, "(!low || rank[l][15:8] == theta[15:8])", "1'b1", "R46",
+                 "the second count takes blocks with another high byte"),
     )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
         Mutation("formal-dma-turn", DMA, "contend_fixed ? 1'b0 : !ar_last) : ar_valid",
@@ -141,5 +167,40 @@ ROWS: tuple[Row, ...] = (
                  "data go ahead of their address"),
         Mutation("formal-dma-last", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
                  "WLAST comes one beat early"),
+    )),
+    Row("dma-channel-1", "dma_channel", "prove", 1, (CHECKS, PLAIN_FIFO, CHANNEL), (
+        Mutation("formal-dma-hang", CHANNEL, ".push(last_response), .wdata(write_failed || b_error)",
+                 ".push(last_response && written_empty), .wdata(write_failed || b_error)", "R16",
+                 "a response that comes while a block waits for its end is lost, and the channel stands still"),
+        Mutation("formal-dma-clean", CHANNEL, "reading <= next.copy;", "reading <= 1'b1;", "R16", "a clean block is read"),
+        Mutation("formal-dma-rest", CHANNEL, "&& !announcing && finish_empty;", "&& !announcing;", "R22",
+                 "a channel is idle before its last block is complete"),
+    ), {"BURSTS": 1}),
+    Row("dma-channel-2", "dma_channel", "prove", 1, (CHECKS, PLAIN_FIFO, CHANNEL), (
+        Mutation("formal-dma-half", CHANNEL, "b_valid && responses == NW'(BURSTS - 1)", "b_valid && responses == '0", "R16",
+                 "a block is complete at its first response"),
+    ), {"BURSTS": 2}),
+    Row("free-map", "free_map", "prove", 1, (RAM, MAP), (
+        Mutation("formal-map-full", MAP, "full[gather_word] <= (gather == '1);",
+                 "full[gather_word] <= (gather[31:0] == '1);", "R11",
+                 "a word that is half full counts as full"),
+        Mutation("formal-map-written", MAP, "written[row_word] <= 1'b1;", "written[row_word] <= gather_any;", "R11",
+                 "entries in use count as free behind an UNLOAD"),
+        Mutation("formal-map-stale", MAP, "full <= '0;\n                        written <= '0;", "full <= '0;", "R11",
+                 "entries behind the rows of a rebuild stay in use"),
+        Mutation("formal-map-settle", MAP, "TAKEN: begin\n                    phase <= PICK;",
+                 "TAKEN: begin\n                    phase <= HOLD;", "R11", "an index is offered twice"),
+    )),
+    Row("axil", "axil", "prove", 1, (CHECKS, PLAIN_FIFO, MARKED_WORD, AXIL), (
+        Mutation("formal-axil-full", AXIL, "op_write = wissue && !wrefused &&",
+                 "op_write = wissue && wfault == BUSERR_NONE &&", "R5",
+                 "a doorbell that is refused rings"),
+        Mutation("formal-axil-asks-again", AXIL, "(in_bar2 && dir_ack && !(dir_err && wissue));", "(in_bar2 && dir_ack);",
+                 "R4",
+                 "the error of a read is lost beside that of a write"),
+        Mutation("formal-axil-room", AXIL, "queue_full <= (queue_level >= 4'd5);", "queue_full <= (queue_level >= 4'd7);", "R2",
+                 "an answer has no place"),
+        Mutation("formal-axil-block", AXIL, "(!rtaken || rmove) && !block;", "(!rtaken || rmove);", "D20",
+                 "reads are taken while a reset waits for the last"),
     )),
 )  # fmt: skip

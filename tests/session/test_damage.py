@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kvfpga.blackbox.generation import current_state
-from kvfpga.blackbox.pages import PAGE
-from kvfpga.blackbox.seal import check_folder, seal_folder
+from kvfpga.blackbox.generation import FORMAT, current_state
+from kvfpga.blackbox.pages import PAGE, WEIGHTS
+from kvfpga.blackbox.seal import check_folder, seal_folder, sealed
 from kvfpga.contract.errors import SessionError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
@@ -113,7 +113,7 @@ TEXTS = {
     name: text(found)
     for name, found in {
         "list": "[1]", "number": "1", "null": "null", "nan": '{"format": NaN}', "nothing": "{}", "deep": "[" * 100_000,
-        "many digits": '{"format": ' + "1" * 5000 + "}", "format as text": '{"format": "3"}', "no pages": '{"format": 3}',
+        "many digits": '{"format": ' + "1" * 5000 + "}", "format as text": '{"format": "3"}', "no pages": '{"format": 4}',
         "format 1": "state-00000007\n", "format 99": '{"format": 99}', "format -1": '{"format": -1}', "spaces": "  \n",
         "word": "broken",
     }.items()
@@ -237,6 +237,81 @@ def test_after_a_damaged_history_there_is_no_waveform_until_a_reset(of_kind, tmp
     assert (tmp_path / "w.fst").stat().st_size
 
 
+@pytest.mark.parametrize("kind", ["model", "sim"])
+@pytest.mark.parametrize("older", ["one command", "two commands", "nothing yet"])
+def test_an_older_current_that_comes_back_is_refused(of_kind, tmp_path, kind, older):
+    kv, home = of_kind(kind)
+    if older == "two commands":
+        shutil.copy(home / "current", tmp_path / "older")
+    kv("step", 7)
+    if older == "one command":
+        shutil.copy(home / "current", tmp_path / "older")
+    kv("step", 8)
+    if older == "nothing yet":
+        (tmp_path / "older").write_text(sealed({"format": FORMAT, "pages": None}))
+    newest, pages = (home / "current").read_text(), (home / "pages-1.bin").read_bytes()
+    shutil.copy(tmp_path / "older", home / "current")
+    shutil.copytree(home.parent, tmp_path / "copy")
+    for words in (["telemetry"], ["step", 9]):
+        kv(*words, code=3)
+        assert "is not the newest" in kv.err and "--recover" in kv.err and "kvfpga reset" in kv.err
+    assert (home / "pages-1.bin").read_bytes() == pages
+    recovering = Kvfpga(home.parent, "--target", kind, "--recover")
+    assert recovering("telemetry")["current_step"] == 8
+    assert (home / "current").read_text() == newest
+    assert kv("step", 9)["code"] == "OK" and kv("verify")["code"] == "OK"
+    anew = Kvfpga(tmp_path / "copy", "--target", kind)
+    assert anew("reset", "--raw")["code"] == "OK" and anew("dump")["entries"] == [] and anew("step", 2)["code"] == "OK"
+
+
+@pytest.mark.parametrize("kind", ["model", "sim"])
+def test_an_older_session_that_comes_back_whole_is_gone_on_with(of_kind, tmp_path, kind):
+    kv, home = of_kind(kind)
+    shutil.copytree(home, tmp_path / "older")
+    kv("step", 8)
+    shutil.rmtree(home)
+    shutil.copytree(tmp_path / "older", home)
+    assert kv("telemetry")["current_step"] == 3 and kv("step", 9)["code"] == "OK" and kv("verify")["code"] == "OK"
+
+
+def test_after_going_back_the_damaged_state_does_not_come_up_again(of_kind):
+    """Its description is whole, and newer than what counts now."""
+    kv, home = of_kind("model")
+    before = (home / "pages-1.bin").stat().st_size
+    kv("step", 8)
+    with open(home / "pages-1.bin", "r+b") as file:
+        file.seek(before)
+        file.write(bytes(PAGE))
+    for words in (["--recover"], []):
+        assert Kvfpga(home.parent, "--target", "model", *words)("telemetry")["current_step"] == 3
+
+
+def test_what_a_file_has_grown_by_is_not_read(of_kind):
+    kv, home = of_kind("model")
+    os.truncate(home / "pages-1.bin", 1 << 40)
+    assert kv("telemetry")["current_step"] == 3 and kv("step", 8)["code"] == "OK"
+    assert (home / "pages-1.bin").stat().st_size < 1 << 30
+    (home / "current").unlink()
+    os.truncate(home / "pages-1.bin", 1 << 40)
+    assert Kvfpga(home.parent, "--target", "model", "--recover")("telemetry")["current_step"] == 8
+
+
+@pytest.mark.parametrize("lost", ["none of it is there", "zeros"])
+def test_a_description_that_a_power_failure_lost_is_no_damage(of_kind, lost):
+    """Nothing waits for it to be on the disk."""
+    kv, home = of_kind("sim")
+    state = current_state(home)
+    begin = PAGE * state.meta["pages"]["described"]
+    size = (home / "pages-1.bin").stat().st_size
+    os.truncate(home / "pages-1.bin", begin)
+    if lost == "zeros":
+        os.truncate(home / "pages-1.bin", size)
+    assert kv("telemetry")["current_step"] == 3
+    assert kv("step", 8)["code"] == "OK" and kv("verify")["code"] == "OK"
+    (home / "current").unlink()
+    assert Kvfpga(home.parent, "--target", "sim", "--recover")("telemetry")["current_step"] == 8
+
+
 def test_a_session_without_a_state_has_nothing_to_recover(tmp_path):
     kv = Kvfpga(tmp_path / "s", "--recover")
     assert kv("telemetry")["current_step"] == 0 and "nothing to recover" in kv.err
@@ -264,6 +339,29 @@ def test_no_flipped_bit_is_accepted(first, tmp_path, kind):
             kv("verify", code=3)
         path.write_bytes(good)
     assert Kvfpga(tmp_path / "s", "--target", kind)("verify")["code"] == "OK"
+
+
+def test_no_pair_of_flipped_bits_is_accepted(first, tmp_path):
+    """The same bit of two words of a page: of a stuck line of a memory, say."""
+    rng = random.Random(14)
+    shutil.copytree(first, tmp_path / "s")
+    path = tmp_path / "s" / "model" / "pages-1.bin"
+    good = path.read_bytes()
+    for page, bit in [(page, bit) for page in range(len(good) // PAGE) for bit in (31, 62, 63)]:
+        bad = bytearray(good)
+        for word in rng.sample(range(PAGE // 8), 2):
+            bad[PAGE * page + 8 * word + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises(SessionError), Session(Target("model", 256), tmp_path / "s") as session:
+            session.open()
+
+
+def test_one_or_two_flipped_bits_of_a_page_always_change_its_sum():
+    """A bit adds or takes away 2^bit times the weight of its word of 32 bits. So different bits of two words never make up for
+    each other where all weights are odd; the same bit, where they differ in what 2^31 leaves of them."""
+    assert all(weight % 2 for weight in WEIGHTS.tolist())
+    last = {weight % 2**33 for weight in WEIGHTS.tolist()}
+    assert len(last) == len(WEIGHTS) and not last & {-weight % 2**33 for weight in last}
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.EIO])

@@ -121,7 +121,7 @@ OLD = "state-00000007\n"  # what the first format had there
 FORMAT_2 = '{"format": 2, "pages": {}}\n'
 
 
-@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"format": 3}', FORMAT_2, OLD, None])
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"format": 4}', FORMAT_2, OLD, None])
 def test_a_damaged_session_is_refused_and_reset_starts_anew(tmp_path, damage):
     do(tmp_path, block(0))
     home = tmp_path / "model"

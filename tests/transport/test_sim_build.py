@@ -2,6 +2,7 @@
 built."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -215,6 +216,27 @@ def test_wrong_checkpoint_is_refused_and_changes_nothing(checkpoint, damage, mes
         VerilatorSim(entries=256, lanes=4, data_bits=128, restore=path)
 
 
+def test_no_flipped_bit_of_a_checkpoint_is_restored(checkpoint):
+    """Of the model, of pages' numbers and their room, of memory; also where the same bit of the next word flips with it."""
+    sim, path = checkpoint
+    whole = path.read_bytes()
+    sim.write32(SCRATCH, 77)
+    chance = random.Random(5)
+    bits = 8 * len(whole)
+    places = [bits - 1, bits - 8 * 4096, bits - 8 * 4104, *chance.sample(range(bits), 200)]
+    for flipped in (*((place,) for place in places), *((place, place ^ 64) for place in places)):
+        bad = bytearray(whole)
+        for bit in flipped:
+            bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises(SessionError, match=r"is damaged|made by another build"):
+            sim.restore(path)
+    assert sim.read32(SCRATCH) == 77
+    path.write_bytes(whole)
+    sim.restore(path)
+    assert sim.read32(SCRATCH) == 0x1234
+
+
 def test_checkpoint_of_another_design_is_refused(tmp_path):
     with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE]) as probe:
         probe.save(tmp_path / "checkpoint")
@@ -226,6 +248,9 @@ def test_missing_or_unwritable_checkpoint(checkpoint, tmp_path):
     sim, _ = checkpoint
     with pytest.raises(SessionError, match="cannot be opened"):
         sim.restore(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SessionError, match="is damaged"):
+        sim.restore(tmp_path / "pipe")
     with pytest.raises(SessionError, match="cannot be opened"):
         sim.save(tmp_path / "no folder" / "checkpoint")
 

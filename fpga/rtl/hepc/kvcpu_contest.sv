@@ -1,4 +1,4 @@
-// kvcpu_contest - who stays in tier 1 in ranked mode (R46): finds θ with two histograms, and says of every block whether it wins.
+// kvcpu_contest - who stays in tier 1 in ranked mode (R46, D31): finds θ with two histograms, and says of every block whether it wins.
 //
 // The first pass of a STEP counts its pool by the high byte of the rank, the second those whose high byte is that of θ by the low
 // one. `scan` goes through the bins from the highest down until `capacity` blocks are counted: there is θ. In the passes behind

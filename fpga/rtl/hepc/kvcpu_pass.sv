@@ -311,10 +311,12 @@ module kvcpu_pass
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
 
-    // Whether the next row finds a place is worked out for all that this row may do, as the trigger is known last.
-    logic [16:0] t1_after [3];  // without a trigger, with an eviction's, with a prefetch's
+    // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
+    // move that fails goes no trigger; of the other changes none is followed by a trigger of the same command.
+    logic [16:0] t1_after [3];  // without a trigger, with an eviction's or a failed prefetch, with a prefetch's or a failed eviction
     logic [2:0]  t1_room;
-    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;  // no trigger of the same command waits for these
+    logic        t1_kept;       // of these, the one without a trigger
+    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;
     assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
     always_comb for (int k = 0; k < 3; k++) t1_room[k] = (t1_after[k] < set.t1_capacity);
@@ -350,7 +352,8 @@ module kvcpu_pass
     assign map_row = stage_row[5];
     assign map_used = still_used;
 
-    always_ff @(posedge clk) t1_free <= !trigger_valid ? t1_room[0] : !trigger_channel ? t1_room[1] : t1_room[2];
+    assign t1_kept = !(completion_valid && completion.error) ? t1_room[0] : completion.channel ? t1_room[1] : t1_room[2];
+    always_ff @(posedge clk) t1_free <= !trigger_valid ? t1_kept : !trigger_channel ? t1_room[1] : t1_room[2];
     always_ff @(posedge clk) begin
         if (rst) begin
             t1_used <= '0;

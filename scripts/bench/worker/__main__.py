@@ -101,6 +101,13 @@ class Work:
         self.pair.check = check
         return self._timed(self._step, self.pair, count)
 
+    def follow_run(self, count: int, check: bool) -> dict:
+        """As many STEPs in one go, with the check that a replay has behind each."""
+        self.pair.check = check
+        steps = [kv.Step(self.steps + n) for n in range(1, count + 1)]
+        self.steps += count
+        return self._timed(lambda: [*self.pair.run_through(steps, range(1, count + 1) if check else ())])
+
     def model_step(self, count: int) -> dict:
         """The model catches up with as many of `step`."""
         first = self.steps - count + 1
