@@ -9,6 +9,7 @@ import click
 
 from ..contract.errors import KvfpgaError, UsageError
 from ..contract.inputs import LARGEST_TEXT
+from ..lab.device_policy import NAMES
 from . import output
 from .app import App, note
 from .values import EXISTING, Number
@@ -70,6 +71,7 @@ def _run_line(root: click.Context, words: list[str]) -> None:
 @click.option("--limit", type=Number(32), help="Only the first so many requests.")
 @click.option("--time-unit", type=click.Choice(["s", "ms"]),
               help="Of the trace's timestamps.  [default: what its format says; asked for where it does not]")  # fmt: skip
+@click.option("--policy", type=click.Choice(NAMES), help="How the device decides what T1 holds.  [default: as it does now]")
 @click.option("--t1-capacity", type=Number(32), help="Blocks that fit into T1.  [default: 4096, or all of a smaller device]")
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--sample", type=Number(32), default=1000, show_default=True, help="Blocks whose bytes are followed.")
@@ -78,8 +80,8 @@ def _run_line(root: click.Context, words: list[str]) -> None:
               "compared at every step behind a check, and at the end of a batch.")  # fmt: skip
 @click.pass_obj
 def replay(
-    app: App, trace: str | None, limit: int | None, time_unit: str | None, t1_capacity: int | None, step_ms: float, sample: int,
-    check_every: int,
+    app: App, trace: str | None, limit: int | None, time_unit: str | None, policy: str | None, t1_capacity: int | None,
+    step_ms: float, sample: int, check_every: int,
 ) -> None:  # fmt: skip
     """Replay a request trace on an empty device, and sum it up.  [default: a small trace that comes with kvfpga]
 
@@ -99,7 +101,8 @@ def replay(
     from ..lab.traces import SAMPLE, load_trace
 
     options = replays.ReplayOptions(
-        limit=limit, time_unit=time_unit, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample, check_every=check_every
+        limit=limit, time_unit=time_unit, policy=policy, t1_capacity=t1_capacity, step_ms=step_ms, sample=sample,
+        check_every=check_every,
     )
     requests = load_trace(trace or SAMPLE, limit, time_unit)
     note(str(requests))

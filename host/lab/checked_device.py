@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..contract.commands import Command, Result
 from ..contract.errors import DifferenceError, UsageError
 from ..contract.wording import counted
 from .workload import block_pattern
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 class Model(Protocol):
     """What is asked of the reference model."""
 
     block_tokens: int
+    classes: int
 
 
 class CheckedDevice(Protocol):
@@ -33,6 +38,7 @@ class CheckedDevice(Protocol):
     def settings(self) -> dict[str, int]: ...
     def entry(self, index: int) -> dict[str, int]: ...
     def memory_write(self, addr: int, data: bytes) -> None: ...
+    def write_table(self, codes: NDArray[np.uint8]) -> None: ...  # into the idle bank of PTABLE
     def memory_read(self, addr: int, size: int) -> bytes: ...  # of the device
 
 

@@ -6,9 +6,9 @@ For every request in order of arrival:
   own (R15); idle time is skipped in one STEP. A request is active for as many steps as it has output tokens.
 - block ids → entries: `key_of` and `va_of` give every block id a key and a virtual address of its own; consecutive
   ids are consecutive addresses. request_id 0, the shared prefix that others fall back on (R12), is not used.
-- each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11).
+- each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11), with the hint that the policy has for it.
 - active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
-  SHARE and one RELEASE by range.
+  SHARE and one RELEASE by range. Some policies share nothing (device_policy.py).
 - full: where a LOAD would find no free entry, the blocks that have been out of use longest are unloaded first (R21),
   `unload_batch` at a time, never those of an active request. Blocks that find no room even then are only counted.
 """
@@ -22,6 +22,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..contract.commands import Command, Load, Release, Share, Step, Touch, Unload
+from .device_policy import DevicePolicy
 from .trace_formats import Run
 from .traces import Request
 
@@ -59,19 +60,21 @@ class Planner:
         entries: int,
         block_tokens: int,
         block_bytes: int,
+        policy: DevicePolicy,
         step_ms: float = 100.0,
         unload_batch: int = 256,
         step: int = 0,
     ):
         self.block_tokens = block_tokens
         self.block_bytes = block_bytes
+        self.policy = policy
         self.step_ms = step_ms
         self.unload_batch = unload_batch
         self.first_step = self.step = step
         self.free = entries
         self.users: dict[int, int] = {}  # resident block → active requests that use it
         self.idle: OrderedDict[int, None] = OrderedDict()  # resident blocks without any, longest out of use first
-        self.active: list[tuple[int, int, list[Run]]] = []  # heap of (last step, arrival number, shared runs)
+        self.active: list[tuple[int, int, list[Run]]] = []  # heap of (last step, arrival number, runs in use)
         self.arrivals = 0
         self.steps = 0
         self.unplaced = 0
@@ -83,8 +86,8 @@ class Planner:
         mine = [block for block in dict.fromkeys(blocks) if block in self.users]
         for block in mine:  # before anything is unloaded to make room
             self._use(block)
-        for block in blocks:
-            yield Action(Touch(*key_of(block, self.block_tokens)), (block,))
+        for block, hint in zip(blocks, self.policy.hints(request), strict=True):
+            yield Action(Touch(*key_of(block, self.block_tokens), hint), (block,))
             if block in self.users:
                 continue
             if not self.free:
@@ -95,10 +98,11 @@ class Planner:
             self.free -= 1
             self.users[block] = 1
             mine.append(block)
-            yield Action(self._load(block), (block,))
+            yield Action(self._load(block, hint), (block,))
         runs = _runs(mine)
-        for first, count in runs:
-            yield Action(Share(*self._range(first, count)))
+        if self.policy.shares:
+            for first, count in runs:
+                yield Action(Share(*self._range(first, count)))
         self.arrivals += 1
         heapq.heappush(self.active, (self.end_of(request), self.arrivals, runs))
 
@@ -124,7 +128,7 @@ class Planner:
         yield Action(Step(step))
         while self.active and self.active[0][0] <= step:
             _, _, runs = heapq.heappop(self.active)
-            for first, count in runs:
+            for first, count in runs if self.policy.shares else ():
                 yield Action(Release(*self._range(first, count)))
             # Last block first: the front of a prefix is of use without its end, but not the other way round.
             for first, count in reversed(runs):
@@ -149,9 +153,10 @@ class Planner:
         if not self.users[block]:
             self.idle[block] = None
 
-    def _load(self, block: int) -> Load:
+    def _load(self, block: int, hint: int) -> Load:
         request, layer, head, start = key_of(block, self.block_tokens)
-        return Load(request, layer, head, start, start + self.block_tokens - 1, va_of(block, self.block_bytes))
+        va = va_of(block, self.block_bytes)
+        return Load(request, layer, head, start, start + self.block_tokens - 1, va, hint=hint)
 
     def _range(self, first: int, count: int) -> tuple[int, int]:
         return va_of(first, self.block_bytes), count * self.block_bytes

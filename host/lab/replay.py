@@ -7,7 +7,8 @@ sent for each request, plan.py says.
 loaded. Whenever the device has moved one of them, all its bytes are read back from where it must be now (D8); at the
 end, so are those still in the directory. Bytes that differ raise `DifferenceError`, as any difference in lockstep does.
 
-The directory must be empty at the start; weights, thresholds and W are used as they are in force.
+The directory must be empty at the start. The device's policy is the one that the options name; without a name, what is in force
+is used as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..contract import script
 from ..contract.commands import EVICT, Load, Result, Set, Step, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
 from ..contract.wording import counted
+from . import device_policy
 from .checked_device import CheckedDevice, check_block, require_empty
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
@@ -45,12 +47,13 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True)
 class ReplayOptions:
     """How to replay. `limit`: requests, None for all. `time_unit` of the trace's timestamps: "s", "ms", None for what its format
-    says. `t1_capacity`: None for 4,096, or all of a smaller device. `check_every`: commands between two checks of the device
-    against the reference; 1 for a check after every command, 0 for one at the end of each request. `Lockstep.run_through` says
-    what a check looks at."""
+    says. `policy`: one of device_policy.NAMES, None for the one in force. `t1_capacity`: None for 4,096, or all of a smaller
+    device. `check_every`: commands between two checks of the device against the reference; 1 for a check after every command, 0
+    for one at the end of each request. `Lockstep.run_through` says what a check looks at."""
 
     limit: int | None = None
     time_unit: str | None = None
+    policy: str | None = None
     t1_capacity: int | None = None
     step_ms: float = 100.0
     sample: int = 1000
@@ -58,6 +61,8 @@ class ReplayOptions:
     unload_batch: int = 256
 
     def __post_init__(self) -> None:
+        if self.policy is not None:
+            device_policy.check(self.policy)
         least = {"t1_capacity": 0, "sample": 0, "check_every": 0, "unload_batch": 1, "step_ms": 0.001}
         for name, smallest in least.items():
             value = getattr(self, name)
@@ -158,6 +163,7 @@ class ReplaySummary:
     trace: str
     trace_format: str
     time_unit: str
+    policy: str
     entries: int
     block_bytes: int
     t1_capacity: int
@@ -232,10 +238,16 @@ class _Run:
                 f"give {counted(device.entries, 'block')} or fewer, or leave it out: then it is as large as the device allows",
             )
         self.before = device.telemetry()
+        self.policy = (
+            device_policy.in_force(device.settings())
+            if options.policy is None
+            else device_policy.named(options.policy, device.model.classes)
+        )
         self.planner = Planner(
             device.entries,
             device.model.block_tokens,
             device.block_bytes,
+            self.policy,
             options.step_ms,
             options.unload_batch,
             self.before["current_step"],
@@ -257,8 +269,10 @@ class _Run:
         checks, differences = self.device.checks, self.device.differences
         started = time.perf_counter()
         total = len(self.requests)
-        self._send([Action(Set("T1_CAPACITY", self.t1_capacity))])
+        self._send(map(Action, [Set("T1_CAPACITY", self.t1_capacity), *self.policy.settings]))
         for done, request in enumerate(self.requests, start=1):
+            if (table := self.policy.table(request)) is not None:
+                self._put_in_force(table)
             self._send(self.planner.arrive(request))
             if self.unchecked and not self.options.check_every:
                 self._check_here()
@@ -276,6 +290,7 @@ class _Run:
             trace=self.trace.name,
             trace_format=self.trace.format,
             time_unit=self.trace.unit,
+            policy=self.policy.name,
             entries=self.device.entries,
             block_bytes=self.device.block_bytes,
             t1_capacity=self.t1_capacity,
@@ -298,6 +313,12 @@ class _Run:
             sampled_moves=self.sampler.moves,
             sampled_bytes_compared=self.sampler.bytes_compared,
         )
+
+    def _put_in_force(self, table: NDArray[np.uint8]) -> None:
+        """From here on. The window is written at once, so what was gathered must have run before (R45)."""
+        self._flush()
+        self.device.write_table(table)
+        self._send([Action(Set("PTABLE_COMMIT", 1))])
 
     # ---- from actions to batches -------------------------------------------------------------------------------------
     def _send(self, actions: Iterable[Action]) -> None:
@@ -371,6 +392,7 @@ def render(summary: ReplaySummary, console: Console) -> None:
     done.add_column()
     for label, text in (
         ("format", f"{s.trace_format}, timestamps in {s.time_unit}"),
+        ("policy", s.policy),
         ("decode steps", f"{s.steps:,} of {s.step_ms:g} ms"),
         ("hits per tier", ", ".join(f"T{tier} {counters[f'hits_t{tier}']:,}" for tier in range(4))),
         ("misses", f"{counters['misses']:,}"),

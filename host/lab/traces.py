@@ -54,6 +54,11 @@ class Request:
     runs: tuple[Run, ...]
 
     @property
+    def size(self) -> int:
+        """How many blocks it has."""
+        return sum(count for _, count in self.runs)
+
+    @property
     def blocks(self) -> NDArray[np.int64]:
         """The block ids in the order of the trace, int64."""
         parts = [np.arange(first, first + count, dtype=np.int64) for first, count in self.runs]

@@ -38,6 +38,8 @@ def move(
     else:
         granted = prefetch[prefetch_grants(evict, prefetch, t1_free(state))]
     counters["denials"] += prefetch.size - granted.size
+    if not evict.size and not granted.size:
+        return ()
     state.t1_used += granted.size - evict.size
 
     copied = evict[directory.dirty[evict]]

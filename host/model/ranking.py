@@ -33,8 +33,8 @@ def bucket_of_distance() -> NDArray[np.uint8]:
 def rank(distance: NDArray[np.uint32], hint: NDArray[np.uint16], table: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Priority of n entries that are not pinned (R44): the code that `table`, uint8[classes, 64], has for their class and age,
     then their order. `hint` holds class [7:0] and order [15:8]."""
-    bucket = bucket_of_distance()[np.minimum(distance, OLDEST)]
-    code = table.ravel()[(hint & 0xFF) * np.uint16(BUCKETS) + bucket]
+    bucket = bucket_of_distance().take(distance, mode="clip")  # what is older than OLDEST counts as OLDEST
+    code = table.ravel().take((hint & 0xFF) * np.uint16(BUCKETS) + bucket, mode="clip")  # the fastest mode; nothing is beyond
     found: NDArray[np.uint16] = hint >> 8 | code.astype(np.uint16) << 8
     return found
 

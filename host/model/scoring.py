@@ -56,8 +56,8 @@ def prefetch_grants(evict: NDArray[np.intp], prefetch: NDArray[np.intp], free: i
     With free < 0 (the capacity was lowered below t1_used, D2) the first -free evictions only pay the debt, and no
     candidate before the last of them gets a place.
     """
-    if free >= prefetch.size:
-        return np.ones(prefetch.size, bool)
+    if not evict.size or free >= prefetch.size:
+        return np.arange(prefetch.size) < free
     if free < 0:
         debt = -free
         if evict.size <= debt:

@@ -2,6 +2,7 @@
 
     make bench                                  everything: minutes, and more the first time, when models are built
     python -m scripts.bench --only reads,check  some sections: model, reads, check, process, replay
+    python -m scripts.bench --only replay --requests 2000 --replays 1
     python -m scripts.bench --record            also write the ratios down in docs/bench-history.csv
     python -m scripts.bench --json              one JSON object on stdout instead of the table
 
@@ -39,7 +40,7 @@ WITHOUT_BASELINE = ("reads",)
 
 def measure(sizes: Sizes, sections: Sequence[str], older: Version | None, say: Say) -> Report:
     """`older` may be None where no section compares with it."""
-    report = Report([], [], ["a quick run on a small device: the figures mean nothing"] if sizes == QUICK else [])
+    report = Report([], [], ["a quick run on a small device: the figures mean nothing"] if sizes.entries < FULL.entries else [])
     for name in sections:
         for whole, part in zip(report, SECTIONS[name](sizes, lambda text, name=name: say(f"{name}: {text}"), older)):
             whole.extend(part)
@@ -54,12 +55,22 @@ def chosen(text: str) -> list[str]:
     return sections
 
 
+def chosen_sizes(options: argparse.Namespace) -> Sizes:
+    given = {name: getattr(options, name) for name in ("requests", "replays") if getattr(options, name) is not None}
+    for name, value in given.items():
+        if value < 1:
+            raise UsageError(f"--{name} {value} leaves nothing to measure", "give 1 or more")
+    return (QUICK if options.quick else FULL)._replace(**given)
+
+
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--baseline", default=baseline.COMMIT, metavar="COMMIT", help="the older commit (%(default)s)")
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="SECTION,…", help="these sections")
+    parser.add_argument("--requests", type=int, metavar="N", help=f"of the trace, replayed in one round ({FULL.requests})")
+    parser.add_argument("--replays", type=int, metavar="N", help=f"rounds of the section replay ({FULL.replays})")
     parser.add_argument("--quick", action="store_true", help="does everything work? The figures mean nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
     parser.add_argument("--record", action="store_true", help="append the ratios to docs/bench-history.csv")
@@ -71,7 +82,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def run(given: Sequence[str] | None) -> None:
     options = arguments(given)
-    sizes, sections = QUICK if options.quick else FULL, chosen(options.only)
+    sizes, sections = chosen_sizes(options), chosen(options.only)
     if not options.quick:
         os.environ.pop("KVFPGA_ASSERTIONS", None)  # they cost time, and older commits have none
     recorded = [] if options.quick else records.read()

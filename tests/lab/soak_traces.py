@@ -15,6 +15,7 @@ from kvfpga.lab.policies.table import baselines
 from kvfpga.lab.replay import ReplayOptions, replay
 from kvfpga.lab.traces import read_trace
 from scripts.bench.replay import trace_folder
+from tests.lab.test_ranked_replay import compare
 from tests.lab.test_replay import Dut
 
 FOLDER = trace_folder()
@@ -68,3 +69,12 @@ def test_a_real_trace_with_ranges():
     s = replay(Dut(16384), AGENTIC.path, ReplayOptions(limit=8, t1_capacity=4096, sample=50, check_every=0))
     assert (s.requests, s.unplaced, s.differences) == (8, 0, 0)
     assert s.counters["hits_t1"]
+
+
+@pytest.mark.parametrize("t1_capacity, hits", [(1024, 13_181), (2048, 16_129), (4096, 26_505), (8192, 52_836), (16384, 76_938)])
+def test_every_touch_of_a_real_trace_ranked_by_age(t1_capacity, hits):
+    """`hits`: of a simulation of the ranked policy by others. It unloads by the last touch, a replay by the end of the last
+    request that used a block, which makes less than a tenth of a point of the touches."""
+    s = compare(MOONCAKE.path, 65536, t1_capacity)
+    assert (s.touches, s.unplaced, s.counters["guards"]) == (288_500, 0, 0)
+    assert abs(s.counters["hits_t1"] - hits) < s.touches / 1000

@@ -47,7 +47,7 @@ def run(monkeypatch, capsys, tmp_path):
         ("check", {"STEP without check", "STEP with the full check", "device: DIGEST", "model: STEP"}, [1.25]),
         ("process", {'python -c "import numpy"', "kvfpga step, 64 blocks", "kvfpga step, 256 blocks",
                      'python -c "import kvfpga"', "kvfpga --version"}, [1.6, 2]),
-        ("replay", {"replay of 2 conversations' requests"}, [4]),
+        ("replay", {"replay of 2 conversations' requests", "replay of 2 conversations' requests, ranked-age"}, [4, 3]),
     ],
 )  # fmt: skip
 def test_a_section_has_its_figures(run, section, names, aims):
@@ -76,6 +76,13 @@ def test_a_trace_that_is_not_there_is_a_note(run, tmp_path):
     assert str(tmp_path) in json.loads(out)["notes"][1] and "KVFPGA_TRACES" in json.loads(out)["notes"][1]
 
 
+def test_how_much_is_replayed_can_be_said(run, monkeypatch):
+    asked = []
+    monkeypatch.setitem(bench.SECTIONS, "replay", lambda sizes, say, older: asked.append(sizes) or Report([], [], []))
+    assert run("--only", "replay", "--requests", "2000", "--replays", "1", "--json")[0] == 0
+    assert asked == [FULL._replace(requests=2000, replays=1)]
+
+
 def test_reads_need_no_baseline(run, monkeypatch):
     monkeypatch.setattr(baseline, "checkout", lambda commit, say: pytest.fail("asked for"))
     monkeypatch.setitem(bench.SECTIONS, "reads", lambda sizes, say, older: Report([], [], []))
@@ -87,6 +94,7 @@ def test_reads_need_no_baseline(run, monkeypatch):
     [
         (["--only", "reads,chess"], "no section 'chess'"),
         (["--quick", "--record"], "not recorded"),
+        (["--requests", "0"], "--requests 0 leaves nothing"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(run, given, said):

@@ -121,12 +121,13 @@ class Work:
         self.pair.check = True
         self.pair.verify()
 
-    def replay(self, trace: str, requests: int, entries: int, lanes: int, data_bits: int) -> dict:
-        """The first requests of a trace on a device of their own, with the check that users get. Opening it takes no part."""
+    def replay(self, trace: str, requests: int, entries: int, lanes: int, data_bits: int, **options: str) -> dict:
+        """The first requests of a trace on a device of their own, with the check that users get. Opening it takes no part.
+        `options` are those of ReplayOptions that older commits do not have."""
         with kv.VerilatorSim(entries, lanes, data_bits) as self.sim:
             pair = kv.Lockstep(kv.Device(self.sim), kv.ReferenceModel(entries))
             start = time.process_time()
-            summary = kv.replay(pair, trace, kv.ReplayOptions(limit=requests))
+            summary = kv.replay(pair, trace, kv.ReplayOptions(limit=requests, **options))
             seconds = time.process_time() - start
         same = ("commands", "cycles", "checks", "differences", "counters")
         return {"seconds": seconds} | {name: value for name, value in asdict(summary).items() if name in same}
