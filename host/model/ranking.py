@@ -35,7 +35,7 @@ def rank(distance: NDArray[np.uint32], hint: NDArray[np.uint16], table: NDArray[
     then their order. `hint` holds class [7:0] and order [15:8]."""
     bucket = bucket_of_distance().take(distance, mode="clip")  # what is older than OLDEST counts as OLDEST
     code = table.ravel().take((hint & 0xFF) * np.uint16(BUCKETS) + bucket, mode="clip")  # the fastest mode; nothing is beyond
-    found: NDArray[np.uint16] = hint >> 8 | code.astype(np.uint16) << 8
+    found: NDArray[np.uint16] = hint >> np.uint16(8) | code.astype(np.uint16) << np.uint16(8)
     return found
 
 
