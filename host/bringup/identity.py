@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..contract import parameters
 from ..contract.errors import BusError
 from ..contract.wording import counted
-from ..device.device import Device, Identity
+from ..device.device import CAPABILITIES, Device, Identity
 from ..device.regmap import DEVICE_ID, MAJOR_VERSION, REGISTERS, REGMAP_HASH
 from .bench import TIER_BASES, Bench, Finding
 from .diagnosis import byte_order
@@ -19,7 +19,7 @@ def run(bench: Bench) -> None:
     bench.stopped = "the identity is wrong"
     try:
         words = bench.mmio.read_burst(REGISTERS["DEVICE_ID"].offset, 5).tolist()
-        found = bench.mmio.read_burst(REGISTERS["CAP_ENTRIES"].offset, 8).tolist()
+        found = bench.mmio.read_burst(REGISTERS["CAP_ENTRIES"].offset, CAPABILITIES).tolist()
     except BusError as error:
         bench.failed("device", error.message, "BAR offset or base address of the AXI4-Lite slave; is the bitstream loaded?")
         return

@@ -292,7 +292,7 @@ def test_a_stuck_data_line(sim):
             return value | 1 << 7 if offset != ERROR else value
 
     detail, look_at = failing(bringup.run(Stuck(sim), REGISTERS_ONLY))["registers/read and write"]
-    assert "data bit 7 stuck at 1 in 14 registers" in detail and "data lines" in look_at  # IRQ_ENABLE has no bit 7
+    assert "data bit 7 stuck at 1 in 18 registers" in detail and "data lines" in look_at  # IRQ_ENABLE has no bit 7
 
 
 def test_exchanged_byte_lanes_of_the_register_bus(sim):
@@ -354,10 +354,10 @@ def test_a_bridge_that_drops_write_responses(sim):
 def test_an_unmapped_offset_that_answers_0(sim):
     class Open(Board):
         def read32(self, offset):
-            return 0 if offset == 0x4000 else super().read32(offset)
+            return 0 if offset == 0xC000 else super().read32(offset)
 
     detail, look_at = only(bringup.run(Open(sim), REGISTERS_ONLY), "registers/bus errors")
-    assert detail == "an unmapped read of 0x4000 was answered with 0x0" and "RRESP" in look_at
+    assert detail == "an unmapped read of 0xc000 was answered with 0x0" and "RRESP" in look_at
 
 
 def test_an_access_that_is_refused_before_it_reaches_the_device(sim):
@@ -845,7 +845,7 @@ def test_cli_of_a_sound_board(command):
     assert (code, found["ok"], stderr) == (0, True, "")
     assert {row["step"] for row in found["rows"]} == set(bringup.STEPS)
     code, text, _ = command(Board, "--only", "identity", before=())
-    assert code == 0 and "4 checks, all passed" in text and "KV-CPU 1.1" in text
+    assert code == 0 and "4 checks, all passed" in text and "KV-CPU 2.0" in text
 
 
 def test_cli_steps_are_those_of_the_package():

@@ -144,7 +144,7 @@ def test_directory_words_can_be_read(kv):
 
 def test_info_names_the_build(kv):
     found = kv("info")
-    assert (found["target"], found["entries"], found["lanes"], found["version"]) == ("sim", 256, 8, "1.1")
+    assert (found["target"], found["entries"], found["lanes"], found["version"]) == ("sim", 256, 8, "2.0")
     assert found["build_id"] == kv("reg", "read", "BUILD_ID")["value"] != 0
 
 
