@@ -46,18 +46,19 @@ module formal_count #(localparam int unsigned LANES = 2) (
     end
     always_comb begin
         if (!started) begin
-            assume (!clearing && !dut.wipe && dut.counted == '0 && !dut.reads && !dut.read_1 && !dut.sums && dut.number == 9'd3);
+            assume (!clearing && !dut.wipe && dut.counts_1 == '0 && dut.counts_2 == '0 && !dut.reads && !dut.read_1 && !dut.read_2
+                    && !dut.sums && dut.number == 9'd3);
             assume (!take && !scan && !begin_low);
             assume (dut.g_lane[0].u_bins.mem[any_bin][dut.CW +: 9] <= 9'd3 && dut.g_lane[1].u_bins.mem[any_bin][dut.CW +: 9] <= 9'd3);
         end
         assume (!(begin_step && begin_low));
-        if (take) assume (counting && !dut.reads && !dut.read_1 && !dut.sums && !dut.wipe && !scan);
-        if (begin_step || begin_low || scan) assume (!take && !dut.reads && !dut.read_1 && !dut.sums);
+        if (take) assume (counting && !dut.reads && !dut.read_1 && !dut.read_2 && !dut.sums && !dut.wipe && !scan);
+        if (begin_step || begin_low || scan) assume (!take && !dut.reads && !dut.read_1 && !dut.read_2 && !dut.sums);
         if (begin_step || begin_low) assume (!scan && (rests == 2'd3 || !counting));
         if (scan) assume (counting && rests == 2'd3);
     end
     always_comb if (started && counting) begin
-        if (dut.sums && dut.scanned_2 == bin) assert (dut.sum == count);
+        if (dut.sums && dut.scanned_3 == bin) assert (dut.sum == count);
     end
 endmodule
 `default_nettype wire

@@ -72,14 +72,15 @@ module kvcpu_contest
         end
     end
 
-    // ---- counting: the bin is read in one cycle and written in the next ----------------------------------------------------
+    // ---- counting: the bin is read in one cycle, rests in a register, as a memory's data come late, and is written in the third ----
     logic       reads;                // a scan's read of a bin, instead of a row's
     logic [7:0] scanned;
-    flags_t     counts, counted;      // of this row, of that before
-    flags_t     again;                // the same bin as in the row before, which is only being written
-    logic [7:0] where [LANES], was [LANES];
-    bin_t       stored [LANES], last [LANES], made [LANES];
-    logic [CW-1:0] held [LANES];      // what a bin of this count holds
+    flags_t     counts, counts_1, counts_2;   // the row whose bins are read; a cycle on; being written
+    flags_t     again_1, again_2;             // the same bin as in the cycle before, which was not written yet
+    flags_t     twice_1, twice_2;             // as in that before, which was only being written
+    logic [7:0] where [LANES], where_1 [LANES], where_2 [LANES];
+    bin_t       stored [LANES], got [LANES], made [LANES];
+    logic [CW-1:0] held [LANES], last [LANES], last_but_one [LANES];  // what a bin of this count holds; held in the cycles before
 
     always_comb begin
         counts = '0;
@@ -90,23 +91,28 @@ module kvcpu_contest
         end
         held = '{default: '0};
         made = '{default: '0};
-        if (counted != '0) for (int l = 0; l < LANES; l++) begin
-            held[l] = (again[l] ? last[l].number : stored[l].number) != number ? '0 : again[l] ? last[l].count : stored[l].count;
+        if (counts_2 != '0) for (int l = 0; l < LANES; l++) begin
+            held[l] = again_2[l] ? last[l] : twice_2[l] ? last_but_one[l] : (got[l].number == number) ? got[l].count : '0;
             made[l] = '{number: number, count: held[l] + CW'(1)};
         end
     end
     always_ff @(posedge clk) begin
-        counted <= rst ? '0 : counts;
-        for (int l = 0; l < LANES; l++) again[l] <= counted[l] && was[l] == where[l];
-        if (take) was <= where;
-        if (counted != '0) last <= made;
+        {counts_2, counts_1} <= rst ? '0 : {counts_1, counts};
+        for (int l = 0; l < LANES; l++) again_1[l] <= counts_1[l] && where_1[l] == where[l];
+        for (int l = 0; l < LANES; l++) twice_1[l] <= counts_2[l] && where_2[l] == where[l];
+        {again_2, twice_2} <= {again_1, twice_1};
+        if (take) where_1 <= where;
+        if (counts_1 != '0) where_2 <= where_1;
+        got <= stored;
+        for (int l = 0; l < LANES; l++) last[l] <= made[l].count;
+        last_but_one <= last;
     end
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         logic       we;
         logic [7:0] waddr;
         bin_t       wdata;
-        assign we = clearing || wipe || counted[l];
-        assign waddr = clearing ? cleared[7:0] : wipe ? number[7:0] : was[l];
+        assign we = clearing || wipe || counts_2[l];
+        assign waddr = clearing ? cleared[7:0] : wipe ? number[7:0] : where_2[l];
         assign wdata = (clearing || wipe) ? '0 : made[l];
         kvcpu_ram #(.WIDTH($bits(bin_t)), .DEPTH(256)) u_bins (
             .clk, .we, .waddr, .wdata, .ren(reads || counts[l]), .raddr(where[l]), .rdata(stored[l])
@@ -133,8 +139,8 @@ module kvcpu_contest
     end
 
     // ---- scan: a bin is read, its lanes are added, and what lies above is compared with the capacity -------------------------
-    logic        read_1, sums;        // its bin is on `stored`; its sum is on `sum`
-    logic [7:0]  scanned_1, scanned_2;
+    logic        read_1, read_2, sums;  // the bin that was read is on `stored`, on `got`; its sum is on `sum`
+    logic [7:0]  scanned_1, scanned_2, scanned_3;
     logic [16:0] sum, above, reached; // above: blocks in higher bins
     logic        enough;
 
@@ -152,20 +158,22 @@ module kvcpu_contest
         end
         read_1 <= reads && !enough;
         scanned_1 <= scanned;
-        sums <= read_1 && !enough;
+        read_2 <= read_1 && !enough;
         scanned_2 <= scanned_1;
+        sums <= read_2 && !enough;
+        scanned_3 <= scanned_2;
         begin
             logic [16:0] all;
             all = '0;
-            for (int l = 0; l < LANES; l++) all = all + ((stored[l].number == number) ? 17'(stored[l].count) : 17'd0);
+            for (int l = 0; l < LANES; l++) all = all + ((got[l].number == number) ? 17'(got[l].count) : 17'd0);
             sum <= all;
         end
         if (begin_step) begin
             above <= '0;
             theta <= '0;
         end else if (enough) begin
-            if (low) theta[7:0] <= scanned_2;
-            else theta[15:8] <= scanned_2;
+            if (low) theta[7:0] <= scanned_3;
+            else theta[15:8] <= scanned_3;
         end else if (sums) begin
             above <= reached;
         end
@@ -173,6 +181,7 @@ module kvcpu_contest
         if (rst) begin
             reads <= 1'b0;
             read_1 <= 1'b0;
+            read_2 <= 1'b0;
             sums <= 1'b0;
             found <= 1'b0;
         end
@@ -211,11 +220,11 @@ module kvcpu_contest
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
-            scan_finds: assert (!(sums && !enough && scanned_2 == '0)) else $error("a scan is only asked for where θ exists");
+            scan_finds: assert (!(sums && !enough && scanned_3 == '0)) else $error("a scan is only asked for where θ exists");
             scan_alone: assert (!(reads && take)) else $error("no row is counted while the bins are added up");
             pool_fits: assert (pool_count <= 17'(ENTRIES) && outside_count <= pool_count)
                 else $error("what lies outside is part of the pool, which has no more blocks than there are entries");
-            wipes_apart: assert (!(wipe && counted != '0)) else $error("a bin is wiped before the first row is counted");
+            wipes_apart: assert (!(wipe && {counts_1, counts_2} != '0)) else $error("a bin is wiped before the first row is counted");
             room_at_theta: assert (!(begin_choice && above > capacity)) else $error("fewer blocks than places lie above θ");
         end
     end
