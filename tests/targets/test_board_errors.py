@@ -93,9 +93,11 @@ def test_the_wrong_rate_names_the_right_one(tmp_path):
 def test_the_wrong_bitstream(tmp_path, monkeypatch):
     """The board was built from other RTL, and the board file says so; or it has another size than the file says."""
     (tmp_path / "b.yaml").write_text(
-        "target: uart:/dev/x\nbuild: {entries: 256, lanes: 1, data_bits: 64, head_dim: 2, id: 0x1234}\n"
+        "target: uart:/dev/x\nbuild: {entries: 256, lanes: 1, data_bits: 64, head_dim: 2, classes: 16, id: 0x1234}\n"
     )
-    (tmp_path / "c.yaml").write_text("target: uart:/dev/x\nbuild: {entries: 512, lanes: 1, data_bits: 64, head_dim: 2}\n")
+    (tmp_path / "c.yaml").write_text(
+        "target: uart:/dev/x\nbuild: {entries: 512, lanes: 1, data_bits: 64, head_dim: 2, classes: 16}\n"
+    )
     with uart() as target:
         found = kvfpga(tmp_path, "--board", tmp_path / "b.yaml", "--target", target, "step", 1)
         refused(found, "0x0000000000001234", "bitstream")

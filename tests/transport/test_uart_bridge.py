@@ -383,6 +383,8 @@ def test_a_checked_command_is_one_exchange(calm):
         near, far = Device(FakeDevice(256)), Device(uart)
         size = near.block_bytes
         commands = [Load(1, 0, 0, 32 * n, 32 * n + 31, va=n * size) for n in range(3)] + [Evict(0, 3 * size), Step(9)]
+        for device in (far, near):
+            device.execute(Step(1))  # reads the policy, once
         for command in commands:
             before = board.executed
             checked = far.execute_checked(command)
