@@ -12,11 +12,10 @@ import numpy as np
 
 from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
-from ..contract.parameters import BUCKETS
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
-from .history import History
+from .history import History, TableWrite
 from .seal import seal_folder
 
 
@@ -76,7 +75,7 @@ class BlackBox(ABC):
         """Put what shows the failure again into `folder`, and how into `report`."""
 
 
-def table_line(codes: bytes, path: Path) -> str:
+def table_line(write: TableWrite, path: Path) -> str:
     """The line that writes a table, which goes into the file `path`."""
-    np.save(path, np.frombuffer(codes, np.uint8).reshape(-1, BUCKETS))
+    np.save(path, write.table)
     return f"policy table {shlex.quote(str(path))}"

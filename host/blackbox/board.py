@@ -127,6 +127,6 @@ def line(item: Item, number: int, folder: Path) -> str:
             return f"mem write {addr:#x} --data {shlex.quote(str(path))}\n"
         case RegisterWrite(offset, value, _):
             return f"reg write {offset:#x} {value:#x}\n"
-        case TableWrite(codes):
-            return table_line(codes, folder / f"table-{number}.npy") + "\n"
+        case TableWrite():
+            return table_line(item, folder / f"table-{number}.npy") + "\n"
     return script.line(item) + "\n"

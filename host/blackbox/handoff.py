@@ -21,12 +21,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..contract.commands import Command
 from ..contract.errors import BuildError, BusError, DifferenceError, TargetError, UsageError
 from ..contract.inputs import read_text, strict_json
-from ..contract.parameters import BUCKETS
 from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
 from ..device.device import CAPABILITIES, Device, Identity
@@ -160,8 +157,8 @@ class _Stage:
             match item:
                 case MemoryWrite(addr, data):
                     pair.memory_write(addr, data)
-                case TableWrite(codes):
-                    pair.write_table(np.frombuffer(codes, np.uint8).reshape(-1, BUCKETS))
+                case TableWrite():
+                    pair.write_table(item.table)
                 case RegisterWrite(offset, value, width):
                     try:
                         if width == 64:

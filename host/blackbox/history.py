@@ -18,10 +18,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from ..contract.commands import KINDS, Command
+from ..contract.parameters import BUCKETS
 from .pages import cut, highest, opened, remove
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KIND_OF = {kind.__name__: kind for kind in KINDS}
 """Kinds of commands by the name that a history gives them."""
@@ -44,6 +50,11 @@ class TableWrite(NamedTuple):
     """All codes of the idle bank of PTABLE (R45)."""
 
     codes: bytes
+
+    @property
+    def table(self) -> NDArray[np.uint8]:
+        """uint8[classes, 64]: the same as `write_table` takes them."""
+        return np.frombuffer(self.codes, np.uint8).reshape(-1, BUCKETS)
 
 
 Written = MemoryWrite | RegisterWrite | TableWrite

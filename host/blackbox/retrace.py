@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
 from ..device.device import Device
@@ -67,7 +65,7 @@ def _apply(device: Device, part: Part) -> None:
             device.mmio.memory_write(addr, data)
         case RegisterWrite(offset, value, width):
             (device.mmio.write64 if width == 64 else device.mmio.write32)(offset, value)
-        case TableWrite(codes):
-            device.write_table(np.frombuffer(codes, np.uint8))
+        case TableWrite():
+            device.write_table(part.table)
         case _:
             device.execute_many(part)

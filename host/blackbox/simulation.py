@@ -27,12 +27,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..contract import script
 from ..contract.commands import Command
 from ..contract.errors import BuildError, KvfpgaError
-from ..contract.parameters import BUCKETS
 from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
@@ -192,7 +189,7 @@ class SimulationBlackBox(BlackBox):
                 if isinstance(step, MemoryWrite):
                     pair.memory_write(*step)
                 elif isinstance(step, TableWrite):
-                    pair.write_table(np.frombuffer(step.codes, np.uint8).reshape(-1, BUCKETS))
+                    pair.write_table(step.table)
                 else:
                     pair.execute_many(step)
             write_generation(scratch, pair, self.target)
@@ -265,7 +262,7 @@ class SimulationBlackBox(BlackBox):
         lines = []
         for number, step in enumerate(self.log):
             if isinstance(step, TableWrite):
-                lines.append(table_line(step.codes, folder / f"table-{number}.npy"))
+                lines.append(table_line(step, folder / f"table-{number}.npy"))
             elif isinstance(step, MemoryWrite):
                 (folder / f"bytes-{number}.bin").write_bytes(step.data)
                 lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")

@@ -49,7 +49,7 @@ BURST_ENTRIES = 4096
 """Entries read back in one go: 128 KiB, so that progress can be shown and memory stays small."""
 
 
-CAPABILITIES = 9
+CAPABILITIES = sum(name.startswith("CAP_") for name in REGISTERS)
 """Capability registers, side by side from CAP_ENTRIES on."""
 
 
