@@ -141,7 +141,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "blocks rank by their class instead of their order"),
     Mutation("rank-linear", LANE,
              "if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] =",
-             "for (int l = 0; l < LANES; l++) scored3[l] =",
+             "if (1'b1) for (int l = 0; l < LANES; l++) scored3[l] =",
              "R40", "a linear policy ranks"),
     Mutation("rank-step-evicts", LANE, "OP_STEP: if (!set.ranked) begin", "OP_STEP: begin", "R40",
              "thresholds move blocks in ranked mode"),
