@@ -1,0 +1,136 @@
+"""Places that the mutation test finds by itself (scripts/mutation/places.py): operators, names, the sample, and the survivors' explanations."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from kvfpga.transport.sim import build as verilator_build
+from scripts.mutation import mutate, survivors
+from scripts.mutation.places import OPERATORS, enums, in_text, places, sample
+from scripts.mutation.survivors import SURVIVORS
+
+RTL = verilator_build.rtl_root() / "rtl"
+TESTS = RTL.parents[1] / "tests"
+
+MODULE = """\
+// a == b, and θ, in a comment
+module small #(parameter int N = 1, localparam int M = N + 1) (input logic clk, input logic [3:0] a, output logic q);
+    typedef enum logic [1:0] {IDLE, BUSY, DONE} state_e;
+    state_e state;
+    logic [M-1:0] count = 1;
+    if (N > 1 && M == 2) begin : g_check
+        $error("no");
+    end
+    wire unused_a = &{1'b0, a[3], 1'b0};
+    always_ff @(posedge clk) begin
+        if (on) count <= count + M'(3);
+        for (int l = 0; l < N; l++) kept[l] <= {2{!a}};
+        case (state)
+            IDLE: q <= a[3:1] ? go : s.b[l +: 2];
+        endcase
+    end
+    assign both = (x <= y) | (x > y);
+    other #(.DEPTH(1)) u_other (.clk, .push(a && b), .mode(2'b10));
+`ifndef SYNTHESIS
+    always_ff @(posedge clk) told: assert (a == 1);
+`endif
+endmodule
+"""
+CHANGES = [
+    (11, "if", "on", "!(on)"), (11, "hold", "count + M'(3)", "count"), (11, "add", "+", "-"),
+    (12, "hold", "{2{!a}}", "kept[l]"), (12, "not", "!a", "a"),
+    (14, "next", "IDLE", "BUSY"), (14, "hold", "a[3:1] ? go : s.b[l +: 2]", "q"), (14, "arms", "go : s.b[l +: 2]", "(s.b[l +: 2]) : (go)"),
+    (14, "cut", "a[3:1]", "{1'b0, a[(3)-1:1]}"), (14, "cut", "s.b[l +: 2]", "{1'b0, s.b[l +: (2)-1]}"),
+    (17, "mask", "|", "&"), (17, "less", "<=", "<"), (17, "more", ">", ">="),
+    (18, "and", "&&", "||"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    return places(RTL)
+
+
+def test_operators_change_behaviour_and_nothing_else():
+    made = [(place.line, place.operator, place.old, place.new) for place in in_text("small.sv", MODULE, enums(MODULE))]
+    assert made == CHANGES
+
+
+@pytest.mark.parametrize(
+    "old, new", [("1'b0", "1'b1"), ("'1", "'0"), ("0", "1"), ("16'h0001", "16'h0000"), ("4'd0", "4'd1"), ("2'b01", "2'b00")]
+)
+def test_a_constant_of_one_bit_becomes_the_other(old, new):
+    assert [(p.operator, p.new) for p in in_text("m.sv", f"module m; assign q = {old}; endmodule", {})] == [("bit", new)]
+
+
+@pytest.mark.parametrize("constant", ["2'b10", "10", "8'd2", "'x", "16'h10", "2'b1x"])
+def test_other_constants_stay(constant):
+    assert list(in_text("m.sv", f"module m; assign q = {constant}; endmodule", {})) == []
+
+
+def test_a_change_applies_where_its_place_is_and_keeps_the_lines():
+    text = "module m; // θ\nassign q = a ?\n  b :\n  c;\nalways_ff @(posedge k) r <= b\n  + c;\nendmodule\n"
+    arms, hold, add = in_text("m.sv", text, {})
+    assert arms.applied(text) == text.replace("b :\n  c;", "(c) :\n  (b);")
+    assert hold.applied(text) == text.replace("b\n  + c;", "r\n;") and add.applied(text) == text.replace("+", "-")
+
+
+def test_a_name_stays_where_its_line_does():
+    text = "module m;\n    assign q = a && b && c;\nendmodule\n"
+    names = [place.name for place in in_text("kvcpu_m.sv", text, {})]
+    moved = [place.name for place in in_text("kvcpu_m.sv", text.replace("    assign", "assign r = '0;\n  assign"), {})]
+    other = [place.name for place in in_text("kvcpu_m.sv", text.replace("q", "r"), {})]
+    assert names == [f"m.{names[0].split('.')[1]}.and", f"{names[0]}2"]
+    assert moved[1:] == names and not set(other) & set(names)
+
+
+def test_places_are_in_every_module_and_have_names_of_their_own(found):
+    empty = {"kvcpu_handshake_check.sv"}  # an assertion
+    files = {path.name for path in RTL.rglob("*.sv") if path.parent.name != "gen"}
+    assert {place.file for place in found} == files - empty
+    assert len({place.name for place in found}) == len(found)
+    assert {place.operator for place in found} == {name for name, *_ in OPERATORS}
+
+
+def test_every_place_is_where_it_says(found):
+    texts = {path.name: path.read_bytes() for path in RTL.rglob("*.sv")}
+    for place in found:
+        data = texts[place.file]
+        assert data[place.start : place.end].decode() == place.old != place.new
+        assert place.applied(data.decode()).count("\n") == data.decode().count("\n")
+
+
+def test_a_sample_is_spread_over_the_modules_and_the_same_every_time(found):
+    files = {place.file for place in found}
+    drawn = sample(found, 2 * len(files), seed=7)
+    assert set(Counter(place.file for place in drawn).values()) == {2}
+    assert sample(found, 40, seed=7) == drawn[:40] and sample(found, 40, seed=8) != drawn[:40]
+
+
+def test_a_place_that_goes_moves_no_other(found):
+    drawn = sample(found, 80, seed=3)
+    rest = sample([place for place in found if place != drawn[5]], 80, seed=3)
+    assert len(set(drawn) - set(rest)) == 1
+
+
+def test_every_survivor_is_a_place_and_has_a_reason():
+    for name, survivor in SURVIVORS.items():
+        assert name in mutate.found_places(), f"survivors.py explains {name}, which is gone: take the row out"
+        assert survivor.kind in (survivors.EQUIVALENT, survivors.TIME, survivors.PORTS, survivors.BUILDS) and survivor.why
+        assert bool(survivor.test) == (survivor.kind == survivors.PORTS)
+        assert not survivor.test or (TESTS / survivor.test).is_file()
+
+
+def test_fates():
+    same = {"name": "fifo.000000.and", "caught": False, "model": "a"}
+    assert mutate.fate(same, "a") == "equivalent" and mutate.fate(same, "b") == "SURVIVED"
+    assert mutate.fate(same | {"caught": True}, "b") == "caught" and mutate.fate(same | {"stillborn": "why"}, "b") == "stillborn"
+    for name in list(SURVIVORS)[:1]:
+        assert mutate.fate(same | {"name": name}, "b") == "explained"
+
+
+def test_a_name_that_is_neither_is_refused():
+    with pytest.raises(mutate.Unfit, match="there is no mutation fifo.000000.and"):
+        mutate.by_name("fifo.000000.and")
