@@ -13,8 +13,9 @@ others run without.
 
 Places found (places.py) are drawn from every module in turn. One that survives the scenarios has to pass the proofs of
 tests/formal about its module, too; one of the UART board is tried by those, and by the benches at its pins (judges.py). What does
-not compile is stillborn and not counted; what makes the same model, byte by byte, is equivalent. Survivors are explained in
-survivors.py: exit 1 when one is not.
+not compile is stillborn and not counted; one of which Verilator makes the same C++ is equivalent. Survivors are explained in
+survivors.py: exit 1 when one is not. All places found are in one model, and one of them is chosen when it starts: so a place
+costs a run and no build.
 
 A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
 """
@@ -24,13 +25,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -82,36 +81,41 @@ def mutated(mutation: Edit, rtl: Path) -> str:
 
 
 def try_one(
-    name: str, seeds: int, count: int, work: Path, only: list[str] | None = None, original: str = ""
+    name: str, seeds: int, count: int, work: Path, only: list[str] | None = None, among: Sequence[str] = ()
 ) -> dict:
-    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for the keys of the answer."""
+    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for `among` and the keys of the answer."""
     from scripts.mutation import judges, quick_build
 
-    started = time.monotonic()
-    mutation = None if name == ORIGINAL else by_name(name)
+    started, parameters = time.monotonic(), Parameters(ENTRIES, LANES, DATA_BITS)
+    edit = None if name == ORIGINAL else by_name(name)
+    original = verilator_build.rtl_root() / "rtl"
+    if edit and file_of(edit, original).parent.name == "uart":
+        return judges.try_uart(edit, work)
+    found = {"name": name, "caught": False, "commands": 0, "scenarios": {}, "build_seconds": 0, "run_seconds": 0}
     with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
         rtl = Path(scratch) / "rtl"
-        shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
-        if mutation:
-            path = file_of(mutation, rtl)
-            path.write_text(mutated(mutation, rtl))
-            if path.parent.name == "uart":
-                return judges.try_uart(mutation, work)
-        found = {"name": name, "caught": False, "commands": 0, "scenarios": {}}
+        rtl.mkdir()
+        texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
+        if among:
+            from scripts.mutation.places import design
+
+            os.environ["KVFPGA_MUTANT"] = str(1 + among.index(name) if edit else 0)
+            texts = design(texts, [by_name(other) for other in among])
+        elif edit:
+            texts[edit.file] = mutated(edit, original)
+        for file, text in texts.items():
+            (rtl / file).write_text(text)
         sources = verilator_build.rtl_sources(rtl)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                built = quick_build.model(
-                    Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects"
-                )
+                quick_build.model(parameters, sources, work / "models", work / "objects")
         except BuildError as error:
-            if isinstance(mutation, Mutation):
+            if among or isinstance(edit, Mutation):
                 raise
-            return found | {"build_seconds": round(time.monotonic() - started, 1), "run_seconds": 0, "stillborn": str(error)}
-        found["model"] = hashlib.sha256(built.path.read_bytes()).hexdigest()
+            return found | {"stillborn": str(error)}
         found["build_seconds"] = round(time.monotonic() - started, 1)
         started, lines, by_scenario = time.monotonic(), 0, {}
-        for scenario in scenarios(seeds, count) if found["model"] != original else ():
+        for scenario in scenarios(seeds, count):
             if only and scenario.name not in only:
                 continue
             done, evidence = run_scenario(scenario, sources)
@@ -121,8 +125,8 @@ def try_one(
                 found |= {"caught": is_proof(name, evidence), "scenario": scenario.name} | evidence
                 break
         else:
-            if mutation and not isinstance(mutation, Mutation) and found["model"] != original:
-                found |= judges.proofs(mutation)
+            if edit and not isinstance(edit, Mutation):
+                found |= judges.without_difference(edit, parameters)
         return found | {
             "commands": lines,
             "scenarios": by_scenario,
@@ -233,12 +237,15 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
-def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = False, original: str = "") -> dict:
+def attempt(
+    name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = ()
+) -> dict:
     """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
-    scenario, line, where, field, device, expected, build_seconds, run_seconds, model (hash of what was built), stillborn
-    (why). Where the model is `original`, nothing is run."""
-    numbers = {"--seeds": seeds, "--commands": count, "--work": work, "--original": original}
+    scenario, line, where, field, device, expected, build_seconds, run_seconds, stillborn (why), equivalent (True). `among`:
+    places that are in one model, with this one or ORIGINAL chosen in it."""
+    numbers = {"--seeds": seeds, "--commands": count, "--work": work}
     command = [*WORKER, "--worker", name, *(str(word) for pair in numbers.items() for word in pair)]
+    command += [f"--among={other}" for other in among]
     started = time.monotonic()
     environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
     process = subprocess.Popen(
@@ -299,12 +306,15 @@ def check_places(chosen: Sequence[Edit], rtl: Path) -> None:
 
 
 def run_all(
-    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None], original: str = ""
+    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None], among: Sequence[str] = ()
 ) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
-            pool.submit(attempt, name, seeds, count, work, bool(assertion_of(name)), original): name for name in names
+            pool.submit(
+                attempt, name, seeds, count, work, bool(assertion_of(name)), among if name in among else ()
+            ): name
+            for name in names
         }
         found = {}
         for future in as_completed(futures):
@@ -342,14 +352,11 @@ def table(results: list[dict]):
 FATES = "caught", "explained", "SURVIVED", "equivalent", "stillborn"
 
 
-def fate(result: dict, original: str) -> str:
-    """What became of a place, as one of FATES. `original`: hash of the model without a mutation."""
-    if "stillborn" in result:
-        return "stillborn"
-    if result["caught"]:
-        return "caught"
-    if result.get("model") == original:
-        return "equivalent"
+def fate(result: dict) -> str:
+    """What became of a place, as one of FATES."""
+    for name in ("stillborn", "caught", "equivalent"):
+        if result.get(name):
+            return name
     return "explained" if result["name"] in SURVIVORS else "SURVIVED"
 
 
@@ -378,6 +385,17 @@ def why(name: str) -> str:
     return f"{SURVIVORS[name].kind}: {SURVIVORS[name].why}" if name in SURVIVORS else "not explained in survivors.py"
 
 
+def together(chosen: Sequence[Edit]) -> list[str]:
+    """Names of those that can be in one model of the core: places found, if slang takes them so."""
+    texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
+    found = [edit for edit in chosen if not isinstance(edit, Mutation) and edit.file in texts]
+    if not found:
+        return []
+    from scripts.mutation.places import fit
+
+    return [place.name for place in fit(texts, found, verilator_build.TOP)]
+
+
 def chosen_places(count: int, seed: int) -> list[Place]:
     from scripts.mutation.places import sample
 
@@ -404,11 +422,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
-    parser.add_argument("--original", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--among", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         answer = try_one(
-            options.worker, options.seeds, options.commands, options.work, options.scenario, options.original
+            options.worker, options.seeds, options.commands, options.work, options.scenario, options.among
         )
         print(json.dumps(answer))
         return 0
@@ -446,17 +464,17 @@ def main() -> int:
 
     with contextlib.ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))
-        models = {}
+        among = together(chosen)
         for assertions in sorted({bool(assertion_of(mutation.name)) for mutation in chosen}):
-            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions)
-            models[assertions] = original["model"]
+            among_these = () if assertions else among
+            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions, among_these)
             said(original)
             if original["caught"]:
                 console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
                 return 1
         names = [mutation.name for mutation in chosen]
-        results = run_all(names, options.jobs, options.seeds, options.commands, work, said, models.get(False, ""))
-    results = [result | {"fate": fate(result, models.get(False, ""))} for result in results]
+        results = run_all(names, options.jobs, options.seeds, options.commands, work, said, among)
+    results = [result | {"fate": fate(result)} for result in results]
     survivors = [result["name"] for result in results if result["fate"] == "SURVIVED"]
     if options.json:
         full = [result | by_name(result["name"])._asdict() for result in results]

@@ -7,6 +7,8 @@ types, parameters, checks at elaboration, conditions of what is generated, heads
 A place is named module.line.operator: the module without its `kvcpu_`, six digits of the hash of its line without the
 indentation, the operator, and a number from the second of the same name on, as in `fifo.8c01d2.and2`. So a name stays as long as
 its line does, wherever in its file that goes. `sample` draws by names, too: a new place takes at most the place of one other.
+
+`design` puts many places into one set of sources, where a number says which of them counts (none: 0).
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyslang import Bag, SourceManager
+from pyslang.ast import Compilation, CompilationOptions
 from pyslang.parsing import PreprocessorOptions, Token
 from pyslang.syntax import SyntaxKind, SyntaxNode, SyntaxTree
+
+from scripts.mutation.quick_build import CHOICE
 
 KIND = SyntaxKind
 
 
 class Place(NamedTuple):
-    """Bytes `start` to `end` of `file`, which is anywhere below fpga/rtl, become `new`. `line` counts from 1."""
+    """Bytes `start` to `end` of `file`, which is anywhere below fpga/rtl, become `new`. `line` counts from 1. Bytes `first` to
+    `last` are the smallest expression around them."""
 
     name: str
     file: str
@@ -37,6 +43,8 @@ class Place(NamedTuple):
     end: int
     old: str
     new: str
+    first: int
+    last: int
 
     def applied(self, text: str) -> str:
         """The text of the file with this place changed. Every other line stays where it is."""
@@ -45,12 +53,14 @@ class Place(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What an operator does to a node. `at`: the byte whose line names the place."""
+    """What an operator does to a node. `at`: the byte whose line names the place. `whole`: the expression, if the change is only
+    a part of it."""
 
     start: int
     end: int
     new: str
     at: int
+    whole: SyntaxNode | None = None
 
 
 # ---- operators -----------------------------------------------------------------------------------------------------
@@ -77,7 +87,7 @@ class Source:
 def other(*pairs: str) -> Callable[[Source, SyntaxNode], Change]:
     """The operator between two expressions becomes that which is beside it in one of `pairs`."""
     swap = dict(chain.from_iterable((pair.split(), pair.split()[::-1]) for pair in pairs))
-    return lambda source, node: source.replace(node.operatorToken, swap[node.operatorToken.rawText])
+    return lambda source, node: source.replace(node.operatorToken, swap[node.operatorToken.rawText])._replace(whole=node)
 
 
 def invert(source: Source, node: SyntaxNode) -> Change:
@@ -98,7 +108,7 @@ def arms(source: Source, node: SyntaxNode) -> Change:
     left, right = node.left.sourceRange, node.right.sourceRange
     between = source.data[left.end.offset : right.start.offset].decode()
     new = f"({source.text(node.right)}){between}({source.text(node.left)})"
-    return Change(left.start.offset, right.end.offset, new, node.question.location.offset)
+    return Change(left.start.offset, right.end.offset, new, node.question.location.offset, node)
 
 
 def bit(source: Source, node: SyntaxNode) -> Change | None:
@@ -114,9 +124,7 @@ def cut(source: Source, node: SyntaxNode) -> Change | None:
         KIND.AscendingRangeSelect: "{0} +: ({1})-1",
         KIND.DescendingRangeSelect: "({0})-1 -: ({1})-1",
     }
-    whole, select = node.parent, node.selector
-    while whole.parent.kind == KIND.ScopedName:  # a.b[3:0]
-        whole = whole.parent
+    whole, select = full_name(node.parent), node.selector
     if select.kind not in shapes or whole.sourceRange.end.offset != node.sourceRange.end.offset:
         return None
     name = source.data[whole.sourceRange.start.offset : node.sourceRange.start.offset].decode()
@@ -127,7 +135,14 @@ def cut(source: Source, node: SyntaxNode) -> Change | None:
 def neighbour(source: Source, node: SyntaxNode) -> Change | None:
     """An enum's constant becomes the one behind it, the last the first."""
     name = node.identifier.rawText
-    return source.replace(node, source.behind[name]) if name in source.behind else None
+    return source.replace(node, source.behind[name])._replace(whole=full_name(node)) if name in source.behind else None
+
+
+def full_name(node: SyntaxNode) -> SyntaxNode:
+    """All of the name that ends with that: a.b[3:0], pkg::IDLE."""
+    while node.parent.kind == KIND.ScopedName:
+        node = node.parent
+    return node
 
 
 OPERATORS: tuple[tuple[str, tuple[SyntaxKind, ...], Callable[[Source, SyntaxNode], Change | None]], ...] = (
@@ -152,7 +167,6 @@ LEFT_ALONE = {
     KIND.PackageImportDeclaration, KIND.ParameterPortList, KIND.ParameterDeclarationStatement, KIND.TypedefDeclaration,
     KIND.AnsiPortList, KIND.DataDeclaration, KIND.FunctionPrototype, KIND.ParameterValueAssignment, KIND.ElabSystemTask,
     KIND.EventControlWithExpression, KIND.SimpleRangeSelect, KIND.AscendingRangeSelect, KIND.DescendingRangeSelect,
-    KIND.AssignmentPatternItem,
 }  # fmt: skip
 ONLY = {
     KIND.ForLoopStatement: ("statement",),
@@ -161,6 +175,7 @@ ONLY = {
     KIND.CastExpression: ("right",),
     KIND.AssignmentExpression: ("right",),
     KIND.NonblockingAssignmentExpression: ("right",),
+    KIND.AssignmentPatternItem: ("expr",),
     KIND.MultipleConcatenationExpression: ("concatenation",),
     KIND.ScopedName: ("right",),
 }
@@ -213,7 +228,9 @@ def in_text(file: str, text: str, behind: Mapping[str, str]) -> Iterator[Place]:
             new = made.new + "\n" * (old.count("\n") - made.new.count("\n"))
             if new != old:
                 number = str(names[name]) if names[name] > 1 else ""
-                yield Place(name + number, file, line + 1, operator, made.start, made.end, old, new)
+                span = made.whole.sourceRange if made.whole else None
+                first, last = (span.start.offset, span.end.offset) if span else (made.start, made.end)
+                yield Place(name + number, file, line + 1, operator, made.start, made.end, old, new, first, last)
 
 
 def places(rtl: Path) -> list[Place]:
@@ -233,3 +250,58 @@ def sample(found: list[Place], count: int, seed: int) -> list[Place]:
     files = sorted({place.file for place in found}, key=lambda file: hashlib.sha256(f"{seed} {file}".encode()).digest())
     queues = [sorted((place for place in found if place.file == file), key=draw) for file in files]
     return list(islice((place for turn in zip_longest(*queues) for place in turn if place), count))
+
+
+# ---- many places in one design ---------------------------------------------------------------------------------------
+CHOICE_TEXT = """\
+package kvcpu_mutant_pkg;
+    import "DPI-C" function int kvcpu_mutant();
+    int chosen = kvcpu_mutant();
+endpackage
+"""
+
+
+def with_choices(text: str, numbered: Mapping[int, Place]) -> str:
+    """The text of a file with all these places of it, each of which counts where kvcpu_mutant_pkg::chosen is its number."""
+    data = text.encode()
+    within = sorted(numbered.items(), key=lambda item: (item[1].first, -item[1].last))
+
+    def part(start: int, end: int, inside: list[tuple[int, Place]]) -> str:
+        written = ""
+        while inside:
+            (number, place), *rest = inside
+            inner = [item for item in rest if item[1].first < place.last]
+            changed = (data[place.first : place.start] + place.new.encode() + data[place.end : place.last]).decode()
+            choice = f"(kvcpu_mutant_pkg::chosen == {number} ? ({changed}) : ({part(place.first, place.last, inner)}))"
+            written += data[start : place.first].decode() + choice
+            start, inside = place.last, rest[len(inner) :]
+        return written + data[start:end].decode()
+
+    return part(0, len(data), within)
+
+
+def design(texts: Mapping[str, str], chosen: list[Place]) -> dict[str, str]:
+    """The files of a design that has all these places in it, numbered from 1, and the package that says which of them counts."""
+    made = dict(texts) | {CHOICE: CHOICE_TEXT}
+    for file in {place.file for place in chosen}:
+        made[file] = with_choices(texts[file], {n: place for n, place in enumerate(chosen, 1) if place.file == file})
+    return made
+
+
+def fit(texts: Mapping[str, str], chosen: list[Place], top: str) -> list[Place]:
+    """Those of the places that slang accepts in such a design. Others are wanted while it is built, or have no type there."""
+    if not chosen or elaborates(design(texts, chosen), top):
+        return chosen
+    half = len(chosen) // 2
+    return [*fit(texts, chosen[:half], top), *fit(texts, chosen[half:], top)] if half else []
+
+
+def elaborates(texts: Mapping[str, str], top: str) -> bool:
+    """Does slang take that design without an error?"""
+    manager, options, parameters = SourceManager(), PreprocessorOptions(), CompilationOptions()
+    options.predefines = ["SYNTHESIS=1"]
+    parameters.topModules = {top}
+    compilation = Compilation(Bag([options, parameters]))
+    for name in sorted(texts, key=lambda name: (not name.endswith("_pkg.sv"), name)):
+        compilation.addSyntaxTree(SyntaxTree.fromText(texts[name], manager, name, options=Bag([options])))
+    return not any(diagnostic.isError() for diagnostic in compilation.getAllDiagnostics())

@@ -1,4 +1,4 @@
-"""Places that the mutation test finds by itself (scripts/mutation/places.py): operators, names, the sample, and the survivors' explanations."""
+"""Places that the mutation test finds by itself (scripts/mutation/places.py): operators, names, sample, and why some survive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation import mutate, survivors
-from scripts.mutation.places import OPERATORS, enums, in_text, places, sample
+from scripts.mutation.places import OPERATORS, design, enums, fit, in_text, places, sample
 from scripts.mutation.survivors import SURVIVORS
 
 RTL = verilator_build.rtl_root() / "rtl"
@@ -41,7 +41,8 @@ endmodule
 CHANGES = [
     (11, "if", "on", "!(on)"), (11, "hold", "count + M'(3)", "count"), (11, "add", "+", "-"),
     (12, "hold", "{2{!a}}", "kept[l]"), (12, "not", "!a", "a"),
-    (14, "next", "IDLE", "BUSY"), (14, "hold", "a[3:1] ? go : s.b[l +: 2]", "q"), (14, "arms", "go : s.b[l +: 2]", "(s.b[l +: 2]) : (go)"),
+    (14, "next", "IDLE", "BUSY"), (14, "hold", "a[3:1] ? go : s.b[l +: 2]", "q"),
+    (14, "arms", "go : s.b[l +: 2]", "(s.b[l +: 2]) : (go)"),
     (14, "cut", "a[3:1]", "{1'b0, a[(3)-1:1]}"), (14, "cut", "s.b[l +: 2]", "{1'b0, s.b[l +: (2)-1]}"),
     (17, "mask", "|", "&"), (17, "less", "<=", "<"), (17, "more", ">", ">="),
     (18, "and", "&&", "||"),
@@ -124,13 +125,52 @@ def test_every_survivor_is_a_place_and_has_a_reason():
 
 
 def test_fates():
-    same = {"name": "fifo.000000.and", "caught": False, "model": "a"}
-    assert mutate.fate(same, "a") == "equivalent" and mutate.fate(same, "b") == "SURVIVED"
-    assert mutate.fate(same | {"caught": True}, "b") == "caught" and mutate.fate(same | {"stillborn": "why"}, "b") == "stillborn"
-    for name in list(SURVIVORS)[:1]:
-        assert mutate.fate(same | {"name": name}, "b") == "explained"
+    result = {"name": "fifo.000000.and", "caught": False}
+    assert mutate.fate(result) == "SURVIVED" and mutate.fate(result | {"caught": True}) == "caught"
+    assert mutate.fate(result | {"equivalent": True}) == "equivalent"
+    assert mutate.fate(result | {"stillborn": "why"}) == "stillborn"
+    for name in SURVIVORS:
+        assert mutate.fate(result | {"name": name}) == "explained"
 
 
 def test_a_name_that_is_neither_is_refused():
     with pytest.raises(mutate.Unfit, match="there is no mutation fifo.000000.and"):
         mutate.by_name("fifo.000000.and")
+
+
+# ---- many places in one design ---------------------------------------------------------------------------------------
+NESTED = """\
+module top(input logic clk, a, b, output logic [3:0] q);
+    assign q = a && !b ? 4'd0 : 4'd5;
+endmodule
+"""
+
+
+def test_a_design_has_many_places_and_one_is_chosen():
+    swap, both, no, zero = in_text("top.sv", NESTED, {})
+    made = design({"top.sv": NESTED}, [swap, no, both])
+    assert "chosen = kvcpu_mutant()" in made["kvcpu_mutant_pkg.sv"]
+    line = made["top.sv"].splitlines()[1].replace("kvcpu_mutant_pkg::chosen", "n")
+    assert line == (
+        "    assign q = (n == 1 ? (a && !b ? (4'd5) : (4'd0))"
+        " : ((n == 3 ? (a || !b) : (a && (n == 2 ? (b) : (!b)))) ? 4'd0 : 4'd5));"
+    )
+    assert fit({"top.sv": NESTED}, [swap, both, no, zero], "top") == [swap, both, no, zero]
+
+
+def test_what_is_wanted_when_the_design_is_built_is_tried_alone():
+    text = """\
+module top(output logic [3:0] q);
+    function automatic int one(input int n); one = n + 1; endfunction
+    localparam int WIDTH = one(1);
+    assign q = WIDTH == 2 ? 4'd1 : 4'd5;
+endmodule
+"""
+    add, *others = found = [place for place in in_text("top.sv", text, {}) if place.old != "1"]
+    assert add.operator == "add" and len(others) == 3 and fit({"top.sv": text}, found, "top") == others
+
+
+def test_the_whole_rtl_with_a_place_of_every_module_is_a_design(found):
+    texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
+    drawn = sample([place for place in found if place.file in texts], 100, seed=1)
+    assert fit(texts, drawn, verilator_build.TOP) == drawn
