@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation import mutate, survivors
@@ -131,6 +132,28 @@ def test_fates():
     assert mutate.fate(result | {"stillborn": "why"}) == "stillborn"
     for name in SURVIVORS:
         assert mutate.fate(result | {"name": name}) == "explained"
+
+
+def test_the_table_has_a_row_a_module_and_says_what_survived(found):
+    one, two = sample(found, 2, seed=1)
+    results = [{"name": one.name, "fate": "caught"}, {"name": two.name, "fate": "SURVIVED"}]
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(mutate.table_of_found(results))
+    lines = shown.get().splitlines()
+    module = two.file.removeprefix("kvcpu_").removesuffix(".sv")
+    assert any(line.split("│")[1].strip() == module and line.split("│")[4].strip() == "1" for line in lines if "│" in line)
+    assert any(line.startswith(two.name) and f"{two.file}:{two.line}" in line for line in lines)
+    assert "not explained in survivors.py" in lines[-1] and one.name not in shown.get()
+
+
+def test_the_command_lists_the_sample_and_a_place(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mutate", "--found", "5", "--seed", "9", "--list"])
+    assert mutate.main() == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [place.name for place in mutate.chosen_places(5, 9)]
+    monkeypatch.setattr("sys.argv", ["mutate", "--only", names[0], "--list"])
+    assert mutate.main() == 0 and capsys.readouterr().out.startswith(names[0])
 
 
 def test_a_name_that_is_neither_is_refused():
