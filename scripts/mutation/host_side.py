@@ -1,4 +1,4 @@
-"""What a host sees of registers beside commands, checked on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5).
+"""What a host sees of registers beside commands, checked on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5, R41).
 
 Each function takes a fresh device and raises TargetError at the first thing that is not as the contract has it.
 """
@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from kvfpga.contract.commands import Load
 from kvfpga.contract.errors import BusError, TargetError
+from kvfpga.device.codec import writes
 from kvfpga.device.device import Device
+from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 
@@ -55,7 +57,23 @@ def reset(device: Device) -> None:
     expect("SCRATCH behind a reset", device.mmio.read32(REGISTERS["SCRATCH"].offset), 0)
 
 
-CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset)
+def hint_of_a_reset(device: Device) -> None:
+    """TOUCH_HINT is 0 behind a reset (R41): a doorbell of LOAD, before anybody writes it, gives a block without class and order."""
+    batch = Batch()
+    batch.write(REGISTERS["TOUCH_HINT"].offset, 0x1FFFF)
+    device.mmio.run(batch)
+    device.soft_reset()
+    batch = Batch()
+    for name, value in writes(Load(1, 0, 0, 0, 31, 0x1000000)):
+        if name != "TOUCH_HINT":
+            device.append_write(batch, name, value)
+    batch.wait_idle()
+    device.mmio.run(batch)
+    entry = decode_entries(device.read_entries(0, 1)[0])
+    expect("valid, class and order of the block", [int(entry[name][0]) for name in ("valid", "class", "order")], [1, 0, 0])
+
+
+CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset, hint_of_a_reset)
 
 
 def expect(what: str, found: object, expected: object) -> None:
