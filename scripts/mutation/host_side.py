@@ -1,4 +1,4 @@
-"""What a host sees of registers beside commands, checked on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5, R41).
+"""What a host sees of registers beside commands, on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5, R41).
 
 Each function takes a fresh device and raises TargetError at the first thing that is not as the contract has it.
 """
@@ -58,7 +58,7 @@ def reset(device: Device) -> None:
 
 
 def hint_of_a_reset(device: Device) -> None:
-    """TOUCH_HINT is 0 behind a reset (R41): a doorbell of LOAD, before anybody writes it, gives a block without class and order."""
+    """TOUCH_HINT is 0 behind a reset (R41): a LOAD, rung before anybody writes it, gives a block without class and order."""
     batch = Batch()
     batch.write(REGISTERS["TOUCH_HINT"].offset, 0x1FFFF)
     device.mmio.run(batch)

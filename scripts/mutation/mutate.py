@@ -45,7 +45,7 @@ import click
 import numpy as np
 
 from kvfpga.contract.commands import Command
-from kvfpga.contract.errors import BuildError, DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.errors import BuildError, DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.parameters import Parameters
 from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import writes
@@ -171,7 +171,7 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
         where, field, device, expected = first.texts()
         return done, {"line": line, "where": where, "field": field, "device": device, "expected": expected}
     except KvfpgaError as error:
-        if not isinstance(error, TargetError):
+        if not isinstance(error, (TargetError, DeviceRefused)):
             raise
         return done, {
             "line": line,

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kvfpga.transport.sim import build as verilator_build
-from scripts.mutation import mutate, survivors
+from scripts.mutation import judges, mutate, survivors
 from scripts.mutation.places import OPERATORS, design, enums, fit, in_text, places, sample
 from scripts.mutation.survivors import SURVIVORS
 
@@ -159,6 +159,12 @@ def test_the_command_lists_the_sample_and_a_place(monkeypatch, capsys):
 def test_a_name_that_is_neither_is_refused():
     with pytest.raises(mutate.Unfit, match="there is no mutation fifo.000000.and"):
         mutate.by_name("fifo.000000.and")
+
+
+def test_a_proof_about_its_module_catches_what_passes_the_lockstep(found):
+    full = next(place for place in found if place.file == "kvcpu_fifo.sv" and place.operator == "add" and place.old == "-")
+    caught = judges.proofs(full)
+    assert caught["caught"] and caught["scenario"] == "proof fifo" and caught["device"].startswith("fifo.sv:")
 
 
 # ---- many places in one design ---------------------------------------------------------------------------------------
