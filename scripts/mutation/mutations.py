@@ -8,7 +8,21 @@ lookup ports) is for other tests. Those with an `assertion` are the exception: t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Unfit(Exception):
+    """A mutation that does not fit the RTL (any more)."""
+
+
+class Edit(Protocol):
+    """A change of one file of the RTL, anywhere below fpga/rtl: a Mutation, or a Place of places.py."""
+
+    name: str
+    file: str
+
+    def applied(self, text: str) -> str:
+        """The text of that file with the change in it."""
 
 
 class Mutation(NamedTuple):
@@ -22,6 +36,15 @@ class Mutation(NamedTuple):
     rule: str
     why: str
     assertion: str = ""
+
+    def applied(self, text: str) -> str:
+        """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
+        count = text.count(self.old)
+        if count != 1:
+            raise Unfit(f"mutation {self.name}: its text is {count} times in {self.file}, not once: {self.old!r}")
+        if self.new == self.old:
+            raise Unfit(f"mutation {self.name} changes nothing")
+        return text.replace(self.old, self.new)
 
 
 LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lanes.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
@@ -554,8 +577,8 @@ MUTATIONS: tuple[Mutation, ...] = (
              "BAR2 gets no answer while no command runs"),
     Mutation("gate-core-commands", TOP, ".work(cmd_push || busy", ".work(busy", "D25",
              "a command out of rest is lost"),
-    Mutation("gate-settings-shown", TOP, ".clk(clk_core), .clk_shown(clk_operands)", ".clk(clk_core), .clk_shown(clk_core)", "D25",
-             "a setting that is read while no command runs shows what was read before it"),
+    Mutation("gate-settings-shown", TOP, ".clk(clk_core), .clk_shown(clk_operands)", ".clk(clk_core), .clk_shown(clk_core)",
+             "D25", "a setting that is read while no command runs shows what was read before it"),
     Mutation("gate-dma-triggers", TOP, "stop_core || trigger_valid || !dma_idle", "stop_core || !dma_idle", "D25",
              "the first trigger of a run is lost"),
     Mutation("gate-lookup-engine", TOP, "stop_core || clearing || key_valid ||", "stop_core || clearing ||", "D25",
