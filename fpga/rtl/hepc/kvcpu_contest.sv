@@ -119,15 +119,10 @@ module kvcpu_contest
         );
     end
 
-    function automatic logic [4:0] ones(input flags_t bits);
-        ones = '0;
-        for (int l = 0; l < LANES; l++) ones = ones + 5'(bits[l]);
-    endfunction
-
     logic [4:0] pool_more, outside_more;
     always_ff @(posedge clk) begin
-        pool_more <= (take && !low) ? ones(pool) : 5'd0;
-        outside_more <= (take && !low) ? ones(outside) : 5'd0;
+        pool_more <= (take && !low) ? 5'($countones(pool)) : 5'd0;
+        outside_more <= (take && !low) ? 5'($countones(outside)) : 5'd0;
         if (rst) {pool_more, outside_more} <= '0;
         if (rst || begin_step) begin
             pool_count <= '0;
@@ -208,8 +203,8 @@ module kvcpu_contest
         if (advance && stage[2]) begin
             above3 <= above2;
             equal3 <= equal2;
-            for (int l = 0; l < LANES; l++) before3[l] <= ones(equal2 & ((flags_t'(1) << l) - flags_t'(1)));
-            total3 <= ones(equal2);
+            for (int l = 0; l < LANES; l++) before3[l] <= 5'($countones(equal2 & ((flags_t'(1) << l) - flags_t'(1))));
+            total3 <= 5'($countones(equal2));
         end
         if (begin_choice) left <= capacity - above;
         else if (advance && stage[3]) left <= (left < 17'(total3)) ? '0 : left - 17'(total3);

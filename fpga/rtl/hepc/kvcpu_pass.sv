@@ -294,11 +294,6 @@ module kvcpu_pass
     end
 
     // ---- counts --------------------------------------------------------------------------------------------------------
-    function automatic logic [4:0] ones(input logic [LANES-1:0] bits);
-        ones = '0;
-        for (int l = 0; l < LANES; l++) ones = ones + 5'(bits[l]);
-    endfunction
-
     logic [LANES-1:0] freed_t1;
     logic signed [6:0] t1_more, t1_change;  // T1 places taken other than by a trigger, less those given back: in this cycle, in the last
     logic [16:0] t1_base, t1_next;
@@ -306,7 +301,7 @@ module kvcpu_pass
     always_comb begin
         for (int l = 0; l < LANES; l++) freed_t1[l] = l_freed[l] && l_res[l].tier == 2'd1;
         t1_more = 7'd0;
-        if (first_cycle) t1_more = t1_more - 7'(ones(freed_t1));
+        if (first_cycle) t1_more = t1_more - 7'($countones(freed_t1));
         if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
     end
@@ -325,11 +320,11 @@ module kvcpu_pass
     always_comb begin
         events = '0;
         if (first_cycle) begin
-            events.guards = ones(l_guarded);
-            events.saturations = ones(l_saturated);
-            events.release_refusals = ones(l_refused);
+            events.guards = 5'($countones(l_guarded));
+            events.saturations = 5'($countones(l_saturated));
+            events.release_refusals = 5'($countones(l_refused));
         end
-        if (deny_all) events.denials = ones(waiting);
+        if (deny_all) events.denials = 5'($countones(waiting));
         else if (deny_one) events.denials = 5'd1;
         events.evict_trigger = trigger_valid && !trigger_channel;
         events.prefetch_trigger = trigger_valid && trigger_channel;
@@ -370,8 +365,8 @@ module kvcpu_pass
             freed <= '0;
             last_used <= '0;
         end else if (first_cycle) begin
-            matched <= matched + 17'(ones(l_matched));
-            freed <= freed + 17'(ones(l_freed));
+            matched <= matched + 17'($countones(l_matched));
+            freed <= freed + 17'($countones(l_freed));
             if (still_used != '0) last_used <= 17'(stage_row[5]) + 17'd1;
             if (!found && l_matched != '0) begin
                 found <= 1'b1;
