@@ -30,43 +30,68 @@ BANDS = BUCKETS // 4
 
 
 class Counts:
-    """Hits and exposures by class and bucket."""
+    """Hits and exposures by class and bucket. What is reported is noted, and counted when somebody asks."""
 
     def __init__(self, classes: int):
-        self.classes = classes
-        self.hits = np.zeros((classes, BUCKETS), dtype=np.int64)
-        self._lasting = np.zeros((classes, BUCKETS), dtype=np.int64)
-        """Intervals, less those not counted from the touch on, that ended in each bucket."""
-        self._within = np.zeros((classes, BUCKETS), dtype=np.int64)
-        """Their exposures in the bucket that they ended in."""
+        self._shape = (classes, BUCKETS)
+        self._spans = _Spans(self._shape)
+        self._hits = np.zeros(self._shape, dtype=np.int64)
+        self._noted: list[tuple[NDArray[np.int64], NDArray[np.int64], int]] = []
+        self._noted_hits: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def lasted(self, classes: NDArray[np.int64], ages: NDArray[np.int64], times: int = 1) -> None:
         """Blocks of these classes have been so from their touch, at age 0, to these ages. `times` -1 takes it back: so counts what is
         of a class from a later age on."""
-        within = buckets.of(ages)
-        cells = classes * BUCKETS + within
-        size = self._lasting.size
-        self._lasting += times * np.bincount(cells, minlength=size).reshape(self._lasting.shape)
-        exposed = np.where(within > 0, ages - buckets.FIRST[within] + 1, 0)
-        self._within += times * _whole_totals(cells, exposed, size).reshape(self._within.shape)
+        self._noted.append((classes, ages, times))
 
     def hit(self, classes: NDArray[np.int64], ages: NDArray[np.int64]) -> None:
         """Blocks of these classes are touched at these ages."""
-        later = ages > 0
-        cells = classes[later] * BUCKETS + buckets.of(ages[later])
-        self.hits += np.bincount(cells, minlength=self.hits.size).reshape(self.hits.shape)
+        self._noted_hits.append((classes, ages))
+
+    def hits(self) -> NDArray[np.int64]:
+        """int64[classes, 64]"""
+        if self._noted_hits:
+            classes, ages = (np.concatenate(parts) for parts in zip(*self._noted_hits, strict=True))
+            self._noted_hits.clear()
+            self._hits += _totals(_cells(classes, buckets.of(ages)), (ages > 0).astype(np.int64), self._shape).astype(np.int64)
+        return self._hits
+
+    def exposures(self, classes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[classes, 64]: the steps that blocks were of a class at the ages of a bucket, ages from 1 on. The arguments are of the
+        blocks that still are, and how long by now."""
+        if self._noted:
+            times = np.repeat([times for _, _, times in self._noted], [len(ages) for _, ages, _ in self._noted])
+            self._spans.add(*(np.concatenate([note[part] for note in self._noted]) for part in (0, 1)), times)
+            self._noted.clear()
+        now = _Spans(self._shape)
+        now.add(classes, ages, np.ones(len(ages), dtype=np.int64))
+        return self._spans.exposures() + now.exposures()
+
+
+class _Spans:
+    """Times that blocks were of a class, each from age 0 on. One that ended in a bucket was exposed in all of each bucket before."""
+
+    def __init__(self, shape: tuple[int, int]):
+        self._shape = shape
+        self._ended = np.zeros(shape, dtype=np.int64)
+        self._within = np.zeros(shape, dtype=np.int64)
+        """Exposures in the bucket that a span ended in."""
+
+    def add(self, classes: NDArray[np.int64], ages: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+        """Sums of bincount are floats, exact below 2^53."""
+        last = buckets.of(ages)
+        cells = _cells(classes, last)
+        exposed = np.where(last > 0, ages - buckets.FIRST[last] + 1, 0)
+        self._ended += _totals(cells, times, self._shape).astype(np.int64)
+        self._within += _totals(cells, times * exposed, self._shape).astype(np.int64)
 
     def exposures(self) -> NDArray[np.int64]:
-        """int64[classes, 64]: the steps that blocks were of a class at the ages of a bucket, ages from 1 on."""
-        beyond = np.cumsum(self._lasting[:, ::-1], axis=1)[:, ::-1] - self._lasting
-        passed = np.where(np.arange(BUCKETS) > 0, buckets.WIDTHS, 0)
-        return beyond * passed + self._within
+        beyond = np.cumsum(self._ended[:, ::-1], axis=1)[:, ::-1] - self._ended
+        return beyond * np.where(np.arange(BUCKETS) > 0, buckets.WIDTHS, 0) + self._within
 
-    def copy(self) -> Counts:
-        found = Counts(self.classes)
-        for mine, its in ((self.hits, found.hits), (self._lasting, found._lasting), (self._within, found._within)):
-            its[:] = mine
-        return found
+
+def _cells(classes: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.int64]:
+    return classes * BUCKETS + within
 
 
 def fit(
@@ -131,10 +156,8 @@ def _row_totals(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.f
     return np.cumsum(values, axis=1)[:, -1].astype(np.float64)
 
 
-def _totals(cells: NDArray[np.int64], values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+def _totals(
+    cells: NDArray[np.int64], values: NDArray[np.int64] | NDArray[np.float64], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """The values of each cell summed, in order."""
     return np.bincount(cells, values.ravel(), shape[0] * shape[1]).reshape(shape)
-
-
-def _whole_totals(cells: NDArray[np.int64], values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """As bincount, of whole numbers. Its sums are floats, exact below 2^53: steps of the blocks of a request."""
-    return np.bincount(cells, values, size).astype(np.int64)

@@ -147,7 +147,6 @@ class _Learnt:
         self, held: NDArray[np.int64], ages: NDArray[np.int64], event: float, constants: Constants
     ) -> NDArray[np.float64]:
         """With what the blocks held now have been exposed to so far."""
-        counts = self.counts.copy()
-        some = self.classes[held] != NO_CLASS
-        counts.lasted(self.classes[held][some], ages[some])
-        return fit(counts.hits, counts.exposures(), event, self.group, constants)
+        classes = self.classes[held]
+        some = classes != NO_CLASS
+        return fit(self.counts.hits(), self.counts.exposures(classes[some], ages[some]), event, self.group, constants)

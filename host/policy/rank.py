@@ -33,15 +33,16 @@ def gittins(hazards: NDArray[np.float64]) -> NDArray[np.float64]:
     them."""
     chance = _within_buckets(hazards)
     held = np.where(hazards > 0, chance / np.where(hazards > 0, hazards, 1.0), buckets.WIDTHS.astype(np.float64))
-    best, hits, steps = (np.zeros_like(hazards) for _ in range(3))
-    left = np.ones_like(hazards)  # the chance that the block is not touched before the bucket `ahead` of its own
+    chance, held = (np.ascontiguousarray(values.T) for values in (chance, held))  # by bucket first: the loop cuts there
+    best, hits, steps = (np.zeros_like(chance) for _ in range(3))
+    left = np.ones_like(chance)  # the chance that the block is not touched before the bucket `ahead` of its own
     for ahead in range(BUCKETS):
-        these, kept = slice(0, BUCKETS - ahead), slice(ahead, BUCKETS)
-        hits[:, these] += left[:, these] * chance[:, kept]
-        steps[:, these] += left[:, these] * held[:, kept]
-        left[:, these] *= 1.0 - chance[:, kept]
-        np.maximum(best[:, these], hits[:, these] / steps[:, these], out=best[:, these])
-    return best
+        until = BUCKETS - ahead
+        hits[:until] += left[:until] * chance[ahead:]
+        steps[:until] += left[:until] * held[ahead:]
+        left[:until] *= 1.0 - chance[ahead:]
+        np.maximum(best[:until], hits[:until] / steps[:until], out=best[:until])
+    return best.T
 
 
 def _within_buckets(hazards: NDArray[np.float64]) -> NDArray[np.float64]:
