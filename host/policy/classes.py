@@ -10,8 +10,8 @@
 
 The length of the output is known when a request is complete: so there are classes at arrival, and others, finer ones, at
 completion. With the limits of `Constants` they are 80 and 168; a device of 256 classes has room for 8 more, at completion, of
-requests that somebody says are the last of their session ("final"). A device of 128 classes has those at arrival, which then stay;
-a smaller one has 15 of them, of the same kinds in fewer parts.
+requests that somebody says are the last of their session ("final"). A device of 128 classes has those at arrival, which then
+stay; a smaller one has 15 of them, of the same kinds in fewer parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -44,16 +44,16 @@ class Factor(NamedTuple):
     name: str
     axis: int
     limits: tuple[float, ...]
-    value: Callable[[Features], float]
+    value: Callable[[Features], Any]
     many: bool = False
 
     @property
     def levels(self) -> int:
         return len(self.limits) + 1
 
-    def level(self, features: Features) -> int | NDArray[np.int64]:
+    def level(self, features: Features) -> int | NDArray[np.intp]:
         value = self.value(features)
-        return np.searchsorted(self.limits, value, side="right") if self.many else bisect_right(self.limits, value)
+        return np.digitize(value, self.limits) if self.many else bisect_right(self.limits, value)
 
 
 class Kind(NamedTuple):
@@ -64,9 +64,9 @@ class Kind(NamedTuple):
     def classes(self) -> int:
         return prod(factor.levels for factor in self.factors)
 
-    def number(self, features: Features) -> int | NDArray[np.int64]:
+    def number(self, features: Features) -> int | NDArray[np.intp]:
         """The class within the kind: one for all its blocks, or one for each shared block."""
-        number: int | NDArray[np.int64] = 0
+        number: int | NDArray[np.intp] = 0
         for factor in self.factors:
             number = number * factor.levels + factor.level(features)
         return number
@@ -122,8 +122,8 @@ class Scheme(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Classes that are learnt together: `first` to `first + classes`. `levels`: int64[axes, classes], the level of each class along
-    each axis; `sizes`: how many levels an axis has."""
+    """Classes that are learnt together: `first` to `first + classes`. `levels`: int64[axes, classes], the level of each class
+    along each axis; `sizes`: how many levels an axis has."""
 
     first: int
     classes: int

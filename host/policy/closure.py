@@ -1,8 +1,8 @@
 """Keeps prefixes whole: a block is worth at least as much as what lies behind it in its prompt.
 
 A block cannot be reused without those before it. So, walking a prompt from its last block to its first, a block whose code in the
-near future is well below the largest so far takes the class of the block that had that code. This changes what the device is told,
-not what the learner counts.
+near future is well below the largest so far takes the class of the block that had that code. This changes what the device is
+told, not what the learner counts.
 """
 
 from __future__ import annotations

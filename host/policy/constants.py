@@ -46,3 +46,6 @@ class Constants(NamedTuple):
     """The age bucket that stands for the near future (about 6 s at 100 ms a step) where values of blocks are compared."""
     closure_lead: int = 4
     """A block takes the class of one behind it in its prompt whose code is higher by so much."""
+
+
+DEFAULT = Constants()

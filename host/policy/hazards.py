@@ -1,11 +1,11 @@
 """How likely the blocks of a class are touched at an age: counted, and made steady where little has been seen.
 
 A block is of a class from a touch until the next one, or until it leaves the directory. Each step of it is an exposure in the
-bucket of the block's age (R43), the touch that ends it a hit in the bucket of the age that it comes at. A touch in the step of the
-one before is neither: no STEP, so no decision, lies between. All of them are whole numbers, counted exactly.
+bucket of the block's age (R43), the touch that ends it a hit in the bucket of the age that it comes at. A touch in the step of
+the one before is neither: no STEP, so no decision, lies between. All of them are whole numbers, counted exactly.
 
-The hazard of a class at an age, hits over exposures, is drawn towards what its levels along the axes (classes.py) make expected: a
-log-linear model, fitted in proportion, axis by axis. Only + - * / are used, and every sum runs in the order of the classes, so
+The hazard of a class at an age, hits over exposures, is drawn towards what its levels along the axes (classes.py) make expected:
+a log-linear model, fitted in proportion, axis by axis. Only + - * / are used, and every sum runs in the order of the classes, so
 that every machine finds the same bits.
 """
 
@@ -40,8 +40,8 @@ class Counts:
         self._noted_hits: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def lasted(self, classes: NDArray[np.int64], ages: NDArray[np.int64], times: int = 1) -> None:
-        """Blocks of these classes have been so from their touch, at age 0, to these ages. `times` -1 takes it back: so counts what is
-        of a class from a later age on."""
+        """Blocks of these classes have been so from their touch, at age 0, to these ages. `times` -1 takes it back: so counts
+        what is of a class from a later age on."""
         self._noted.append((classes, ages, times))
 
     def hit(self, classes: NDArray[np.int64], ages: NDArray[np.int64]) -> None:
@@ -57,11 +57,11 @@ class Counts:
         return self._hits
 
     def exposures(self, classes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[classes, 64]: the steps that blocks were of a class at the ages of a bucket, ages from 1 on. The arguments are of the
-        blocks that still are, and how long by now."""
+        """int64[classes, 64]: the steps that blocks were of a class at the ages of a bucket, ages from 1 on. The arguments are of
+        the blocks that still are, and how long by now."""
         if self._noted:
-            times = np.repeat([times for _, _, times in self._noted], [len(ages) for _, ages, _ in self._noted])
-            self._spans.add(*(np.concatenate([note[part] for note in self._noted]) for part in (0, 1)), times)
+            of, until, times = zip(*self._noted, strict=True)
+            self._spans.add(np.concatenate(of), np.concatenate(until), np.repeat(times, [len(part) for part in until]))
             self._noted.clear()
         now = _Spans(self._shape)
         now.add(classes, ages, np.ones(len(ages), dtype=np.int64))
@@ -69,7 +69,8 @@ class Counts:
 
 
 class _Spans:
-    """Times that blocks were of a class, each from age 0 on. One that ended in a bucket was exposed in all of each bucket before."""
+    """Times that blocks were of a class, each from age 0 on. One that ended in a bucket was exposed in all of each bucket
+    before."""
 
     def __init__(self, shape: tuple[int, int]):
         self._shape = shape
@@ -115,12 +116,13 @@ def _pooled(hits: NDArray[np.int64], exposures: NDArray[np.int64], event: float,
     for _ in range(smoothings):
         hit, exposed = _smoothed(hit), _smoothed(exposed)
     weight = 4.0**smoothings
-    return (hit / weight + event) / (exposed / weight + event / mean)
+    found: NDArray[np.float64] = (hit / weight + event) / (exposed / weight + event / mean)
+    return found
 
 
 def _smoothed(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Four times the mean with (1, 2, 1) / 4; the ends are their own neighbours."""
-    padded = np.concatenate([values[:1], values, values[-1:]])
+    padded: NDArray[np.int64] = np.concatenate([values[:1], values, values[-1:]])
     return padded[:-2] + 2 * padded[1:-1] + padded[2:]
 
 
@@ -160,4 +162,4 @@ def _totals(
     cells: NDArray[np.int64], values: NDArray[np.int64] | NDArray[np.float64], shape: tuple[int, int]
 ) -> NDArray[np.float64]:
     """The values of each cell summed, in order."""
-    return np.bincount(cells, values.ravel(), shape[0] * shape[1]).reshape(shape)
+    return np.bincount(cells, values.ravel(), shape[0] * shape[1]).reshape(shape).astype(np.float64, copy=False)

@@ -1,8 +1,8 @@
 """What a runtime knows of a request as it arrives, from the blocks that the directory still holds.
 
-A request continues an earlier one where it begins with nearly all of its whole blocks. Its parent is the last request that touched
-the deepest block of the prefix that it shares. A prefix that is shared and does not continue anything, as a document in front of
-many questions, is common property, and its blocks are known by how often they are touched and at what intervals.
+A request continues an earlier one where it begins with nearly all of its whole blocks. Its parent is the last request that
+touched the deepest block of the prefix that it shares. A prefix that is shared and does not continue anything, as a document in
+front of many questions, is common property, and its blocks are known by how often they are touched and at what intervals.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ class History:
     def _load(
         self, blocks: NDArray[np.int64], slots: NDArray[np.int64], missing: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Places what is missing, as far as there is room, and writes its slots into `slots`. Returns them, each once, and the slots
-        of what was unloaded for it."""
+        """Places what is missing, as far as there is room, and writes its slots into `slots`. Returns them, each once, and the
+        slots of what was unloaded for it."""
         lacking = blocks[missing].tolist()
         wanted = list(dict.fromkeys(lacking))
         unloaded = self.directory.make_room(len(wanted))
@@ -159,7 +159,8 @@ class History:
         """True at one mention of each slot."""
         index = np.arange(len(slots))
         self._mention[slots] = index
-        return self._mention[slots] == index
+        found: NDArray[np.bool_] = self._mention[slots] == index
+        return found
 
 
 def _halfway(gaps: NDArray[np.float64], newest: NDArray[np.int64]) -> NDArray[np.float64]:

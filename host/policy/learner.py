@@ -6,8 +6,8 @@
     learner.complete(told, step, output_length)             # classes for CLASS (R42)
 
 A replay folds it over a trace (ranked.py); one that follows a running server is told what happens as it does. Steps are the
-device's (R15), and do not go back. It starts cold, ranking by age, and learns as it goes: a table that was learnt on other traffic
-does harm.
+device's (R15), and do not go back. It starts cold, ranking by age, and learns as it goes: a table that was learnt on other
+traffic does harm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..contract.parameters import BUCKETS
 from . import classes as classes_of
 from . import rank
 from .closure import closed
-from .constants import Constants
+from .constants import DEFAULT, Constants
 from .hazards import Counts, fit
 from .history import History
 from .orders import orders
@@ -54,7 +54,7 @@ class Learner:
         unload_batch: int = 256,
         classes: int = 256,
         final: bool = False,
-        constants: Constants = Constants(),
+        constants: Constants = DEFAULT,
     ):
         self.constants = constants
         self.plan = classes_of.plan(classes, constants, step_ms, final)
@@ -101,8 +101,8 @@ class Learner:
         return Told(self._closed(found), orders(len(found)), arrival)
 
     def complete(self, told: Told, step: int, output_length: int, final: bool = False) -> NDArray[np.uint8]:
-        """A request has ended. Returns uint8[blocks]: what to tell the device of those that no later request has touched. `final`:
-        somebody says that it was its session's last."""
+        """A request has ended. Returns uint8[blocks]: what to tell the device of those that no later request has touched.
+        `final`: somebody says that it was its session's last."""
         arrival = told.arrival
         self.history.complete(arrival, step)
         scheme = self.plan.final if final and self.plan.final else self.plan.completion
@@ -126,7 +126,8 @@ class _Learnt:
         self.classes = np.full(entries, NO_CLASS, dtype=np.int64)
 
     def began(self, arrival: Arrival, found: NDArray[np.uint8], which: NDArray[np.bool_], age: int) -> None:
-        """The blocks of a request `which` are of these classes from this age on. Where one is touched twice, the last touch counts."""
+        """The blocks of a request `which` are of these classes from this age on. Where one is touched twice, the last touch
+        counts."""
         slots = arrival.slots[which & (arrival.slots >= 0)]
         self.classes[slots] = found[which & (arrival.slots >= 0)].astype(np.int64) - self.group.first
         if age:

@@ -1,5 +1,5 @@
-"""The order (R41) of a prompt's blocks: of blocks alike in class and age, those at the end of a prompt leave tier 1 first, so that
-its beginning stays whole."""
+"""The order (R41) of a prompt's blocks: of blocks alike in class and age, those at the end of a prompt leave tier 1 first, so
+that its beginning stays whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the ranked policy's learner tells a device along a whole trace: the `Learner`, folded over its requests in order of time."""
+"""What the ranked policy's learner tells a device along a whole trace: the `Learner`, folded over its requests in order of
+time."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..contract.errors import UsageError
-from .constants import Constants
+from .constants import DEFAULT, Constants
 from .hints import Hints
 from .history import History
 from .learner import Learner
@@ -37,15 +38,15 @@ def hints(
     classes: int = 256,
     final_accuracy: float | None = None,
     seed: int = 0,
-    constants: Constants = Constants(),
+    constants: Constants = DEFAULT,
     progress: Callable[[int], None] | None = None,
 ) -> Hints:
-    """The arrays are those of a `Stream` (lab/stream.py). A request ends as many steps after it came as its answer has tokens, and
-    after one at least, as in lab/plan.py. `progress` is told how many requests have arrived.
+    """The arrays are those of a `Stream` (lab/stream.py). A request ends as many steps after it came as its answer has tokens,
+    and after one at least, as in lab/plan.py. `progress` is told how many requests have arrived.
 
     `final_accuracy`: with each completion the device is told whether its session ends there. Nothing in a trace says so: it is
-    looked up in the future, and wrong in a share of 1 - final_accuracy of the requests, drawn by `seed`, whichever way it is wrong.
-    The hints then say `uses_future`. UsageError where the accuracy is no share.
+    looked up in the future, and wrong in a share of 1 - final_accuracy of the requests, drawn by `seed`, whichever way it is
+    wrong. The hints then say `uses_future`. UsageError where the accuracy is no share.
     """
     steps = np.floor(times / step_ms).astype(np.int64)
     ends = steps + np.maximum(1, output_lengths)
@@ -73,7 +74,8 @@ def hints(
     for step, request, ends_here in _events(steps, ends):
         mine = slice(offsets[request], offsets[request + 1])
         if ends_here:
-            completion[mine] = learner.complete(active.pop(request), step, int(output_lengths[request]), bool(said_final[request]))
+            said = bool(said_final[request])
+            completion[mine] = learner.complete(active.pop(request), step, int(output_lengths[request]), said)
             continue
         if (table := learner.table(step)) is not None:
             tables.append(table)
