@@ -73,7 +73,7 @@ def _threshold(code: int) -> float:
 
 def _reaches(rank: float, code: int) -> bool:
     numerator, denominator = (1 + Fraction(rank) * 2**FINEST).as_integer_ratio()
-    return numerator**AN_OCTAVE >= denominator**AN_OCTAVE << code
+    return bool(numerator**AN_OCTAVE >= denominator**AN_OCTAVE << code)
 
 
 THRESHOLDS: NDArray[np.float64] = np.array([_threshold(code) for code in range(1, 256)])
