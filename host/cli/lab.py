@@ -8,7 +8,7 @@ from .later import Later
 
 
 class Lab(Later):
-    places: dict[str, str] = {}
+    places = {"prove": "lab_prove"}
     """In the order that one needs them in."""
 
 
