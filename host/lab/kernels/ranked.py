@@ -39,9 +39,9 @@ AGED = np.dtype([("request", "i8"), ("group", "i4")])
 
 
 class State(NamedTuple):
-    """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g. `numbers`: those of counts.py
-    and the above. `ties` is room for indices. `recent[access % (FILL_AGE + 1), class]` is the young group of that step and
-    class, and `aged[class]` the one that a request has made at its end.
+    """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g.
+    `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and `aged[class]` the one that a request
+    has made at its end. `numbers` are those of counts.py and the above, and `ties` is room for indices.
 
     Records and not an array for each field: to take an array out of a tuple costs more than most of what is done with it here.
     """
