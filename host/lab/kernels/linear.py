@@ -1,8 +1,8 @@
 """The linear policy (contract R11, R13 to R16, R20, R21) on a plan, without looking at every entry in a STEP.
 
-In such a replay every entry is shared before the first STEP that sees it. So its priority follows from F and last access,
-never rises without a TOUCH, and among entries of one F is lowest where the access is longest ago. There is a list for each F,
-longest ago first, and a STEP looks at the front of each until it finds an entry at EVICT_THRESH or above. What is below leaves the
+In such a replay every entry is shared before the first STEP that sees it. So F and the last access make its priority, it never
+rises without a TOUCH, and among entries of one F it is lowest where the access is longest ago. So there is a list for each F,
+longest ago first. A STEP looks at the front of each until it finds an entry at EVICT_THRESH or above. What is below leaves the
 list: it is cold until its next TOUCH. A cold entry that is in use stays in tier 1 until the STEP after its last release.
 
 Those outside tier 1 that are above PREFETCH_THRESH are among the last accessed. They are kept apart, and looked at in every STEP.
