@@ -86,7 +86,8 @@ class Learner:
         return self._table
 
     def counted(self, step: int) -> list[tuple[Group, NDArray[np.int64], NDArray[np.int64]]]:
-        """(classes, hits, exposures) of those at arrival, then of those at completion: what was seen by this step (hazards.py)."""
+        """(classes, hits, exposures) of those at arrival, then of those at completion: what was seen by this step
+        (hazards.py)."""
         self.history.at(step)
         held = self.history.directory.held()
         ages = step - self.history.touched[held]
