@@ -15,7 +15,7 @@ from kvfpga.lab.traces import load_trace
 
 DIGESTS = {
     "generated-documents": "6ff02eab7ed70fcf",
-    "generated-batches": "d1a73ef3aeb46cb9",
+    "generated-batches": "9cc0a2b71a50ce79",
     "generated-agents": "881885f6aa0ca51e",
     "generated-sessions": "a0b1b4b2dfe5728e",
     "generated-chats": "887724f5840d5767",

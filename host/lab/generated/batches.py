@@ -13,7 +13,7 @@ from .draws import Draws, Popularity
 from .traffic import Blocks, Client, Context, Workload
 
 JOBS = 90
-SCANS = 0.2
+SCANS = 0.3
 
 
 def workload(draws: Draws) -> Workload:
@@ -22,14 +22,14 @@ def workload(draws: Draws) -> Workload:
     job_of = Popularity(JOBS, 6)
     for _ in count():
         if draws.chance(SCANS):
-            yield draws.wait(30_000), _scan(draws, blocks)
+            yield draws.wait(6_000), _scan(draws, blocks)
         else:
             job = job_of.draw(draws)
-            yield draws.wait(30_000), _rows(draws, blocks, job, examples[job])
+            yield draws.wait(6_000), _rows(draws, blocks, job, examples[job])
 
 
 def _rows(draws: Draws, blocks: Blocks, job: int, examples: int) -> Client:
-    pace = draws.size(500, least=60)
+    pace = draws.size(6_000, least=200)
     tokens = draws.size(500, least=20)
     for row in range(min(1_500, draws.size(80, least=5))):
         context = Context(blocks)
@@ -42,4 +42,4 @@ def _scan(draws: Draws, blocks: Blocks) -> Client:
     for part in range(draws.size(25, least=3)):
         context = Context(blocks)
         context.say(draws.size(9_000, least=500))
-        yield context.ask(draws.wait(700) if part else 0.0, draws.size(200, least=20))
+        yield context.ask(draws.wait(4_000) if part else 0.0, draws.size(200, least=20))
