@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +16,6 @@ from .app import App, note
 from .values import Number
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from ..lab.cells import Cell
     from ..lab.runs import Pool
 
 FAILED_CODE = 3
@@ -32,19 +28,21 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
-@click.option("--policy", "policies", metavar="NAME,...", help="What to compare (`kvfpga lab policies`).  [default: the usual ones]")
+@click.option("--policy", "policies", metavar="NAME,...",
+              help="What to compare (`kvfpga lab policies`).  [default: the usual ones]")  # fmt: skip
 @click.option("--capacity", "sizes", metavar="N,...", default="1024,2048,4096,8192,16384", show_default=True,
               help="Blocks that fit into T1; 1% is a share of a trace's different blocks.")  # fmt: skip
 @click.option("--entries", type=Number(32), default=65536, show_default=True, help="Directory entries of the device.")
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--final-accuracy", type=float, metavar="Q",
-              help="Share of requests, 0 to 1, in which `ranked+final` is told right whether the session ends. It is told from the "
-              "future: a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
+              help="Share of requests, 0 to 1, in which `ranked+final` is told right whether the session ends: from the future, "
+              "since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
 @click.option("--seed", type=Number(63), default=0, show_default=True, help="Draws in which requests it is told wrong.")
 @LIMIT
 @TIME_UNIT
 @click.option("--jobs", type=Number(16), help="Processes that compute at the same time.  [default: as many as there are cores]")
-@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler whose workers compute instead, as tcp://lab3:8786.")
+@click.option("--scheduler", metavar="ADDRESS", 
+              help="A Dask scheduler whose workers compute instead, as tcp://lab3:8786.")  # fmt: skip
 @click.option("--timeout", type=float, metavar="SECONDS",
               help="What a cell may take; then it is shown as timed out.  [default: no limit]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -72,7 +70,11 @@ def run(
     extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler))
     from ..lab import runs, sources
     from ..lab.policies.contender import Options
+    from ..lab.policies.contenders import USUAL_ACCURACY, WITH_FINAL
+    from .lab_tables import tables
 
+    if final_accuracy is None and policies and WITH_FINAL in policies.split(","):
+        final_accuracy = USUAL_ACCURACY
     if timeout is not None and not timeout > 0:
         raise UsageError(f"a timeout of {timeout:g} seconds", "give more than 0, or none")
     if jobs == 0:
@@ -96,7 +98,7 @@ def run(
         app.code = max(app.code, FAILED_CODE)
 
 
-def _pool(scheduler: str | None, jobs: int | None, timeout: float | None) -> Any:
+def _pool(scheduler: str | None, jobs: int | None, timeout: float | None) -> Pool:
     if scheduler is None:
         from ..lab.pools import Local
 

@@ -7,11 +7,10 @@ scheduler gives its cells to others.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..contract.errors import TargetError, UsageError
 from .pools import Answer, Task, Worker

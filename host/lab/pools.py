@@ -29,8 +29,8 @@ PART = 1 << 16
 
 
 class Task(NamedTuple):
-    """A cell to compute: what worker.py is asked. `digest` of the stream; `blank`: all that is known of the cell. `draws`: it takes
-    a process of its own."""
+    """A cell to compute: what worker.py is asked. `stream`: the file that has it; `digest` of it; `blank`: all that is known of
+    the cell before; `draws`: it takes a process of its own."""
 
     stream: str
     digest: str

@@ -22,7 +22,6 @@ from .policies.contenders import chosen
 from .pools import Answer, Task
 from .sources import Source
 
-CAPACITIES = "1024,2048,4096,8192,16384"
 Told = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
 """(cells done, cells in all, what was done last)."""
@@ -32,6 +31,8 @@ class Pool(Protocol):
     """pools.Local, dask_pool.Dask."""
 
     def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]: ...
+
+    def close(self) -> None: ...
 
 
 class Wanted(NamedTuple):
@@ -86,7 +87,7 @@ def run(
     asked: Sequence[Wanted], options: Options, pool: Pool, place: Path | None, timeout: float | None,
     progress: Progress, told: Told,
 ) -> list[Cell]:  # fmt: skip
-    """The finished cells, in the order of `asked`. `place`: the folder that keeps them, if any; `told` is what is worth a line."""
+    """The finished cells, in the order of `asked`. `place`: the folder that keeps them, if any; `told` hears what people may."""
     kept = {item.blank.name: cell for item in asked if place and (cell := _kept(place, item.blank, timeout, told))}
     if kept:
         told(f"{counted(len(kept), 'cell')} of {len(asked):,} are there already")
@@ -122,9 +123,10 @@ def _kept(place: Path, expected: Cell, timeout: float | None, told: Told) -> Cel
     if cell.digest != expected.digest:
         told(f"{cell.name} is computed again: {_difference(cell, expected)}")
         return None
-    if cell.status == DONE or (cell.status == TIMED_OUT and None not in (timeout, cell.timeout) and timeout <= cell.timeout):
+    no_more_time = timeout is not None and cell.timeout is not None and timeout <= cell.timeout
+    if cell.status == DONE or (cell.status == TIMED_OUT and no_more_time):
         return cell
-    told(f"{cell.name} is computed again: it {'failed' if cell.status != TIMED_OUT else 'timed out'}")
+    told(f"{cell.name} is computed again: it {'timed out' if cell.status == TIMED_OUT else 'failed'}")
     return None
 
 

@@ -12,6 +12,8 @@ from .traces import SAMPLE, load_trace
 
 GENERATED = "generated:"
 SAMPLE_NAME = "sample"
+GENERATED_REQUESTS = 10_000
+"""Where no limit is given: generated traffic has no end."""
 
 
 class Source(NamedTuple):
@@ -24,8 +26,8 @@ class Source(NamedTuple):
 
     @property
     def generated(self) -> bool:
-        """Is it made by a program rather than recorded?"""
-        return self.path is None or self.path == SAMPLE
+        """Is it made by a program rather than recorded? So is the sample."""
+        return self.path in (None, SAMPLE)
 
 
 def opened(text: str, limit: int | None = None, time_unit: str | None = None) -> Source:
@@ -50,3 +52,20 @@ def all_opened(texts: tuple[str, ...], limit: int | None = None, time_unit: str 
             raise UsageError(f"two traces have the name {source.stream.name}", "run each with an --out of its own, or rename one")
         found[source.stream.name] = source
     return list(found.values())
+
+
+def _generated(text: str, requests: int | None) -> Stream:
+    from . import generated
+
+    name, _, seed = text.partition(":")
+    try:
+        number = int(seed or "1")
+        if number < 0:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"a seed of {seed}", "write generated:NAME:SEED, such as generated:chats:2") from None
+    known = [long.removeprefix("generated-") for long in generated.NAMES]
+    if name not in known:
+        raise UsageError(f"there is no generated traffic {name!r}", f"write generated: and one of {', '.join(known)}")
+    stream = of(generated.trace(f"generated-{name}", requests or GENERATED_REQUESTS, number))
+    return stream if number == 1 else stream._replace(name=f"{stream.name}-{number}")
