@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvfpga.contract import rank_tables
+from kvfpga.contract import presets
 from kvfpga.contract.commands import Set
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import compiled, replay
 from kvfpga.lab import stream as streams
-from kvfpga.lab.device_policy import LEARNT, orders
+from kvfpga.lab.device_policy import LEARNT
 from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import Request, Trace
 from kvfpga.lockstep.reference import Reference
@@ -42,8 +42,10 @@ class Tiny(Reference):
 
 
 def trace_of(requests):
-    """A trace of (step, output tokens, runs of blocks)."""
-    return Trace("t", "mooncake", "ms", False, 16, "", [Request(100.0 * s, 9, out, tuple(runs)) for s, out, runs in requests])
+    """A trace of (steps since the request before, output tokens, runs of blocks)."""
+    steps = np.cumsum([gap for gap, *_ in requests]).tolist()
+    found = [Request(100.0 * step, 9, out, tuple(runs)) for step, (_, out, runs) in zip(steps, requests)]
+    return Trace("t", "mooncake", "ms", False, 16, "", found)
 
 
 def compare(found, summary):
@@ -54,13 +56,6 @@ def compare(found, summary):
     assert (found.prefetches, found.evictions) == (counters["prefetch_triggers"], counters["evict_triggers"])
     assert (found.loads, found.unloads, found.unplaced) == (summary.loads, summary.unloads, summary.unplaced)
     assert found.steps == summary.steps
-
-
-def by_age(stream, classes=256):
-    """The hints of `ranked-age`."""
-    same = np.zeros(stream.touches, np.uint8)
-    order = np.concatenate([np.array(orders(int(size)), np.uint8) for size in np.diff(stream.offsets)])
-    return Hints(same, order, same, rank_tables.by_age(classes)[None], np.zeros(stream.requests, np.int32))
 
 
 def random_hints(stream, draw, tables=3):
@@ -87,7 +82,7 @@ REQUESTS = st.lists(
 ).filter(lambda requests: any(runs for _, _, runs in requests))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     requests=REQUESTS,
     entries=st.integers(1, 60),
@@ -97,8 +92,7 @@ REQUESTS = st.lists(
     seed=st.integers(0, 1000),
 )
 def test_the_ranked_device_touch_by_touch(requests, entries, share, unload_batch, fill_age, seed):
-    steps = np.cumsum([gap for gap, *_ in requests]).tolist()
-    trace = trace_of([(step, *rest) for step, (_, *rest) in zip(steps, requests)])
+    trace = trace_of(requests)
     stream = streams.of(trace)
     hints = random_hints(stream, np.random.default_rng(seed))
     capacity = round(share * entries)
@@ -111,3 +105,35 @@ def test_the_ranked_device_touch_by_touch(requests, entries, share, unload_batch
     compare(found, summary)
     assert list(zip(*(column.tolist() for column in found.samples))) == dut.samples
     assert found.searched == dut.telemetry()["ranked_steps"]
+
+
+WEIGHTS = [
+    "seed",
+    "balanced",
+    dict(w_r=0, w_f=16, w_s=128, w_d=64, evict=30000, prefetch=45000, window=20),
+    dict(w_r=3, w_f=200, w_s=1, w_d=2, evict=1900, prefetch=1899, window=255),
+    dict(w_r=0, w_f=0, w_s=4, w_d=0, evict=4, prefetch=30, window=9),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=REQUESTS,
+    entries=st.integers(1, 60),
+    share=st.sampled_from([0.0, 0.1, 0.4, 0.9, 1.0]),
+    unload_batch=st.integers(1, 8),
+    weights=st.sampled_from(WEIGHTS),
+)
+def test_the_linear_device_touch_by_touch(requests, entries, share, unload_batch, weights):
+    trace = trace_of(requests)
+    stream = streams.of(trace)
+    capacity = round(share * entries)
+    dut = Tiny(entries, fill_age=1)
+    for command in presets.sets(presets.PRESETS[weights] if isinstance(weights, str) else weights):
+        dut.execute(command)
+    summary = replay.replay(
+        dut, trace, ReplayOptions(t1_capacity=capacity, unload_batch=unload_batch, check_every=0, sample=0)
+    )
+    found = compiled.run_linear(stream, weights, capacity, entries=entries, unload_batch=unload_batch, sample_every=1)
+    compare(found, summary)
+    assert list(zip(found.samples.step.tolist(), found.samples.t1_used.tolist())) == [sample[:2] for sample in dut.samples]

@@ -114,7 +114,7 @@ def test_without_a_name_the_policy_in_force_stays(tmp_path):
     dut.ranked(table, fill_age=3)
     dut.log.clear()
     dut, summary = run(tmp_path, [(0, 1, [1, 2])], dut, t1_capacity=8)
-    assert summary.policy == "ranked"
+    assert summary.policy == "ranked-as-set"
     assert [command for command in dut.log if isinstance(command, (Set, Share))] == [Set("T1_CAPACITY", 8)]
     assert [command.hint for command in dut.log if isinstance(command, Load)] == [hint_of(0, 255), hint_of(0, 254)]
     assert (dut.model.table == table).all() and dut.settings()["FILL_AGE"] == 3
