@@ -75,11 +75,20 @@ class Proof(NamedTuple):
             "seconds": summary.seconds,
         }
 
-    def __str__(self) -> str:
+    @property
+    def verdict(self) -> str:
         touches = counted(self.device.touches, "touch", "touches")
         if self.first is not None:
             return f"{self.different:,} of {touches} differ; the first is {self.first}"
-        return f"all of {touches} alike, {self.outcome.hits.sum():,} of them hits"
+        return f"{touches}, all alike, {self.outcome.hits.sum():,} of them hits"
+
+    def __str__(self) -> str:
+        s = self.device
+        checks = f"{counted(s.checks, 'check')} against the reference model" if s.checks else "nothing was checked on the way"
+        return (
+            f"{s.trace}: {counted(s.requests, 'request')}, {s.policy}, T1 of {counted(s.t1_capacity, 'block')}, "
+            f"{s.entries:,} entries\nDevice and compiled device: {self.verdict}\n{counted(s.commands, 'command')}, {checks}"
+        )
 
 
 def prove(
@@ -96,7 +105,7 @@ def prove(
     check(policy)
     options = ReplayOptions(policy=policy, t1_capacity=capacity, step_ms=step_ms, sample=100, check_every=0)
     stream = stream_of(trace)
-    size = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
+    size: dict[str, Any] = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
     if policy == LEARNT and hints is None:
         hints = learnt(stream, classes=device.model.classes, **size)
     elif policy == RANKED_AGE:

@@ -1,8 +1,8 @@
 """The linear policy (contract R11, R13 to R16, R20, R21) on a plan, without looking at every entry in a STEP.
 
-In such a replay every entry is shared before the first STEP that sees it. So its priority is what F and its last access make it,
-never rises without a TOUCH, and among entries of one F is lowest where the access is longest ago. There is a list for each F,
-longest ago first, and a STEP looks at the front of each until it finds an entry at EVICT_THRESH or above. What is below leaves the
+In such a replay every entry is shared before the first STEP that sees it. So F and the last access make its priority, it never
+rises without a TOUCH, and among entries of one F it is lowest where the access is longest ago. So there is a list for each F,
+longest ago first. A STEP looks at the front of each until it finds an entry at EVICT_THRESH or above. What is below leaves the
 list: it is cold until its next TOUCH. A cold entry that is in use stays in tier 1 until the STEP after its last release.
 
 Those outside tier 1 that are above PREFETCH_THRESH are among the last accessed. They are kept apart, and looked at in every STEP.
@@ -53,8 +53,15 @@ def empty(size: int, weights: NDArray[np.int64]) -> State:
     """An empty directory of `size` entries."""
     entries = np.zeros(size + HELD + 1, ENTRY)
     entries["after"] = entries["before"] = np.arange(len(entries))
-    rooms = [np.zeros((2 * size + 1, 2), np.int64), *(np.zeros(size, np.int64) for _ in range(3))]
-    return State(entries, *rooms, weights, np.zeros(COUNTS + 2, np.int64))
+    return State(
+        entries,
+        hot=np.zeros((2 * size + 1, 2), np.int64),
+        released=np.zeros(size, np.int64),
+        leaving=np.zeros(size, np.int64),
+        coming=np.zeros(size, np.int64),
+        weights=weights,
+        numbers=np.zeros(COUNTS + 2, np.int64),
+    )
 
 
 @compiled
@@ -62,8 +69,8 @@ def run(
     plan: Plan, s: State, capacity: int, hits: NDArray[np.bool_], sample_every: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Run the whole plan from an empty directory on. Fills `hits`; returns step and t1_used of every so many STEPs."""
-    steps = [np.int64(0) for _ in range(0)]
-    used = [np.int64(0) for _ in range(0)]
+    steps = [0 for _ in range(0)]
+    used = [0 for _ in range(0)]
     n, entries, places, loaded = s.numbers, s.entries, plan.entries, plan.loaded
     step = ended = batch = 0
     requests = plan.arrivals.size
@@ -116,7 +123,7 @@ def _priority(s: State, e: int, step: int) -> int:
     entry, weights = s.entries[e], s.weights
     R = max(0, HELD - (s.numbers[STEPS] - entry.stepped))
     S = max(0, weights[6] - (step - entry.access))
-    return weights[0] * R + weights[1] * entry.F + weights[2] * S + weights[3] * 255
+    return int(weights[0] * R + weights[1] * entry.F + weights[2] * S + weights[3] * 255)
 
 
 @compiled
