@@ -8,7 +8,13 @@ from .later import Later
 
 
 class Lab(Later):
-    places: dict[str, str] = {}
+    places = {
+        "run": "lab_run",
+        "policies": "lab_lists",
+        "traces": "lab_lists",
+        "tune": "lab_tune",
+        "prove": "lab_prove",
+    }
     """In the order that one needs them in."""
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...contract.errors import UsageError
+from ..extra import require
 
-try:
-    from numba import njit
-except ImportError as error:
-    raise UsageError(f"the compiled device needs numba: {error}", "pip install 'kvfpga[lab]'") from None
+require("numba")
+
+from numba import njit  # noqa: E402  # where it is not installed, the line above says what to do
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -18,10 +17,4 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(kernel: Kernel) -> Kernel:
     """The same function, compiled when it is first called with arguments of these types."""
     found: Kernel = njit(cache=True)(kernel)
-    return found
-
-
-def inlined(kernel: Kernel) -> Kernel:
-    """The same, for what a kernel calls at every touch: to hand on a tuple of arrays takes longer than such a function."""
-    found: Kernel = njit(inline="always")(kernel)
     return found
