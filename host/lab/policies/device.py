@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...contract import presets, rank_tables
-from ..device_policy import LEVELS, RANKED_AGE
+from ...policy.orders import LEVELS
+from ..device_policy import RANKED_AGE
 from .contender import Contender, Options, Run, Runner
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def contenders() -> Iterable[Contender]:
 
 
 def by_age(stream: Stream, options: Options) -> Hints:
-    """All blocks of one class, ranked by age; deeper blocks of a prompt have lower orders (device_policy.py)."""
+    """All blocks of one class, ranked by age; deeper blocks of a prompt have lower orders (policy/orders.py)."""
     from ...policy.hints import Hints
 
     sizes = np.diff(stream.offsets)
