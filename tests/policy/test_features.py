@@ -44,6 +44,13 @@ def test_a_shared_prefix_much_shorter_than_the_earlier_request_continues_nothing
     assert found.features.shared == 80
 
 
+def test_nine_tenths_of_the_whole_blocks_less_one_are_enough_to_continue():
+    for shared, continues in ((17, True), (16, False)):
+        known = history()
+        arrive(known, 0, range(21))  # 20 of them whole
+        assert (arrive(known, 10, [*range(shared), 100]).parent == 0) == continues
+
+
 def test_one_shared_block_continues_nothing():
     known = history()
     arrive(known, 0, [1, 2])

@@ -52,6 +52,7 @@ def test_a_code_is_exact(value):
 
 
 def test_a_code_begins_at_its_threshold_and_not_before():
+    assert rank.codes(rank.THRESHOLDS).tolist() == list(range(1, 256))
     for code, least in enumerate(rank.THRESHOLDS.tolist(), start=1):
         assert code_of(least) == code
         assert code_of(nextafter(least, -inf)) == code - 1
