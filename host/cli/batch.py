@@ -112,7 +112,10 @@ def replay(
 
 
 def _print_summary(summary: ReplaySummary) -> None:
-    output.print_pairs(f"replay of {summary.trace}", summary.to_json())
+    from ..lab.replay import tables
+
+    for table in tables(summary):
+        output.print_rich(table)
 
 
 @click.command()
