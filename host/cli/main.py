@@ -56,6 +56,7 @@ class Cli(Later):
         **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
         "top": "top",
         **dict.fromkeys(("run", "replay", "demo", "completion"), "batch"),
+        "lab": "lab",
         **dict.fromkeys(("reg", "mem"), "registers"),
         "board": "board",
         "handoff": "handoff",

@@ -55,7 +55,7 @@ class Stream(NamedTuple):
         return np.arange(self.touches) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
     def prefix_hits(self, hits: NDArray[np.bool_]) -> int:
-        """Of the touches that hit (bool[m]), those without a miss before them in their request: what a server need not compute."""
+        """Of the touches that hit (bool[m]), those without a miss before them in their request: what a server is spared."""
         missed = np.concatenate([[0], np.cumsum(~hits)])
         before = missed[:-1] - np.repeat(missed[self.offsets[:-1]], np.diff(self.offsets))
         return int(np.count_nonzero(hits & (before == 0)))

@@ -1,4 +1,4 @@
-"""What a host tells the device along a run of requests: the class and order of each touch, the classes at a request's end, tables.
+"""What a host tells the device along a run of requests: class and order of each touch, classes at a request's end, tables.
 
 None of it depends on the capacity of tier 1, so one `Hints` serves every capacity. The compiled device, the reference model and
 the RTL are all given the same.

@@ -1,0 +1,17 @@
+"""`kvfpga lab`: which cache policy pays, on which traffic, at which size. A module a command."""
+
+from __future__ import annotations
+
+import click
+
+from .later import Later
+
+
+class Lab(Later):
+    places: dict[str, str] = {}
+    """In the order that one needs them in."""
+
+
+@click.group(cls=Lab)
+def lab() -> None:
+    """The policy lab: request traces, the policies that the field publishes, the device's own, and the proof on the device."""
