@@ -561,7 +561,8 @@ def test_people_see_a_replay_beside_its_peers_first(kv):
 
 def test_demo_leaves_the_session_alone(kv):
     kv(*LOAD)
-    assert kv("demo")["command"] == "demo"
+    found = kv("demo")
+    assert found["command"] == "demo" and found["policies"]["rows"][-1]["policy"] == "optimal"
     assert "prompt" in kv.text("demo")
     assert kv("telemetry")["valid_entries"] == 1
 
