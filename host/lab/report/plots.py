@@ -1,0 +1,216 @@
+"""The pictures of the report, as matplotlib figures. Each function draws one and says in its docstring what it shows; where there is
+nothing to show it returns None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...contract.parameters import BUCKETS
+from ..cells import Cell
+from .content import TraceView, is_device, label
+from .looks import looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Samples = Mapping[str, NDArray[Any]]
+
+WIDTH = 12.0
+"""Inches. 1,152 pixels in a browser."""
+LEGEND_COLUMNS, LEGEND_ROW = 4, 0.24
+LEAST_SHARE = -0.5
+"""Of the gap, what the plot goes down to."""
+THETA_END = 65536
+MOST_CAPACITIES = 3
+"""Of which the course over time is shown."""
+
+Measure = Callable[[Cell], "float | None"]
+
+
+def rates(view: TraceView) -> Figure | None:
+    """Hit rate and prefix-hit rate over the capacity of tier 1."""
+    return _pair(
+        view, ("touches that hit", lambda cell: cell.hit_rate, "%"), ("touches that hit with no miss before them", _prefix_rate, "%")
+    )
+
+
+def gap_and_bytes(view: TraceView, block_bytes: int) -> Figure | None:
+    """The share of the gap between LRU and the optimum that each policy closes, and what it moves into tier 1."""
+
+    def moved(cell: Cell) -> float | None:
+        return None if cell.fills is None else cell.fills * block_bytes / (1 << 30)
+
+    return _pair(view, ("share of the gap from LRU to the optimum", _gap, "%"), ("moved into tier 1, GiB", moved, ""))
+
+
+def _prefix_rate(cell: Cell) -> float | None:
+    return cell.prefix_hit_rate
+
+
+def _gap(cell: Cell) -> float | None:
+    return None if cell.gap_closed is None else max(cell.gap_closed, LEAST_SHARE)
+
+
+def _pair(view: TraceView, *measures: tuple[str, Measure, str]) -> Figure | None:
+    """Two measures over the capacity, or as bars where there is one capacity only."""
+    measured = [(title, measure, unit) for title, measure, unit in measures if any(measure(cell) is not None for cell in view.cells)]
+    if not measured:
+        return None
+    if len([capacity for capacity in view.capacities if capacity]) < 2:
+        return _bars(view, measured)
+    labels = view.labels()
+    figure = _figure(4.2 + LEGEND_ROW * math.ceil(len(labels) / LEGEND_COLUMNS))
+    lines: dict[str, Any] = {}
+    for axes, (title, measure, unit) in zip(figure.subplots(1, len(measured), squeeze=False)[0], measured):
+        axes.set_xscale("log", base=2)
+        for policy, look in _looks(view).items():
+            points = [(cell.capacity, measure(cell)) for cell in view.of(policy) if cell.capacity]
+            there = [(x, y) for x, y in points if y is not None]
+            if there:
+                lines[policy] = axes.plot(*zip(*there), **look)[0]
+        _capacity_axis(axes, view.capacities)
+        axes.set_title(f"{view.title}: {title}", loc="left")
+        _value_axis(axes, unit)
+    drawn = [policy for policy in labels if policy in lines]
+    handles, texts = [lines[policy] for policy in drawn], [labels[policy] for policy in drawn]
+    figure.legend(handles, texts, loc="outside lower center", ncols=LEGEND_COLUMNS)
+    return figure
+
+
+def _bars(view: TraceView, measures: Sequence[tuple[str, Measure, str]]) -> Figure:
+    labels = view.labels()
+    policies = [policy for policy in labels if any(measure(view.of(policy)[-1]) is not None for _, measure, _ in measures)][::-1]
+    figure = _figure(1.2 + 0.26 * len(policies))
+    colours = _looks(view)
+    for axes, (title, measure, unit) in zip(figure.subplots(1, len(measures), squeeze=False, sharey=True)[0], measures):
+        values = [measure(view.of(policy)[-1]) for policy in policies]
+        bars = axes.barh(
+            range(len(policies)), [value or 0 for value in values], color=[colours[policy]["color"] for policy in policies], height=0.7
+        )
+        texts = ["" if value is None else f"{value:.2%}" if unit else f"{value:.3g}" for value in values]
+        axes.bar_label(bars, texts, padding=3)
+        axes.set_yticks(range(len(policies)), [labels[policy] for policy in policies])
+        axes.margins(x=0.15)
+        axes.grid(axis="y", visible=False)
+        axes.set_title(f"{title}, tier 1 of {view.capacities[-1]:,}", loc="left")
+        _value_axis(axes, unit, vertical=False)
+    return figure
+
+
+def over_time(view: TraceView, samples: Mapping[tuple[str, int], Samples]) -> Figure | None:
+    """Occupancy of tier 1 and θ over the time of the trace, of the device's policies at up to MOST_CAPACITIES capacities.
+    `samples` by policy and capacity: arrays step, t1_used, theta."""
+    capacities = sorted({capacity for policy, capacity in samples if capacity and is_device(policy)})
+    if not capacities:
+        return None
+    if len(capacities) > MOST_CAPACITIES:
+        capacities = [capacities[0], capacities[len(capacities) // 2], capacities[-1]]
+    policies = [policy for policy in view.policies if any((policy, capacity) in samples for capacity in capacities)]
+    labels, found = view.labels(), _looks(view)
+    figure = _figure(4.6 + LEGEND_ROW * math.ceil(len(policies) / LEGEND_COLUMNS))
+    grid = figure.subplots(2, len(capacities), squeeze=False, sharex=True, sharey="row")
+    step_ms = next((cell.step_ms for cell in view.cells if cell.step_ms), 100.0)
+    longest = max((float(taken["step"][-1]) for taken in samples.values() if len(taken["step"])), default=1.0) * step_ms / 1000
+    unit, seconds = next((name, size) for name, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)) if longest >= 3 * size or size == 1)
+    lines: dict[str, Any] = {}
+    for column, capacity in enumerate(capacities):
+        used, theta = grid[0][column], grid[1][column]
+        for policy in policies:
+            taken = samples.get((policy, capacity))
+            if taken is None or not len(taken["step"]):
+                continue
+            at = taken["step"] * step_ms / 1000 / seconds
+            look = found[policy] | {"marker": "", "linewidth": 1.3}
+            lines[policy] = used.plot(at, taken["t1_used"] / capacity, **look)[0]
+            if np.any(taken["theta"]):
+                theta.plot(at, taken["theta"], **look)
+        used.set_title(f"tier 1 of {capacity:,}: places in use", loc="left")
+        theta.set_title("θ, the priority that stays", loc="left")
+        theta.set_xlabel(f"time of the trace, {unit}")
+        _value_axis(used, "%", least=1.02)
+        theta.set_ylim(0, THETA_END)
+        theta.set_yticks(range(0, THETA_END + 1, THETA_END // 4))
+    if not lines:
+        return None
+    figure.suptitle(f"{view.title}: the device over time", fontsize=10.5, x=0.01, ha="left")
+    drawn = [policy for policy in policies if policy in lines]
+    handles, texts = [lines[policy] for policy in drawn], [labels[policy] for policy in drawn]
+    figure.legend(handles, texts, loc="outside lower center", ncols=LEGEND_COLUMNS)
+    return figure
+
+
+def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
+    """The codes of a table uint8[classes, 64], a row a class: how a block of that class ranks as it grows older. Classes that rank as
+    the last one does, at the end of the table, are left out: nobody has told them apart."""
+    used = len(table) - next((n for n, row in enumerate(table[::-1]) if not np.array_equal(row, table[-1])), len(table) - 1)
+    part = table[:used]
+    figure = _figure(1.3 + min(5.0, max(1.2, 0.028 * len(part))))
+    axes = figure.subplots()
+    picture = axes.imshow(part, aspect="auto", cmap="cividis", vmin=0, vmax=255, interpolation="nearest")
+    buckets = range(0, BUCKETS, 6)
+    step_ms = cell.step_ms or 100.0
+    axes.set_xticks(buckets, [_duration(_first_age(bucket) * step_ms / 1000) for bucket in buckets])
+    axes.set_xlabel(f"age since the last touch, at {step_ms:g} ms a step ({BUCKETS} buckets)")
+    axes.set_ylabel("class")
+    axes.grid(visible=False)
+    axes.set_title(f"{label(cell)} on {TraceView(cell.trace, [cell]).title}: the last table", loc="left")
+    figure.colorbar(picture, label="code: high stays in tier 1", ticks=(0, 64, 128, 192, 255))
+    return figure
+
+
+def _first_age(bucket: int) -> int:
+    """The smallest distance in steps of an age bucket (R43)."""
+    if bucket < 3:
+        return bucket
+    octave, quarter = divmod(bucket + 1, 4)
+    return ((4 + quarter) << (octave - 1)) - 1
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+# ---- axes --------------------------------------------------------------------------------------------------------------
+
+
+def _figure(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _looks(view: TraceView) -> dict[str, dict[str, Any]]:
+    return looks(view.policies, frozenset(cell.policy for cell in view.cells if cell.uses_future))
+
+
+def _capacity_axis(axes: Axes, capacities: Sequence[int]) -> None:
+    """Ticks at the capacities that were run, as far as their labels have room."""
+    positive = [capacity for capacity in capacities if capacity]
+    room = math.log(positive[-1] / positive[0]) / 8
+    ticks = [positive[0]]
+    for capacity in positive[1:]:
+        if math.log(capacity / ticks[-1]) >= room:
+            ticks.append(capacity)
+    axes.set_xticks(ticks, [f"{capacity:,}" for capacity in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("tier 1, blocks")
+
+
+def _value_axis(axes: Axes, unit: str, *, vertical: bool = True, least: float | None = None) -> None:
+    """From zero, unless something is below."""
+    from matplotlib.ticker import PercentFormatter
+
+    axis = axes.yaxis if vertical else axes.xaxis
+    low, high = axes.get_ylim() if vertical else axes.get_xlim()
+    (axes.set_ylim if vertical else axes.set_xlim)(min(low, 0) if low < -0.1 else 0, least or max(high, 1e-3))
+    if unit == "%":
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
