@@ -3,8 +3,8 @@
     found = cells.load(Path("DIR"))           # every cell of DIR/cells, the shares of the gap filled in
     cells.samples(Path("DIR"), found[0])      # what a plot over time takes, or None
 
-A cell is a file of one JSON object, DIR/cells/<trace>.<policy>.<capacity>.json, written whole: beside its place, on the disk, then
-renamed. So a run that is killed leaves finished cells and nothing else. Samples lie beside it, as .npz.
+A cell is a file of one JSON object, DIR/cells/<trace>.<policy>.<capacity>.json, written whole: beside its place, on the disk,
+then renamed. So a run that is killed leaves finished cells and nothing else. Samples lie beside it, as .npz.
 
 A finished cell is used again where its `digest` is still the same: of the trace's arrays, the options that its policy depends on,
 the versions of the libraries, and the source that computed it (digests.py).
@@ -112,7 +112,7 @@ def store(place: Path, cell: Cell, samples: Samples | None = None) -> None:
     """Write a cell below `place`; its samples first, so that a cell that is there has them."""
     if samples is not None:
         packed = io.BytesIO()
-        np.savez_compressed(packed, **samples)
+        np.savez_compressed(packed, allow_pickle=False, **samples)
         write_whole(folder(place) / f"{cell.name}.npz", packed.getvalue())
     write_whole(folder(place) / f"{cell.name}.json", (json.dumps(cell.to_json()) + "\n").encode())
 

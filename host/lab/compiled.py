@@ -8,13 +8,13 @@ counts are theirs. What is done:
 
 - plan.py's sequence: one STEP every `step_ms` while a request is active, idle time skipped in one; TOUCH, LOAD where that misses,
   UNLOAD of those longest out of use where the directory is full; at the end the requests that are still active come to theirs.
-- ranked (`run_ranked`, contract R40 to R47): the class and order of `Hints` on every TOUCH and LOAD, CLASS at a request's end for the
-  blocks that no later request has touched, a new table in force after the STEPs that lead to a request and before its first touch;
-  before the first table all codes are 0. Nothing is shared.
+- ranked (`run_ranked`, contract R40 to R47): the class and order of `Hints` on every TOUCH and LOAD, CLASS at a request's end for
+  the blocks that no later request has touched, a new table in force after the STEPs that lead to a request and before its first
+  touch; before the first table all codes are 0. Nothing is shared.
 - linear (`run_linear`, R13 to R16): a request's blocks are shared while it is active.
 
-What is left out is what such a replay never does, HOT, EVICT, PREFETCH, LOOKUP and what follows from them (pins, armed entries), and
-what has no effect on where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, time in clock cycles.
+What is left out is what such a replay never does, HOT, EVICT, PREFETCH, LOOKUP and what follows from them (pins, armed entries),
+and what has no effect on where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles.
 ENTRIES may be any number here; a device has a power of two.
 
 Needs numba (`pip install 'kvfpga[lab]'`). How it is done without looking at every entry in a STEP, kernels/ says.
@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
 
 
 def plan(stream: Stream, entries: int = 65536, step_ms: float = 100.0, unload_batch: int = 256) -> Plan:
-    """What is sent, on a directory of `entries`. It is the same for every policy and capacity, so it can be used for many runs."""
+    """What is sent, on a directory of `entries`: the same for every policy and capacity, so one plan serves many runs."""
     _at_least(1, entries=entries, unload_batch=unload_batch)
     arrivals = (stream.times / step_ms).astype(np.int64)
     ends = arrivals + np.maximum(stream.output_lengths, 1)
@@ -113,9 +113,8 @@ def run_ranked(
     p = planned or plan(stream, entries, step_ms, unload_batch)
     state = ranked.empty(entries, hints.tables.shape[1], fill_age, _buckets())
     hits = np.zeros(stream.touches, bool)
-    samples = ranked.run(
-        p, state, hints.arrival, hints.orders, hints.completion, hints.tables, hints.table_of, capacity, fill_age, hits, sample_every
-    )
+    told = hints.arrival, hints.orders, hints.completion, hints.tables, hints.table_of
+    samples = ranked.run(p, state, *told, capacity, fill_age, hits, sample_every)
     return _outcome(p, hits, state.numbers, samples)
 
 

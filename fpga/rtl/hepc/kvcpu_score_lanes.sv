@@ -373,20 +373,15 @@ module kvcpu_score_lanes
 
     // ---- CLASS: orders by the distance from the range's start (R42), a part in each of stages 1 to 4 --------------------------
     localparam int unsigned BYTE_BITS = $clog2(BLOCK_BYTES);
-    logic [32:0] low0 [LANES], low1 [LANES];     // va - addr: the low half, and what it borrows
-    logic [31:0] high1 [LANES];                  // va: the high half
-    logic [22:0] blocks1 [LANES], blocks2 [LANES], shifted2 [LANES];  // blocks between, as many as may count
-    flags_t      beyond1, beyond2, over2, over3; // more than those; more than 255
+    localparam int unsigned COUNT_BITS = 23;  // of a number of blocks: 2^8 of them, shifted by 15, are the most that count
+    logic [32:0] low0 [LANES], low1 [LANES];    // va - addr: the low half, and what it borrows
+    logic [31:0] high1 [LANES];                 // va: the high half
+    logic [32:0] high2 [LANES], high_by1 [LANES];  // va - addr: the high half, and whether va is below addr
+    logic [31:0] low2 [LANES];
+    logic [63:0] blocks2 [LANES];               // blocks between
+    logic [COUNT_BITS-1:0] shifted2 [LANES];
+    flags_t      below3, beyond2, beyond3, over2, over3;  // va is below addr; blocks, and what is left of them, are too many
     logic [7:0]  passed3 [LANES], order_by3 [LANES], order_by4 [LANES];
-
-    // {more than 2^23, their number} from the upper halves of va and addr, and the difference of the lower ones.
-    function automatic logic [23:0] blocks_between(input logic [31:0] va_high, input logic [31:0] addr_high, input logic [32:0] low);
-        logic [32:0] high;
-        logic [63:0] blocks;
-        high = {1'b0, va_high} - {1'b0, addr_high} - 33'(low[32]);
-        blocks = {high[31:0], low[31:0]} >> BYTE_BITS;
-        blocks_between = high[32] ? '0 : {blocks[63:23] != '0, blocks[22:0]};
-    endfunction
 
     function automatic logic [7:0] order_behind(input logic over, input logic [7:0] passed, input logic [7:0] base);
         logic [8:0] sum;
@@ -396,18 +391,23 @@ module kvcpu_score_lanes
 
     always_comb begin
         low0 = '{default: '0};
-        blocks1 = '{default: '0};
+        high_by1 = '{default: '0};
+        blocks2 = '{default: '0};
         shifted2 = '{default: '0};
         order_by3 = '{default: '0};
-        {beyond1, over2} = '0;
+        {beyond2, over2} = '0;
         if (pass.op == OP_CLASS) begin
             for (int l = 0; l < LANES; l++) low0[l] = {1'b0, va[l][31:0]} - {1'b0, pass.load_va[31:0]};
-            for (int l = 0; l < LANES; l++) {beyond1[l], blocks1[l]} = blocks_between(high1[l], pass.load_va[63:32], low1[l]);
+            for (int l = 0; l < LANES; l++)
+                high_by1[l] = {1'b0, high1[l]} - {1'b0, pass.load_va[63:32]} - 33'(low1[l][32]);
             for (int l = 0; l < LANES; l++) begin
-                shifted2[l] = blocks2[l] >> pass.shift;
-                over2[l] = beyond2[l] || shifted2[l][22:8] != '0;
+                blocks2[l] = {high2[l][31:0], low2[l]} >> BYTE_BITS;
+                shifted2[l] = blocks2[l][COUNT_BITS-1:0] >> pass.shift;
+                beyond2[l] = (blocks2[l][63:COUNT_BITS] != '0);
+                over2[l] = (shifted2[l][COUNT_BITS-1:8] != '0);
             end
-            for (int l = 0; l < LANES; l++) order_by3[l] = order_behind(over3[l], passed3[l], pass.label[15:8]);
+            for (int l = 0; l < LANES; l++)
+                order_by3[l] = order_behind((over3[l] || beyond3[l]) && !below3[l], below3[l] ? '0 : passed3[l], pass.label[15:8]);
         end
     end
     always_ff @(posedge clk) begin
@@ -417,11 +417,13 @@ module kvcpu_score_lanes
                 for (int l = 0; l < LANES; l++) high1[l] <= va[l][63:32];
             end
             if (stage[1]) begin
-                blocks2 <= blocks1;
-                beyond2 <= beyond1;
+                high2 <= high_by1;
+                for (int l = 0; l < LANES; l++) low2[l] <= low1[l][31:0];
             end
             if (stage[2]) begin
                 for (int l = 0; l < LANES; l++) passed3[l] <= shifted2[l][7:0];
+                for (int l = 0; l < LANES; l++) below3[l] <= high2[l][32];
+                beyond3 <= beyond2;
                 over3 <= over2;
             end
             if (stage[3]) order_by4 <= order_by3;

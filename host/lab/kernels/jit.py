@@ -1,5 +1,4 @@
-"""How the kernels are compiled: by numba, once a machine, into the cache beside them (or in the user's, where that cannot be written).
-"""
+"""How the kernels are compiled: by numba, once, into a cache beside them, or into the user's where nothing can be written there."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a replay sends for each request, as arrays: plan.py's sequence, for one size of the directory.
 
 The planner knows which blocks the directory holds because it put them there, and a LOAD takes the lowest free index (R11). So
-neither the policy nor the capacity of tier 1 changes the plan: it says beforehand which entry each touch finds or loads, and which
-entries are unloaded before it. When a request ends and which STEPs there are, a kernel finds out as it goes: `ended` and `stepped`.
+neither the policy nor the capacity of tier 1 changes the plan: it says beforehand which entry each touch finds or loads, and
+which entries are unloaded before it. The STEPs a kernel finds out as it goes, by `stepped`.
 """
 
 from __future__ import annotations

@@ -30,10 +30,14 @@ NOWHERE = -1
 
 
 class State(NamedTuple):
-    """Of e entries and g groups. Entries: `group` (NOWHERE: in none), `inside` tier 1?, `order`, `last` touch, and the links of the
-    list that it is in. Groups: `access` step, `class_id`, the `first` member and the `count` of both lists, the `place` in `live`,
-    `is_young`, and the `code` of the STEP. `live`, `young`, `spare` list groups. `recent[access % (FILL_AGE + 1), class]` is the young
-    group of that step and class; `aged[class]` the one that the request `aged_for[class]` has made at its end."""
+    """Of e entries: the `group` (NOWHERE: in none), are they `inside` tier 1, `order`, the `last` touch, and the links of their list.
+
+    Of g groups: the `access` step, `class_id`, the `first` member and the `count` of both lists, the `place` in `live`,
+    `is_young`, and the `code` in this STEP.
+
+    `live`, `young`, `spare` list groups. `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and
+    `aged[class]` the one that the request `aged_for[class]` has made at its end. `ties` is room for indices. The rest is above.
+    """
 
     group: NDArray[np.int32]
     inside: NDArray[np.bool_]
@@ -277,8 +281,8 @@ def _move(s: State, g: int, side: int) -> None:
 
 @compiled
 def _end(s: State, plan: Plan, request: int, step: int, fill_age: int, completion: NDArray[np.uint8]) -> None:
-    """CLASS (R42) for the blocks that the request has touched last. Where neither tier 1 nor youth has an entry in the pool, its class
-    decides nothing until a TOUCH sets it anew."""
+    """CLASS (R42) for the blocks that the request has touched last. The class of an entry that is in no group decides nothing
+    before a TOUCH sets it anew."""
     access = plan.arrivals[request]
     for touch in range(plan.offsets[request], plan.offsets[request + 1]):
         e = plan.entries[touch]
