@@ -3,7 +3,7 @@
     report.write(Path("DIR"))           # DIR/report.html, DIR/report.json, DIR/*.png
 
 report.html opens without a network: its pictures are in it, and it loads nothing. report.json has every cell, and is the same for
-the same cells but for `times`. What a run that was cut off has finished is reported, and what did not finish in its time is named.
+the same cells but for `times`. What a run that was cut off has finished is reported; what did not finish in its time is named.
 The claims of `kvfpga claims --out DIR` (DIR/claims.json) get a section of their own where they are there.
 
 content.py says what is shown, plots.py draws it, looks.py and drawing.py say how, template.html has the words.
@@ -33,8 +33,8 @@ HTML, JSON, CLAIMS = "report.html", "report.json", "claims.json"
 
 
 def write(place: Path, block_bytes: int | None = None, facts: Mapping[str, str] | None = None) -> Path:
-    """Write the report of the cells below `place` into it, and return where the page is. `block_bytes`: what a fill moves, None for a
-    block of the device as it is built by default. `facts`: what else a number is repeated with, such as a BUILD_ID. UsageError
+    """Write the report of the cells below `place` into it, and return where the page is. `block_bytes`: what a fill moves,
+    None for a block of the device as it is built by default. `facts`: what else a number is repeated with, such as a BUILD_ID. UsageError
     where there are no cells, or a library is missing."""
     try:
         import jinja2
@@ -57,8 +57,8 @@ def write(place: Path, block_bytes: int | None = None, facts: Mapping[str, str] 
     environment.globals |= {"label": contents.label, "shown": contents.shown, "is_device": contents.is_device}
     page = environment.get_template("template.html").render(
         content=content, sections=sections, tables=tables, block_bytes=size, is_default_block=block_bytes is None,
-        claims=_claims(place), commands=_commands(place, content), facts={"kvfpga": __version__, **_versions(content), **(facts or {})},
-        least_share=plots.LEAST_SHARE,
+        claims=_claims(place), commands=_commands(content), least_share=plots.LEAST_SHARE,
+        facts={"kvfpga": __version__, **_versions(content), **(facts or {})},
     )  # fmt: skip
     cells.write_whole(place / JSON, (json.dumps(contents.to_json(content), indent=1) + "\n").encode())
     cells.write_whole(place / HTML, page.encode("utf-8", "replace"))
@@ -123,7 +123,7 @@ def _claims(place: Path) -> list[dict[str, str]]:
     return found
 
 
-def _commands(place: Path, content: Content) -> list[str]:
+def _commands(content: Content) -> list[str]:
     """The command lines that make the cells again: one for each trace, and each set of options of its policies."""
     alike: dict[tuple[str, str], list[Cell]] = {}
     for cell in content.cells:
@@ -134,8 +134,8 @@ def _commands(place: Path, content: Content) -> list[str]:
     for (trace, given), found in alike.items():
         policies = ",".join(dict.fromkeys(cell.policy for cell in found))
         capacities = ",".join(map(str, sorted({cell.capacity for cell in found})))
-        words = ["kvfpga lab run", shlex.quote(contents.shown(trace)), "--policy", shlex.quote(policies), "--capacity", capacities]
-        lines.append(" ".join([*words, *([given] if given else []), "--out", "DIR"]))
+        chosen = f"--policy {shlex.quote(policies)} --capacity {capacities}"
+        lines.append(" ".join(filter(None, ["kvfpga lab run", shlex.quote(contents.shown(trace)), chosen, given, "--out DIR"])))
     return lines
 
 

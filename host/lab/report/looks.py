@@ -1,7 +1,7 @@
 """How each policy looks in every plot: the device's own in strong colours and thick, published ones thin, the bounds in black.
 
-The colours are those of Okabe and Ito, which people of any colour vision tell apart. No two published policies have both marker and
-colour in common, and the device's own differ in marker and dashes too, so that a print without colours can be read.
+The colours are those of Okabe and Ito, which people of any colour vision tell apart. No two published policies have both marker
+and colour in common, and the device's own differ in marker and dashes too, so that a print without colours can be read.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ def looks(policies: Sequence[str], futures: frozenset[str] = frozenset()) -> dic
         elif is_device(policy):
             number = ranked if (is_ranked := policy.startswith("ranked")) else linear
             ranked, linear = ranked + is_ranked, linear + (not is_ranked)
-            found[policy] = {
-                "color": VERMILLION if is_ranked else BLUE, "linestyle": OWN_DASHES[number % 4], "marker": OWN_MARKERS[number % 4],
-                "linewidth": 2.6, "markersize": 7, "zorder": 5,
-            }  # fmt: skip
+            how = {"linestyle": OWN_DASHES[number % 4], "marker": OWN_MARKERS[number % 4], "linewidth": 2.6, "markersize": 7}
+            found[policy] = {"color": VERMILLION if is_ranked else BLUE, "zorder": 5, **how}
         else:
             colour, marker = PUBLISHED_COLOURS[published % 4], PUBLISHED_MARKERS[published % 11]
             found[policy] = {"color": colour, "linestyle": "-", "marker": marker, "linewidth": 1.0, "markersize": 5, "zorder": 3}

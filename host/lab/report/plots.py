@@ -1,5 +1,5 @@
-"""The pictures of the report, as matplotlib figures. Each function draws one and says in its docstring what it shows; where there is
-nothing to show it returns None."""
+"""The pictures of the report, as matplotlib figures. Each function draws one, and its docstring says what it shows; where there
+is nothing to show it returns None."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ Measure = Callable[[Cell], "float | None"]
 
 def rates(view: TraceView) -> Figure | None:
     """Hit rate and prefix-hit rate over the capacity of tier 1."""
-    return _pair(
-        view, ("touches that hit", lambda cell: cell.hit_rate, "%"), ("touches that hit with no miss before them", _prefix_rate, "%")
-    )
+    prefix = "touches that hit with no miss before them in their request"
+    return _pair(view, ("touches that hit", _rate, "%"), (prefix, _prefix_rate, "%"))
 
 
 def gap_and_bytes(view: TraceView, block_bytes: int) -> Figure | None:
@@ -47,6 +46,10 @@ def gap_and_bytes(view: TraceView, block_bytes: int) -> Figure | None:
         return None if cell.fills is None else cell.fills * block_bytes / (1 << 30)
 
     return _pair(view, ("share of the gap from LRU to the optimum", _gap, "%"), ("moved into tier 1, GiB", moved, ""))
+
+
+def _rate(cell: Cell) -> float | None:
+    return cell.hit_rate
 
 
 def _prefix_rate(cell: Cell) -> float | None:
@@ -59,13 +62,12 @@ def _gap(cell: Cell) -> float | None:
 
 def _pair(view: TraceView, *measures: tuple[str, Measure, str]) -> Figure | None:
     """Two measures over the capacity, or as bars where there is one capacity only."""
-    measured = [(title, measure, unit) for title, measure, unit in measures if any(measure(cell) is not None for cell in view.cells)]
+    measured = [part for part in measures if any(part[1](cell) is not None for cell in view.cells)]
     if not measured:
         return None
     if len([capacity for capacity in view.capacities if capacity]) < 2:
         return _bars(view, measured)
-    labels = view.labels()
-    figure = _figure(4.2 + LEGEND_ROW * math.ceil(len(labels) / LEGEND_COLUMNS))
+    figure = _figure(4.2 + LEGEND_ROW * math.ceil(len(view.policies) / LEGEND_COLUMNS))
     lines: dict[str, Any] = {}
     for axes, (title, measure, unit) in zip(figure.subplots(1, len(measured), squeeze=False)[0], measured):
         axes.set_xscale("log", base=2)
@@ -75,31 +77,30 @@ def _pair(view: TraceView, *measures: tuple[str, Measure, str]) -> Figure | None
             if there:
                 lines[policy] = axes.plot(*zip(*there), **look)[0]
         _capacity_axis(axes, view.capacities)
-        axes.set_title(f"{view.title}: {title}", loc="left")
+        axes.set_title(title, loc="left")
         _value_axis(axes, unit)
-    drawn = [policy for policy in labels if policy in lines]
-    handles, texts = [lines[policy] for policy in drawn], [labels[policy] for policy in drawn]
-    figure.legend(handles, texts, loc="outside lower center", ncols=LEGEND_COLUMNS)
+    _head(figure, view.title)
+    _legend(figure, lines, view)
     return figure
 
 
 def _bars(view: TraceView, measures: Sequence[tuple[str, Measure, str]]) -> Figure:
     labels = view.labels()
     policies = [policy for policy in labels if any(measure(view.of(policy)[-1]) is not None for _, measure, _ in measures)][::-1]
-    figure = _figure(1.2 + 0.26 * len(policies))
+    figure = _figure(1.4 + 0.26 * len(policies))
     colours = _looks(view)
     for axes, (title, measure, unit) in zip(figure.subplots(1, len(measures), squeeze=False, sharey=True)[0], measures):
         values = [measure(view.of(policy)[-1]) for policy in policies]
-        bars = axes.barh(
-            range(len(policies)), [value or 0 for value in values], color=[colours[policy]["color"] for policy in policies], height=0.7
-        )
+        filled = [colours[policy]["color"] for policy in policies]
+        bars = axes.barh(range(len(policies)), [value or 0 for value in values], color=filled, height=0.7)
         texts = ["" if value is None else f"{value:.2%}" if unit else f"{value:.3g}" for value in values]
         axes.bar_label(bars, texts, padding=3)
         axes.set_yticks(range(len(policies)), [labels[policy] for policy in policies])
-        axes.margins(x=0.15)
+        axes.margins(x=0.22)  # for the labels at the bars' ends
         axes.grid(axis="y", visible=False)
-        axes.set_title(f"{title}, tier 1 of {view.capacities[-1]:,}", loc="left")
+        axes.set_title(title, loc="left")
         _value_axis(axes, unit, vertical=False)
+    _head(figure, f"{view.title}, tier 1 of {view.capacities[-1]:,} blocks")
     return figure
 
 
@@ -112,12 +113,12 @@ def over_time(view: TraceView, samples: Mapping[tuple[str, int], Samples]) -> Fi
     if len(capacities) > MOST_CAPACITIES:
         capacities = [capacities[0], capacities[len(capacities) // 2], capacities[-1]]
     policies = [policy for policy in view.policies if any((policy, capacity) in samples for capacity in capacities)]
-    labels, found = view.labels(), _looks(view)
+    found = _looks(view)
     figure = _figure(4.6 + LEGEND_ROW * math.ceil(len(policies) / LEGEND_COLUMNS))
     grid = figure.subplots(2, len(capacities), squeeze=False, sharex=True, sharey="row")
     step_ms = next((cell.step_ms for cell in view.cells if cell.step_ms), 100.0)
-    longest = max((float(taken["step"][-1]) for taken in samples.values() if len(taken["step"])), default=1.0) * step_ms / 1000
-    unit, seconds = next((name, size) for name, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)) if longest >= 3 * size or size == 1)
+    last = max((float(taken["step"][-1]) for taken in samples.values() if len(taken["step"])), default=1.0)
+    unit, seconds = _time_unit(last * step_ms / 1000)
     lines: dict[str, Any] = {}
     for column, capacity in enumerate(capacities):
         used, theta = grid[0][column], grid[1][column]
@@ -138,18 +139,16 @@ def over_time(view: TraceView, samples: Mapping[tuple[str, int], Samples]) -> Fi
         theta.set_yticks(range(0, THETA_END + 1, THETA_END // 4))
     if not lines:
         return None
-    figure.suptitle(f"{view.title}: the device over time", fontsize=10.5, x=0.01, ha="left")
-    drawn = [policy for policy in policies if policy in lines]
-    handles, texts = [lines[policy] for policy in drawn], [labels[policy] for policy in drawn]
-    figure.legend(handles, texts, loc="outside lower center", ncols=LEGEND_COLUMNS)
+    _head(figure, f"{view.title}: the device over time")
+    _legend(figure, lines, view)
     return figure
 
 
 def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
-    """The codes of a table uint8[classes, 64], a row a class: how a block of that class ranks as it grows older. Classes that rank as
-    the last one does, at the end of the table, are left out: nobody has told them apart."""
-    used = len(table) - next((n for n, row in enumerate(table[::-1]) if not np.array_equal(row, table[-1])), len(table) - 1)
-    part = table[:used]
+    """The codes of a table uint8[classes, 64], a row a class: how a block of that class ranks as it grows older. Classes at the
+    end that rank as the last one does are left out: no block has them."""
+    told_apart = np.flatnonzero((table != table[-1]).any(axis=1))
+    part = table[: told_apart[-1] + 1] if len(told_apart) else table[:1]
     figure = _figure(1.3 + min(5.0, max(1.2, 0.028 * len(part))))
     axes = figure.subplots()
     picture = axes.imshow(part, aspect="auto", cmap="cividis", vmin=0, vmax=255, interpolation="nearest")
@@ -172,6 +171,12 @@ def _first_age(bucket: int) -> int:
     return ((4 + quarter) << (octave - 1)) - 1
 
 
+def _time_unit(longest: float) -> tuple[str, float]:
+    """In which an axis of so many seconds is told, and its seconds."""
+    units = {"h": 3600.0, "min": 60.0}
+    return next(((name, size) for name, size in units.items() if longest >= 3 * size), ("s", 1.0))
+
+
 def _duration(seconds: float) -> str:
     for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
@@ -186,6 +191,16 @@ def _figure(height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _head(figure: Figure, text: str) -> None:
+    figure.suptitle(text, fontsize=10.5, x=0.01, ha="left")
+
+
+def _legend(figure: Figure, lines: Mapping[str, Any], view: TraceView) -> None:
+    """Below all: the policies that have a line, in the order of the tables."""
+    labels = {policy: text for policy, text in view.labels().items() if policy in lines}
+    figure.legend([lines[policy] for policy in labels], labels.values(), loc="outside lower center", ncols=LEGEND_COLUMNS)
 
 
 def _looks(view: TraceView) -> dict[str, dict[str, Any]]:
@@ -213,4 +228,4 @@ def _value_axis(axes: Axes, unit: str, *, vertical: bool = True, least: float | 
     low, high = axes.get_ylim() if vertical else axes.get_xlim()
     (axes.set_ylim if vertical else axes.set_xlim)(min(low, 0) if low < -0.1 else 0, least or max(high, 1e-3))
     if unit == "%":
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low > 0.05 else 2))
