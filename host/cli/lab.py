@@ -8,7 +8,12 @@ from .later import Later
 
 
 class Lab(Later):
-    places: dict[str, str] = {}
+    places = {
+        "run": "lab_run",
+        "policies": "lab_lists",
+        "traces": "lab_lists",
+        "tune": "lab_tune",
+    }
     """In the order that one needs them in."""
 
 

@@ -223,6 +223,11 @@ def hint_of(class_id: int | None, order: int | None) -> int:
     return HINT_SET | (order or 0) << 8 | (class_id or 0)
 
 
+def order_in(hint: int) -> int:
+    """The order of such a hint."""
+    return hint >> 8 & 0xFF
+
+
 class Trigger(NamedTuple):
     """One block set in motion (R16). `channel` is EVICT or PREFETCH."""
 

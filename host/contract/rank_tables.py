@@ -34,6 +34,13 @@ def by_age(classes: int) -> NDArray[np.uint8]:
     return found
 
 
+def zero(classes: int) -> NDArray[np.uint8]:
+    """As after a reset."""
+    import numpy as np
+
+    return np.zeros((classes, BUCKETS), np.uint8)
+
+
 def read(path: Path, classes: int) -> NDArray[np.uint8]:
     """The table in a .npy file."""
     return _checked(inputs.read_array(path, LARGEST_FILE), str(path), classes)

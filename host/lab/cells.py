@@ -42,11 +42,12 @@ class Cell:
 
     hits         touches that found their block in tier 1
     prefix_hits  those of them without a miss before them in their request
-    fills        blocks that moved into tier 1 and were not new: in a plain cache the misses of blocks that were touched before
+    fills        blocks that moved into tier 1, from below or from nowhere: in a plain cache the misses
     gap_closed   (hits - hits of LRU) / (hits of optimal - hits of LRU); None where the two are equal or not there
     seconds      processor time of the policy itself; `learn_seconds`: of learning its hints, where this cell did
     device       what only a device counts: evictions, loads, unloads, unplaced, steps, searched
     entries, step_ms, final_accuracy, seed: options, where the policy depends on them
+    status       DONE, TIMED_OUT after `timeout` seconds, or FAILED for the `reason`
     """
 
     trace: str
@@ -69,6 +70,7 @@ class Cell:
     seed: int | None = None
     status: str = DONE
     reason: str = ""
+    timeout: float | None = None
     device: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     digest: str = ""
@@ -87,6 +89,13 @@ class Cell:
     def prefix_hit_rate(self) -> float | None:
         """Prefix hits a touch, 0 to 1."""
         return None if self.prefix_hits is None else self.prefix_hits / self.touches
+
+    def having(self, **more: Any) -> Cell:
+        """The same with these values."""
+        return replace(self, **more)
+
+    def failed(self, reason: str) -> Cell:
+        return self.having(status=FAILED, reason=reason)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of a line (docs/lab.md)."""
@@ -166,4 +175,4 @@ def with_gaps(found: Iterable[Cell]) -> list[Cell]:
             return None
         return (cell.hits - low) / (high - low)
 
-    return [replace(cell, gap_closed=gap(cell)) for cell in found]
+    return [cell.having(gap_closed=gap(cell)) for cell in found]

@@ -5,6 +5,9 @@
 `ranked-age` is the ranked one (R40) with the table `age`: tier 1 keeps what was used last. A deeper block of a prompt has a lower
 order, so of blocks used at the same time the end of a prompt goes first, and its beginning stays whole. Nothing is shared: a
 request's blocks cannot be hit by itself, and guarded ones would hold places that others could use.
+
+`ranked` is the same with what the host learns on the way: a class for each touch, another one at the request's end, and tables
+(`Hints` in policy/hints.py; the learner is policy/ranked.py). Nothing of it comes from beyond the trace, or from its future.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..policy.hints import Hints
     from .traces import Request
 
 RANKED_AGE = "ranked-age"
-NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE)
+LEARNT = "ranked"
+NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT)
 LEVELS = 255
 """Orders that the blocks of a prompt are spread over."""
 
@@ -48,6 +53,10 @@ class DevicePolicy:
         """What the TOUCH and the LOAD of each of the request's blocks carry (R41)."""
         return [0] * request.size
 
+    def completion(self, request: Request) -> Sequence[int]:
+        """The class of each of its blocks once the request has ended (R42); empty where they keep theirs."""
+        return ()
+
 
 class Ranked(DevicePolicy):
     """All blocks of class 0. `first_table`: in force before the first request, or None for what the device has."""
@@ -66,17 +75,52 @@ class Ranked(DevicePolicy):
         return [hint_of(0, order) for order in orders(request.size)]
 
 
+class Hinted(Ranked):
+    """What `hints` tell, to a device of `classes`. The requests must be those that the hints are of, in their order."""
+
+    def __init__(self, name: str, hints: Hints, classes: int):
+        super().__init__(name, _RANKED_SETTINGS)
+        if hints.tables.shape[1] != classes:
+            raise UsageError(
+                f"hints with {hints.tables.shape[1]} classes, for a device of {classes}", f"make them with classes={classes}"
+            )
+        self._told = hints
+        self._at = slice(0, 0)  # the touches of the request
+        self._number = -1
+        self._in_force: int | None = None
+
+    def table(self, request: Request) -> NDArray[np.uint8] | None:
+        self._number += 1
+        self._at = slice(self._at.stop, self._at.stop + request.size)
+        number = int(self._told.table_of[self._number])
+        if number == self._in_force:
+            return None
+        self._in_force = number
+        return self._told.tables[number] if number >= 0 else rank_tables.zero(self._told.tables.shape[1])
+
+    def hints(self, request: Request) -> Sequence[int]:
+        told = zip(self._told.arrival[self._at].tolist(), self._told.orders[self._at].tolist(), strict=True)
+        return [hint_of(class_id, order) for class_id, order in told]
+
+    def completion(self, request: Request) -> Sequence[int]:
+        found: list[int] = self._told.completion[self._at].tolist()
+        return found
+
+
 def orders(blocks: int) -> Sequence[int]:
     """The order of each block of a prompt, from 255 downwards, in the finest levels that cover it."""
     shift = max(0, blocks.bit_length() - LEVELS.bit_length())
     return [255 - (depth >> shift) for depth in range(blocks)]
 
 
+_RANKED_SETTINGS = (Set("FILL_AGE", 1), Set("POLICY", RANKED))
+
+
 def named(name: str, classes: int) -> DevicePolicy:
-    """The policy of that name, one of NAMES, for a device whose table has `classes`."""
+    """The policy of that name, one of NAMES but LEARNT, for a device whose table has `classes`."""
     check(name)
     if name == RANKED_AGE:
-        return Ranked(name, [Set("FILL_AGE", 1), Set("POLICY", RANKED)], rank_tables.by_age(classes))
+        return Ranked(name, _RANKED_SETTINGS, rank_tables.by_age(classes))
     preset = presets.PRESETS[name.removeprefix("linear:")]
     return DevicePolicy(name, [*presets.sets(preset), Set("POLICY", LINEAR)])
 
@@ -84,7 +128,7 @@ def named(name: str, classes: int) -> DevicePolicy:
 def in_force(settings: dict[str, int]) -> DevicePolicy:
     """The policy that a device with these settings has already. `linear` is one with weights that are no preset's."""
     if settings["POLICY"] == RANKED:
-        return Ranked("ranked")
+        return Ranked("ranked-as-set")
     weights = presets.weights(settings)
     return DevicePolicy(next((f"linear:{name}" for name, preset in presets.PRESETS.items() if preset == weights), "linear"))
 

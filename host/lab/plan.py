@@ -7,6 +7,8 @@ For every request in order of arrival:
 - block ids → entries: `key_of` and `va_of` give every block id a key and a virtual address of its own; consecutive
   ids are consecutive addresses. request_id 0, the shared prefix that others fall back on (R12), is not used.
 - each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11), with the hint that the policy has for it.
+- classes: at a request's end CLASS (R42) for those of its blocks that no later request has touched, where the policy has classes
+  for then (device_policy.py), in as few ranges as there can be (class_ranges.py).
 - active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
   SHARE and one RELEASE by range. Some policies share nothing (device_policy.py).
 - full: where a LOAD would find no free entry, the blocks that have been out of use longest are unloaded first (R21),
@@ -21,7 +23,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from ..contract.commands import Command, Load, Release, Share, Step, Touch, Unload
+from ..contract.commands import Class, Command, Load, Release, Share, Step, Touch, Unload, order_in
+from .class_ranges import class_ranges
 from .device_policy import DevicePolicy
 from .trace_formats import Run
 from .traces import Request
@@ -51,6 +54,16 @@ class Action(NamedTuple):
     blocks: tuple[int, ...] = ()
 
 
+class Active(NamedTuple):
+    """A request that is active: its last step, its arrival number, its blocks as runs, and (class, order) of each that has one
+    for the request's end. In the order in which requests end."""
+
+    end: int
+    number: int
+    runs: list[Run]
+    classes: dict[int, tuple[int, int]]
+
+
 class Planner:
     """Turns requests into commands. It knows which blocks the directory holds because it put them there; where they are
     among the tiers is the device's own affair."""
@@ -74,19 +87,27 @@ class Planner:
         self.free = entries
         self.users: dict[int, int] = {}  # resident block → active requests that use it
         self.idle: OrderedDict[int, None] = OrderedDict()  # resident blocks without any, longest out of use first
-        self.active: list[tuple[int, int, list[Run]]] = []  # heap of (last step, arrival number, runs in use)
+        self.touched_by: dict[int, int] = {}  # resident block → arrival number of the last request that touched it
+        self.active: list[Active] = []  # a heap
         self.arrivals = 0
         self.steps = 0
         self.unplaced = 0
 
+    def advance(self, request: Request) -> Iterator[Action]:
+        """Everything from where the plan stands to the step at which the request arrives."""
+        target = self._arrival(request)
+        while self.step < target:
+            yield from self._step_to(self.step + 1 if self.active else target)
+
     def arrive(self, request: Request) -> Iterator[Action]:
-        """Everything from where the plan stands to the request being active."""
-        yield from self._advance(self._arrival(request))
+        """At that step, everything until the request is active."""
+        self.arrivals += 1
         blocks = request.blocks.tolist()
+        hints = self.policy.hints(request)
         mine = [block for block in dict.fromkeys(blocks) if block in self.users]
         for block in mine:  # before anything is unloaded to make room
             self._use(block)
-        for block, hint in zip(blocks, self.policy.hints(request), strict=True):
+        for block, hint in zip(blocks, hints, strict=True):
             yield Action(Touch(*key_of(block, self.block_tokens), hint), (block,))
             if block in self.users:
                 continue
@@ -99,12 +120,13 @@ class Planner:
             self.users[block] = 1
             mine.append(block)
             yield Action(self._load(block, hint), (block,))
+        self.touched_by.update(dict.fromkeys(mine, self.arrivals))
+        last = zip(blocks, zip(self.policy.completion(request), map(order_in, hints)))
         runs = _runs(mine)
         if self.policy.shares:
             for first, count in runs:
                 yield Action(Share(*self._range(first, count)))
-        self.arrivals += 1
-        heapq.heappush(self.active, (self.end_of(request), self.arrivals, runs))
+        heapq.heappush(self.active, Active(self.end_of(request), self.arrivals, runs, dict(last)))
 
     def end_of(self, request: Request) -> int:
         """The step at which a request is released."""
@@ -113,23 +135,22 @@ class Planner:
     def finish(self) -> Iterator[Action]:
         """The requests still active come to their ends, without the steps between."""
         while self.active:
-            yield from self._step_to(self.active[0][0])
+            yield from self._step_to(self.active[0].end)
 
     def _arrival(self, request: Request) -> int:
         return self.first_step + int(request.timestamp_ms / self.step_ms)
-
-    def _advance(self, target: int) -> Iterator[Action]:
-        while self.step < target:
-            yield from self._step_to(self.step + 1 if self.active else target)
 
     def _step_to(self, step: int) -> Iterator[Action]:
         self.step = step
         self.steps += 1
         yield Action(Step(step))
-        while self.active and self.active[0][0] <= step:
-            _, _, runs = heapq.heappop(self.active)
+        while self.active and self.active[0].end <= step:
+            _, number, runs, classes = heapq.heappop(self.active)
             for first, count in runs if self.policy.shares else ():
                 yield Action(Release(*self._range(first, count)))
+            mine = sorted(block for block in classes if self.touched_by.get(block) == number)
+            for first, count, *hint in class_ranges((block, *classes[block]) for block in mine):
+                yield Action(Class(*self._range(first, count), *hint))
             # Last block first: the front of a prefix is of use without its end, but not the other way round.
             for first, count in reversed(runs):
                 for block in range(first + count - 1, first - 1, -1):
@@ -138,7 +159,7 @@ class Planner:
     def _make_room(self) -> Iterator[Action]:
         coldest = list(islice(self.idle, self.unload_batch))
         for block in coldest:
-            del self.idle[block], self.users[block]
+            del self.idle[block], self.users[block], self.touched_by[block]
         self.free += len(coldest)
         for first, count in _runs(coldest):
             yield Action(Unload(*self._range(first, count)), tuple(range(first, first + count)))

@@ -15,26 +15,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import EVICT, Load, Result, Set, Step, Unload
+from ..contract.commands import EVICT, Load, Result, Set, Step, Touch, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
 from ..contract.wording import counted
 from . import device_policy
 from .checked_device import CheckedDevice, check_block, require_empty
+from .device_policy import LEARNT, DevicePolicy, Hinted
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
+from .stream import of as stream_of
 from .traces import Trace, load_trace
 from .workload import block_pattern
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
+
+    from ..policy.hints import Hints
 
 T1_CAPACITY = 4096
 BATCH_COMMANDS = 256
@@ -158,7 +162,8 @@ _COUNTED = (
 @dataclass(frozen=True)
 class ReplaySummary:
     """What a replay did. `counters` are the device's own telemetry (R23) over the run; `baselines` are plain caches of
-    `t1_capacity` blocks on the same references; `unplaced` counts blocks for which the directory had no room."""
+    `t1_capacity` blocks on the same references; `unplaced` counts blocks for which the directory had no room. `hits`: bool for
+    each touch in order, was its block in tier 1? The JSON goes without it."""
 
     trace: str
     trace_format: str
@@ -185,6 +190,7 @@ class ReplaySummary:
     sampled_moved: int
     sampled_moves: int
     sampled_bytes_compared: int
+    hits: NDArray[np.bool_] = field(repr=False, compare=False)
 
     @property
     def t1_hit_rate(self) -> float:
@@ -197,7 +203,7 @@ class ReplaySummary:
     def to_json(self) -> dict[str, Any]:
         """One flat object; rates are fractions of the touches."""
         fields = asdict(self)
-        del fields["baselines"]
+        del fields["baselines"], fields["hits"]
         plain = self.baselines
         return {
             "command": "replay",
@@ -212,23 +218,28 @@ class ReplaySummary:
 
 
 def replay(
-    lockstep: CheckedDevice, trace: Trace | str | Path, options: ReplayOptions | None = None, progress: Progress | None = None
+    lockstep: CheckedDevice,
+    trace: Trace | str | Path,
+    options: ReplayOptions | None = None,
+    progress: Progress | None = None,
+    hints: Hints | None = None,
 ) -> ReplaySummary:
-    """Replay a trace, or the one at a path. UsageError for a bad trace or a device that is not empty, DeviceRefused where
-    the device refuses a command, DifferenceError where device and reference, or a sampled block and its bytes,
-    disagree."""
+    """Replay a trace, or the one at a path. `hints`: what the policy `ranked` tells the device; learnt from the trace where there
+    are none. UsageError for a bad trace or a device that is not empty, DeviceRefused where the device refuses a command,
+    DifferenceError where device and reference, or a sampled block and its bytes, disagree."""
     options = options or ReplayOptions()
     if not isinstance(trace, Trace):
         trace = load_trace(trace, options.limit, options.time_unit)
-    return _Run(lockstep, trace, options).go(progress or (lambda done, total, note: None))
+    return _Run(lockstep, trace, options, progress or (lambda done, total, note: None), hints).go()
 
 
 class _Run:
-    def __init__(self, device: CheckedDevice, trace: Trace, options: ReplayOptions):
+    def __init__(self, device: CheckedDevice, trace: Trace, options: ReplayOptions, progress: Progress, hints: Hints | None):
         self.device = device
         self.trace = trace
         self.requests = trace.requests
         self.options = options
+        self.progress = progress
         self.references = np.concatenate([request.blocks for request in self.requests])
         require_empty(device, "a replay")
         self.t1_capacity = min(T1_CAPACITY, device.entries) if options.t1_capacity is None else options.t1_capacity
@@ -238,11 +249,7 @@ class _Run:
                 f"give {counted(device.entries, 'block')} or fewer, or leave it out: then it is as large as the device allows",
             )
         self.before = device.telemetry()
-        self.policy = (
-            device_policy.in_force(device.settings())
-            if options.policy is None
-            else device_policy.named(options.policy, device.model.classes)
-        )
+        self.policy = self._policy(hints)
         self.planner = Planner(
             device.entries,
             device.model.block_tokens,
@@ -254,6 +261,7 @@ class _Run:
         )
         self.sampler = Sampler(device, _spread(self.references, options.sample), self.t1_capacity)
         self.commands = self.cycles = self.loads = self.unloads = 0
+        self.hits: list[bool] = []
         self.gathered: list[Action] = []  # planned, not yet run
         self.checks: list[int] = []  # behind how many of them the state is compared
         self.bare: set[int] = set()  # sampled blocks among them that are loaded: their bytes are not in memory
@@ -265,12 +273,41 @@ class _Run:
                 "make the decode step longer, or start on a device that was reset; is the trace's time unit right?",
             )
 
-    def go(self, progress: Progress) -> ReplaySummary:
+    def _policy(self, hints: Hints | None) -> DevicePolicy:
+        name, classes = self.options.policy, self.device.model.classes
+        if name is None:
+            return device_policy.in_force(self.device.settings())
+        if name != LEARNT:
+            return device_policy.named(name, classes)
+        return Hinted(name, self._learnt() if hints is None else hints, classes)
+
+    def _learnt(self) -> Hints:
+        """What the learner tells a device of this size along the trace."""
+        from ..policy import ranked
+
+        total = len(self.requests)
+        stream = stream_of(self.trace)
+        return ranked.hints(
+            stream.times,
+            stream.input_lengths,
+            stream.output_lengths,
+            stream.offsets,
+            stream.blocks,
+            stream.block_tokens,
+            step_ms=self.options.step_ms,
+            entries=self.device.entries,
+            unload_batch=self.options.unload_batch,
+            classes=self.device.model.classes,
+            progress=lambda done: self.progress(done, total, "learning"),
+        )
+
+    def go(self) -> ReplaySummary:
         checks, differences = self.device.checks, self.device.differences
         started = time.perf_counter()
         total = len(self.requests)
         self._send(map(Action, [Set("T1_CAPACITY", self.t1_capacity), *self.policy.settings]))
         for done, request in enumerate(self.requests, start=1):
+            self._send(self.planner.advance(request))
             if (table := self.policy.table(request)) is not None:
                 self._put_in_force(table)
             self._send(self.planner.arrive(request))
@@ -278,7 +315,7 @@ class _Run:
                 self._check_here()
             if len(self.gathered) >= BATCH_COMMANDS:
                 self._flush()
-            progress(done, total, f"step {self.planner.step:,}, {counted(self.commands, 'command')}")
+            self.progress(done, total, f"step {self.planner.step:,}, {counted(self.commands, 'command')}")
         self._send(self.planner.finish())
         if self.unchecked:
             self._check_here()
@@ -312,6 +349,7 @@ class _Run:
             sampled_moved=len(self.sampler.moved),
             sampled_moves=self.sampler.moves,
             sampled_bytes_compared=self.sampler.bytes_compared,
+            hits=np.array(self.hits, bool),
         )
 
     def _put_in_force(self, table: NDArray[np.uint8]) -> None:
@@ -352,7 +390,9 @@ class _Run:
             self.cycles += result.cycles
             if result.code != "OK":
                 raise DeviceRefused(result.code, f"the device refused `{script.line(command)}`: {result.code}")
-            if isinstance(command, Load):
+            if isinstance(command, Touch):
+                self.hits.append(result.tier == 1)
+            elif isinstance(command, Load):
                 self.loads += 1
             elif isinstance(command, Unload):
                 self.unloads += len(blocks)

@@ -147,7 +147,7 @@ class Names:
         if "hash_ids" in row:
             ids = _ids(row["hash_ids"])
             _require_few(len(ids))
-            return _merged((self.number(block, scope), 1) for block in ids)
+            return merged((self.number(block, scope), 1) for block in ids)
         ranges = row["hash_ranges"]
         if not isinstance(ranges, list) or not all(map(_is_pair, ranges)):
             raise Bad("hash_ranges is not a list of [first, count]", "write it as [[0, 3], [13, 1]], counts 1 or more")
@@ -155,7 +155,7 @@ class Names:
         for first, count in ranges:
             if first < 0 or first + count > FIRST_NAMED:
                 raise Bad(f"block id {first} is out of range", "ids in ranges go from 0 to 2^47-1; number the blocks from 0")
-        return _merged((first, count) for first, count in ranges)
+        return merged((first, count) for first, count in ranges)
 
 
 def _ids(found: object) -> list[int]:
@@ -173,14 +173,15 @@ def _require_few(count: int) -> None:
         raise Bad(f"more than {MAX_REQUEST_BLOCKS:,} blocks in one request", "check the counts of its ranges")
 
 
-def _merged(pairs: Iterable[Run]) -> tuple[Run, ...]:
-    merged: list[Run] = []
+def merged(pairs: Iterable[Run]) -> tuple[Run, ...]:
+    """Runs in the same order, those joined that follow each other."""
+    found: list[Run] = []
     for first, count in pairs:
-        if merged and sum(merged[-1]) == first:
-            merged[-1] = (merged[-1][0], merged[-1][1] + count)
+        if found and sum(found[-1]) == first:
+            found[-1] = (found[-1][0], found[-1][1] + count)
         else:
-            merged.append((first, count))
-    return tuple(merged)
+            found.append((first, count))
+    return tuple(found)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------------

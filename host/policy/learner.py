@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..contract.parameters import BUCKETS
-from . import classes as classes_of
 from . import rank
+from .classes import plan
 from .closure import closed
 from .constants import DEFAULT, Constants
 from .hazards import Counts, fit
@@ -28,6 +28,7 @@ from .orders import orders
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .classes import Group
     from .history import Arrival
 
 NO_CLASS = -1
@@ -57,7 +58,7 @@ class Learner:
         constants: Constants = DEFAULT,
     ):
         self.constants = constants
-        self.plan = classes_of.plan(classes, constants, step_ms, final)
+        self.plan = plan(classes, constants, step_ms, final)
         self.history = History(entries, unload_batch, block_tokens, constants)
         self._groups = [_Learnt(group, entries) for group in self.plan.groups]
         self._event = [1, 1]
@@ -78,13 +79,19 @@ class Learner:
             return None
         self._learnt = step
         self._table = self._table.copy()
-        held = self.history.directory.held()
         event = self._event[0] / self._event[1]
-        for learnt in self._groups:
-            group = learnt.group
-            hazards = learnt.hazards(held, step - self.history.touched[held], event, self.constants)
+        for group, hits, exposures in self.counted(step):
+            hazards = fit(hits, exposures, event, group, self.constants)
             self._table[group.first : group.first + group.classes] = rank.codes(rank.gittins(hazards))
         return self._table
+
+    def counted(self, step: int) -> list[tuple[Group, NDArray[np.int64], NDArray[np.int64]]]:
+        """(classes, hits, exposures) of those at arrival, then of those at completion: what was seen by this step
+        (hazards.py)."""
+        self.history.at(step)
+        held = self.history.directory.held()
+        ages = step - self.history.touched[held]
+        return [(learnt.group, *learnt.counted(held, ages)) for learnt in self._groups]
 
     def arrive(self, step: int, blocks: NDArray[np.int64], input_length: int) -> Told:
         """A request touches these blocks, in this order."""
@@ -120,7 +127,7 @@ class Learner:
 class _Learnt:
     """What is counted of a group of classes, and which of them the block of each slot has (from its group's `first` on)."""
 
-    def __init__(self, group: classes_of.Group, entries: int):
+    def __init__(self, group: Group, entries: int):
         self.group = group
         self.counts = Counts(group.classes)
         self.classes = np.full(entries, NO_CLASS, dtype=np.int64)
@@ -144,10 +151,8 @@ class _Learnt:
             self.counts.hit(classes[some], ages[some])
         self.classes[slots] = NO_CLASS
 
-    def hazards(
-        self, held: NDArray[np.int64], ages: NDArray[np.int64], event: float, constants: Constants
-    ) -> NDArray[np.float64]:
-        """With what the blocks held now have been exposed to so far."""
+    def counted(self, held: NDArray[np.int64], ages: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Hits, and exposures with those of the blocks held at present so far."""
         classes = self.classes[held]
         some = classes != NO_CLASS
-        return fit(self.counts.hits(), self.counts.exposures(classes[some], ages[some]), event, self.group, constants)
+        return self.counts.hits(), self.counts.exposures(classes[some], ages[some])

@@ -1,4 +1,4 @@
-"""How the kernels are compiled: by numba, once, into a cache beside them, or into the user's where nothing can be written there."""
+"""How the kernels are compiled: by numba, once, into a cache beside them, or the user's where nothing can be written there."""
 
 from __future__ import annotations
 
@@ -18,4 +18,10 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(kernel: Kernel) -> Kernel:
     """The same function, compiled when it is first called with arguments of these types."""
     found: Kernel = njit(cache=True)(kernel)
+    return found
+
+
+def inlined(kernel: Kernel) -> Kernel:
+    """The same, for what a kernel calls at every touch: to hand on a tuple of arrays takes longer than such a function."""
+    found: Kernel = njit(inline="always")(kernel)
     return found

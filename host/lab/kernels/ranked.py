@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .jit import compiled
+from .jit import compiled, inlined
 from .planning import Plan, stepped
 
 if TYPE_CHECKING:
@@ -29,38 +29,30 @@ USED, LIVE, YOUNG, SPARE, PLACED, PREFETCHES, EVICTIONS, STEPS, SEARCHED, THETA,
 NOWHERE = -1
 
 
+ENTRY = np.dtype([("last", "i8"), ("group", "i4"), ("after", "i4"), ("before", "i4"), ("order", "u1"), ("inside", "?")])
+"""The touch that was its last, the group (NOWHERE: in none), the links of its list, is it in tier 1?"""
+GROUP = np.dtype([("access", "i8"), ("place", "i4"), ("class_id", "u1"), ("code", "u1"), ("young", "?")])
+"""`place`: in the list of live groups. `code`: in this STEP."""
+LIST = np.dtype([("first", "i4"), ("count", "i4")])
+AGED = np.dtype([("request", "i8"), ("group", "i4")])
+
+
 class State(NamedTuple):
-    """Of e entries: the `group` (NOWHERE: in none), are they `inside` tier 1, `order`, the `last` touch, and the links of their list.
+    """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g. `numbers` are listed above,
+    `ties` is room for indices. `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and
+    `aged[class]` the one that a request has made at its end.
 
-    Of g groups: the `access` step, `class_id`, the `first` member and the `count` of both lists, the `place` in `live`,
-    `is_young`, and the `code` in this STEP.
-
-    `live`, `young`, `spare` list groups. `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and
-    `aged[class]` the one that the request `aged_for[class]` has made at its end. `ties` is room for indices. The rest is above.
+    Records and not an array for each field: to take an array out of a tuple costs more than most of what is done with it here.
     """
 
-    group: NDArray[np.int32]
-    inside: NDArray[np.bool_]
-    order: NDArray[np.uint8]
-    last: NDArray[np.int64]
-    after: NDArray[np.int32]
-    before: NDArray[np.int32]
-
-    access: NDArray[np.int64]
-    class_id: NDArray[np.uint8]
-    first: NDArray[np.int32]
-    count: NDArray[np.int32]
-    place: NDArray[np.int32]
-    is_young: NDArray[np.bool_]
-    code: NDArray[np.uint8]
-
+    entries: NDArray[np.void]
+    groups: NDArray[np.void]
+    lists: NDArray[np.void]
     live: NDArray[np.int32]
     young: NDArray[np.int32]
     spare: NDArray[np.int32]
     recent: NDArray[np.int32]
-    aged: NDArray[np.int32]
-    aged_for: NDArray[np.int64]
-
+    aged: NDArray[np.void]
     buckets: NDArray[np.uint8]
     ties: NDArray[np.int32]
     numbers: NDArray[np.int64]
@@ -69,28 +61,23 @@ class State(NamedTuple):
 def empty(size: int, classes: int, fill_age: int, buckets: NDArray[np.uint8]) -> State:
     """An empty directory of `size` entries. `buckets`: the age bucket of each distance, the last one for all beyond."""
     groups = size + classes * (fill_age + 2) + 1  # those with a member in tier 1, and the young ones
+    entries = np.zeros(size, ENTRY)
+    entries["last"], entries["group"] = -1, NOWHERE
+    lists = np.zeros(2 * groups, LIST)
+    lists["first"] = NOWHERE
+    aged = np.zeros(classes, AGED)
+    aged["request"] = -1
     numbers = np.zeros(POOL + 1, np.int64)
     numbers[SPARE] = groups
     return State(
-        group=np.full(size, NOWHERE, np.int32),
-        inside=np.zeros(size, bool),
-        order=np.zeros(size, np.uint8),
-        last=np.full(size, -1, np.int64),
-        after=np.zeros(size, np.int32),
-        before=np.zeros(size, np.int32),
-        access=np.zeros(groups, np.int64),
-        class_id=np.zeros(groups, np.uint8),
-        first=np.full((2, groups), NOWHERE, np.int32),
-        count=np.zeros((2, groups), np.int32),
-        place=np.zeros(groups, np.int32),
-        is_young=np.zeros(groups, bool),
-        code=np.zeros(groups, np.uint8),
+        entries,
+        np.zeros(groups, GROUP),
+        lists,
         live=np.zeros(groups, np.int32),
         young=np.zeros(groups, np.int32),
         spare=np.arange(groups, dtype=np.int32)[::-1].copy(),
         recent=np.full((fill_age + 1, classes), NOWHERE, np.int32),
-        aged=np.full(classes, NOWHERE, np.int32),
-        aged_for=np.full(classes, -1, np.int64),
+        aged=aged,
         buckets=buckets,
         ties=np.zeros(size, np.int32),
         numbers=numbers,
@@ -116,7 +103,7 @@ def run(
     used = [np.int64(0) for _ in range(0)]
     thetas = [np.int64(0) for _ in range(0)]
     pools = [np.int64(0) for _ in range(0)]
-    n = s.numbers
+    n, entries, places, loaded = s.numbers, s.entries, plan.entries, plan.loaded
     table = np.zeros(tables.shape[1:], np.uint8)
     step = ended = batch = 0
     requests = plan.arrivals.size
@@ -141,20 +128,21 @@ def run(
             if batch < plan.unload_before.size and plan.unload_before[batch] == touch:
                 for e in plan.unloaded[plan.unload_offsets[batch] : plan.unload_offsets[batch + 1]]:
                     _drop(s, e)
-                    n[USED] -= s.inside[e]
-                    s.inside[e] = False
+                    n[USED] -= entries[e].inside
+                    entries[e].inside = False
                 batch += 1
-            e = plan.entries[touch]
+            e = places[touch]
             if e < 0:
                 continue
-            hits[touch] = s.inside[e] and not plan.loaded[touch]
+            entry = entries[e]
+            hits[touch] = entry.inside and not loaded[touch]
             _drop(s, e)
-            if not s.inside[e] and n[USED] < capacity:
-                s.inside[e] = True
+            if not entry.inside and n[USED] < capacity:
+                entry.inside = True
                 n[USED] += 1
-                n[PLACED if plan.loaded[touch] else PREFETCHES] += 1
-            s.order[e] = orders[touch]
-            s.last[e] = touch
+                n[PLACED if loaded[touch] else PREFETCHES] += 1
+            entry.order = orders[touch]
+            entry.last = touch
             _join(s, e, _young_group(s, step, arrival[touch], fill_age))
     return np.array(steps), np.array(used), np.array(thetas), np.array(pools)
 
@@ -162,14 +150,20 @@ def run(
 # ---- groups and their lists ------------------------------------------------------------------------------------------
 
 
+@inlined
+def _list(g: int, inside: bool) -> int:
+    return 2 * g + (INSIDE if inside else OUTSIDE)
+
+
 @compiled
 def _new_group(s: State, access: int, class_id: int) -> int:
     n = s.numbers
     n[SPARE] -= 1
     g = s.spare[n[SPARE]]
-    s.access[g] = access
-    s.class_id[g] = class_id
-    s.place[g] = n[LIVE]
+    group = s.groups[g]
+    group.access = access
+    group.class_id = class_id
+    group.place = n[LIVE]
     s.live[n[LIVE]] = g
     n[LIVE] += 1
     return g
@@ -177,11 +171,11 @@ def _new_group(s: State, access: int, class_id: int) -> int:
 
 @compiled
 def _forget_group(s: State, g: int) -> None:
-    n = s.numbers
+    n, groups = s.numbers, s.groups
     n[LIVE] -= 1
     moved = s.live[n[LIVE]]
-    s.live[s.place[g]] = moved
-    s.place[moved] = s.place[g]
+    s.live[groups[g].place] = moved
+    groups[moved].place = groups[g].place
     s.spare[n[SPARE]] = g
     n[SPARE] += 1
 
@@ -192,8 +186,9 @@ def _young_group(s: State, access: int, class_id: int, fill_age: int) -> int:
     row = access % (fill_age + 1)
     g = s.recent[row, class_id]
     if g == NOWHERE:
-        g = s.recent[row, class_id] = _new_group(s, access, class_id)
-        s.is_young[g] = True
+        g = _new_group(s, access, class_id)
+        s.recent[row, class_id] = g
+        s.groups[g].young = True
         s.young[s.numbers[YOUNG]] = g
         s.numbers[YOUNG] += 1
     return g
@@ -201,79 +196,79 @@ def _young_group(s: State, access: int, class_id: int, fill_age: int) -> int:
 
 @compiled
 def _join(s: State, e: int, g: int) -> None:
-    side = INSIDE if s.inside[e] else OUTSIDE
-    first = s.first[side, g]
-    s.group[e] = g
-    s.before[e] = NOWHERE
-    s.after[e] = first
-    if first != NOWHERE:
-        s.before[first] = e
-    s.first[side, g] = e
-    s.count[side, g] += 1
+    entries = s.entries
+    entry = entries[e]
+    members = s.lists[_list(g, entry.inside)]
+    entry.group = g
+    entry.before = NOWHERE
+    entry.after = members.first
+    if members.first != NOWHERE:
+        entries[members.first].before = e
+    members.first = e
+    members.count += 1
 
 
 @compiled
 def _unlink(s: State, e: int, g: int) -> None:
     """Take an entry off its list, and leave the rest to the caller."""
-    side = INSIDE if s.inside[e] else OUTSIDE
-    before, after = s.before[e], s.after[e]
-    if before == NOWHERE:
-        s.first[side, g] = after
+    entries = s.entries
+    entry = entries[e]
+    members = s.lists[_list(g, entry.inside)]
+    if entry.before == NOWHERE:
+        members.first = entry.after
     else:
-        s.after[before] = after
-    if after != NOWHERE:
-        s.before[after] = before
-    s.count[side, g] -= 1
+        entries[entry.before].after = entry.after
+    if entry.after != NOWHERE:
+        entries[entry.after].before = entry.before
+    members.count -= 1
 
 
 @compiled
 def _drop(s: State, e: int) -> None:
     """Take an entry out of its group, if it is in one."""
-    g = s.group[e]
+    g = s.entries[e].group
     if g == NOWHERE:
         return
     _unlink(s, e, g)
-    s.group[e] = NOWHERE
-    if not s.count[INSIDE, g] and not s.is_young[g]:
+    s.entries[e].group = NOWHERE
+    if not s.lists[2 * g + INSIDE].count and not s.groups[g].young:
         _forget_group(s, g)
 
 
 @compiled
 def _release_outside(s: State, g: int) -> None:
-    """Let go of a group's members below tier 1."""
-    e = s.first[OUTSIDE, g]
+    """Let go of a group's members below tier 1. One without any others is forgotten."""
+    members, entries = s.lists[2 * g + OUTSIDE], s.entries
+    e = members.first
     while e != NOWHERE:
-        s.group[e] = NOWHERE
-        e = s.after[e]
-    s.first[OUTSIDE, g] = NOWHERE
-    s.count[OUTSIDE, g] = 0
+        entries[e].group = NOWHERE
+        e = entries[e].after
+    members.first = NOWHERE
+    members.count = 0
+    if not s.lists[2 * g + INSIDE].count:
+        _forget_group(s, g)
 
 
 @compiled
-def _move(s: State, g: int, side: int) -> None:
-    """All members of one list go into or out of tier 1."""
-    first = e = s.first[side, g]
-    if e == NOWHERE:
+def _move(s: State, g: int, into: bool) -> None:
+    """All members of a group that are not there go into tier 1, or out of it."""
+    entries = s.entries
+    source, target = s.lists[_list(g, not into)], s.lists[_list(g, into)]
+    if not source.count:
         return
-    moved = s.count[side, g]
-    other = 1 - side
-    last = e
+    e = last = source.first
     while e != NOWHERE:
-        s.inside[e] = other == INSIDE
+        entries[e].inside = into
         last = e
-        e = s.after[e]
-    follower = s.first[other, g]
-    s.after[last] = follower
-    if follower != NOWHERE:
-        s.before[follower] = last
-    s.first[other, g] = first
-    s.count[other, g] += moved
-    s.first[side, g] = NOWHERE
-    s.count[side, g] = 0
-    if other == INSIDE:
-        s.numbers[PREFETCHES] += moved
-    else:
-        s.numbers[EVICTIONS] += moved
+        e = entries[e].after
+    entries[last].after = target.first
+    if target.first != NOWHERE:
+        entries[target.first].before = last
+    target.first = source.first
+    target.count += source.count
+    s.numbers[PREFETCHES if into else EVICTIONS] += source.count
+    source.first = NOWHERE
+    source.count = 0
 
 
 # ---- the end of a request --------------------------------------------------------------------------------------------
@@ -283,21 +278,23 @@ def _move(s: State, g: int, side: int) -> None:
 def _end(s: State, plan: Plan, request: int, step: int, fill_age: int, completion: NDArray[np.uint8]) -> None:
     """CLASS (R42) for the blocks that the request has touched last. The class of an entry that is in no group decides nothing
     before a TOUCH sets it anew."""
+    entries, places = s.entries, plan.entries
     access = plan.arrivals[request]
     for touch in range(plan.offsets[request], plan.offsets[request + 1]):
-        e = plan.entries[touch]
-        if e < 0 or s.last[e] != touch or s.group[e] == NOWHERE:
+        e = places[touch]
+        if e < 0 or entries[e].last != touch or entries[e].group == NOWHERE:
             continue
         class_id = completion[touch]
-        if s.class_id[s.group[e]] == class_id:
+        if s.groups[entries[e].group].class_id == class_id:
             continue
         if step - access <= fill_age:
             g = _young_group(s, access, class_id, fill_age)
-        elif s.aged_for[class_id] == request:
-            g = s.aged[class_id]
         else:
-            g = s.aged[class_id] = _new_group(s, access, class_id)
-            s.aged_for[class_id] = request
+            aged = s.aged[class_id]
+            if aged.request != request:
+                aged.request = request
+                aged.group = _new_group(s, access, class_id)
+            g = aged.group
         _drop(s, e)
         _join(s, e, g)
 
@@ -318,7 +315,7 @@ def _advance(s: State, step: int, capacity: int, fill_age: int, table: NDArray[n
         n[USED] = capacity
     elif outside:
         for k in range(n[YOUNG]):
-            _move(s, s.young[k], OUTSIDE)
+            _move(s, s.young[k], True)
         n[USED] += outside
 
 
@@ -329,16 +326,15 @@ def _grow_older(s: State, step: int, fill_age: int) -> int:
     outside = young = 0
     for k in range(n[YOUNG]):
         g = s.young[k]
-        if step - s.access[g] <= fill_age:
+        group = s.groups[g]
+        if step - group.access <= fill_age:
             s.young[young] = g
             young += 1
-            outside += s.count[OUTSIDE, g]
-            continue
-        s.recent[s.access[g] % (fill_age + 1), s.class_id[g]] = NOWHERE
-        s.is_young[g] = False
-        _release_outside(s, g)
-        if not s.count[INSIDE, g]:
-            _forget_group(s, g)
+            outside += s.lists[2 * g + OUTSIDE].count
+        else:
+            s.recent[group.access % (fill_age + 1), group.class_id] = NOWHERE
+            group.young = False
+            _release_outside(s, g)
     n[YOUNG] = young
     return outside
 
@@ -346,45 +342,34 @@ def _grow_older(s: State, step: int, fill_age: int) -> int:
 @compiled
 def _search(s: State, step: int, capacity: int, table: NDArray[np.uint8]) -> None:
     """Find θ in a pool of more than `capacity`, and move who lost and who won (R46, R47)."""
-    n = s.numbers
+    n, groups, lists, live, buckets = s.numbers, s.groups, s.lists, s.live, s.buckets
     if not capacity:
         n[THETA] = HIGHEST
         return
-    oldest = s.buckets.size - 1
+    oldest = buckets.size - 1
     codes = np.zeros(256, np.int64)
     for k in range(n[LIVE]):
-        g = s.live[k]
-        code = table[s.class_id[g], s.buckets[min(step - s.access[g], oldest)]]
-        s.code[g] = code
-        codes[code] += s.count[INSIDE, g] + s.count[OUTSIDE, g]
+        g = live[k]
+        group = groups[g]
+        group.code = table[group.class_id, buckets[min(step - group.access, oldest)]]
+        codes[group.code] += lists[2 * g + INSIDE].count + lists[2 * g + OUTSIDE].count
     code, above = _threshold(codes, capacity)
-
-    orders = np.zeros(256, np.int64)
-    for k in range(n[LIVE]):
-        g = s.live[k]
-        if s.code[g] == code:
-            for side in range(2):
-                e = s.first[side, g]
-                while e != NOWHERE:
-                    orders[s.order[e]] += 1
-                    e = s.after[e]
+    orders = _orders(s, code)
     order, more = _threshold(orders, capacity - above)
     n[THETA] = code << 8 | order
     last = _last_winner(s, code, order, orders[order], capacity - above - more)
 
     for k in range(n[LIVE] - 1, -1, -1):  # a group that is forgotten has the last one, done by then, take its place
-        g = s.live[k]
-        if s.code[g] > code:
-            _move(s, g, OUTSIDE)
+        g = live[k]
+        if groups[g].code > code:
+            _move(s, g, True)
             continue
-        if s.code[g] == code:
+        if groups[g].code == code:
             _contest(s, g, order, last)
         else:
-            _move(s, g, INSIDE)
-        if not s.is_young[g]:
+            _move(s, g, False)
+        if not groups[g].young:
             _release_outside(s, g)
-            if not s.count[INSIDE, g]:
-                _forget_group(s, g)
 
 
 @compiled
@@ -398,38 +383,55 @@ def _threshold(histogram: NDArray[np.int64], places: int) -> tuple[int, int]:
 
 
 @compiled
+def _orders(s: State, code: int) -> NDArray[np.int64]:
+    """int64[256]: how many of the pool that have this code have each order."""
+    entries = s.entries
+    orders = np.zeros(256, np.int64)
+    for k in range(s.numbers[LIVE]):
+        g = s.live[k]
+        if s.groups[g].code == code:
+            for side in range(2):
+                e = s.lists[2 * g + side].first
+                while e != NOWHERE:
+                    orders[entries[e].order] += 1
+                    e = entries[e].after
+    return orders
+
+
+@compiled
 def _last_winner(s: State, code: int, order: int, ties: int, places: int) -> int:
     """The index of the last of `ties` entries at θ, in index order, that gets one of the `places`."""
+    entries, at_theta = s.entries, s.ties
     if ties == places:
-        return s.group.size
+        return entries.size
     found = 0
     for k in range(s.numbers[LIVE]):
         g = s.live[k]
-        if s.code[g] == code:
+        if s.groups[g].code == code:
             for side in range(2):
-                e = s.first[side, g]
+                e = s.lists[2 * g + side].first
                 while e != NOWHERE:
-                    if s.order[e] == order:
-                        s.ties[found] = e
+                    if entries[e].order == order:
+                        at_theta[found] = e
                         found += 1
-                    e = s.after[e]
-    at_theta = s.ties[:found]
-    at_theta.sort()
+                    e = entries[e].after
+    at_theta[:found].sort()
     return at_theta[places - 1]
 
 
 @compiled
 def _contest(s: State, g: int, order: int, last: int) -> None:
     """Every member of a group with the code of θ by itself."""
+    entries = s.entries
     for side in range(2):
-        e = s.first[side, g]
+        e = s.lists[2 * g + side].first
         while e != NOWHERE:
-            after = s.after[e]
-            wins = s.order[e] > order or (s.order[e] == order and e <= last)
-            if wins != s.inside[e]:
-                # The lists change under the walk: one that moves from the first to the second is seen there again, and stays.
+            entry = entries[e]
+            after = entry.after
+            wins = entry.order > order or (entry.order == order and e <= last)
+            if wins != entry.inside:  # one that moves from the first list to the second is seen there again, and stays
                 _unlink(s, e, g)
-                s.inside[e] = wins
+                entry.inside = wins
                 _join(s, e, g)
                 s.numbers[PREFETCHES if wins else EVICTIONS] += 1
             e = after

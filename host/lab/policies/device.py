@@ -1,0 +1,117 @@
+"""The device's own policies, on the compiled device (lab/compiled.py), which does what `kvfpga replay` makes a device do.
+
+Hints are learnt once from a stream and serve every capacity; nothing in them comes from later than the moment when they are told,
+except with FINAL, which a trace does not have and which is therefore made from the future, right in a stated share of cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...contract import presets, rank_tables
+from ..device_policy import LEVELS, RANKED_AGE
+from .contender import Contender, Options, Run, Runner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...policy.hints import Hints
+    from ..compiled import Outcome
+    from ..stream import Stream
+
+CODE = ("lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/policies/device.py", "contract")
+LEARNER = ("policy",)
+CLASSES = 256
+SAMPLES = 1000
+"""How many of a run's states are kept, about."""
+
+
+def contenders() -> Iterable[Contender]:
+    for preset in presets.PRESETS:
+        yield Contender(
+            f"linear:{preset}", "thresholds on a weighted score (R14 to R16)", "the device", linear(preset),
+            depends=("entries", "step_ms"), libraries=("numba",), code=CODE,
+        )  # fmt: skip
+    about = "keeps what ranks highest"
+    by_rank = Contender(
+        RANKED_AGE, f"{about}, by age alone", "the device", _ranked, prepare=by_age,
+        depends=("entries", "step_ms"), libraries=("numba", "numpy"), code=CODE,
+    )  # fmt: skip
+    yield by_rank
+    learning = by_rank._replace(name="ranked", about=f"{about}, learnt on line", prepare=_learnt, code=(*CODE, *LEARNER))
+    yield learning
+    yield learning._replace(
+        name="ranked+final", about=f"{about}, told when a session ends", prepare=_learnt_with_final,
+        depends=("entries", "step_ms", "final_accuracy", "seed"), uses_future=True,
+    )  # fmt: skip
+
+
+# ---- what the hints are ------------------------------------------------------------------------------------------------
+
+
+def by_age(stream: Stream, options: Options) -> Hints:
+    """All blocks of one class, ranked by age; deeper blocks of a prompt have lower orders (device_policy.py)."""
+    from ...policy.hints import Hints
+
+    sizes = np.diff(stream.offsets)
+    shifts = np.maximum(np.frexp(sizes.astype(np.float64))[1] - LEVELS.bit_length(), 0)
+    orders = (255 - (stream.depths >> np.repeat(shifts, sizes))).astype(np.uint8)
+    nothing = np.zeros(stream.touches, np.uint8)
+    table = rank_tables.by_age(CLASSES)
+    return Hints(nothing, orders, nothing, table[np.newaxis], np.zeros(stream.requests, np.int32))
+
+
+def _learnt(stream: Stream, options: Options) -> Hints:
+    return learnt(stream, options._replace(final_accuracy=None))
+
+
+def _learnt_with_final(stream: Stream, options: Options) -> Hints:
+    return learnt(stream, options)
+
+
+def learnt(stream: Stream, options: Options, **more: Any) -> Hints:
+    """What the learner (policy/ranked.py) tells along the stream; `more` goes to it."""
+    from ...policy import ranked
+
+    return ranked.hints(
+        stream.times, stream.input_lengths, stream.output_lengths, stream.offsets, stream.blocks, stream.block_tokens,
+        step_ms=options.step_ms, entries=options.entries, classes=CLASSES, final_accuracy=options.final_accuracy,
+        seed=options.seed, **more,
+    )  # fmt: skip
+
+
+# ---- the runs ----------------------------------------------------------------------------------------------------------
+
+
+def linear(weights: str | Mapping[str, int]) -> Runner:
+    """Under the linear policy with these weights, or those of a preset."""
+
+    def run(stream: Stream, capacity: int, options: Options, prepared: Any) -> Run:
+        from ..compiled import run_linear
+
+        return _run(run_linear(stream, weights, capacity, **_of_device(stream, options)))
+
+    return run
+
+
+def _ranked(stream: Stream, capacity: int, options: Options, hints: Any) -> Run:
+    from ..compiled import run_ranked
+
+    return _run(run_ranked(stream, hints, capacity, **_of_device(stream, options)))
+
+
+def _of_device(stream: Stream, options: Options) -> dict[str, Any]:
+    steps = int((stream.times[-1] - stream.times[0]) / options.step_ms) if stream.requests else 0
+    return dict(entries=options.entries, step_ms=options.step_ms, sample_every=max(1, steps // SAMPLES))
+
+
+def _run(outcome: Outcome) -> Run:
+    counts = {name: int(getattr(outcome, name)) for name in ("evictions", "loads", "unloads", "unplaced", "steps", "searched")}
+    return Run(outcome.hits, int(outcome.fills), counts, _arrays(outcome.samples))
+
+
+def _arrays(samples: Any) -> dict[str, NDArray[Any]]:
+    return {name: getattr(samples, name) for name in ("step", "t1_used", "theta", "pool")}

@@ -1,0 +1,78 @@
+"""The policies that the field publishes, as libCacheSim has them (the package libcachesim), with its defaults.
+
+Every block is an object of size 1, named by its number in the stream; time stands still, so that nothing expires. A touch is one
+`get`, which brings in what misses: the package's own loop over a trace gives miss ratios alone, and prefix hits take an answer
+for each touch. One request object a block is made beforehand, and the loop runs in C: about a million touches a second.
+
+Left out of what the package has: Size (all blocks have one), FlashProb (two levels), Belady and BeladySize (`optimal` is ours).
+LRB, GL-Cache and 3L-Cache are not in its wheels. With blocks of one size GDSF is LFU with ageing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .contender import Contender, Options, Run, Runner
+
+if TYPE_CHECKING:
+    from ..stream import Stream
+
+LEAST_HASH_POWER = 16
+PART = 1 << 16
+"""Touches at a time: their numbers as Python's take nine times the room that they take in the stream."""
+
+OF_LIBCACHESIM = {
+    "lru": ("LRU", "evicts what was used longest ago"),
+    "fifo": ("FIFO", "evicts what came in longest ago"),
+    "lfu": ("LFU", "evicts what was used least often"),
+    "arc": ("ARC", "balances recency and frequency by what it evicted too soon"),
+    "clock": ("Clock", "FIFO with a second chance for what was used"),
+    "random": ("Random", "evicts any block"),
+    "lruk": ("LRUK", "evicts by the second last use"),
+    "s3fifo": ("S3FIFO", "a small FIFO in front of a large one, and a list of the evicted"),
+    "sieve": ("Sieve", "one hand over a FIFO, passing by what was used"),
+    "lirs": ("LIRS", "keeps what is used again soonest, by the distance of its last two uses"),
+    "twoq": ("TwoQ", "2Q: FIFO for the new, LRU for what came back"),
+    "slru": ("SLRU", "LRU lists in segments; a use lifts into the next"),
+    "mq": ("MQ", "LRU lists by octaves of use, counts of the evicted kept"),
+    "wtinylfu": ("WTinyLFU", "admits what a sketch has seen more often than the victim"),
+    "lecar": ("LeCaR", "learns to choose between LRU and LFU"),
+    "lfuda": ("LFUDA", "LFU with ageing"),
+    "clockpro": ("ClockPro", "LIRS's distances on a clock"),
+    "clock2qplus": ("Clock2QPlus", "2Q on clocks, correlated uses counted once"),
+    "cacheus": ("Cacheus", "learns to choose between scan- and churn-resistant experts"),
+    "lruprob": ("LRUProb", "LRU that lifts by chance"),
+    "gdsf": ("GDSF", "frequency over size, with ageing"),
+    "hyperbolic": ("Hyperbolic", "evicts by uses per time in the cache, among a sample"),
+    "lhd": ("LHD", "evicts by hit density, among a sample"),
+}
+"""Name → (class of libcachesim, what it does)."""
+DRAWING = {"random", "lecar", "cacheus", "lruprob", "hyperbolic", "lhd"}
+
+
+def contenders() -> Iterable[Contender]:
+    for name, (kind, about) in OF_LIBCACHESIM.items():
+        yield Contender(
+            name, about, "libcachesim", _runner(kind), libraries=("libcachesim",), code=("lab/policies/published.py",),
+            draws=name in DRAWING, published=True,
+        )  # fmt: skip
+
+
+def _runner(kind: str) -> Runner:
+    def run(stream: Stream, capacity: int, options: Options, prepared: Any) -> Run:
+        import libcachesim
+
+        # Its hash table has 2^24 places unless told otherwise, and touching them is what takes time.
+        power = max(LEAST_HASH_POWER, capacity.bit_length() + 1)
+        cache = getattr(libcachesim, kind)(capacity, hashpower=power)
+        of_block = [libcachesim.Request(obj_id=block, obj_size=1) for block in range(len(stream.ids))]
+        hits = np.empty(stream.touches, np.bool_)
+        for start in range(0, stream.touches, PART):
+            part = stream.blocks[start : start + PART].tolist()
+            hits[start : start + PART] = list(map(cache._cache.get, map(of_block.__getitem__, part)))
+        return Run(hits, fills=stream.touches - int(np.count_nonzero(hits)))
+
+    return run
