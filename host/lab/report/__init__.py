@@ -21,7 +21,7 @@ from ...contract import inputs
 from ...contract.errors import UsageError
 from ...contract.parameters import DEFAULT
 from ...contract.version import __version__
-from .. import cells
+from .. import cells, extra
 from ..cells import Cell
 from . import content as contents
 from .content import Content, TraceView
@@ -34,15 +34,14 @@ HTML, JSON, CLAIMS = "report.html", "report.json", "claims.json"
 
 def write(place: Path, block_bytes: int | None = None, facts: Mapping[str, str] | None = None) -> Path:
     """Write the report of the cells below `place` into it, and return where the page is. `block_bytes`: what a fill moves,
-    None for a block of the device as it is built by default. `facts`: what else a number is repeated with, such as a BUILD_ID. UsageError
-    where there are no cells, or a library is missing."""
-    try:
-        import jinja2
+    None for a block of the device as it is built by default. `facts`: what else a number is repeated with, such as a BUILD_ID.
+    UsageError where there are no cells, or a library is missing."""
+    extra.require("jinja2", "matplotlib")
+    import jinja2
 
-        from . import plots
-        from .drawing import style
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a report takes {error.name}, which is not installed", "pip install 'kvfpga[lab]'") from None
+    from . import plots
+    from .drawing import style
+
     place = Path(place)
     content = contents.gather(place)
     size = block_bytes or DEFAULT.block_bytes
@@ -134,8 +133,9 @@ def _commands(content: Content) -> list[str]:
     for (trace, given), found in alike.items():
         policies = ",".join(dict.fromkeys(cell.policy for cell in found))
         capacities = ",".join(map(str, sorted({cell.capacity for cell in found})))
-        chosen = f"--policy {shlex.quote(policies)} --capacity {capacities}"
-        lines.append(" ".join(filter(None, ["kvfpga lab run", shlex.quote(contents.shown(trace)), chosen, given, "--out DIR"])))
+        what = f"{shlex.quote(contents.shown(trace))} --policy {shlex.quote(policies)} --capacity {capacities}"
+        parts = ("kvfpga lab run", what, given)
+        lines.append(" ".join([*filter(None, parts), "--out DIR"]))
     return lines
 
 
