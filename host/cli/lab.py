@@ -13,6 +13,7 @@ class Lab(Later):
         "policies": "lab_lists",
         "traces": "lab_lists",
         "tune": "lab_tune",
+        "prove": "lab_prove",
         "report": "lab_report",
     }
     """In the order that one needs them in."""

@@ -67,7 +67,7 @@ def run(
     """
     from ..lab import extra
 
-    extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler))
+    extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler), *["jinja2", "matplotlib"] * bool(out))
     from ..lab import runs, sources
     from ..lab.policies.contender import Options
     from ..lab.policies.contenders import USUAL_ACCURACY, WITH_FINAL
@@ -92,6 +92,11 @@ def run(
     else:
         for table in tables(found):
             output.print_rich(table)
+    if out:
+        from ..lab import report
+        from .lab_report import facts
+
+        note(f"report: {report.write(out, facts=facts(app))}")
     if failed := [cell for cell in found if cell.status == "failed"]:
         for cell in failed:
             note(f"{cell.name} failed: {cell.reason}")

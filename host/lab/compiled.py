@@ -22,14 +22,17 @@ Needs numba (`pip install 'kvfpga[lab]'`). How it is done without looking at eve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..contract import presets
 from ..contract.errors import UsageError
 from ..contract.parameters import BUCKETS
+from ..contract.settings import LIMITS
 from ..contract.wording import counted
-from .kernels import ranked
+from .kernels import counts, linear, ranked
 from .kernels.planning import Plan, place_blocks
 from .plan import MAX_STEP
 
@@ -115,22 +118,66 @@ def run_ranked(
     hits = np.zeros(stream.touches, bool)
     told = hints.arrival, hints.orders, hints.completion, hints.tables, hints.table_of
     samples = ranked.run(p, state, *told, capacity, fill_age, hits, sample_every)
-    return _outcome(p, hits, state.numbers, samples)
+    return _outcome(p, hits, state.numbers, Samples(*samples))
 
 
-def _outcome(p: Plan, hits: NDArray[np.bool_], numbers: NDArray[np.int64], samples: tuple[NDArray[np.int64], ...]) -> Outcome:
+def run_linear(
+    stream: Stream,
+    weights: str | Mapping[str, int],
+    capacity: int,
+    *,
+    entries: int = 65536,
+    step_ms: float = 100.0,
+    unload_batch: int = 256,
+    sample_every: int = 0,
+    planned: Plan | None = None,
+) -> Outcome:
+    """The same under the linear policy. `weights`: a preset's name, or the seven values that a preset has (contract/presets.py).
+    UsageError also for weights under which a priority can wrap, and for thresholds of which the one to prefetch is below the one
+    to evict: those are not done here."""
+    _check_capacity(capacity, entries)
+    _at_least(0, sample_every=sample_every)
+    state = linear.empty(entries, _weights(weights))
+    p = planned or plan(stream, entries, step_ms, unload_batch)
+    hits = np.zeros(stream.touches, bool)
+    step, used = linear.run(p, state, capacity, hits, sample_every)
+    return _outcome(p, hits, state.numbers, Samples(step, used, np.zeros_like(step), np.zeros_like(step)))
+
+
+def _outcome(p: Plan, hits: NDArray[np.bool_], numbers: NDArray[np.int64], samples: Samples) -> Outcome:
     return Outcome(
         hits,
-        placed=int(numbers[ranked.PLACED]),
-        prefetches=int(numbers[ranked.PREFETCHES]),
-        evictions=int(numbers[ranked.EVICTIONS]),
+        placed=int(numbers[counts.PLACED]),
+        prefetches=int(numbers[counts.PREFETCHES]),
+        evictions=int(numbers[counts.EVICTIONS]),
         loads=int(np.count_nonzero(p.loaded)),
         unloads=len(p.unloaded),
         unplaced=int(np.count_nonzero(p.entries < 0)),
-        steps=int(numbers[ranked.STEPS]),
-        searched=int(numbers[ranked.SEARCHED]),
-        samples=Samples(*samples),
+        steps=int(numbers[counts.STEPS]),
+        searched=int(numbers[counts.SEARCHED]),
+        samples=samples,
     )
+
+
+def _weights(given: str | Mapping[str, int]) -> NDArray[np.int64]:
+    """int64[7], in the order of presets.SETTING_OF."""
+    if isinstance(given, str):
+        if given not in presets.PRESETS:
+            raise UsageError(f"there is no preset {given!r}", f"presets: {', '.join(presets.PRESETS)}")
+        given = presets.PRESETS[given]
+    if set(given) != set(presets.SETTING_OF):
+        raise UsageError(f"weights {', '.join(given)}", f"give {', '.join(presets.SETTING_OF)}")
+    for name, setting in presets.SETTING_OF.items():
+        if not 0 <= given[name] <= LIMITS[setting]:
+            raise UsageError(f"{name} is {given[name]}", f"give 0 to {LIMITS[setting]} (contract R6)")
+    if 255 * (given["w_r"] + given["w_f"] + given["w_d"]) + given["window"] * given["w_s"] > 0xFFFF:
+        raise UsageError("with these weights a priority can wrap (contract R14)", "give weights that add up to 257 at most")
+    if given["prefetch"] < given["evict"] - 1:
+        raise UsageError(
+            f"a prefetch threshold of {given['prefetch']} below an evict threshold of {given['evict']}",
+            "give one that is not lower: a block could come and go in every step",
+        )
+    return np.array([given[name] for name in presets.SETTING_OF], np.int64)
 
 
 def _buckets() -> NDArray[np.uint8]:

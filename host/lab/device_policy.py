@@ -103,8 +103,8 @@ class Hinted(Ranked):
         return [hint_of(class_id, order) for class_id, order in told]
 
     def completion(self, request: Request) -> Sequence[int]:
-        found: list[int] = self._told.completion[self._at].tolist()
-        return found
+        arrival, completion = self._told.arrival[self._at], self._told.completion[self._at]
+        return () if (arrival == completion).all() else completion.tolist()
 
 
 def orders(blocks: int) -> Sequence[int]:

@@ -28,6 +28,7 @@ from ..contract.wording import counted
 from . import device_policy
 from .checked_device import CheckedDevice, check_block, require_empty
 from .device_policy import LEARNT, DevicePolicy, Hinted
+from .hinting import learnt
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
 from .stream import of as stream_of
@@ -283,17 +284,9 @@ class _Run:
 
     def _learnt(self) -> Hints:
         """What the learner tells a device of this size along the trace."""
-        from ..policy import ranked
-
         total = len(self.requests)
-        stream = stream_of(self.trace)
-        return ranked.hints(
-            stream.times,
-            stream.input_lengths,
-            stream.output_lengths,
-            stream.offsets,
-            stream.blocks,
-            stream.block_tokens,
+        return learnt(
+            stream_of(self.trace),
             step_ms=self.options.step_ms,
             entries=self.device.entries,
             unload_batch=self.options.unload_batch,

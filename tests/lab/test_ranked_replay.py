@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from kvfpga.cli.main import cli
 from kvfpga.contract import presets, rank_tables
-from kvfpga.contract.commands import Load, Release, Set, Share, Step, Touch, hint_of
+from kvfpga.contract.commands import Class, Load, Release, Set, Share, Step, Touch, hint_of
 from kvfpga.contract.errors import UsageError
 from kvfpga.contract.settings import LINEAR, RANKED
+from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import device_policy, replay
-from kvfpga.lab.device_policy import NAMES, RANKED_AGE, Ranked, orders
+from kvfpga.lab.device_policy import LEARNT, NAMES, RANKED_AGE, Ranked, orders
 from kvfpga.lab.plan import va_of
 from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import SAMPLE, Request, Trace
+from kvfpga.lockstep.reference import Reference
+from kvfpga.policy.hints import Hints
 from tests.helpers.plain_ranked import PlainRanked
 from tests.helpers.traces import AGENTS, CHATS
 from tests.lab.test_replay import BLOCK, Dut, chats, run
@@ -114,7 +117,7 @@ def test_without_a_name_the_policy_in_force_stays(tmp_path):
     dut.ranked(table, fill_age=3)
     dut.log.clear()
     dut, summary = run(tmp_path, [(0, 1, [1, 2])], dut, t1_capacity=8)
-    assert summary.policy == "ranked"
+    assert summary.policy == "ranked-as-set"
     assert [command for command in dut.log if isinstance(command, (Set, Share))] == [Set("T1_CAPACITY", 8)]
     assert [command.hint for command in dut.log if isinstance(command, Load)] == [hint_of(0, 255), hint_of(0, 254)]
     assert (dut.model.table == table).all() and dut.settings()["FILL_AGE"] == 3
@@ -215,3 +218,86 @@ def test_a_policy_that_there_is_not(tmp_path):
     assert RANKED_AGE in caught.value.remedy
     done = CliRunner().invoke(cli, ["--target", "model", "replay", "--policy", "linear"])
     assert done.exit_code == 2 and "linear:balanced" in done.stderr
+
+
+# ---- what a host tells on the way ------------------------------------------------------------------------------------
+
+
+def told(arrival, orders_, completion, table_of, codes=()):
+    """Hints for a device of 256 classes: a table of each of the codes alone."""
+    tables = np.array([np.full((256, 64), code) for code in codes], np.uint8).reshape(-1, 256, 64)
+    return Hints(*(np.array(part, np.uint8) for part in (arrival, orders_, completion)), tables, np.array(table_of, np.int32))
+
+
+def replayed(requests, hints, dut=None, **options):
+    dut = dut or Dut()
+    replay.replay(dut, conversation(requests), ReplayOptions(policy=LEARNT, **options), hints=hints)
+    return dut
+
+
+def test_hints_with_each_touch_and_classes_at_a_requests_end():
+    """The second request touches block 9 before the first has ended, so it is the second's to class."""
+    hints = told([1, 2, 3, 4, 5, 6], [255, 254, 253, 255, 254, 7], [21, 21, 22, 24, 25, 25], [-1, -1])
+    dut = replayed([(0, 3, 7, 3), (1, 1, 9, 3)], hints, t1_capacity=8)
+    carried = [hint_of(*hint) for hint in zip([1, 2, 3, 4, 5, 6], [255, 254, 253, 255, 254, 7])]
+    assert [command.hint for command in dut.log if isinstance(command, Touch)] == carried
+    assert [command.hint for command in dut.log if isinstance(command, Load)] == carried[:3] + carried[4:]
+    assert [command for command in dut.log if isinstance(command, (Step, Class))] == [
+        Step(1),
+        Step(2),
+        Class(va_of(9, BLOCK), BLOCK, 24), Class(va_of(10, BLOCK), BLOCK, 25, 1), Class(va_of(11, BLOCK), BLOCK, 25, 248),
+        Step(3), Class(va_of(7, BLOCK), 2 * BLOCK, 21),
+    ]  # fmt: skip
+    assert not [command for command in dut.log if isinstance(command, (Share, Release))]
+
+
+def test_of_a_block_named_twice_the_last_touch_counts():
+    hints = told([1, 2, 3], [255, 254, 9], [21, 22, 23], [-1])
+    trace = Trace("t", "mooncake", "ms", False, None, "", [Request(0.0, 9, 1, ((7, 2), (7, 1)))])
+    dut = Dut()
+    replay.replay(dut, trace, ReplayOptions(policy=LEARNT), hints=hints)
+    assert {entry["index"]: (entry["class"], entry["order"]) for entry in dut.dump()} == {0: (23, 9), 1: (22, 254)}
+
+
+def test_a_table_comes_behind_the_steps_that_lead_to_its_request():
+    """What was learnt up to a request must not rank before it. Until the first table all codes are 0, whatever the device has."""
+    dut = Dut()
+    dut.ranked(np.full((256, 64), 99, np.uint8))
+    dut.log.clear()
+    hints = told([0, 0, 0], [5, 5, 5], [0, 0, 0], [-1, 0, 1], codes=(10, 20))
+    replayed([(0, 9, 1, 1), (2, 9, 2, 1), (4, 1, 3, 1)], hints, dut)
+    kinds = [command for command in dut.log if isinstance(command, (Step, Load)) or command == Set("PTABLE_COMMIT", 1)]
+    commit, load = Set("PTABLE_COMMIT", 1), Load
+    assert [command if isinstance(command, (Set, Step)) else type(command) for command in kinds][:10] == [
+        commit, load, Step(1), Step(2), commit, load, Step(3), Step(4), commit, load,
+    ]  # fmt: skip
+    assert [entry["priority"] >> 8 for entry in dut.dump()] == [20, 20, 20]
+
+
+def test_hints_for_more_classes_than_the_device_has():
+    dut = Reference(ReferenceModel(256, classes=64))
+    with pytest.raises(UsageError, match="256 classes, for a device of 64") as caught:
+        replayed([(0, 1, 1, 1)], told([0], [0], [0], [-1]), dut)
+    assert "classes=64" in caught.value.remedy
+
+
+@pytest.mark.parametrize("classes", [16, 64, 128])
+def test_a_small_board_is_told_what_it_can_take(classes):
+    dut = Seen(256)
+    dut.model = ReferenceModel(256, classes=classes)
+    summary = replay.replay(dut, SAMPLE, ReplayOptions(policy=LEARNT, limit=30, t1_capacity=40, check_every=0))
+    assert summary.policy == LEARNT
+    assert 1 < len({entry["class"] for entry in dut.dump()})
+
+
+def test_where_classes_stay_nothing_is_sent():
+    dut = replayed([(0, 3, 7, 3)], told([1, 2, 3], [255, 254, 253], [1, 2, 3], [-1]))
+    assert not [command for command in dut.log if isinstance(command, Class)]
+
+
+def test_every_touch_has_its_place_in_the_hits():
+    dut = Seen()
+    trace = conversation([(0, 9, 7, 3), (2, 9, 7, 5), (4, 1, 8, 2)])
+    summary = replay.replay(dut, trace, ReplayOptions(policy=RANKED_AGE, t1_capacity=4))
+    assert summary.hits.tolist() == [tier == 1 for tier in dut.tiers] == 3 * [False] + 3 * [True] + 2 * [False] + 2 * [True]
+    assert "hits" not in summary.to_json()

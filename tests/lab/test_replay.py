@@ -201,8 +201,8 @@ def test_the_account_of_tier_1_is_the_devices(tmp_path):
     """The replay follows tiers by results alone. Where it ends up is what the directory says."""
     dut = Dut()
     path = write_trace(tmp_path / "t.jsonl", chats())
-    run_ = replay._Run(dut, load_trace(path), ReplayOptions(t1_capacity=64))
-    run_.go(lambda done, total, note: None)
+    run_ = replay._Run(dut, load_trace(path), ReplayOptions(t1_capacity=64), lambda done, total, note: None, None)
+    run_.go()
     assert run_.sampler.t1_used == dut.telemetry()["t1_used"]
     assert run_.sampler.tier_at == {entry["index"]: entry["tier"] for entry in dut.dump()}
     assert run_.sampler.index_of == {

@@ -19,9 +19,3 @@ def compiled(kernel: Kernel) -> Kernel:
     """The same function, compiled when it is first called with arguments of these types."""
     found: Kernel = njit(cache=True)(kernel)
     return found
-
-
-def inlined(kernel: Kernel) -> Kernel:
-    """The same, for what a kernel calls at every touch: to hand on a tuple of arrays takes longer than such a function."""
-    found: Kernel = njit(inline="always")(kernel)
-    return found

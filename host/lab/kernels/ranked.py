@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .jit import compiled, inlined
+from .counts import COUNTS, EVICTIONS, PLACED, POOL, PREFETCHES, SEARCHED, STEPS, THETA, USED
+from .jit import compiled
 from .planning import Plan, stepped
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 HIGHEST = 0xFFFF
 INSIDE, OUTSIDE = 0, 1
 """The two lists of a group: its members in tier 1, and those below it."""
-USED, LIVE, YOUNG, SPARE, PLACED, PREFETCHES, EVICTIONS, STEPS, SEARCHED, THETA, POOL = range(11)
-"""Places in `State.numbers`: blocks in tier 1, how long the three lists of groups are, and what Outcome says."""
+LIVE, YOUNG, SPARE = range(COUNTS, COUNTS + 3)
+"""More of `State.numbers`: how long the three lists of groups are."""
 NOWHERE = -1
 
 
@@ -38,9 +39,9 @@ AGED = np.dtype([("request", "i8"), ("group", "i4")])
 
 
 class State(NamedTuple):
-    """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g. `numbers` are listed above,
-    `ties` is room for indices. `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and
-    `aged[class]` the one that a request has made at its end.
+    """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g.
+    `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and `aged[class]` the one that a request
+    has made at its end. `numbers` are those of counts.py and the above, and `ties` is room for indices.
 
     Records and not an array for each field: to take an array out of a tuple costs more than most of what is done with it here.
     """
@@ -67,7 +68,7 @@ def empty(size: int, classes: int, fill_age: int, buckets: NDArray[np.uint8]) ->
     lists["first"] = NOWHERE
     aged = np.zeros(classes, AGED)
     aged["request"] = -1
-    numbers = np.zeros(POOL + 1, np.int64)
+    numbers = np.zeros(COUNTS + 3, np.int64)
     numbers[SPARE] = groups
     return State(
         entries,
@@ -150,7 +151,7 @@ def run(
 # ---- groups and their lists ------------------------------------------------------------------------------------------
 
 
-@inlined
+@compiled
 def _list(g: int, inside: bool) -> int:
     return 2 * g + (INSIDE if inside else OUTSIDE)
 
