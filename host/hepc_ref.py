@@ -184,6 +184,7 @@ class ReferenceModel(State):
         directory.pinned[rows] = True
         directory.R[rows] = 255
         directory.access_step[rows] = self.step
+        directory.touched(rows)
         self._rescore(rows)
         return Result("OK", matched=rows.size)
 
@@ -209,6 +210,7 @@ class ReferenceModel(State):
         tier = directory.tier[rows]
         directory.access_step[rows] = c.target
         directory.armed[rows] = tier != 1
+        directory.touched(rows)
         near = self._rescore(rows) > 0
         return Result("OK", matched=rows.size, triggers=move(self, NO_ROWS, rows[(tier >= 2) & near]))
 
@@ -222,6 +224,7 @@ class ReferenceModel(State):
         blocks = (np.maximum(va, start) - start) // np.uint64(self.block_bytes)
         directory.class_id[rows] = c.class_id
         directory.order[rows] = 255 - np.minimum(c.base + (blocks >> np.uint64(c.shift)), 255)
+        directory.touched(rows)
         self._rescore(rows)
         return Result("OK", matched=rows.size)
 
@@ -342,7 +345,7 @@ class ReferenceModel(State):
             P = weighted_sum(S, d.R[rows], d.F[rows], d.prefix[rows], self.in_force)
         P[d.pinned[rows]] = HIGHEST
         d.priority[rows] = P * d.valid[rows]
-        d.touched(rows)
+        d.aged(rows)
         return S
 
     _RULES: dict[type[cmd.Command], Callable[[ReferenceModel, Any], Result]] = {  # Any: each takes its own kind

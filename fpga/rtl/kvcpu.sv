@@ -225,11 +225,12 @@ module kvcpu
     assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
 
     // ---- engine ------------------------------------------------------------------------------------------------------------
-    // The clock of all that commands, lookups and the host's reads go through: engine, settings, directory, pass, queues, telemetry.
-    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_core_clock (
+    // The clock of all that commands and lookups go through: queue of commands, engine, settings, directory, pass. Writing operands,
+    // reading registers and emptying the queues of results do not wake it. What nothing says any more is a lookup under way, which
+    // takes 8 cycles at most.
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES), .LINGER(8)) u_core_clock (
         .clk, .rst, .gated(clk_core),
-        .work(any_busy || !dma_idle || draining || clearing || lookup_valid != '0
-              || op_clearing || op_turn || op_read || dir_req || tele_select || result_pop || completion_pop)
+        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req)
     );
 
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -273,7 +274,7 @@ module kvcpu
     );
 
     kvcpu_settings #(.ENTRIES(ENTRIES), .BLOCK_BYTES(BLOCK_BYTES)) u_settings (
-        .clk(clk_core), .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
+        .clk(clk_core), .clk_shown(clk_operands), .rst(rst_regs), .change(set_change), .setting(running.b[4:0]), .value(running.a),
         .empty(valid_entries == '0), .bank, .commit, .code(set_code), .set, .shown(shown_setting), .in_force
     );
 

@@ -78,11 +78,11 @@ class Directory:
         self._hash = np.zeros(self.entries, np.uint64)
         self._stale = np.zeros(self.entries, bool)
         self._begun = np.zeros(self.entries, np.uint64)
-        """Of each hash the part that follows from the words that a STEP leaves alone: key, token_end and place."""
-        self._high = np.zeros(self.entries, np.uint64)
-        """The upper bits of phys_addr, which lie in the next word."""
-        self._elsewhere = np.zeros(self.entries, bool)
-        """Of which entries these two are out of date."""
+        """Of each hash the part that follows from the first two words, which a STEP leaves alone."""
+        self._steady = np.zeros((2, self.entries), np.uint64)
+        """What a STEP leaves alone of the other two."""
+        self._unsteady = np.zeros(self.entries, bool)
+        """Of which entries these are out of date."""
         self._hash_sum = 0
 
     def _column(self, dtype: type[Number] | np.dtype[Number]) -> NDArray[Number]:
@@ -131,7 +131,7 @@ class Directory:
         self._index_of[values["key"]] = index
         self.count += 1
         self.limit = max(self.limit, index + 1)
-        self.moved(index)
+        self.touched(index)
 
     def remove(self, rows: NDArray[np.intp]) -> None:
         """Free valid rows, an array without repeats."""
@@ -148,13 +148,13 @@ class Directory:
         elif not self.valid[self.limit - 1]:
             self.limit -= int(self.valid[self.limit - 1 :: -1].argmax())
 
-    def touched(self, rows: Rows | int) -> None:
-        """These rows were written, but for key, token_end and tier: their hashes are out of date."""
+    def aged(self, rows: Rows | int) -> None:
+        """Priority, R and pinned of these rows were written, as by a STEP: their hashes are out of date."""
         self._stale[rows] = True
 
-    def moved(self, rows: Rows | int) -> None:
+    def touched(self, rows: Rows | int) -> None:
         """The same where any column was written."""
-        self._stale[rows] = self._elsewhere[rows] = True
+        self._stale[rows] = self._unsteady[rows] = True
 
     # ---- showing ---------------------------------------------------------------------------------------------------
     def physical(self, rows: Rows) -> NDArray[np.uint64]:
@@ -196,7 +196,7 @@ class Directory:
     def words(self, rows: Rows) -> tuple[NDArray[Any], ...]:
         """The entries as four uint64 words each, low first, and va as the fifth. For invalid rows meaningless."""
 
-        return self._packed(lambda column: column[rows].astype(np.uint64), self.physical(rows))
+        return self._packed(_wide(rows), self.physical(rows))
 
     def _words_of(self, index: int) -> tuple[int, ...]:
         """The same of one entry, in plain integers."""
@@ -205,18 +205,20 @@ class Directory:
 
     def _packed(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, ...]:
         """`wide` takes what is asked for out of a column, 64 bits wide or wider."""
-        return *self._first_words(wide, physical), *self._later_words(wide, physical >> 30)
+        return *self._first_words(wide, physical), *self._later_words(wide, *self._steady_words(wide, physical)), wide(self.va)
 
     def _first_words(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, ...]:
         return wide(self.key), wide(self.token_end) | wide(self.tier) << 32 | physical << 34
 
-    def _later_words(self, wide: Callable[[NDArray[Any]], Any], high: Any) -> tuple[Any, ...]:
+    def _steady_words(self, wide: Callable[[NDArray[Any]], Any], physical: Any) -> tuple[Any, Any]:
         access = wide(self.access_step)
-        word2 = high | wide(self.priority) << 34 | access << 50
         word3 = access >> 14 | wide(self.ref_count) << 18 | wide(self.prefix) << 26 | wide(self.dirty) << 27
-        word3 |= wide(self.R) << 28 | wide(self.F) << 36
-        word3 |= wide(self.valid) << 44 | wide(self.pinned) << 45 | wide(self.armed) << 47 | wide(self.hint) << 48
-        return word2, word3, wide(self.va)
+        word3 |= wide(self.F) << 36 | wide(self.valid) << 44 | wide(self.armed) << 47 | wide(self.hint) << 48
+        return physical >> 30 | access << 50, word3
+
+    def _later_words(self, wide: Callable[[NDArray[Any]], Any], word2: Any, word3: Any) -> tuple[Any, Any]:
+        """With what a STEP writes."""
+        return word2 | wide(self.priority) << 34, word3 | wide(self.R) << 28 | wide(self.pinned) << 45
 
     def raw(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
         """(uint32[hi-lo, 8], uint64[hi-lo]): the entries and vas as BAR2 shows them."""
@@ -244,7 +246,7 @@ class Directory:
         used = np.flatnonzero(self.valid)
         self.count = used.size
         self.limit = int(used[-1]) + 1 if used.size else 0
-        self.moved(used)
+        self.touched(used)
 
     # ---- digest (R24) ----------------------------------------------------------------------------------------------
     def digest(self, lo: int, hi: int) -> int:
@@ -265,20 +267,22 @@ class Directory:
         else:
             parts = [stale[i : i + HASH_CHUNK] for i in range(0, stale.size, HASH_CHUNK)]
         for rows in parts:
-            if self._elsewhere[rows].any():
-                self._begin_hashes(rows)
-            later = self._later_words(lambda column: column[rows].astype(np.uint64), self._high[rows])  # noqa: B023  # used at once
-            fresh = ended_hashes(self._begun[rows], later) * self.valid[rows]
+            self._begin_hashes(rows)
+            later = self._later_words(_wide(rows), *self._steady[:, rows])
+            fresh = ended_hashes(self._begun[rows], (*later, self.va[rows])) * self.valid[rows]
             self._hash_sum = (self._hash_sum + int(fresh.sum()) - int(self._hash[rows].sum())) % (1 << 64)
             self._hash[rows] = fresh
             self._stale[rows] = False
 
     def _begin_hashes(self, rows: Rows) -> None:
-        physical = self.physical(rows)
-        first = self._first_words(lambda column: column[rows].astype(np.uint64), physical)
-        self._begun[rows] = begun_hashes(self._indices(rows), first)
-        self._high[rows] = physical >> np.uint64(30)
-        self._elsewhere[rows] = False
+        """Of those among `rows` of which more was written than a STEP writes."""
+        written = self._indices(rows)[self._unsteady[rows]].astype(np.intp)
+        if not written.size:
+            return
+        physical, wide = self.physical(written), _wide(written)
+        self._begun[written] = begun_hashes(self._indices(written), self._first_words(wide, physical))
+        self._steady[:, written] = self._steady_words(wide, physical)
+        self._unsteady[written] = False
 
     def _replace_hash(self, index: int) -> None:
         fresh = entry_hash(index, self._words_of(index)) if self.valid[index] else 0
@@ -291,3 +295,8 @@ class Directory:
         if isinstance(rows, slice):
             return np.arange(rows.start, rows.stop, dtype=np.uint64)
         return rows.astype(np.uint64)
+
+
+def _wide(rows: Rows) -> Callable[[NDArray[Any]], NDArray[np.uint64]]:
+    """What takes these rows out of a column, as uint64."""
+    return lambda column: column[rows].astype(np.uint64)

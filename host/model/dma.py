@@ -60,8 +60,8 @@ def move(
         counters[f"{channel}_triggers"] += moved
         counters[f"{channel}_completions"] += moved
         counters[f"{channel}_bytes"] += bytes_moved
-    directory.moved(evict)
-    directory.moved(granted)
+    directory.touched(evict)
+    directory.touched(granted)
     triggers = [*map(make_trigger, zip(evict.tolist(), repeat(EVICT), repeat(1), repeat(evict_tier)))]
     triggers += map(make_trigger, zip(granted.tolist(), repeat(PREFETCH), sources.tolist(), repeat(1)))
     by_index = evict.size and granted.size and not evict_first

@@ -12,6 +12,7 @@ module kvcpu_settings
     parameter int unsigned BLOCK_BYTES = 16384
 ) (
     input  wire logic        clk,
+    input  wire logic        clk_shown,  // of `in_force`
     input  wire logic        rst,
     input  wire logic        change,
     input  wire logic [4:0]  setting,
@@ -49,7 +50,7 @@ module kvcpu_settings
         endcase
     end
 
-    always_ff @(posedge clk) begin
+    always_ff @(posedge clk_shown) begin
         case (shown)
             SET_WINDOW:          in_force <= 64'(set.window);
             SET_WEIGHT_R:        in_force <= 64'(set.w_r);
