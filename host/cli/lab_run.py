@@ -41,7 +41,7 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @LIMIT
 @TIME_UNIT
 @click.option("--jobs", type=Number(16), help="Processes that compute at the same time.  [default: as many as there are cores]")
-@click.option("--scheduler", metavar="ADDRESS", 
+@click.option("--scheduler", metavar="ADDRESS",
               help="A Dask scheduler whose workers compute instead, as tcp://lab3:8786.")  # fmt: skip
 @click.option("--timeout", type=float, metavar="SECONDS",
               help="What a cell may take; then it is shown as timed out.  [default: no limit]")  # fmt: skip
