@@ -13,7 +13,11 @@ from matplotlib.text import Text
 
 from kvfpga.contract.errors import UsageError
 from kvfpga.lab import cells, report
+from kvfpga.lab.policies import device
+from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.report import content, drawing, looks, plots
+from kvfpga.lab.stream import of as stream_of
+from kvfpga.lab.traces import SAMPLE, load_trace
 from tests.helpers import lab_cells
 
 FEW = ("lru", "mq", "ranked", "ranked+final", "linear:balanced", "optimal")
@@ -118,7 +122,8 @@ def test_the_pictures_are_in_it_with_their_texts(page):
     for text in (
         "touches that hit", "made.jsonl (generated)", "ranked", "optimal†", "4,096",
         "ranked+final† (right in 90%, seed 1)", "share of the gap from LRU to the optimum", "moved into tier 1, GiB",
-        "conversation.jsonl: the device over time", "θ, the priority that stays", "ranked on conversation.jsonl: the last table",
+        "conversation.jsonl: the device over time",
+        "θ, the least priority that stays", "ranked on conversation.jsonl: the last table",
     ):  # fmt: skip
         assert any(text in found for found in texts), text
 
@@ -164,7 +169,7 @@ def test_the_claims_have_their_section(page):
 
 def test_it_says_how_each_number_is_repeated(page):
     (lines,) = page.all("pre")
-    assert "kvfpga lab run conversation.jsonl --policy " in lines
+    assert "kvfpga lab run conversation.jsonl --limit 12031 --policy " in lines
     future = "--policy ranked+final --capacity 1024,4096 --entries 65536 --step-ms 100 --final-accuracy 0.9 --seed 1 --out DIR"
     assert future in lines
     with_what = page.all("p")[-1]
@@ -222,6 +227,21 @@ def test_nothing_may_have_finished(tmp_path):
     report.write(tmp_path)
     found = page_of(tmp_path)
     assert "svg" not in found.tags and any("mq on a.jsonl at 64 (failed, no memory)" in text for text in found.all("p"))
+
+
+def test_the_tables_are_split_where_capacities_are_many(tmp_path):
+    lab_cells.fill(tmp_path, policies=["lru", "mq"], capacities=[2**n for n in range(5, 17)], sampled=False)
+    report.write(tmp_path)
+    heads = page_of(tmp_path).all("th")
+    assert heads.count("policy") == 2 * 3 and heads.count("65,536 blocks") == 2
+
+
+def test_a_ranked_run_keeps_its_last_table():
+    stream = stream_of(load_trace(SAMPLE, 60))
+    ranked = next(found for found in device.contenders() if found.name == "ranked")
+    hints = ranked.prepare(stream, Options())
+    kept = ranked.run(stream, 64, Options(), hints).samples
+    assert np.array_equal(kept["table"], hints.tables[hints.table_of[-1]]) and {"step", "t1_used", "theta"} <= set(kept)
 
 
 def test_empty_samples_are_no_picture(tmp_path):

@@ -133,8 +133,8 @@ def _commands(content: Content) -> list[str]:
     for (trace, given), found in alike.items():
         policies = ",".join(dict.fromkeys(cell.policy for cell in found))
         capacities = ",".join(map(str, sorted({cell.capacity for cell in found})))
-        what = f"{shlex.quote(contents.shown(trace))} --policy {shlex.quote(policies)} --capacity {capacities}"
-        parts = ("kvfpga lab run", what, given)
+        what = f"{shlex.quote(contents.shown(trace))} --limit {found[0].requests}"
+        parts = ("kvfpga lab run", what, f"--policy {shlex.quote(policies)} --capacity {capacities}", given)
         lines.append(" ".join([*filter(None, parts), "--out DIR"]))
     return lines
 

@@ -60,6 +60,11 @@ class Best(NamedTuple):
     floor: Cell | None
     ceiling: Cell | None
 
+    def is_won_by(self, cell: Cell) -> bool:
+        """Does nobody who does not use the future hit more often here?"""
+        most = max((best.hits or 0 for best in (self.device, self.published) if best), default=0)
+        return not cell.uses_future and cell.hits is not None and cell.hits >= most
+
 
 @dataclass(frozen=True)
 class TraceView:

@@ -127,12 +127,13 @@ def over_time(view: TraceView, samples: Mapping[tuple[str, int], Samples]) -> Fi
             if taken is None or not len(taken["step"]):
                 continue
             at = taken["step"] * step_ms / 1000 / seconds
-            look = found[policy] | {"marker": "", "linewidth": 1.3}
+            look = found[policy] | {"linewidth": 1.3, "markersize": 4, "markevery": max(1, len(at) // 12)}
             lines[policy] = used.plot(at, taken["t1_used"] / capacity, **look)[0]
-            if np.any(taken["theta"]):
-                theta.plot(at, taken["theta"], **look)
+            searched = taken["theta"] > 0
+            points = {"color": look["color"], "marker": found[policy]["marker"], "markersize": 3, "linestyle": ""}
+            theta.plot(at[searched], taken["theta"][searched], **points)
         used.set_title(f"tier 1 of {capacity:,}: places in use", loc="left")
-        theta.set_title("θ, the priority that stays", loc="left")
+        theta.set_title("θ, the least priority that stays", loc="left")
         theta.set_xlabel(f"time of the trace, {unit}")
         _value_axis(used, "%", least=1.02)
         theta.set_ylim(0, THETA_END)
