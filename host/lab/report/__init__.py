@@ -124,18 +124,17 @@ def _claims(place: Path) -> list[dict[str, str]]:
 
 def _commands(content: Content) -> list[str]:
     """The command lines that make the cells again: one for each trace, and each set of options of its policies."""
+    words = {"entries": "--entries", "step_ms": "--step-ms", "final_accuracy": "--final-accuracy", "seed": "--seed"}
     alike: dict[tuple[str, str], list[Cell]] = {}
     for cell in content.cells:
-        words = {"entries": "--entries", "step_ms": "--step-ms", "final_accuracy": "--final-accuracy", "seed": "--seed"}
-        given = [f"{words[name]} {value:g}" for name, value in contents.options(cell).items() if name in words]
-        alike.setdefault((cell.trace, " ".join(given)), []).append(cell)
+        options = "".join(f"{words[name]} {value:g} " for name, value in contents.options(cell).items() if name in words)
+        alike.setdefault((cell.trace, options), []).append(cell)
     lines = []
-    for (trace, given), found in alike.items():
-        policies = ",".join(dict.fromkeys(cell.policy for cell in found))
+    for (trace, options), found in alike.items():
+        policies = shlex.quote(",".join(dict.fromkeys(cell.policy for cell in found)))
         capacities = ",".join(map(str, sorted({cell.capacity for cell in found})))
-        what = f"{shlex.quote(contents.shown(trace))} --limit {found[0].requests}"
-        parts = ("kvfpga lab run", what, f"--policy {shlex.quote(policies)} --capacity {capacities}", given)
-        lines.append(" ".join([*filter(None, parts), "--out DIR"]))
+        chosen = f"--limit {found[0].requests} --policy {policies} --capacity {capacities}"
+        lines.append(f"kvfpga lab run {shlex.quote(contents.shown(trace))} {chosen} {options}--out DIR")
     return lines
 
 
