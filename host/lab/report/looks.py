@@ -18,7 +18,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
 PUBLISHED_COLOURS = (SKY, GREEN, PURPLE, ORANGE)
 PUBLISHED_MARKERS = "sv^Dphd<>PX"
 OWN_DASHES = ("-", "--", "-.", ":")
-OWN_MARKERS = "o*HX"
+OWN_MARKERS = "o*sX"
 
 
 def looks(policies: Sequence[str], futures: frozenset[str] = frozenset()) -> dict[str, dict[str, Any]]:

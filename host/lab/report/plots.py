@@ -157,6 +157,7 @@ def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
     step_ms = cell.step_ms or 100.0
     axes.set_xticks(buckets, [_duration(_first_age(bucket) * step_ms / 1000) for bucket in buckets])
     axes.set_xlabel(f"age since the last touch, at {step_ms:g} ms a step ({BUCKETS} buckets)")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("class")
     axes.grid(visible=False)
     axes.set_title(f"{label(cell)} on {TraceView(cell.trace, [cell]).title}: the last table", loc="left")
