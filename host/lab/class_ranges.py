@@ -14,10 +14,10 @@ LONGEST_LEVEL = 1 << 15
 
 
 class ClassRange(NamedTuple):
-    """`count` blocks from `first` on; the others as CLASS has them."""
+    """So many `blocks` from `first` on; the others as CLASS has them."""
 
     first: int
-    count: int
+    blocks: int
     class_id: int
     base: int
     shift: int

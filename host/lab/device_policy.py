@@ -19,6 +19,7 @@ from ..contract import presets, rank_tables
 from ..contract.commands import Set, hint_of
 from ..contract.errors import UsageError
 from ..contract.settings import LINEAR, RANKED
+from ..policy.orders import orders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 RANKED_AGE = "ranked-age"
 LEARNT = "ranked"
 NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT)
-LEVELS = 255
-"""Orders that the blocks of a prompt are spread over."""
 
 
 class DevicePolicy:
@@ -72,7 +71,7 @@ class Ranked(DevicePolicy):
         return due
 
     def hints(self, request: Request) -> Sequence[int]:
-        return [hint_of(0, order) for order in orders(request.size)]
+        return [hint_of(0, order) for order in orders(request.size).tolist()]
 
 
 class Hinted(Ranked):
@@ -105,12 +104,6 @@ class Hinted(Ranked):
     def completion(self, request: Request) -> Sequence[int]:
         arrival, completion = self._told.arrival[self._at], self._told.completion[self._at]
         return () if (arrival == completion).all() else completion.tolist()
-
-
-def orders(blocks: int) -> Sequence[int]:
-    """The order of each block of a prompt, from 255 downwards, in the finest levels that cover it."""
-    shift = max(0, blocks.bit_length() - LEVELS.bit_length())
-    return [255 - (depth >> shift) for depth in range(blocks)]
 
 
 _RANKED_SETTINGS = (Set("FILL_AGE", 1), Set("POLICY", RANKED))

@@ -9,7 +9,7 @@ import numpy as np
 from ..contract import rank_tables
 from ..policy import ranked
 from ..policy.hints import Hints
-from .device_policy import orders
+from ..policy.orders import orders
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -24,6 +24,6 @@ def learnt(stream: Stream, **how: Any) -> Hints:
 
 def by_age(stream: Stream, classes: int = 16) -> Hints:
     """The table `age` from the first request on, all blocks of class 0, and orders that fall along a prompt."""
-    parts = [np.array(orders(size), np.uint8) for size in np.diff(stream.offsets).tolist()]
+    parts = [orders(size) for size in np.diff(stream.offsets).tolist()]
     same = np.zeros(stream.touches, np.uint8)
     return Hints(same, np.concatenate(parts), same, rank_tables.by_age(classes)[None], np.zeros(stream.requests, np.int32))

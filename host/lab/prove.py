@@ -105,7 +105,7 @@ def prove(
     check(policy)
     options = ReplayOptions(policy=policy, t1_capacity=capacity, step_ms=step_ms, sample=100, check_every=0)
     stream = stream_of(trace)
-    size = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
+    size: dict[str, Any] = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
     if policy == LEARNT and hints is None:
         hints = learnt(stream, classes=device.model.classes, **size)
     elif policy == RANKED_AGE:

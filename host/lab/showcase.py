@@ -1,5 +1,5 @@
-"""How `kvfpga demo` ends: what the device's policies are worth. The first requests of the trace that comes along are replayed
-with each of them, and the hit rates stand beside those of LRU and of the optimum.
+"""How `kvfpga demo` ends: what the device's policies are worth. The small trace that comes along is replayed with each of them, and
+the hit rates stand beside those of LRU and of the optimum.
 
 Between two replays the directory is emptied; at the end the settings are as they were, and the table of the ranked policy stays.
 """
@@ -15,7 +15,7 @@ from ..contract.commands import Set, Unload
 from ..contract.errors import DeviceRefused
 from ..contract.wording import counted
 from .checked_device import CheckedDevice, require_empty
-from .device_policy import RANKED_AGE
+from .device_policy import LEARNT
 from .plan import va_of
 from .policies import lru, optimal
 from .replay import ReplayOptions, replay
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from .replay import Progress
     from .traces import Trace
 
-REQUESTS, T1_CAPACITY = 100, 64
-"""So much of the trace, in so small a tier 1, that it takes seconds and policies differ."""
-POLICIES = ("linear:balanced", RANKED_AGE)
+T1_CAPACITY = 64
+"""So small that policies differ on a trace of seconds."""
+POLICIES = ("linear:balanced", LEARNT)
 """The device's, as `kvfpga replay --policy` names them."""
 
 
@@ -63,7 +63,7 @@ class Showcase:
 def run(device: CheckedDevice, progress: Progress | None = None) -> Showcase:
     """Replay on `device`, which must be empty and is so again at the end. DifferenceError, DeviceRefused as of a replay."""
     require_empty(device, "the comparison")
-    trace = load_trace(SAMPLE, REQUESTS)
+    trace = load_trace(SAMPLE)
     touched = np.concatenate([request.blocks for request in trace.requests])
     before, checks, differences = device.settings(), device.checks, device.differences
 

@@ -107,10 +107,9 @@ class Scheme(NamedTuple):
         shared = features.shared
         found = np.empty(features.blocks, dtype=np.uint8)
         if shared:
-            found[:shared] = own + self.own.number(features)
-            many = features.touches > features.turn + 1 if features.turn else np.ones(shared, dtype=np.bool_)
-            if many.any():
-                found[:shared] = np.where(many, common + self.common.number(features), found[:shared])
+            found[:shared] = common + self.common.number(features)
+            if features.turn:
+                found[:shared][features.touches <= features.turn + 1] = own + self.own.number(features)
         if shared < features.blocks:
             found[shared:] = later + self.later.number(features) if features.turn else new + self.new.number(features)
         found[features.whole :] = partial

@@ -42,6 +42,10 @@ class Constants(NamedTuple):
     smoothings: int = 2
     """How often the hazard of all classes together is smoothed over neighbouring buckets."""
 
+    steady_events: float = 300.0
+    """After so many events, an age that has not been seen is taken half for like the ages before it, half for like all on
+    average; before, more for the latter."""
+
     closure_bucket: int = 24
     """The age bucket that stands for the near future (about 6 s at 100 ms a step) where values of blocks are compared."""
     closure_lead: int = 4

@@ -99,7 +99,7 @@ def fit(
     hits: NDArray[np.int64], exposures: NDArray[np.int64], event: float, group: Group, constants: Constants
 ) -> NDArray[np.float64]:
     """float64[classes, 64]: the hazard a step of each class at each age. `event`: the blocks of a returning request."""
-    pooled = _pooled(hits, exposures, event, constants.smoothings)
+    pooled = _pooled(hits, exposures, event, constants)
     expected = exposures * pooled
     factors = _factors(_bands(hits), _bands(expected), constants.factor_events * event, group, constants.rounds)
     bent = np.repeat(factors, BUCKETS // BANDS, axis=1) * pooled
@@ -109,14 +109,22 @@ def fit(
     return np.minimum(1.0, (hits + prior) * hazard / (exposures * hazard + prior))
 
 
-def _pooled(hits: NDArray[np.int64], exposures: NDArray[np.int64], event: float, smoothings: int) -> NDArray[np.float64]:
-    """float64[64]: the hazard over all classes, smoothed over neighbouring buckets, and towards its mean over all ages."""
+def _pooled(hits: NDArray[np.int64], exposures: NDArray[np.int64], event: float, constants: Constants) -> NDArray[np.float64]:
+    """float64[64]: the hazard over all classes, smoothed over neighbouring buckets. Where little was seen of an age, as of those
+    that nothing has reached yet, it is drawn to a guess: that it goes on as at the age before. While there were few events it is
+    the mean of all ages instead, since early on the greater part of what will return has not had the time to."""
     hit, exposed = hits.sum(axis=0), exposures.sum(axis=0)
-    mean = (int(hit.sum()) + event) / (int(exposed.sum()) + event)
-    for _ in range(smoothings):
+    total = int(hit.sum())
+    mean = (total + event) / (int(exposed.sum()) + event)
+    steady = total / (total + constants.steady_events * event)
+    for _ in range(constants.smoothings):
         hit, exposed = _smoothed(hit), _smoothed(exposed)
-    weight = 4.0**smoothings
-    found: NDArray[np.float64] = (hit / weight + event) / (exposed / weight + event / mean)
+    weight = 4.0**constants.smoothings
+    found = np.empty(BUCKETS)
+    before = mean
+    for bucket, (touched, steps) in enumerate(zip(hit.tolist(), exposed.tolist(), strict=True)):
+        before, otherwise = ((touched / weight + event) / (steps / weight + event / guess) for guess in (before, mean))
+        found[bucket] = steady * before + (1 - steady) * otherwise
     return found
 
 

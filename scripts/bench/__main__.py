@@ -1,7 +1,7 @@
 """Speed of kvfpga beside the ways it replaces and beside an older commit, all measured in this one run on this machine.
 
     make bench                                  everything: minutes, and more the first time, when models are built
-    python -m scripts.bench --only reads,check  some sections: model, reads, check, process, replay
+    python -m scripts.bench --only reads,check  some sections: model, reads, check, process, replay, lab
     python -m scripts.bench --only replay --requests 2000 --replays 1
     python -m scripts.bench --record            also write the ratios down in docs/bench-history.csv
     python -m scripts.bench --json              one JSON object on stdout instead of the table
@@ -23,7 +23,7 @@ from rich.console import Console
 
 from kvfpga.contract.errors import KvfpgaError, UsageError
 
-from . import baseline, check, model, output, process, reads, records, replay
+from . import baseline, check, lab, model, output, process, reads, records, replay
 from .figures import Report, Say
 from .sizes import FULL, QUICK, Sizes
 from .workers import Version
@@ -34,8 +34,9 @@ SECTIONS: dict[str, Callable[[Sizes, Say, Version], Report]] = {
     "check": check.measure,
     "process": process.measure,
     "replay": replay.measure,
+    "lab": lambda sizes, say, older: lab.measure(sizes, say),
 }
-WITHOUT_BASELINE = ("reads",)
+WITHOUT_BASELINE = ("reads", "lab")
 
 
 def measure(sizes: Sizes, sections: Sequence[str], older: Version | None, say: Say) -> Report:

@@ -26,6 +26,8 @@ class Sizes(NamedTuple):
     processes: int = 15
     replays: int = 5
     requests: int = 60
+    lab_rounds: int = 7
+    quick: bool = False
 
     @property
     def device(self) -> dict[str, int]:
@@ -35,6 +37,6 @@ class Sizes(NamedTuple):
 FULL = Sizes()
 QUICK = Sizes(
     256, 4, 128, rounds=2, idle=1000, load_rounds=2, steps=1, run_of_steps=3, reads=200, single_reads=100, slow_reads=66,
-    processes=1, replays=1, requests=2,
+    processes=1, replays=1, requests=2, lab_rounds=2, quick=True,
 )  # fmt: skip
 """Whether everything works, which says nothing about speed. The device is that of the tests, whose model they build anyway."""

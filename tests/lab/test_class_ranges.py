@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kvfpga.contract.commands import Class, Load, hint_of
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab.class_ranges import class_ranges
-from kvfpga.lab.device_policy import orders
+from kvfpga.policy.orders import orders
 
 BLOCK = 16384
 
@@ -63,7 +63,7 @@ def test_the_device_gives_each_block_its_class_and_order_and_leaves_the_others(b
 def test_a_prompt_of_one_class_is_one_range_and_the_rest_of_one_two():
     """A part of a prompt may begin in the middle of a level of equal orders."""
     for size in (1, 255, 256, 5000, 40_000):
-        whole = [(block, 3, order) for block, order in enumerate(orders(size))]
+        whole = [(block, 3, order) for block, order in enumerate(orders(size).tolist())]
         assert len(class_ranges(whole)) == 1
         assert len(class_ranges(whole[size // 3 :])) <= 2
 

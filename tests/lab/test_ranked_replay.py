@@ -18,7 +18,7 @@ from kvfpga.contract.errors import UsageError
 from kvfpga.contract.settings import LINEAR, RANKED
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import device_policy, replay
-from kvfpga.lab.device_policy import LEARNT, NAMES, RANKED_AGE, Ranked, orders
+from kvfpga.lab.device_policy import LEARNT, NAMES, RANKED_AGE, Ranked
 from kvfpga.lab.plan import va_of
 from kvfpga.lab.replay import ReplayOptions
 from kvfpga.lab.traces import SAMPLE, Request, Trace
@@ -70,20 +70,6 @@ def test_the_commands_of_two_ranked_requests(tmp_path):
     ]  # fmt: skip
     assert (dut.model.table == AGE_TABLE).all()
     assert summary.policy == RANKED_AGE
-
-
-@given(st.integers(0, 5000))
-def test_orders_fall_along_a_prompt_in_the_finest_levels_that_cover_it(blocks):
-    found = np.array(orders(blocks))
-    assert found.size == blocks and (found >= 0).all()
-    if not blocks:
-        return
-    falls = found[0] - found
-    assert found[0] == 255 and set(np.diff(found).tolist()) <= {0, -1}
-    levels = np.bincount(falls)
-    assert levels.size <= 256 and len(set(levels[:-1].tolist())) <= 1  # all alike, but the last one may be cut short
-    finer = max(1, int(levels[0]) // 2)
-    assert finer == levels[0] or blocks // finer > 255
 
 
 def test_a_ranked_replay_holds_nothing_by_sharing(tmp_path):

@@ -49,7 +49,7 @@ def text_of(found):
 def test_the_rates_are_those_of_a_replay_on_a_device_of_its_own(shown):
     rows = {row.policy: row for row in shown.rows}
     for policy in showcase.POLICIES:
-        options = ReplayOptions(showcase.REQUESTS, policy=policy, t1_capacity=showcase.T1_CAPACITY, sample=0)
+        options = ReplayOptions(policy=policy, t1_capacity=showcase.T1_CAPACITY, sample=0)
         alone = replay(Reference(ReferenceModel(ENTRIES)), SAMPLE, options)
         assert rows[policy].hits == alone.counters["hits_t1"] and rows[policy].hit_rate == alone.t1_hit_rate
         assert (rows["lru"].hits, rows["optimal"].hits) == (alone.baselines.hits["lru"], alone.baselines.hits["optimal"])

@@ -25,7 +25,8 @@ def test_it_holds_what_the_planner_loaded(requests, entries, batch):
     for gap, output, runs in requests:
         step += gap
         request = Request(step * 100.0, 100, output, tuple(runs))
-        list(planner.arrive(request))
+        for _ in (*planner.advance(request), *planner.arrive(request)):
+            pass
         for end, number, arrival in sorted(active):
             if end <= step:
                 history.complete(arrival, end)

@@ -56,10 +56,12 @@ def plainly(hits, exposures, event, constants):
     hit, exposed = ([sum(float(row[b]) for row in values) for b in ages] for values in (hits, exposures))
     mean = (sum(hit) + event) / (sum(exposed) + event)
     for _ in range(constants.smoothings):
-        hit, exposed = (
-            [(v[max(0, b - 1)] + 2 * v[b] + v[min(BUCKETS - 1, b + 1)]) / 4 for b in ages] for v in (hit, exposed)
-        )
-    pooled = [(hit[b] + event) / (exposed[b] + event / mean) for b in ages]
+        hit, exposed = ([(v[max(0, b - 1)] + 2 * v[b] + v[min(BUCKETS - 1, b + 1)]) / 4 for b in ages] for v in (hit, exposed))
+    steady = hits.sum() / (hits.sum() + constants.steady_events * event)
+    pooled, before = [], mean
+    for b in ages:
+        before = (hit[b] + event) / (exposed[b] + event / before)
+        pooled.append(steady * before + (1 - steady) * (hit[b] + event) / (exposed[b] + event / mean))
     prior, cell = constants.factor_events * event, constants.prior_events * event
     axes = range(len(LEVELS))
     factor = [[[1.0] * 16 for _ in range(GROUP.sizes[axis])] for axis in axes]
@@ -108,6 +110,14 @@ def test_a_class_never_seen_is_what_its_levels_make_of_it():
     exposures[3] = 0
     hits = (exposures * np.array([[0.0001], [0.0003], [0.0002], [0]])).astype(np.int64)
     assert fit(hits, exposures, 1.0, GROUP, DEFAULT)[3] == pytest.approx(np.full(BUCKETS, 0.0006), rel=0.02)
+
+
+def test_an_age_that_nothing_has_reached_is_like_the_one_before_once_there_was_much_to_see():
+    exposures, hits = np.zeros((4, BUCKETS), dtype=np.int64), np.zeros((4, BUCKETS), dtype=np.int64)
+    exposures[:, :40], hits[:, :40] = 10**9, 10**6
+    hits[:, 36:40] = 10**4
+    found = fit(hits, exposures, 1.0, GROUP, DEFAULT)
+    assert found[:, 63] == pytest.approx(found[:, 39], rel=0.02)
 
 
 def test_where_nothing_was_seen_all_classes_are_alike():

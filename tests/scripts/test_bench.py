@@ -47,6 +47,8 @@ def run(monkeypatch, capsys, tmp_path):
         ("check", {"STEP without check", "STEP with the full check", "device: DIGEST", "model: STEP"}, [1.25]),
         ("process", {'python -c "import numpy"', "kvfpga step, 64 blocks", "kvfpga step, 256 blocks",
                      'python -c "import kvfpga"', "kvfpga --version"}, [1.6, 2]),
+        ("lab", {"compiled device, ranked", "compiled device, ranked-age", "compiled device, linear:balanced", "libcachesim LRU",
+                 "libcachesim S3FIFO", "libcachesim WTinyLFU"}, [1, 1, 1]),
         ("replay", {"replay of 2 conversations' requests", "replay of 2 conversations' requests, ranked-age"}, [4, 3]),
     ],
 )  # fmt: skip
@@ -63,7 +65,7 @@ def test_a_section_has_its_figures(run, section, names, aims):
         assert (figure["ratio"] is None) == (figure["beside"] == "") == (figure["other"] is None)
         assert (figure["last"], figure["loss"]) == (None, False)  # what is recorded are full runs
     assert [figure["aim"] for figure in found["figures"] if figure["aim"] is not None] == aims
-    assert (OLDER.name in {figure["beside"] for figure in found["figures"]}) == (section != "reads")
+    assert (OLDER.name in {figure["beside"] for figure in found["figures"]}) == (section not in ("reads", "lab"))
     assert bool(found["agreements"]) == (section in ("model", "replay"))
     assert all(agreement["same"] for agreement in found["agreements"])
     assert "mean nothing" in found["notes"][0]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...contract.errors import UsageError
+from ..extra import require
 
-try:
-    from numba import njit
-except ImportError as error:
-    raise UsageError(f"the compiled device needs numba: {error}", "pip install 'kvfpga[lab]'") from None
+require("numba")
+
+from numba import njit  # noqa: E402  # where it is not installed, the line above says what to do
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

@@ -53,8 +53,15 @@ def empty(size: int, weights: NDArray[np.int64]) -> State:
     """An empty directory of `size` entries."""
     entries = np.zeros(size + HELD + 1, ENTRY)
     entries["after"] = entries["before"] = np.arange(len(entries))
-    rooms = [np.zeros((2 * size + 1, 2), np.int64), *(np.zeros(size, np.int64) for _ in range(3))]
-    return State(entries, *rooms, weights, np.zeros(COUNTS + 2, np.int64))
+    return State(
+        entries,
+        hot=np.zeros((2 * size + 1, 2), np.int64),
+        released=np.zeros(size, np.int64),
+        leaving=np.zeros(size, np.int64),
+        coming=np.zeros(size, np.int64),
+        weights=weights,
+        numbers=np.zeros(COUNTS + 2, np.int64),
+    )
 
 
 @compiled
@@ -62,8 +69,8 @@ def run(
     plan: Plan, s: State, capacity: int, hits: NDArray[np.bool_], sample_every: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Run the whole plan from an empty directory on. Fills `hits`; returns step and t1_used of every so many STEPs."""
-    steps = [np.int64(0) for _ in range(0)]
-    used = [np.int64(0) for _ in range(0)]
+    steps = [0 for _ in range(0)]
+    used = [0 for _ in range(0)]
     n, entries, places, loaded = s.numbers, s.entries, plan.entries, plan.loaded
     step = ended = batch = 0
     requests = plan.arrivals.size
@@ -116,7 +123,7 @@ def _priority(s: State, e: int, step: int) -> int:
     entry, weights = s.entries[e], s.weights
     R = max(0, HELD - (s.numbers[STEPS] - entry.stepped))
     S = max(0, weights[6] - (step - entry.access))
-    return weights[0] * R + weights[1] * entry.F + weights[2] * S + weights[3] * 255
+    return int(weights[0] * R + weights[1] * entry.F + weights[2] * S + weights[3] * 255)
 
 
 @compiled

@@ -7,7 +7,7 @@ which entries are unloaded before it. The STEPs a kernel finds out as it goes, b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -62,9 +62,9 @@ def place_blocks(
     """The last five arrays of a Plan, for a directory of `size` entries and a trace of `different` blocks."""
     entries = np.full(blocks.size, -1, np.int32)
     loaded = np.zeros(blocks.size, np.bool_)
-    unload_before = [np.int64(0) for _ in range(0)]
-    unload_offsets = [np.int64(0)]
-    unloaded = [np.int32(0) for _ in range(0)]
+    unload_before = [0 for _ in range(0)]
+    unload_offsets = [0]
+    unloaded: list[Any] = [np.int32(0) for _ in range(0)]
 
     entry_of = np.full(different, -1, np.int32)
     users = np.zeros(different, np.int32)  # active requests that use a resident block

@@ -100,10 +100,10 @@ def run(
     sample_every: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Run the whole plan from an empty directory on. Fills `hits`; returns step, t1_used, θ and pool of every so many STEPs."""
-    steps = [np.int64(0) for _ in range(0)]
-    used = [np.int64(0) for _ in range(0)]
-    thetas = [np.int64(0) for _ in range(0)]
-    pools = [np.int64(0) for _ in range(0)]
+    steps = [0 for _ in range(0)]
+    used = [0 for _ in range(0)]
+    thetas = [0 for _ in range(0)]
+    pools = [0 for _ in range(0)]
     n, entries, places, loaded = s.numbers, s.entries, plan.entries, plan.loaded
     table = np.zeros(tables.shape[1:], np.uint8)
     step = ended = batch = 0
@@ -167,7 +167,7 @@ def _new_group(s: State, access: int, class_id: int) -> int:
     group.place = n[LIVE]
     s.live[n[LIVE]] = g
     n[LIVE] += 1
-    return g
+    return int(g)
 
 
 @compiled
@@ -192,7 +192,7 @@ def _young_group(s: State, access: int, class_id: int, fill_age: int) -> int:
         s.groups[g].young = True
         s.young[s.numbers[YOUNG]] = g
         s.numbers[YOUNG] += 1
-    return g
+    return int(g)
 
 
 @compiled
@@ -417,7 +417,7 @@ def _last_winner(s: State, code: int, order: int, ties: int, places: int) -> int
                         found += 1
                     e = entries[e].after
     at_theta[:found].sort()
-    return at_theta[places - 1]
+    return int(at_theta[places - 1])
 
 
 @compiled

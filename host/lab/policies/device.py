@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...contract import presets, rank_tables
-from ..device_policy import LEVELS, RANKED_AGE
+from ...contract import presets
+from .. import hinting
+from ..device_policy import RANKED_AGE
 from .contender import Contender, Options, Run, Runner
 
 if TYPE_CHECKING:
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
     from ..compiled import Outcome
     from ..stream import Stream
 
-CODE = ("lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/policies/device.py", "contract")
+CODE = (
+    "lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/hinting.py", "lab/policies/device.py",
+    "policy/orders.py", "contract",
+)  # fmt: skip
 LEARNER = ("policy",)
-CLASSES = 256
 SAMPLES = 1000
 """How many of a run's states are kept, about."""
 
@@ -37,7 +38,7 @@ def contenders() -> Iterable[Contender]:
         )  # fmt: skip
     about = "keeps what ranks highest"
     by_rank = Contender(
-        RANKED_AGE, f"{about}, by age alone", "the device", _ranked, prepare=by_age,
+        RANKED_AGE, f"{about}, by age alone", "the device", _ranked, prepare=_by_age,
         depends=("entries", "step_ms"), libraries=("numba", "numpy"), code=CODE,
     )  # fmt: skip
     yield by_rank
@@ -52,16 +53,8 @@ def contenders() -> Iterable[Contender]:
 # ---- what the hints are ------------------------------------------------------------------------------------------------
 
 
-def by_age(stream: Stream, options: Options) -> Hints:
-    """All blocks of one class, ranked by age; deeper blocks of a prompt have lower orders (device_policy.py)."""
-    from ...policy.hints import Hints
-
-    sizes = np.diff(stream.offsets)
-    shifts = np.maximum(np.frexp(sizes.astype(np.float64))[1] - LEVELS.bit_length(), 0)
-    orders = (255 - (stream.depths >> np.repeat(shifts, sizes))).astype(np.uint8)
-    nothing = np.zeros(stream.touches, np.uint8)
-    table = rank_tables.by_age(CLASSES)
-    return Hints(nothing, orders, nothing, table[np.newaxis], np.zeros(stream.requests, np.int32))
+def _by_age(stream: Stream, options: Options) -> Hints:
+    return hinting.by_age(stream)
 
 
 def _learnt(stream: Stream, options: Options) -> Hints:
@@ -74,13 +67,9 @@ def _learnt_with_final(stream: Stream, options: Options) -> Hints:
 
 def learnt(stream: Stream, options: Options, **more: Any) -> Hints:
     """What the learner (policy/ranked.py) tells along the stream; `more` goes to it."""
-    from ...policy import ranked
-
-    return ranked.hints(
-        stream.times, stream.input_lengths, stream.output_lengths, stream.offsets, stream.blocks, stream.block_tokens,
-        step_ms=options.step_ms, entries=options.entries, classes=CLASSES, final_accuracy=options.final_accuracy,
-        seed=options.seed, **more,
-    )  # fmt: skip
+    return hinting.learnt(
+        stream, step_ms=options.step_ms, entries=options.entries, final_accuracy=options.final_accuracy, seed=options.seed, **more
+    )
 
 
 # ---- the runs ----------------------------------------------------------------------------------------------------------
