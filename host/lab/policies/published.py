@@ -50,6 +50,8 @@ OF_LIBCACHESIM = {
     "lhd": ("LHD", "evicts by hit density, among a sample"),
 }
 """Name → (class of libcachesim, what it does)."""
+WINDOW = 0.01
+"""Of W-TinyLFU's places, by default: below 100 there would be none, and nothing would ever come in."""
 DRAWING = {"random", "lecar", "cacheus", "lruprob", "hyperbolic", "lhd"}
 
 
@@ -67,7 +69,8 @@ def _runner(kind: str) -> Runner:
 
         # Its hash table has 2^24 places unless told otherwise, and touching them is what takes time.
         power = max(LEAST_HASH_POWER, capacity.bit_length() + 1)
-        cache = getattr(libcachesim, kind)(capacity, hashpower=power)
+        more = {"window_size": 1.5 / capacity} if kind == "WTinyLFU" and capacity * WINDOW < 1 else {}
+        cache = getattr(libcachesim, kind)(capacity, hashpower=power, **more)
         of_block = [libcachesim.Request(obj_id=block, obj_size=1) for block in range(len(stream.ids))]
         hits = np.empty(stream.touches, np.bool_)
         for start in range(0, stream.touches, PART):

@@ -1,0 +1,307 @@
+"""`kvfpga lab run`, `policies`, `traces`: what comes out, what is kept and used again, what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kvfpga.contract.errors import UsageError
+from kvfpga.lab import cells, extra, runs
+from kvfpga.lab.policies import lru, optimal
+from kvfpga.lab.sources import opened
+from tests.helpers.command_line import Kvfpga
+from tests.helpers.traces import write_trace
+
+KEYS = {"command", "trace", "policy", "capacity", "touches", "hits", "hit_rate", "prefix_hits", "fills", "gap_closed", "seconds",
+        "uses_future", "status", "entries", "step_ms", "requests", "generated", "seed", "final_accuracy", "versions"}  # fmt: skip
+TIMES = ("seconds", "learn_seconds")
+REQUESTS = [(1000 * n, 3, [n % 3, *range(10 * (n % 5), 10 * (n % 5) + 4)]) for n in range(30)]
+
+
+@pytest.fixture
+def kvfpga(tmp_path):
+    return Kvfpga(tmp_path / "session")
+
+
+@pytest.fixture
+def trace(tmp_path):
+    return write_trace(tmp_path / "t.jsonl", REQUESTS)
+
+
+def but_for_times(lines: list[dict]) -> list[dict]:
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def notes(kvfpga: Kvfpga) -> str:
+    return kvfpga.err
+
+
+# ---- what comes out ------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_for_each_cell(kvfpga, trace):
+    lines = kvfpga("lab", "run", trace, "--policy", "mq,ranked-age,lru", "--capacity", "4,10", "--jobs", 1)
+    assert [(line["policy"], line["capacity"]) for line in lines] == [
+        ("optimal", 4), ("optimal", 10), ("mq", 4), ("mq", 10), ("ranked-age", 4), ("ranked-age", 10), ("lru", 4), ("lru", 10)
+    ]  # fmt: skip
+    stream = opened(str(trace)).stream
+    by_cell = {(line["policy"], line["capacity"]): line for line in lines}
+    for size in (4, 10):
+        low, high = lru.hits(stream.blocks, size), optimal.hits(stream.blocks, size)
+        for policy in ("optimal", "lru", "mq", "ranked-age"):
+            line = by_cell[policy, size]
+            assert line.keys() >= KEYS
+            assert (line["command"], line["trace"], line["status"], line["requests"]) == ("lab", "t.jsonl", "done", 30)
+            assert line["hit_rate"] == line["hits"] / stream.touches
+            assert line["prefix_hits"] <= line["hits"] <= high
+            assert line["gap_closed"] == (line["hits"] - low) / (high - low)
+        assert by_cell["lru", size]["hits"] == low and by_cell["optimal", size]["hits"] == high
+        assert [by_cell[policy, size]["uses_future"] for policy in ("optimal", "lru")] == [True, False]
+        assert by_cell["ranked-age", size]["entries"] == 65536 and by_cell["lru", size]["entries"] is None
+
+
+def test_the_sample_under_the_learnt_policies(kvfpga):
+    lines = kvfpga("lab", "run", "sample", "--limit", 60, "--policy", "ranked,ranked+final,linear:balanced", "--capacity", "25%",
+                   "--final-accuracy", "0.8", "--seed", 5, "--jobs", 1)  # fmt: skip
+    found = {line["policy"]: line for line in lines}
+    assert list(found) == ["optimal", "lru", "ranked", "ranked+final", "linear:balanced"]
+    capacity = -(-found["lru"]["blocks"] // 4)
+    assert {line["capacity"] for line in lines} == {capacity}
+    assert all(0 < line["hits"] <= found["optimal"]["hits"] and line["generated"] for line in lines)
+    final = found["ranked+final"]
+    assert (final["uses_future"], final["final_accuracy"], final["seed"]) == (True, 0.8, 5)
+    assert (found["ranked"]["uses_future"], found["ranked"]["final_accuracy"]) == (False, None)
+    assert found["ranked"]["learn_seconds"] > 0 and found["ranked"]["device"]["steps"] > 0
+
+
+def test_people_see_every_policy_and_what_it_comes_to(kvfpga, trace):
+    shown = kvfpga.text("lab", "run", trace, "--policy", "lfu,ranked-age", "--capacity", "5", "--jobs", 1)
+    assert "t.jsonl" in shown and "best published" in shown and "optimal*" in shown and "* uses the future" in shown
+    for policy in ("lfu", "ranked-age", "lru"):
+        assert policy in shown
+
+
+def test_generated_traffic_is_said_to_be_generated(kvfpga):
+    words = ("--limit", 20, "--policy", "lru", "--capacity", 16, "--jobs", 1)
+    lines = kvfpga("lab", "run", "generated:chats", "generated:chats:2", *words)
+    assert [(line["trace"], line["policy"], line["generated"], line["requests"]) for line in lines] == [
+        ("generated-chats", "optimal", True, 20), ("generated-chats", "lru", True, 20),
+        ("generated-chats-2", "optimal", True, 20), ("generated-chats-2", "lru", True, 20),
+    ]  # fmt: skip
+
+
+def test_jobs_change_no_result(kvfpga, trace):
+    words = ("lab", "run", trace, "--policy", "mq,lhd,random,arc", "--capacity", "4,8")
+    assert but_for_times(kvfpga(*words, "--jobs", 1)) == but_for_times(kvfpga(*words, "--jobs", 3))
+
+
+# ---- what does not come to an end ----------------------------------------------------------------------------------------
+
+
+def test_what_takes_too_long_is_a_row(kvfpga, trace, tmp_path):
+    words = ("lab", "run", trace, "--policy", "lru,mq", "--capacity", 4, "--jobs", 1, "--out", tmp_path / "out")
+    lines = kvfpga(*words, "--timeout", 0.001)
+    assert [(line["status"], line["hits"], line["gap_closed"]) for line in lines] == [("timed out", None, None)] * 3
+    assert "timed out" in kvfpga.text(*words, "--timeout", 0.0005)
+    assert "3 cells of 3 are there already" in notes(kvfpga)  # in less time they would not finish either
+    assert {line["status"] for line in kvfpga(*words)} == {"done"}
+    assert "t.jsonl.mq.4 is computed again: it timed out" in notes(kvfpga)
+
+
+def test_a_policy_that_takes_its_process_along_is_a_row(kvfpga, trace):
+    """libcachesim's S3-FIFO ends the process where its small queue would have no place."""
+    lines = kvfpga("lab", "run", trace, "--policy", "s3fifo,lfu", "--capacity", 3, "--jobs", 1, code=3)
+    found = {line["policy"]: line for line in lines}
+    assert (found["s3fifo"]["status"], found["s3fifo"]["hits"]) == ("failed", None)
+    assert "signal 6" in found["s3fifo"]["reason"] and "t.jsonl.s3fifo.3 failed" in notes(kvfpga)
+    assert found["lfu"]["status"] == "done"
+
+
+# ---- what is used again --------------------------------------------------------------------------------------------------
+
+
+def test_only_what_has_changed_is_computed_again(kvfpga, trace, tmp_path):
+    out = tmp_path / "out"
+    words = ("lab", "run", trace, "--policy", "mq,ranked-age", "--capacity", "4,8", "--jobs", 1, "--out", out)
+    first = kvfpga(*words)
+    assert "there already" not in notes(kvfpga)
+    assert kvfpga(*words) == first  # times as well: nothing was run
+    assert "8 cells of 8 are there already" in notes(kvfpga)
+    stepped = kvfpga(*words, "--step-ms", 50)
+    assert "6 cells of 8 are there already" in notes(kvfpga)
+    assert "t.jsonl.ranked-age.4 is computed again: step_ms was 100.0, is 50.0" in notes(kvfpga)
+    assert [line for line in stepped if line["policy"] == "mq"] == [line for line in first if line["policy"] == "mq"]
+    write_trace(trace, REQUESTS[:-1])
+    kvfpga(*words, "--step-ms", 50)
+    assert "there already" not in notes(kvfpga) and "touches was 150, is 145" in notes(kvfpga)
+
+
+def test_other_source_or_libraries_make_other_cells(trace, monkeypatch):
+    from kvfpga.lab import digests
+    from kvfpga.lab.policies.contender import Options
+    from kvfpga.lab.policies.contenders import named
+
+    options = Options()
+    before = {name: digests.of_cell("trace", named(name), 4, options) for name in ("lru", "ranked", "optimal")}
+    version = digests.version
+    monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "libcachesim" else version(name))
+    after = {name: digests.of_cell("trace", named(name), 4, options) for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["lru"]
+    monkeypatch.setattr(digests, "of_code", lambda *places: "other" if "policy" in places else "same")
+    last = {name: digests.of_cell("trace", named(name), 4, options) for name in before}
+    assert last["ranked"] not in (after["ranked"], before["ranked"])
+
+
+def test_a_kill_loses_one_cell_at_most(kvfpga, trace, tmp_path):
+    out = tmp_path / "out"
+    policies = "mq,lhd,random,cacheus,lecar,hyperbolic"
+    words = ["lab", "run", str(trace), "--policy", policies, "--capacity", "4,8,12", "--jobs", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "kvfpga", "--target", "model", *words, "--out", str(out)],
+                               stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 600
+    while len(list(out.glob("cells/*.json"))) < 9 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("cells/*.json")}
+    assert 9 <= len(kept) < 24  # some were done, and some were not
+    assert all(cell.status == "done" for cell in cells.load(out))
+    resumed = kvfpga(*words, "--out", out)
+    assert f"{len(kept)} cells of 24 are there already" in notes(kvfpga)
+    assert but_for_times(resumed) == but_for_times(kvfpga(*words))
+    for name, written in kept.items():  # LRU and the optimum may be written again: their gap takes both
+        if ".lru." not in name and ".optimal." not in name:
+            assert (out / "cells" / name).stat().st_mtime_ns == written
+
+
+def test_workers_end_with_the_run(trace, tmp_path):
+    """However it ends: here its process is killed while a worker waits for work."""
+    code = ("import sys, time; from kvfpga.lab.pools import Worker; w = Worker(); p = w._started(); "
+            "print(p.pid, flush=True); time.sleep(600)")  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        worker = Path("/proc") / owner.stdout.readline().strip()
+        assert worker.exists()
+        owner.kill()
+    deadline = time.monotonic() + 60
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(worker)
+
+
+def _runs(process: Path) -> bool:
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
+
+
+# ---- cells ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_comes_back_as_it_was_stored(tmp_path):
+    cell = cells.Cell("t", "lru", 4, 2, 10, 5, hits=3, prefix_hits=2, fills=7, device={"steps": 3}, digest="d")
+    cells.store(tmp_path, cell, {"step": [1, 2]})
+    assert cells.load(tmp_path) == [cell]
+    assert cells.samples(tmp_path, cell)["step"].tolist() == [1, 2]
+    assert [path.name for path in sorted((tmp_path / "cells").iterdir())] == ["t.lru.4.json", "t.lru.4.npz"]
+    assert cells.samples(tmp_path, cell.having(capacity=5)) is None
+
+
+def test_a_damaged_cell_is_refused_by_name(kvfpga, trace, tmp_path):
+    words = ("lab", "run", trace, "--policy", "lru", "--capacity", 4, "--jobs", 1, "--out", tmp_path)
+    kvfpga(*words)
+    (tmp_path / "cells" / "t.jsonl.lru.4.json").write_text('{"policy": "lru"}')
+    kvfpga(*words, code=2)
+    assert "t.jsonl.lru.4.json is no cell of the lab" in notes(kvfpga) and "remove it" in notes(kvfpga)
+
+
+def test_there_is_no_gap_where_the_bounds_are_equal_or_missing():
+    hits = {"lru": 3, "optimal": 7, "mq": 5}
+    low, high, some = (cells.Cell("t", policy, 4, 1, 10, 5, hits=number) for policy, number in hits.items())
+    assert [cell.gap_closed for cell in cells.with_gaps([low, high, some])] == [0, 1, 0.5]
+    assert [cell.gap_closed for cell in cells.with_gaps([low, some])] == [None, None]
+    assert [cell.gap_closed for cell in cells.with_gaps([low, high.having(hits=3), some])] == [None] * 3
+    assert cells.with_gaps([low, high, some.having(hits=None)])[-1].gap_closed is None
+    assert [cell.gap_closed for cell in cells.with_gaps([low, high, some.having(capacity=5)])] == [0, 1, None]
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--policy", "lru,mru"], "no policy 'mru' in the lab"),
+    (["--capacity", "0"], "a capacity of 0"),
+    (["--capacity", "4,x"], "a capacity of x"),
+    (["--capacity", "101%"], "a capacity of 101%"),
+    (["--capacity", "4,"], "a capacity of nothing"),
+    (["--capacity", "512", "--entries", "256"], "a T1 of 512 blocks on a directory of 256 entries"),
+    (["--entries", "0"], "a directory of 0 entries"),
+    (["--step-ms", "0"], "decode steps of 0 ms"),
+    (["--final-accuracy", "2"], "a FINAL accuracy of 2"),
+    (["--timeout", "0"], "a timeout of 0 seconds"),
+    (["--jobs", "0"], "no process at all"),
+    (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "--jobs is of this machine"),
+    (["--limit", "0"], "a limit of 0 requests"),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused_by_value(kvfpga, trace, words, said):
+    kvfpga("lab", "run", trace, *words, code=2)
+    assert said in notes(kvfpga)
+
+
+@pytest.mark.parametrize("traces, said", [
+    (["nothing.jsonl"], "cannot read the trace nothing.jsonl"),
+    (["generated:nothing"], "no generated traffic 'nothing'"),
+    (["generated:chats:x"], "a seed of x"),
+    (["sample", "sample"], "two traces have the name sample"),
+])  # fmt: skip
+def test_a_trace_that_is_none_is_refused_by_name(kvfpga, traces, said):
+    kvfpga("lab", "run", *traces, "--policy", "lru", code=2)
+    assert said in notes(kvfpga)
+
+
+@pytest.mark.parametrize("words", [["run", "sample"], ["tune", "sample"], ["run", "sample", "--scheduler", "tcp://a:1"]])
+def test_without_the_extra_it_says_what_to_install(kvfpga, monkeypatch, words):
+    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    kvfpga("lab", *words, code=2)
+    assert "the policy lab needs numba" in notes(kvfpga) and "pip install 'kvfpga[lab]'" in notes(kvfpga)
+
+
+def test_shares_are_of_the_different_blocks():
+    assert runs.capacities("1%,50%,7,0.1%,7", 250, 1000) == [3, 125, 7, 1]
+    with pytest.raises(UsageError, match="a T1 of 125 blocks on a directory of 100 entries"):
+        runs.capacities("50%", 250, 100)
+
+
+# ---- lists ---------------------------------------------------------------------------------------------------------------
+
+
+def test_policies_are_listed_with_what_uses_the_future(kvfpga):
+    lines = {line["policy"]: line for line in kvfpga("lab", "policies")}
+    assert [name for name, line in lines.items() if line["uses_future"]] == ["optimal", "ranked+final"]
+    assert {"lru", "arc", "mq", "s3fifo", "linear:balanced", "ranked-age", "ranked"} <= lines.keys()
+    assert (lines["mq"]["source"], lines["ranked"]["source"]) == ("libcachesim", "the device")
+    shown = kvfpga.text("lab", "policies")
+    assert all(name in shown for name in lines)
+
+
+def test_a_trace_is_described(kvfpga, trace):
+    (trace.parent / "LICENSE.txt").write_text("free")
+    found = kvfpga("lab", "traces", trace)
+    assert found == {
+        "command": "lab traces", "trace": "t.jsonl", "format": "Mooncake trace: 30 requests, timestamps in milliseconds",
+        "generated": False, "requests": 30, "touches": 150, "blocks": 20, "reuse_share": 1 - 20 / 150, "largest_request": 5,
+        "block_tokens": 512, "seconds": 29.0, "licence": ["LICENSE.txt"],
+    }  # fmt: skip
+    assert "86.7%" in kvfpga.text("lab", "traces", trace) and "LICENSE.txt" in kvfpga.text("lab", "traces", trace)
+
+
+def test_a_notice_of_its_own_is_the_trace_s_licence(kvfpga, trace):
+    for name in ("NOTICE.t.txt", "LICENSE.other.txt"):
+        (trace.parent / name).write_text(json.dumps(name))
+    assert kvfpga("lab", "traces", trace)["licence"] == ["NOTICE.t.txt"]
