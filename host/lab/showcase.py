@@ -1,5 +1,5 @@
-"""How `kvfpga demo` ends: what the device's policies are worth. The small trace that comes along is replayed with each of them, and
-the hit rates stand beside those of LRU and of the optimum.
+"""How `kvfpga demo` ends: what the device's policies are worth. The small trace that comes along is replayed with each of them,
+and the hit rates stand beside those of LRU and of the optimum.
 
 Between two replays the directory is emptied; at the end the settings are as they were, and the table of the ranked policy stays.
 """

@@ -148,6 +148,8 @@ def over_time(view: TraceView, samples: Mapping[tuple[str, int], Samples]) -> Fi
 def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
     """The codes of a table uint8[classes, 64], a row a class: how a block of that class ranks as it grows older. Classes at the
     end that rank as the last one does are left out: no block has them."""
+    from matplotlib.ticker import MaxNLocator
+
     told_apart = np.flatnonzero((table != table[-1]).any(axis=1))
     part = table[: told_apart[-1] + 1] if len(told_apart) else table[:1]
     figure = _figure(1.3 + min(5.0, max(1.2, 0.028 * len(part))))
@@ -157,7 +159,7 @@ def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
     step_ms = cell.step_ms or 100.0
     axes.set_xticks(buckets, [_duration(_first_age(bucket) * step_ms / 1000) for bucket in buckets])
     axes.set_xlabel(f"age since the last touch, at {step_ms:g} ms a step ({BUCKETS} buckets)")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("class")
     axes.grid(visible=False)
     axes.set_title(f"{label(cell)} on {TraceView(cell.trace, [cell]).title}: the last table", loc="left")
