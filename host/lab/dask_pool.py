@@ -32,7 +32,7 @@ class Dask:
         self._timeout = timeout
         self._plugins: list[str] = []
         try:
-            self._client: Client = Client(address, timeout=CONNECT_S, set_as_default=False)
+            self._client: Client = Client(address, timeout=CONNECT_S)
         except (OSError, ValueError, ImportError) as error:
             reason = str(error) or type(error).__name__
             raise TargetError(f"no Dask scheduler answers at {address}: {reason}", "start one with `dask scheduler`") from None

@@ -21,7 +21,8 @@ class Hints(NamedTuple):
     completion  uint8[m]: the class that CLASS (R42) gives the block when its request ends, if no later request has touched it
                 by then; with the order that it has. Where a request touches a block twice, its last touch counts.
     tables      uint8[k, classes, 64]: every table that is written, in order (R45)
-    table_of    int32[n]: the table that ranks from before the request's first touch on, -1 for none yet; never falls
+    table_of    int32[n]: the table that ranks from the request's first touch on, -1 for none yet; never falls. The STEPs that
+                lead to the request rank by the one before
     uses_future  True where something that a host cannot know when it tells it went in
     """
 
