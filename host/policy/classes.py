@@ -1,4 +1,4 @@
-"""The classes that blocks are sorted into, by what a runtime knows of the request that touches them (history.py).
+"""The classes that blocks are sorted into, by what a runtime knows of the request that touches them (features.py).
 
     kind       which blocks                                              parted by
     partial    the last one, where it is not full
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .constants import Constants
-    from .history import Features
+    from .features import Features
 
 AXES = KIND, GAP, OUTPUT, NEW = range(4)
 """Classes are alike along an axis where they have the same level there: hazards.py shares what it sees among them."""

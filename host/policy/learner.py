@@ -21,15 +21,15 @@ from . import rank
 from .classes import plan
 from .closure import closed
 from .constants import DEFAULT, Constants
+from .features import History
 from .hazards import Counts, fit
-from .history import History
 from .orders import orders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .classes import Group
-    from .history import Arrival
+    from .features import Arrival
 
 NO_CLASS = -1
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..contract.errors import UsageError
 from .constants import DEFAULT, Constants
+from .features import History
 from .hints import Hints
-from .history import History
 from .learner import Learner
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .history import Arrival
+    from .features import Arrival
     from .learner import Told
 
 

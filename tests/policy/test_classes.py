@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kvfpga.contract.errors import UsageError
 from kvfpga.policy.classes import plan
 from kvfpga.policy.constants import DEFAULT
-from kvfpga.policy.history import Features
+from kvfpga.policy.features import Features
 
 WHOLE = plan(256, DEFAULT, 100.0, final=True)
 SMALL = plan(16, DEFAULT, 100.0)

@@ -10,7 +10,7 @@ from kvfpga.lab.device_policy import Ranked
 from kvfpga.lab.plan import Planner
 from kvfpga.lab.traces import Request
 from kvfpga.policy.constants import DEFAULT
-from kvfpga.policy.history import History
+from kvfpga.policy.features import History
 
 RUN = st.tuples(st.integers(0, 30), st.integers(1, 12))
 REQUESTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.lists(RUN, max_size=3)), max_size=25)

@@ -7,7 +7,7 @@ import pytest
 
 from kvfpga.contract.errors import UsageError
 from kvfpga.policy.constants import DEFAULT
-from kvfpga.policy.history import History
+from kvfpga.policy.features import History
 
 TOKENS = 100
 
