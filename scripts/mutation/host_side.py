@@ -1,4 +1,4 @@
-"""What a host sees of registers beside commands, checked on a simulation: refused accesses, a full FIFO, a reset (R2, R4, R5).
+"""What a host sees of registers beside commands, on a simulation: refusals, full FIFO, reset (R2, R4, R5, R41), interrupt.
 
 Each function takes a fresh device and raises TargetError at the first thing that is not as the contract has it.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvfpga.contract.commands import Load
+from kvfpga.contract.commands import Command, Evict, Load, Lookup
 from kvfpga.contract.errors import BusError, TargetError
+from kvfpga.device.answers import RESULT_WORDS
+from kvfpga.device.codec import writes
 from kvfpga.device.device import Device
+from kvfpga.device.entries import decode_entries
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 
@@ -55,7 +58,40 @@ def reset(device: Device) -> None:
     expect("SCRATCH behind a reset", device.mmio.read32(REGISTERS["SCRATCH"].offset), 0)
 
 
-CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset)
+def hint_of_a_reset(device: Device) -> None:
+    """TOUCH_HINT is 0 behind a reset (R41): a LOAD, rung before anybody writes it, gives a block without class and order."""
+    batch = Batch()
+    batch.write(REGISTERS["TOUCH_HINT"].offset, 0x1FFFF)
+    device.mmio.run(batch)
+    device.soft_reset()
+    batch = Batch()
+    for name, value in writes(Load(1, 0, 0, 0, 31, 0x1000000)):
+        if name != "TOUCH_HINT":
+            device.append_write(batch, name, value)
+    batch.wait_idle()
+    device.mmio.run(batch)
+    entry = decode_entries(device.read_entries(0, 1)[0])
+    expect("valid, class and order of the block", [int(entry[name][0]) for name in ("valid", "class", "order")], [1, 0, 0])
+
+
+def interrupt(device: Device) -> None:
+    """STATUS.irq stands for what is there and asked for by IRQ_ENABLE, and for nothing else."""
+    device.execute_many([Load(1, 0, 0, 0, 31, 0x1000000)])
+    _expect_interrupt(device, "nothing")
+    _ring(device, Lookup(1, 0, 0, 0))
+    _expect_interrupt(device, "result")
+    device.mmio.read_burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    _ring(device, Evict(0x1000000, device.block_bytes))
+    device.mmio.read_burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    _expect_interrupt(device, "completion")
+    batch = Batch()
+    batch.drain(REGISTERS["COMPLETION"].offset)
+    device.mmio.run(batch)
+    _refused(device, 0xF000)
+    _expect_interrupt(device, "error")
+
+
+CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset, hint_of_a_reset, interrupt)
 
 
 def expect(what: str, found: object, expected: object) -> None:
@@ -73,6 +109,27 @@ def _refused(device: Device, offset: int) -> int:
     except BusError:
         return device.mmio.read32(REGISTERS["ERROR_OFFSET"].offset)
     raise TargetError(f"an access to {offset:#x} was not refused")
+
+
+def _ring(device: Device, command: Command) -> None:
+    """A command whose result nobody takes."""
+    batch = Batch()
+    for name, value in writes(command):
+        device.append_write(batch, name, value)
+    batch.wait_idle()
+    device.mmio.run(batch)
+
+
+def _expect_interrupt(device: Device, there: str) -> None:
+    """`there`: the field of IRQ_ENABLE for what there is, and only that."""
+    enable, status = REGISTERS["IRQ_ENABLE"], REGISTERS["STATUS"]
+    for name, field in enable.fields.items():
+        for asked in (1 << field.low, 7 ^ 1 << field.low, 0):
+            device.mmio.write32(enable.offset, asked)
+            wanted = there != "nothing" and bool(asked >> enable.fields[there].low & 1)
+            found = device.mmio.read32(status.offset) >> status.fields["irq"].low & 1
+            expect(f"STATUS.irq with IRQ_ENABLE={asked:#x} and {there} there ({name})", found, int(wanted))
+    device.mmio.write32(enable.offset, 0)
 
 
 def _errors(device: Device) -> tuple[int, int]:

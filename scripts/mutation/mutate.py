@@ -3,25 +3,34 @@
     python -m scripts.mutation.mutate                    all of mutations.py, as a table; exit 1 when one survives
     python -m scripts.mutation.mutate --only dma-dirty   one of them (may be repeated); --list names them
     python -m scripts.mutation.mutate --assertions       those that an assertion of the RTL must notice
+    python -m scripts.mutation.mutate --found 40         40 places that it finds by itself; --seed draws others, --list shows them
 
 Each mutation is applied to a copy of fpga/rtl, built for 256 entries, 4 lanes and 128 data bits (quick_build.py),
 and run through the scenarios of scenarios.py in lockstep with the reference model, until hardware and
 reference differ or the device fails otherwise (no answer, a broken AXI rule). The RTL as it is must get through all of
 them first. A mutation that names an assertion of the RTL runs on a model that checks them, and that assertion must fail; all
-others run without. A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing
-else.
+others run without.
+
+Places found (places.py) are drawn from every module in turn. One that survives the scenarios has to pass the proofs of
+tests/formal about its module, too; one of the UART board is tried by those, and by the benches at its pins (judges.py). What does
+not compile is stillborn and not counted; one of which Verilator makes the same C++ is equivalent. Survivors are explained in
+survivors.py: exit 1 when one is not. All places found are in one model, and one of them is chosen when it starts: so a place
+costs a run and no build.
+
+A process of its own runs each mutation, so that a crash or an endless loop counts as caught and harms nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import json
 import os
 import shlex
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,18 +45,20 @@ import click
 import numpy as np
 
 from kvfpga.contract.commands import Command
-from kvfpga.contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
+from kvfpga.contract.errors import BuildError, DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.parameters import Parameters
 from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import writes
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
-from scripts.mutation.mutations import MUTATIONS, Mutation
+from scripts.mutation.mutations import MUTATIONS, Edit, Mutation, Unfit
 from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
+from scripts.mutation.survivors import SURVIVORS
 
 if TYPE_CHECKING:
     from kvfpga.lockstep.lockstep import Lockstep
+    from scripts.mutation.places import Place
 
 LANES, DATA_BITS = ROW, 128
 WORKER = (sys.executable, "-m", "scripts.mutation.mutate")
@@ -57,47 +68,52 @@ TIME_LIMIT = 1800
 """Seconds that one mutation may take before its process is ended, which counts as caught."""
 
 
-class Unfit(Exception):
-    """A mutation that does not fit the RTL (any more)."""
-
-
 # ---- one mutation --------------------------------------------------------------------------------------------------
-def file_of(mutation: Mutation, rtl: Path) -> Path | None:
+def file_of(mutation: Edit, rtl: Path) -> Path | None:
     """Where its file is: no two of the RTL have one name."""
     return next(rtl.rglob(mutation.file), None)
 
 
-def mutated(mutation: Mutation, rtl: Path) -> str:
-    """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
+def mutated(mutation: Edit, rtl: Path) -> str:
+    """The text of its file with the mutation in it, or Unfit."""
     path = file_of(mutation, rtl)
-    text = path.read_text() if path else ""
-    count = text.count(mutation.old)
-    if count != 1:
-        raise Unfit(
-            f"mutation {mutation.name}: its text is {count} times in {mutation.file}, not once: {mutation.old!r}"
-        )
-    if mutation.new == mutation.old:
-        raise Unfit(f"mutation {mutation.name} changes nothing")
-    return text.replace(mutation.old, mutation.new)
+    return mutation.applied(path.read_text() if path else "")
 
 
-def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | None = None) -> dict:
-    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for the keys of the answer."""
-    from scripts.mutation import quick_build
+def try_one(
+    name: str, seeds: int, count: int, work: Path, only: list[str] | None = None, among: Sequence[str] = ()
+) -> dict:
+    """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for `among` and the keys of the answer."""
+    from scripts.mutation import judges, quick_build
 
-    started = time.monotonic()
+    started, parameters = time.monotonic(), Parameters(ENTRIES, LANES, DATA_BITS)
+    edit = None if name == ORIGINAL else by_name(name)
+    original = verilator_build.rtl_root() / "rtl"
+    if edit and file_of(edit, original).parent.name == "uart":
+        return judges.try_uart(edit, work)
+    found = {"name": name, "caught": False, "commands": 0, "scenarios": {}, "build_seconds": 0, "run_seconds": 0}
     with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
         rtl = Path(scratch) / "rtl"
-        shutil.copytree(verilator_build.rtl_root() / "rtl", rtl)
-        if name != ORIGINAL:
-            mutation = by_name(name)
-            file_of(mutation, rtl).write_text(mutated(mutation, rtl))
+        rtl.mkdir()
+        texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
+        if among:
+            from scripts.mutation.places import design
+
+            os.environ["KVFPGA_MUTANT"] = str(1 + among.index(name) if edit else 0)
+            texts = design(texts, [by_name(other) for other in among])
+        elif edit:
+            texts[edit.file] = mutated(edit, original)
+        for file, text in texts.items():
+            (rtl / file).write_text(text)
         sources = verilator_build.rtl_sources(rtl)
-        with contextlib.redirect_stderr(io.StringIO()):
-            quick_build.model(
-                Parameters(ENTRIES, LANES, DATA_BITS), sources, work / "models", work / "objects"
-            )
-        found = {"name": name, "caught": False, "build_seconds": round(time.monotonic() - started, 1)}
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                quick_build.model(parameters, sources, work / "models", work / "objects")
+        except BuildError as error:
+            if among or isinstance(edit, Mutation):
+                raise
+            return found | {"stillborn": str(error)}
+        found["build_seconds"] = round(time.monotonic() - started, 1)
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count):
             if only and scenario.name not in only:
@@ -108,6 +124,9 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
             if evidence:
                 found |= {"caught": is_proof(name, evidence), "scenario": scenario.name} | evidence
                 break
+        else:
+            if edit and not isinstance(edit, Mutation):
+                found |= judges.without_difference(edit, parameters)
         return found | {
             "commands": lines,
             "scenarios": by_scenario,
@@ -117,7 +136,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, only: list[str] | Non
 
 def is_proof(name: str, evidence: dict) -> bool:
     """Did that notice the mutation which should: its assertion, if it names one, else anything?"""
-    assertion = "" if name == ORIGINAL else by_name(name).assertion
+    assertion = assertion_of(name)
     return not assertion or f"assertion {assertion} of" in evidence["device"]
 
 
@@ -152,7 +171,7 @@ def run_scenario(scenario: Scenario, sources: list[Path]) -> tuple[int, dict | N
         where, field, device, expected = first.texts()
         return done, {"line": line, "where": where, "field": field, "device": device, "expected": expected}
     except KvfpgaError as error:
-        if not isinstance(error, TargetError):
+        if not isinstance(error, (TargetError, DeviceRefused)):
             raise
         return done, {
             "line": line,
@@ -218,31 +237,31 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
-def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = False) -> dict:
+def attempt(
+    name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = ()
+) -> dict:
     """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
-    scenario, line, where, field, device, expected, build_seconds, run_seconds."""
-    command = [
-        *WORKER,
-        "--worker",
-        name,
-        "--seeds",
-        str(seeds),
-        "--commands",
-        str(count),
-        "--work",
-        str(work),
-    ]
+    scenario, line, where, field, device, expected, build_seconds, run_seconds, stillborn (why), equivalent (True). `among`:
+    places that are in one model, with this one or ORIGINAL chosen in it."""
+    numbers = {"--seeds": seeds, "--commands": count, "--work": work}
+    command = [*WORKER, "--worker", name, *(str(word) for pair in numbers.items() for word in pair)]
+    command += [f"--among={other}" for other in among]
     started = time.monotonic()
+    environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
     try:
-        environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
-        process = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, env=environment)
+        said, complained = process.communicate(timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the simulator of a bench
+        process.communicate()
         return _dead(name, f"no end within {TIME_LIMIT} s", started)
     if process.returncode < 0:
         return _dead(name, f"the simulation died of signal {-process.returncode}", started)
     if process.returncode:
-        raise RuntimeError(f"mutation {name} could not be tried:\n{process.stderr[-3000:]}")
-    return json.loads(process.stdout)
+        raise RuntimeError(f"mutation {name} could not be tried:\n{complained[-3000:]}")
+    return json.loads(said.splitlines()[-1])  # benches talk
 
 
 def _dead(name: str, what: str, started: float) -> dict:
@@ -255,14 +274,29 @@ def _dead(name: str, what: str, started: float) -> dict:
     } | found
 
 
-def by_name(name: str) -> Mutation:
+@functools.cache
+def found_places() -> dict[str, Place]:
+    """All places that places.py finds, by name."""
+    from scripts.mutation.places import places
+
+    return {place.name: place for place in places(verilator_build.rtl_root() / "rtl")}
+
+
+def by_name(name: str) -> Edit:
     for mutation in MUTATIONS:
         if mutation.name == name:
             return mutation
-    raise Unfit(f"there is no mutation {name}; --list names them")
+    if name in found_places():
+        return found_places()[name]
+    raise Unfit(f"there is no mutation {name}; --list names them, and --list --found 10000 all places found")
 
 
-def check_places(chosen: list[Mutation], rtl: Path) -> None:
+def assertion_of(name: str) -> str:
+    mutation = None if name == ORIGINAL else by_name(name)
+    return mutation.assertion if isinstance(mutation, Mutation) else ""
+
+
+def check_places(chosen: Sequence[Edit], rtl: Path) -> None:
     """Every mutation fits the RTL and has a name of its own, else Unfit."""
     names = [mutation.name for mutation in chosen]
     if doubles := {name for name in names if names.count(name) > 1}:
@@ -272,12 +306,15 @@ def check_places(chosen: list[Mutation], rtl: Path) -> None:
 
 
 def run_all(
-    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None]
+    names: list[str], jobs: int, seeds: int, count: int, work: Path, progress: Callable[[dict], None], among: Sequence[str] = ()
 ) -> list[dict]:
     """Results in the order of `names`; `progress` gets each as it comes."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
-            pool.submit(attempt, name, seeds, count, work, bool(by_name(name).assertion)): name for name in names
+            pool.submit(
+                attempt, name, seeds, count, work, bool(assertion_of(name)), among if name in among else ()
+            ): name
+            for name in names
         }
         found = {}
         for future in as_completed(futures):
@@ -311,6 +348,60 @@ def table(results: list[dict]):
     return shown
 
 
+# ---- places found --------------------------------------------------------------------------------------------------
+FATES = "caught", "explained", "SURVIVED", "equivalent", "stillborn"
+
+
+def fate(result: dict) -> str:
+    """What became of a place, as one of FATES."""
+    for name in ("stillborn", "caught", "equivalent"):
+        if result.get(name):
+            return name
+    return "explained" if result["name"] in SURVIVORS else "SURVIVED"
+
+
+def table_of_found(results: list[dict]):
+    """For people (rich): a row a module, and each survivor below."""
+    from rich.console import Group
+    from rich.table import Table
+
+    shown = Table("module", *FATES, title=f"{len(results)} places", title_justify="left")
+    for file in sorted({by_name(result["name"]).file for result in results}):
+        fates = [result["fate"] for result in results if by_name(result["name"]).file == file]
+        shown.add_row(Path(file).stem.removeprefix("kvcpu_"), *(str(fates.count(name) or "") for name in FATES))
+    shown.add_section()
+    shown.add_row("all", *(str([result["fate"] for result in results].count(name)) for name in FATES))
+    left = [f"{described(result['name'])}\n    {why(result['name'])}" for result in results if result["fate"] in FATES[1:3]]
+    return Group(shown, *left)
+
+
+def described(name: str) -> str:
+    place = by_name(name)
+    old, new = (" ".join(text.split()) for text in (place.old, place.new))
+    return f"{name:32} {place.file}:{place.line}  {old} → {new}"
+
+
+def why(name: str) -> str:
+    return f"{SURVIVORS[name].kind}: {SURVIVORS[name].why}" if name in SURVIVORS else "not explained in survivors.py"
+
+
+def together(chosen: Sequence[Edit]) -> list[str]:
+    """Names of those that can be in one model of the core: places found, if slang takes them so."""
+    texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
+    found = [edit for edit in chosen if not isinstance(edit, Mutation) and edit.file in texts]
+    if not found:
+        return []
+    from scripts.mutation.places import fit
+
+    return [place.name for place in fit(texts, found, verilator_build.TOP)]
+
+
+def chosen_places(count: int, seed: int) -> list[Place]:
+    from scripts.mutation.places import sample
+
+    return sample(list(found_places().values()), count, seed)
+
+
 def difference(result: dict) -> str:
     if result["expected"] == "":
         return f"{result['field']} {result['device']}".strip()[:200]
@@ -319,34 +410,46 @@ def difference(result: dict) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", metavar="NAME", help="this mutation; may be repeated")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this mutation or place; may be repeated")
     parser.add_argument("--assertions", action="store_true", help="only those that an assertion must notice")
+    parser.add_argument("--found", type=int, metavar="N", help="N places that it finds by itself, from every module in turn")
+    parser.add_argument("--seed", type=int, default=1, help="draws the places (%(default)s)")
     parser.add_argument("--seeds", type=int, default=12, help="random scripts at the end of the stock (%(default)s)")
     parser.add_argument("--commands", type=int, default=400, help="commands in each of them (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
-    parser.add_argument("--list", action="store_true", help="name the mutations and end")
+    parser.add_argument("--list", action="store_true", help="name the mutations, or the places, and end")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--among", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        answer = try_one(options.worker, options.seeds, options.commands, options.work, options.scenario)
+        answer = try_one(
+            options.worker, options.seeds, options.commands, options.work, options.scenario, options.among
+        )
         print(json.dumps(answer))
         return 0
     from rich.console import Console
 
     console = Console(stderr=True)
     try:
-        chosen = [by_name(name) for name in options.only] if options.only else list(MUTATIONS)
-        chosen = [mutation for mutation in chosen if mutation.assertion or not options.assertions]
+        chosen: Sequence[Edit] = MUTATIONS
+        if options.only:
+            chosen = [by_name(name) for name in options.only]
+        elif options.found is not None:
+            chosen = chosen_places(options.found, options.seed)
+        chosen = [mutation for mutation in chosen if assertion_of(mutation.name) or not options.assertions]
         check_places(chosen, verilator_build.rtl_root() / "rtl")
     except Unfit as error:
         console.print(f"[red]{error}[/]", highlight=False)
         return 2
     if options.list:
         for mutation in chosen:
-            print(f"{mutation.name:28} {mutation.file:26} {mutation.rule:12} {mutation.why}")
+            if isinstance(mutation, Mutation):
+                print(f"{mutation.name:28} {mutation.file:26} {mutation.rule:12} {mutation.why}")
+            else:
+                print(described(mutation.name))
         return 0
 
     tried = itertools.count()
@@ -354,25 +457,36 @@ def main() -> int:
     def said(result: dict) -> None:
         what = difference(result) if "field" in result else "nothing differs"
         what = what if result["caught"] or "field" not in result else f"not its assertion: {what}"
+        what = "does not compile" if "stillborn" in result else what
         seconds = f"{result['build_seconds']:.0f} s build, {result['run_seconds']:.0f} s run"
         line = f"[{next(tried)}/{len(chosen)}] {result['name']}: {what} after {result['commands']} commands ({seconds})"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with contextlib.ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvfpga-mutations-")))
-        for assertions in sorted({bool(mutation.assertion) for mutation in chosen}):
-            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions)
+        among = together(chosen)
+        for assertions in sorted({bool(assertion_of(mutation.name)) for mutation in chosen}):
+            among_these = () if assertions else among
+            original = attempt(ORIGINAL, options.seeds, options.commands, work, assertions, among_these)
             said(original)
             if original["caught"]:
                 console.print("[red]the RTL as it is does not get through the scenarios: repair that first[/]")
                 return 1
-        results = run_all([m.name for m in chosen], options.jobs, options.seeds, options.commands, work, said)
-    survivors = [result["name"] for result in results if not result["caught"]]
+        names = [mutation.name for mutation in chosen]
+        results = run_all(names, options.jobs, options.seeds, options.commands, work, said, among)
+    results = [result | {"fate": fate(result)} for result in results]
+    survivors = [result["name"] for result in results if result["fate"] == "SURVIVED"]
     if options.json:
-        described = [result | by_name(result["name"])._asdict() for result in results]
-        print(json.dumps({"original": original, "mutations": described, "survivors": survivors}, indent=2))
+        full = [result | by_name(result["name"])._asdict() for result in results]
+        print(json.dumps({"original": original, "mutations": full, "survivors": survivors}, indent=2))
     else:
-        Console(width=max(120, Console().width)).print(table(results))
+        out, by_hand = Console(width=max(120, Console().width)), {mutation.name for mutation in MUTATIONS}
+        for print_table, part in (
+            (table, [result for result in results if result["name"] in by_hand]),
+            (table_of_found, [result for result in results if result["name"] not in by_hand]),
+        ):
+            if part:
+                out.print(print_table(part))
     return 1 if survivors else 0
 
 

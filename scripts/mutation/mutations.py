@@ -8,7 +8,21 @@ lookup ports) is for other tests. Those with an `assertion` are the exception: t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Unfit(Exception):
+    """A mutation that does not fit the RTL (any more)."""
+
+
+class Edit(Protocol):
+    """A change of one file of the RTL, anywhere below fpga/rtl: a Mutation, or a Place of places.py."""
+
+    name: str
+    file: str
+
+    def applied(self, text: str) -> str:
+        """The text of that file with the change in it."""
 
 
 class Mutation(NamedTuple):
@@ -22,6 +36,15 @@ class Mutation(NamedTuple):
     rule: str
     why: str
     assertion: str = ""
+
+    def applied(self, text: str) -> str:
+        """The text of its file with the mutation in it. Unfit unless its place is there exactly once."""
+        count = text.count(self.old)
+        if count != 1:
+            raise Unfit(f"mutation {self.name}: its text is {count} times in {self.file}, not once: {self.old!r}")
+        if self.new == self.old:
+            raise Unfit(f"mutation {self.name} changes nothing")
+        return text.replace(self.old, self.new)
 
 
 LANE, PASS, ENGINE, SETTINGS = "kvcpu_score_lanes.sv", "kvcpu_pass.sv", "kvcpu_engine.sv", "kvcpu_settings.sv"
@@ -48,12 +71,20 @@ MUTATIONS: tuple[Mutation, ...] = (
              "R goes from 0 to 255 instead of staying"),
     Mutation("lane-f-saturation", LANE, "f1[l] + 8'(f1[l] != 8'hFF)", "f1[l] + 8'd1", "R13",
              "F goes from 255 to 0 instead of staying"),
-    Mutation("lane-window", LANE, "(distance1[l] > set.window)", "(distance1[l] >= set.window)", "R15",
+    Mutation("lane-window", LANE, "outside2[l] = short2[l] ||", "outside2[l] = short2[l] || left2[l] == 8'd0 ||", "R15",
              "a pin is cleared one step early"),
-    Mutation("lane-distance-sign", LANE, "ahead1[l] ? -age1[l][7:0] : age1[l][7:0]", "age1[l][7:0]", "R14",
+    Mutation("lane-distance-sign", LANE, "ahead1[l] ? {1'b0, set.window} + {1'b1, age1[l][7:0]} :", "", "R14",
              "a block wanted in the future counts as far away"),
-    Mutation("lane-pin-future", LANE, "~(outside1 & ~ahead1)", "~outside1", "R15",
+    Mutation("lane-pin-future", LANE, "~(outside2 & ~ahead2)", "~outside2", "R15",
              "a pin is cleared although the access lies ahead"),
+    Mutation("lane-long-ago", LANE, ": !none2[l]);", ": 1'b0);", "R14",
+             "a block used 256 steps ago counts as used now"),
+    Mutation("lane-far-ahead", LANE, "(!all2[l] || age2[l] == 8'd0)", "(age2[l] == 8'd0)", "R14",
+             "a block wanted in 257 steps counts as wanted in one"),
+    Mutation("lane-just-ahead", LANE, "(!all2[l] || age2[l] == 8'd0)", "!all2[l]", "R14",
+             "a block wanted in 256 steps counts as wanted now"),
+    Mutation("lane-outside-scores", LANE, "(outside3[l] ? 16'd0 : by_left3[l])", "by_left3[l]", "R14",
+             "S counts outside the window too"),
     Mutation("lane-evict-keeps-pin", LANE, "OP_EVICT: changed1.pinned = '0;", "OP_EVICT: ;", "R18",
              "EVICT leaves a block pinned"),
     Mutation("lane-product-d", LANE, "{set.w_d, 8'd0} - 16'(set.w_d)", "{set.w_d, 8'd0}", "R14",
@@ -133,7 +164,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "blocks rank by their class instead of their order"),
     Mutation("rank-linear", LANE,
              "if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] =",
-             "for (int l = 0; l < LANES; l++) scored3[l] =",
+             "if (1'b1) for (int l = 0; l < LANES; l++) scored3[l] =",
              "R40", "a linear policy ranks"),
     Mutation("rank-step-evicts", LANE, "OP_STEP: if (!set.ranked) begin", "OP_STEP: begin", "R40",
              "thresholds move blocks in ranked mode"),
@@ -183,9 +214,9 @@ MUTATIONS: tuple[Mutation, ...] = (
              "CLASS changes the priority of a pinned block"),
     Mutation("class-linear", LANE, "if (set.ranked && !row4.pinned[l]) decided4", "if (!row4.pinned[l]) decided4", "R42",
              "CLASS puts an order into a linear priority"),
-    Mutation("pool-fill-age", LANE, "age1[l][7:0] <= set.fill_age", "age1[l][7:0] < set.fill_age", "R46",
+    Mutation("pool-fill-age", LANE, "age2[l] <= set.fill_age", "age2[l] < set.fill_age", "R46",
              "a block at FILL_AGE does not contend"),
-    Mutation("pool-fill-high", LANE, "!ahead1[l] && age1[l][31:8] == '0 &&", "!ahead1[l] &&", "R46",
+    Mutation("pool-fill-high", LANE, "!ahead2[l] && none2[l] &&", "!ahead2[l] &&", "R46",
              "a block of age 256 contends"),
     Mutation("pool-young-only", LANE, "(in_lower & (young4 | (row4.armed & near4)))", "(in_lower & young4)", "R46",
              "an expected block does not contend"),
@@ -546,8 +577,8 @@ MUTATIONS: tuple[Mutation, ...] = (
              "BAR2 gets no answer while no command runs"),
     Mutation("gate-core-commands", TOP, ".work(cmd_push || busy", ".work(busy", "D25",
              "a command out of rest is lost"),
-    Mutation("gate-settings-shown", TOP, ".clk(clk_core), .clk_shown(clk_operands)", ".clk(clk_core), .clk_shown(clk_core)", "D25",
-             "a setting that is read while no command runs shows what was read before it"),
+    Mutation("gate-settings-shown", TOP, ".clk(clk_core), .clk_shown(clk_operands)", ".clk(clk_core), .clk_shown(clk_core)",
+             "D25", "a setting that is read while no command runs shows what was read before it"),
     Mutation("gate-dma-triggers", TOP, "stop_core || trigger_valid || !dma_idle", "stop_core || !dma_idle", "D25",
              "the first trigger of a run is lost"),
     Mutation("gate-lookup-engine", TOP, "stop_core || clearing || key_valid ||", "stop_core || clearing ||", "D25",

@@ -3,6 +3,7 @@
 The product's builder (host/transport/sim/build.py) makes one fast model of a design. Here models run for seconds, so it is
 the build that must be fast: modules are not inlined into each other, each is compiled by itself, and objects are kept. A
 design with another `kvcpu_score_lanes` compiles that module again, and links: the BUILD_ID in the hardware is 0 in all of them.
+Where `kvcpu_mutant_pkg` is among the sources, one model has many mutations in it, and the environment says which counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from kvfpga.transport.sim import build as verilator_build
 from kvfpga.transport.sim.build import Model
 
 OPTIMISE = "-O1"
+CHOICE = "kvcpu_mutant_pkg.sv"
+"""The package that says which of many mutations counts."""
 
 
 def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Path) -> Model:
@@ -31,6 +35,18 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
     verilator_build._Build = _QuickBuild
     _QuickBuild.objects = objects
     return verilator_build.model(parameters, sources)
+
+
+def generated(parameters: Parameters, sources: list[Path]) -> str:
+    """A hash of the C++ that Verilator makes of `sources`: where it is the same, so is the device."""
+    harness = verilator_build.CORE.harness_files()
+    built = Model(Path(f"{verilator_build.TOP}.so"), "", 0, parameters, None)
+    build = _QuickBuild(built, sources, harness, verilator_build.verilator.find()[0])
+    with tempfile.TemporaryDirectory(prefix="kvfpga-generated-") as folder:
+        build.folder = Path(folder)
+        build.log = build.folder / "build.log"
+        build._verilate()
+        return _hash(*(path.read_bytes() for path in sorted((build.folder / "out").glob("*.[ch]*"))))
 
 
 class _QuickBuild(verilator_build._Build):
@@ -50,6 +66,8 @@ class _QuickBuild(verilator_build._Build):
         out, include, sim = self.folder / "out", self.verilator / "include", verilator_build.rtl_root() / "sim"
         units = {"runtime": [include / f"{name}.cpp" for name in ("verilated", "verilated_save", "verilated_threads")]}
         units["harness"] = self.harness
+        if any(path.name == CHOICE for path in self.sources):
+            units["mutant"] = [Path(__file__).with_name("mutant.cpp")]
         for path in sorted(out.glob("*.cpp")):
             units.setdefault(path.stem.removeprefix("Vkvcpu_").split("__")[0] or "root", []).append(path)
         flags = [*verilator_build._COMPILE, OPTIMISE, "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0"]

@@ -26,7 +26,8 @@ from typing import NamedTuple
 from kvfpga.contract.errors import BuildError, KvfpgaError, UsageError
 from kvfpga.transport.sim.build import compile_order, rtl_root
 from scripts.mutation.mutate import mutated
-from tests.formal.table import ROWS, Mutation, Row
+from scripts.mutation.mutations import Edit
+from tests.formal.table import ROWS, Row
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
@@ -45,7 +46,7 @@ class Verdict(NamedTuple):
     seconds: float  # of processor time
 
 
-def check(row: Row, mutation: Mutation | None = None) -> Verdict:
+def check(row: Row, mutation: Edit | None = None) -> Verdict:
     """Does that property hold, on the RTL as it is or with one place of it edited?"""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory(prefix="kvfpga-formal-") as name:
@@ -56,7 +57,7 @@ def check(row: Row, mutation: Mutation | None = None) -> Verdict:
     return Verdict(not failed, failed, round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1))
 
 
-def elaborate(folder: Path, row: Row, mutation: Mutation | None) -> None:
+def elaborate(folder: Path, row: Row, mutation: Edit | None) -> None:
     """Property and RTL to model.smt2. WebAssembly sees only what lies below its folder, so all is copied there."""
     rtl = rtl_root() / "rtl"
     for wanted in (*PACKAGES, *row.sources):

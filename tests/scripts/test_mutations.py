@@ -77,6 +77,16 @@ def test_the_design_as_it_is_gets_through_and_mutations_do_not(work):
     assert len(mutate.table(results).rows) == len(results)
 
 
+def test_places_found_are_in_one_model_and_one_is_chosen(work):
+    """One that a result gives away, and the model with none chosen, which goes through all that is directed."""
+    among = ["ram_2r.dfffa9.if", "settings.bed3dd.hold"]
+    original, first, second = (mutate.attempt(name, 0, 0, work, among=among) for name in (mutate.ORIGINAL, *among))
+    assert not original["caught"] and first["caught"] and second["caught"], (original, first, second)
+    assert (first["scenario"], first["field"]) == ("ranges_and_refusals", "matched")
+    assert (second["scenario"], second["field"]) == ("settings", "phys_addr")
+    assert 0 < first["commands"] < second["commands"] < original["commands"]
+
+
 def test_only_its_own_assertion_is_proof():
     proof = "the simulation broke: assertion place_granted of kvcpu_pass failed"
     assert mutate.is_proof("check-capacity", {"device": proof}) and mutate.is_proof("pass-capacity", {"device": "evict 1→2"})

@@ -406,11 +406,11 @@ class Dealer(zmq.Socket):
 
 
 @contextmanager
-def raw_client(address, keys=None):
-    """A DEALER that anybody could write, not ours; `keys` None: without a key."""
+def raw_client(address, keys=None, rcvhwm=1000):
+    """A DEALER that anybody could write, not ours; `keys` None: without a key. It takes `rcvhwm` messages unread."""
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER, socket_class=Dealer)
-    dealer.linger, dealer.reconnect_ivl, dealer.rcvtimeo = 0, -1, 3000
+    dealer.linger, dealer.reconnect_ivl, dealer.rcvtimeo, dealer.rcvhwm = 0, -1, 3000, rcvhwm
     if keys and address.startswith("tcp:"):
         dealer.curve_serverkey = keys.server(address)
         dealer.curve_publickey, dealer.curve_secretkey = keys.public, keys.secret
@@ -431,6 +431,12 @@ def receive(dealer):
     while isinstance(reply := wire.decode_reply(dealer.recv()), wire.Waiting):
         pass
     return reply
+
+
+def resident(pid: int, what: str) -> int:
+    """Bytes of memory of a process: VmRSS, now; VmHWM, at most so far."""
+    with open(f"/proc/{pid}/status") as lines:
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def outcome(dealer) -> int:
@@ -910,8 +916,7 @@ def test_a_client_that_never_reads_is_cut_off(fake, keys, address, caplog, monke
     """Its answers stay in the server: so much of them, and no more."""
     monkeypatch.setattr(remote_server, "UNREAD_BYTES", 1 << 20)
     with serving(fake, keys, address) as at:
-        with raw_client(at, keys) as dealer:
-            dealer.rcvhwm = 1
+        with raw_client(at, keys, rcvhwm=1) as dealer:
             hello(dealer)
             fake.run = lambda batch: BatchResult(np.zeros(1 << 20, np.uint32), np.zeros(0, np.uint64))
             numbers = itertools.count()
@@ -925,6 +930,50 @@ def test_a_client_that_never_reads_is_cut_off(fake, keys, address, caplog, monke
             assert "of answers are not read, at most 1,048,576" in caplog.text
         with RemoteMmio(at, keys) as mmio:
             assert mmio.read32(DEVICE_ID) == 0x4B564350
+
+
+def test_the_memory_of_a_server_whose_clients_never_read(keys, address):
+    """Four of them, one after the other: what one leaves unread goes with it. Measured beside the server, as its owner would."""
+    with process("serve", address, keys.folder) as (server, at):
+        os.set_blocking(server.stderr.fileno(), False)
+        if at.startswith("tcp:"):
+            remote_keys.trust(at, keys.public.hex(), keys.folder)
+        before = resident(server.pid, "VmRSS")
+
+        def asked_until_it_is_cut_off():
+            nonlocal said
+            with suppress(zmq.Again):
+                dealer.send(wire.encode(wire.MemoryRead(next(numbers), 0, wire.MEMORY_BYTES)), zmq.NOBLOCK)
+            with suppress(BlockingIOError):
+                said += os.read(server.stderr.fileno(), 10000)
+            return b"of answers are not read" in said
+
+        for _ in range(4):
+            said = b""
+            with raw_client(at, keys, rcvhwm=1) as dealer:
+                hello(dealer)
+                numbers = itertools.count()
+                until(asked_until_it_is_cut_off)
+        with RemoteMmio(at, keys, wait=LONG) as mmio:
+            assert mmio.read32(DEVICE_ID) == 0x4B564350
+        assert resident(server.pid, "VmHWM") - before < 64 << 20
+
+
+def test_a_client_that_leaves_no_room_for_an_answer_is_cut_off(fake, keys, address, caplog, monkeypatch):
+    """Refusals fill its place, as it asks for more than may wait: an answer that it could not get would be lost unsaid."""
+    monkeypatch.setattr(remote_server, "UNREAD_BYTES", 1 << 40)
+    caplog.set_level(logging.INFO, "kvfpga.remote")
+    with serving(fake, keys, address) as at, raw_client(at, keys, rcvhwm=1) as dealer:
+        hello(dealer)
+        numbers = itertools.count()
+
+        def asked_until_it_is_cut_off():
+            with suppress(zmq.Again):
+                for _ in range(100):
+                    dealer.send(wire.encode(wire.MemoryRead(next(numbers), 0, wire.MEMORY_BYTES)), zmq.NOBLOCK)
+            return "was cut off" in caplog.text
+
+        until(asked_until_it_is_cut_off)
 
 
 def test_a_message_of_endless_frames_is_cut_off(fake, keys, caplog, monkeypatch):

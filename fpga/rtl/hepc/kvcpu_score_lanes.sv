@@ -1,7 +1,7 @@
 // kvcpu_score_lanes - the lanes of the pass engine: take a row of LANES directory entries per cycle through match, score and decision.
 //
 // Five register stages behind the directory's read data (R14 to R21, R40 to R47):
-//   1 match      2 t - access_step, S, R, F, pinned      3 products      4 priority P      5 new state and decision
+//   1 match      2 t - access_step, R, F      3 products, is S 0, pinned      4 priority P      5 new state and decision
 // In ranked mode P comes from kvcpu_rank_table, which looks its code up in stages 2 and 3, and kvcpu_contest says who `wins`.
 // All stages move together when `advance` is high; `stage[k]` says that stage k+1 takes a row. `pass` is constant during a
 // pass. Outputs belong to the row in stage 5, `candidates` to that in front of it. A lane decides what its entry itself allows; whether a prefetch candidate
@@ -180,18 +180,20 @@ module kvcpu_score_lanes
         end
     end
 
-    // ---- stage 2: match, S, and the fields that feed the score ---------------------------------------------------------
+    // ---- stage 2: match, distance in time, and the fields that feed the score ------------------------------------------
     flags_t      in_range1, of_request1, of_block1, of_id1, of_shared1;  // what the comparisons say together
     flags_t      match1, match2, shared2, write2;
     row_t        changed1, row2;
     logic [7:0]  aged1 [LANES], used1 [LANES], counted1 [LANES];  // R, F, ref_count as the command leaves them
-    logic [7:0]  r2 [LANES], f2 [LANES], ref2 [LANES], near1 [LANES], s2 [LANES];
-    logic [7:0]  distance1 [LANES];  // |t - from|, where it is below 256
-    flags_t      outside1;           // it is not within the window
+    logic [7:0]  r2 [LANES], f2 [LANES], ref2 [LANES];
+    logic [7:0]  left1 [LANES], left2 [LANES];  // window - |t - from|, modulo 2^8
+    flags_t      short1, short2;                // that is below 0, where |t - from| is below 2^8
+    logic [7:0]  age2 [LANES];                  // the lowest bits of t - from
+    flags_t      none1, none2, all1, all2;      // those above them are all 0, all 1
+    flags_t      ahead2;
     logic [15:0] prio2 [LANES];
     logic [31:0] access2 [LANES];
     logic [15:0] label2 [LANES];
-    flags_t      young1, young2;     // 0 <= t - from <= FILL_AGE
     entry_key_t  key2 [LANES];
 
     always_comb begin
@@ -229,13 +231,11 @@ module kvcpu_score_lanes
         for (int l = 0; l < LANES; l++) ahead1[l] = (pass.t < access1[l]);
     end
     always_comb begin
-        for (int l = 0; l < LANES; l++) distance1[l] = ahead1[l] ? -age1[l][7:0] : age1[l][7:0];
+        // Of t - from and from - t only one is taken: to choose between the ends is shorter than to turn the sign first.
         for (int l = 0; l < LANES; l++)
-            outside1[l] = (ahead1[l] ? (age1[l][31:8] != '1 || age1[l][7:0] == '0) : (age1[l][31:8] != '0))
-                          || (distance1[l] > set.window);
-        for (int l = 0; l < LANES; l++) near1[l] = outside1[l] ? 8'd0 : set.window - distance1[l];
-        young1 = '0;
-        if (set.ranked) for (int l = 0; l < LANES; l++) young1[l] = !ahead1[l] && age1[l][31:8] == '0 && age1[l][7:0] <= set.fill_age;
+            {short1[l], left1[l]} = ahead1[l] ? {1'b0, set.window} + {1'b1, age1[l][7:0]} : {1'b0, set.window} - {1'b0, age1[l][7:0]};
+        for (int l = 0; l < LANES; l++) none1[l] = (age1[l][31:8] == '0);
+        for (int l = 0; l < LANES; l++) all1[l] = (age1[l][31:8] == '1);
     end
     always_comb begin
         pool1 = row1.valid & row1.pool;
@@ -250,10 +250,7 @@ module kvcpu_score_lanes
         used1 = f1;
         counted1 = ref1;
         case (pass.op)
-            OP_STEP: begin
-                for (int l = 0; l < LANES; l++) aged1[l] = r1[l] - 8'(r1[l] != 8'd0);
-                changed1.pinned = row1.pinned & ~(outside1 & ~ahead1);
-            end
+            OP_STEP: for (int l = 0; l < LANES; l++) aged1[l] = r1[l] - 8'(r1[l] != 8'd0);
             OP_TOUCH: begin
                 for (int l = 0; l < LANES; l++) aged1[l] = 8'hFF;
                 for (int l = 0; l < LANES; l++) used1[l] = f1[l] + 8'(f1[l] != 8'hFF);
@@ -284,31 +281,44 @@ module kvcpu_score_lanes
             ref2 <= counted1;
             prio2 <= prio1;
             access2 <= access1;
-            s2 <= near1;
+            left2 <= left1;
+            short2 <= short1;
+            for (int l = 0; l < LANES; l++) age2[l] <= age1[l][7:0];
+            none2 <= none1;
+            all2 <= all1;
+            ahead2 <= ahead1;
             label2 <= label1;
-            young2 <= young1;
             if (frees) key2 <= key1;
         end
     end
 
-    // ---- stage 3: products ---------------------------------------------------------------------------------------------
+    // ---- stage 3: products, what the distance says -----------------------------------------------------------------------
     flags_t      match3, shared3, write3;
-    row_t        row3;
+    row_t        settled2, row3;
     logic [7:0]  r3 [LANES], f3 [LANES], ref3 [LANES];
     logic [15:0] prio3 [LANES];
     logic [31:0] access3 [LANES];
     entry_key_t  key3 [LANES];
-    logic [15:0] by_r2 [LANES], by_f2 [LANES], by_s2 [LANES], by_r3 [LANES], by_f3 [LANES], by_s3 [LANES];
+    logic [15:0] by_r2 [LANES], by_f2 [LANES], by_left2 [LANES], by_r3 [LANES], by_f3 [LANES], by_left3 [LANES];
     logic [15:0] by_d;  // W_D * 255, where prefix
-    flags_t      near2, near3;  // S > 0
-    flags_t      young3;
+    flags_t      outside2, outside3;     // |t - from| is not within the window, so S is 0
+    flags_t      near2, near3;           // S > 0
+    flags_t      young2, young3;         // 0 <= t - from <= FILL_AGE
     logic [15:0] label3 [LANES];
 
     always_comb begin
         for (int l = 0; l < LANES; l++) by_r2[l] = set.w_r * r2[l];
         for (int l = 0; l < LANES; l++) by_f2[l] = set.w_f * f2[l];
-        for (int l = 0; l < LANES; l++) by_s2[l] = set.w_s * s2[l];
-        for (int l = 0; l < LANES; l++) near2[l] = (s2[l] != 8'd0);
+        for (int l = 0; l < LANES; l++) by_left2[l] = set.w_s * left2[l];
+    end
+    always_comb begin
+        for (int l = 0; l < LANES; l++)
+            outside2[l] = short2[l] || (ahead2[l] ? (!all2[l] || age2[l] == 8'd0) : !none2[l]);
+        for (int l = 0; l < LANES; l++) near2[l] = !outside2[l] && left2[l] != 8'd0;
+        young2 = '0;
+        if (set.ranked) for (int l = 0; l < LANES; l++) young2[l] = !ahead2[l] && none2[l] && age2[l] <= set.fill_age;
+        settled2 = row2;
+        if (pass.op == OP_STEP) settled2.pinned = row2.pinned & ~(outside2 & ~ahead2);
     end
 
     always_ff @(posedge clk) by_d <= {set.w_d, 8'd0} - 16'(set.w_d);
@@ -317,7 +327,7 @@ module kvcpu_score_lanes
             match3 <= match2;
             shared3 <= shared2;
             write3 <= write2;
-            row3 <= row2;
+            row3 <= settled2;
             r3 <= r2;
             f3 <= f2;
             ref3 <= ref2;
@@ -325,7 +335,8 @@ module kvcpu_score_lanes
             access3 <= access2;
             by_r3 <= by_r2;
             by_f3 <= by_f2;
-            by_s3 <= by_s2;
+            by_left3 <= by_left2;
+            outside3 <= outside2;
             near3 <= near2;
             label3 <= label2;
             young3 <= young2;
@@ -345,7 +356,9 @@ module kvcpu_score_lanes
 
     always_comb begin
         if (set.ranked) for (int l = 0; l < LANES; l++) scored3[l] = {code[l], label3[l][15:8]};
-        else for (int l = 0; l < LANES; l++) scored3[l] = (by_r3[l] + by_f3[l]) + (by_s3[l] + (row3.prefix[l] ? by_d : 16'd0));
+        else for (int l = 0; l < LANES; l++)
+            scored3[l] = (by_r3[l] + by_f3[l])
+                             + ((outside3[l] ? 16'd0 : by_left3[l]) + (row3.prefix[l] ? by_d : 16'd0));
         for (int l = 0; l < LANES; l++) scored3[l] |= {16{row3.pinned[l]}};
         case (pass.op)
             OP_SHARE, OP_SHARE_INDEX, OP_RELEASE, OP_RELEASE_INDEX: scored3 = prio3;

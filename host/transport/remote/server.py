@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,6 +163,12 @@ class Connection:
     def cut(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+
+class Sent(Enum):
+    """What became of a message. NO_ROOM: UNREAD_MESSAGES wait already. GONE: nobody is there any more."""
+
+    GOOD, NO_ROOM, GONE = range(3)
 
 
 class Server:
@@ -342,7 +349,9 @@ class Server:
             return
         if answer is None:
             return self._cut(client, f"{client.unread():,} bytes of answers are not read, at most {UNREAD_BYTES:,}")
-        return self._send(client, answer)
+        if not self._send(client, answer):
+            self._cut(client, f"{UNREAD_MESSAGES} messages are not read, and there is an answer more")
+        return None
 
     def _connection(self, frames: list[zmq.Frame]) -> Connection | None:
         """That over which a message came."""
@@ -378,7 +387,7 @@ class Server:
             del self.queue[client.id]
             self.inside[client.id] = client
             client.asked_at = time.monotonic()
-            if self._deliver(client.id, encode(wire.Welcome(self.mmio.name, self.shared))):
+            if self._deliver(client.id, encode(wire.Welcome(self.mmio.name, self.shared))) is not Sent.GONE:
                 log.info("%s has a place", client.label)
             else:
                 del self.inside[client.id]
@@ -405,9 +414,12 @@ class Server:
         self._probe_at = time.monotonic() + PROBE_SECONDS if self.queue else 0.0
 
     # ---- sending -----------------------------------------------------------------------------------------------------
-    def _send(self, client: Client, message: bytes | zmq.Frame) -> None:
-        if not self._deliver(client.id, message):
+    def _send(self, client: Client, message: bytes | zmq.Frame) -> bool:
+        """Was there room?"""
+        sent = self._deliver(client.id, message)
+        if sent is Sent.GONE:
             self._leave(client, "is gone without a goodbye: killed, frozen, cut off, or its frame was too large")
+        return sent is not Sent.NO_ROOM
 
     def _cut(self, client: Client, why: str) -> None:
         """Somebody who harms the server: its connection ends, and all that waits in it goes."""
@@ -416,17 +428,17 @@ class Server:
             client.connection.cut()
         self._leave(client, "was cut off")
 
-    def _deliver(self, id: bytes, message: bytes | zmq.Frame) -> bool:
-        """False where nobody is there any more. Whoever does not read gets no more messages, and nobody waits for that."""
+    def _deliver(self, id: bytes, message: bytes | zmq.Frame) -> Sent:
+        """Whoever does not read gets no more messages, and nobody waits for that."""
         try:
             self._router.send_multipart([id, message], zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            pass
+            return Sent.NO_ROOM
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            return False
-        return True
+            return Sent.GONE
+        return Sent.GOOD
 
     def _refuse(self, id: bytes, label: str, text: str, remedy: str | None = None) -> None:
         self._warn(f"{label} refused: {text}")

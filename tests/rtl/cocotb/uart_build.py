@@ -1,7 +1,7 @@
 """Builds the UART bridge, or the whole UART board, for cocotb, and runs benches on it: pytest side of bench_uart*.py.
 
 As dut_build.py does it, for the tops under fpga/rtl/uart. A model is kept in the cache under a key of its sources and the
-tools; `mutation` (an entry of MUTATIONS) builds from a copy of the RTL with that one place changed.
+tools; `mutation` (an entry of MUTATIONS, or another edit) builds from a copy of the RTL with that one place changed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 from filelock import FileLock
 
 from kvfpga.transport.sim import build, verilator
+from scripts.mutation.mutations import Edit
 from tests.rtl.cocotb.dut_build import ARGUMENTS, OPTIMIZE, PortsOnly, environment
 
 BRIDGE, BOARD = "kvcpu_uart_bridge", "kvcpu_uart_top"
@@ -37,6 +38,13 @@ class Mutation(NamedTuple):
     test: str
     why: str
 
+    def applied(self, text: str) -> str:
+        """The text of its file with the mutation in it. ValueError where it does not apply exactly once."""
+        times = text.count(self.old)
+        if times != 1 or self.old == self.new:
+            raise ValueError(f"mutation {self.name} applies {times} times to {self.file}")
+        return text.replace(self.old, self.new)
+
 
 MUTATIONS = (
     Mutation("crc-unchecked", "kvcpu_uart_deframer.sv", "crc_good <= (crc == RESIDUE);", "crc_good <= 1'b1;",
@@ -52,18 +60,15 @@ def sources() -> list[Path]:
     return [*build.rtl_sources(), *sorted((build.rtl_root() / "rtl" / "uart").glob("*.sv"))]
 
 
-def texts(mutation: Mutation | None = None) -> dict[str, str]:
-    """Name and content of every source; ValueError where the mutation does not apply exactly once."""
+def texts(mutation: Edit | None = None) -> dict[str, str]:
+    """Name and content of every source."""
     found = {path.name: path.read_text() for path in sources()}
     if mutation:
-        times = found.get(mutation.file, "").count(mutation.old)
-        if times != 1 or mutation.old == mutation.new:
-            raise ValueError(f"mutation {mutation.name} applies {times} times to {mutation.file}")
-        found[mutation.file] = found[mutation.file].replace(mutation.old, mutation.new)
+        found[mutation.file] = mutation.applied(found.get(mutation.file, ""))
     return found
 
 
-def model(top: str, mutation: Mutation | None = None) -> Path:
+def model(top: str, mutation: Edit | None = None) -> Path:
     """The folder with the built model."""
     rtl = texts(mutation)
     tools = f"{verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS}"
@@ -97,7 +102,7 @@ def model(top: str, mutation: Mutation | None = None) -> Path:
     return home
 
 
-def run(bench: str, top: str, folder: Path, mutation: Mutation | None = None, tests: list[str] | None = None) -> dict[str, bool]:
+def run(bench: str, top: str, folder: Path, mutation: Edit | None = None, tests: list[str] | None = None) -> dict[str, bool]:
     """Run a bench's tests (all, or those named) in one simulation: which passed."""
     results = folder / f"{bench}.xml"
     try:

@@ -1,0 +1,23 @@
+"""What survives of the places that `mutate --found` draws, and why nothing is wrong with that.
+
+The kinds: EQUIVALENT, no run of the device differs; TIME, only cycles do, which nothing promises; PORTS, only what the lockstep
+does not drive or read shows it, and the test that is named does; BUILDS, only in builds of another size. A survivor that is
+none of them is a hole in the stimulus: it is closed in scenarios.py, and has no row here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EQUIVALENT, TIME, PORTS, BUILDS = "equivalent", "time", "ports", "builds"
+
+
+class Survivor(NamedTuple):
+    """`test`: of kind PORTS, the file below tests/ that fails with it."""
+
+    kind: str
+    why: str
+    test: str = ""
+
+
+SURVIVORS: dict[str, Survivor] = {}
