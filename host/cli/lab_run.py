@@ -46,7 +46,7 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--timeout", type=float, metavar="SECONDS",
               help="What a cell may take; then it is shown as timed out.  [default: no limit]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Keeps finished cells, which are not computed again as long as nothing that they depend on changes.")  # fmt: skip
+              help="Keeps finished cells, computed again only where what they depend on changes, and the report.")  # fmt: skip
 @click.pass_obj
 def run(
     app: App, traces: tuple[str, ...], policies: str | None, sizes: str, entries: int, step_ms: float,
