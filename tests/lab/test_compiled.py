@@ -20,7 +20,7 @@ from kvfpga.lab.device_policy import LEARNT, NAMES
 from kvfpga.lab.hinting import by_age
 from kvfpga.lab.prove import prove
 from kvfpga.lab.replay import ReplayOptions
-from kvfpga.lab.traces import SAMPLE, Request, Trace, load_trace
+from kvfpga.lab.traces import Request, Trace, load_trace
 from kvfpga.lockstep.reference import Reference
 from kvfpga.policy.hints import Hints
 from tests.helpers.traces import AGENTS, CHATS
@@ -158,10 +158,10 @@ def test_every_touch_of_a_whole_trace(path, entries, t1_capacity, policy):
 
 @pytest.mark.parametrize("policy", [LEARNT, "linear:balanced"])
 def test_the_verilated_device_touch_by_touch(lockstep, policy):
-    trace = load_trace(SAMPLE, 60)
+    trace = load_trace(CHATS, 100)
     hints = random_hints(streams.of(trace), np.random.default_rng(1), classes=256) if policy == LEARNT else None
     proof = prove(lockstep, trace, policy, 40, hints=hints)
-    assert proof.different == proof.device.differences == 0 and proof.device.checks >= 60
+    assert proof.different == proof.device.differences == 0 and proof.device.checks >= 100
     assert proof.outcome.unloads and proof.outcome.evictions and proof.outcome.prefetches
     assert 0 < proof.outcome.hits.sum() < proof.device.touches
 

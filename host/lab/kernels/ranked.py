@@ -35,13 +35,14 @@ ENTRY = np.dtype([("last", "i8"), ("group", "i4"), ("after", "i4"), ("before", "
 GROUP = np.dtype([("access", "i8"), ("place", "i4"), ("class_id", "u1"), ("code", "u1"), ("young", "?")])
 """`place`: in the list of live groups. `code`: in this STEP."""
 LIST = np.dtype([("first", "i4"), ("count", "i4")])
-AGED = np.dtype([("request", "i8"), ("group", "i4")])
+REMEMBERED = 1 << 14
+"""Places for groups that requests have made at their ends."""
 
 
 class State(NamedTuple):
     """`live`, `young` and `spare` list groups, and `lists[2 * g + side]` are the members of group g.
-    `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and `aged[class]` the one that a request
-    has made at its end. `numbers` are those of counts.py and the above, and `ties` is room for indices.
+    `recent[access % (FILL_AGE + 1), class]` is the young group of that step and class, and `aged` remembers those that requests
+    have made at their ends. `numbers` are those of counts.py and the above, and `ties` is room for indices.
 
     Records and not an array for each field: to take an array out of a tuple costs more than most of what is done with it here.
     """
@@ -53,7 +54,7 @@ class State(NamedTuple):
     young: NDArray[np.int32]
     spare: NDArray[np.int32]
     recent: NDArray[np.int32]
-    aged: NDArray[np.void]
+    aged: NDArray[np.int32]
     buckets: NDArray[np.uint8]
     ties: NDArray[np.int32]
     numbers: NDArray[np.int64]
@@ -66,8 +67,6 @@ def empty(size: int, classes: int, fill_age: int, buckets: NDArray[np.uint8]) ->
     entries["last"], entries["group"] = -1, NOWHERE
     lists = np.zeros(2 * groups, LIST)
     lists["first"] = NOWHERE
-    aged = np.zeros(classes, AGED)
-    aged["request"] = -1
     numbers = np.zeros(COUNTS + 3, np.int64)
     numbers[SPARE] = groups
     return State(
@@ -78,7 +77,7 @@ def empty(size: int, classes: int, fill_age: int, buckets: NDArray[np.uint8]) ->
         young=np.zeros(groups, np.int32),
         spare=np.arange(groups, dtype=np.int32)[::-1].copy(),
         recent=np.full((fill_age + 1, classes), NOWHERE, np.int32),
-        aged=aged,
+        aged=np.zeros(REMEMBERED, np.int32),
         buckets=buckets,
         ties=np.zeros(size, np.int32),
         numbers=numbers,
@@ -196,6 +195,20 @@ def _young_group(s: State, access: int, class_id: int, fill_age: int) -> int:
 
 
 @compiled
+def _aged_group(s: State, access: int, class_id: int) -> int:
+    """A group of an older access: mostly one that another request has made, since many come at one step and end at others. Two
+    with the same place make more groups than there need be, and do no harm."""
+    place = (access * 251 + class_id) % REMEMBERED
+    g = s.aged[place]
+    group = s.groups[g]
+    lives = group.place < s.numbers[LIVE] and s.live[group.place] == g
+    if not (lives and group.access == access and group.class_id == class_id):
+        g = _new_group(s, access, class_id)
+        s.aged[place] = g
+    return int(g)
+
+
+@compiled
 def _join(s: State, e: int, g: int) -> None:
     entries = s.entries
     entry = entries[e]
@@ -291,11 +304,7 @@ def _end(s: State, plan: Plan, request: int, step: int, fill_age: int, completio
         if step - access <= fill_age:
             g = _young_group(s, access, class_id, fill_age)
         else:
-            aged = s.aged[class_id]
-            if aged.request != request:
-                aged.request = request
-                aged.group = _new_group(s, access, class_id)
-            g = aged.group
+            g = _aged_group(s, access, class_id)
         _drop(s, e)
         _join(s, e, g)
 
