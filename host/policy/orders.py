@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 LEVELS = 255
@@ -16,5 +15,7 @@ LEVELS = 255
 
 def orders(blocks: int) -> NDArray[np.uint8]:
     """The order of each block of a prompt, from 255 downwards, in the finest levels that cover it (CLASS with base 0, R42)."""
+    import numpy as np  # the command line names policies without it
+
     shift = max(0, blocks.bit_length() - LEVELS.bit_length())
     return (255 - (np.arange(blocks) >> shift)).astype(np.uint8)
