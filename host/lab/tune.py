@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..contract import presets
 from ..contract.errors import UsageError
 from ..policy.constants import DEFAULT, Constants
-from .policies import device
+from .policies import on_device
 from .policies.contender import Options
 from .stream import Stream
 
@@ -116,7 +116,7 @@ def _linear_draws(preset: dict[str, int]) -> dict[str, float | int]:
 
 def _linear_hits(stream: Stream, capacity: int, options: Options, values: Values) -> Any:
     weights = {name: int(value) for name, value in values.items()}
-    return device.linear(weights)(stream, capacity, options, None).hits
+    return on_device.linear(weights)(stream, capacity, options, None).hits
 
 
 # ---- the ranked policy: the learner's constants --------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def _ranked_hits(stream: Stream, capacity: int, options: Options, values: Values
     from .compiled import run_ranked
 
     constants: Constants = DEFAULT._replace(**values)  # type: ignore[arg-type]  # of a NamedTuple's fields, by name
-    hints = device.learnt(stream, options._replace(final_accuracy=None), constants=constants)
+    hints = on_device.learnt(stream, options._replace(final_accuracy=None), constants=constants)
     return run_ranked(stream, hints, capacity, entries=options.entries, step_ms=options.step_ms).hits
 
 

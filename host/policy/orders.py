@@ -15,7 +15,7 @@ LEVELS = 255
 
 def orders(blocks: int) -> NDArray[np.uint8]:
     """The order of each block of a prompt, from 255 downwards, in the finest levels that cover it (CLASS with base 0, R42)."""
-    import numpy as np  # the command line names policies without it
+    import numpy as np  # here: `kvfpga --help` comes by this module, and waits for no numpy
 
     shift = max(0, blocks.bit_length() - LEVELS.bit_length())
     return (255 - (np.arange(blocks) >> shift)).astype(np.uint8)

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from kvfpga.contract.errors import UsageError
 from kvfpga.lab import cells, report
-from kvfpga.lab.policies import device
+from kvfpga.lab.policies import on_device
 from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.report import content, drawing, looks, plots
 from kvfpga.lab.stream import of as stream_of
@@ -238,7 +238,7 @@ def test_the_tables_are_split_where_capacities_are_many(tmp_path):
 
 def test_a_ranked_run_keeps_its_last_table():
     stream = stream_of(load_trace(SAMPLE, 60))
-    ranked = next(found for found in device.contenders() if found.name == "ranked")
+    ranked = next(found for found in on_device.contenders() if found.name == "ranked")
     hints = ranked.prepare(stream, Options())
     kept = ranked.run(stream, 64, Options(), hints).samples
     assert np.array_equal(kept["table"], hints.tables[hints.table_of[-1]]) and {"step", "t1_used", "theta"} <= set(kept)

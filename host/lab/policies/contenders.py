@@ -11,7 +11,7 @@ from ...contract import presets
 from ...contract.errors import UsageError
 from ..device_policy import RANKED_AGE
 from ..stream import Stream
-from . import device, optimal, published
+from . import on_device, optimal, published
 from .contender import Contender, Options, Run
 
 RANKED, WITH_FINAL, OPTIMAL = "ranked", "ranked+final", "optimal"
@@ -34,7 +34,7 @@ def _own() -> Iterable[Contender]:
         prepare=lambda stream, options: optimal.next_references(stream.blocks),
         libraries=("numba",), code=("lab/policies/optimal.py",), uses_future=True,
     )  # fmt: skip
-    yield from device.contenders()
+    yield from on_device.contenders()
 
 
 CONTENDERS = {row.name: row for row in (*published.contenders(), *_own())}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..stream import Stream
 
 CODE = (
-    "lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/hinting.py", "lab/policies/device.py",
+    "lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/hinting.py", "lab/policies/on_device.py",
     "policy/orders.py", "contract",
 )  # fmt: skip
 LEARNER = ("policy",)
