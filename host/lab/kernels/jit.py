@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..extra import require
 
@@ -16,5 +16,4 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 def compiled(kernel: Kernel) -> Kernel:
     """The same function, compiled when it is first called with arguments of these types."""
-    found: Kernel = njit(cache=True)(kernel)
-    return found
+    return cast("Kernel", njit(cache=True)(kernel))
