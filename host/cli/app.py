@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..contract.commands import Result
 from ..session.purpose import Purpose
-from . import output
+from . import output, progress
 
 if TYPE_CHECKING:
     from ..contract.commands import Command
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
     from ..lockstep.reference import Reference
     from ..session.session import Session
     from ..targets.target import Target
-
-
-class Update(Protocol):
-    """Moves a progress bar: so much is done, of so much (None: nobody knows), and what is going on."""
-
-    def __call__(self, done: int, total: int | None, text: str = "") -> None: ...
+    from .progress import Update
 
 
 @dataclass
@@ -144,25 +138,9 @@ class App:
         else:
             people()
 
-    @contextmanager
-    def progress(self, what: str) -> Iterator[Update]:
-        """A progress bar on stderr, where somebody watches: yields `update(done, total, text="")`."""
-        if not sys.stderr.isatty():
-            yield lambda done, total, text="": None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda done, total, text="": bar.update(task, completed=done, total=total, description=text)
+    def progress(self, what: str) -> AbstractContextManager[Update]:
+        """Yields `update(done, total, text="")`, which shows on stderr how far `what` has got."""
+        return progress.shown(what)
 
 
 def note(text: str) -> None:

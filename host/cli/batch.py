@@ -112,18 +112,23 @@ def replay(
 
 
 def _print_summary(summary: ReplaySummary) -> None:
-    output.print_pairs(f"replay of {summary.trace}", summary.to_json())
+    from ..lab.replay import tables
+
+    for table in tables(summary):
+        output.print_rich(table)
 
 
 @click.command()
 @click.pass_obj
 def demo(app: App) -> None:
-    """A short guided run: several chats that share a system prompt, what moves where, and why.
+    """A short guided run: several chats that share a system prompt, what moves where, and why. Then what that is good for: the
+    hit rates of the device's policies on a small trace, beside LRU and the optimum.
 
     It has a device of its own; the session stays as it is.
     """
     from ..blackbox.attach import attach
     from ..lab import demo as demos
+    from ..lab import showcase
     from ..session.session import default_folder
 
     target = app.target.filled()
@@ -132,8 +137,9 @@ def demo(app: App) -> None:
             device.reset()
         attach(device, target, (app.folder or default_folder(target)) / "failures")
         summary = demos.run(device, output.console(), app.json)
-    if app.json:
-        output.print_json(summary.to_json())
+        with app.progress("comparing policies") as update:
+            compared = showcase.run(device, update)
+    app.present(summary.to_json() | {"policies": compared.to_json()}, lambda: showcase.render(compared, output.console()))
 
 
 @click.command()

@@ -14,6 +14,7 @@ class Lab(Later):
         "traces": "lab_lists",
         "tune": "lab_tune",
         "prove": "lab_prove",
+        "report": "lab_report",
     }
     """In the order that one needs them in."""
 

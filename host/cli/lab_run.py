@@ -46,7 +46,7 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--timeout", type=float, metavar="SECONDS",
               help="What a cell may take; then it is shown as timed out.  [default: no limit]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Keeps finished cells, which are used again as long as nothing that they depend on changes.")  # fmt: skip
+              help="Keeps finished cells, computed again only where what they depend on changes, and the report.")  # fmt: skip
 @click.pass_obj
 def run(
     app: App, traces: tuple[str, ...], policies: str | None, sizes: str, entries: int, step_ms: float,
@@ -67,7 +67,7 @@ def run(
     """
     from ..lab import extra
 
-    extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler))
+    extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler), *["jinja2", "matplotlib"] * bool(out))
     from ..lab import runs, sources
     from ..lab.policies.contender import Options
     from ..lab.policies.contenders import USUAL_ACCURACY, WITH_FINAL
@@ -92,6 +92,11 @@ def run(
     else:
         for table in tables(found):
             output.print_rich(table)
+    if out:
+        from ..lab import report
+        from .lab_report import facts
+
+        note(f"report: {report.write(out, facts=facts(app))}")
     if failed := [cell for cell in found if cell.status == "failed"]:
         for cell in failed:
             note(f"{cell.name} failed: {cell.reason}")

@@ -57,6 +57,7 @@ class Cli(Later):
         "top": "top",
         **dict.fromkeys(("run", "replay", "demo", "completion"), "batch"),
         "lab": "lab",
+        "claims": "claims",
         **dict.fromkeys(("reg", "mem"), "registers"),
         "board": "board",
         "handoff": "handoff",

@@ -37,7 +37,7 @@ from .workload import block_pattern
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.console import Console
+    from rich.table import Table
 
     from ..policy.hints import Hints
 
@@ -405,8 +405,8 @@ def _spread(references: NDArray[np.int64], count: int) -> frozenset[int]:
 # ---- for people -----------------------------------------------------------------------------------------------------
 
 
-def render(summary: ReplaySummary, console: Console) -> None:
-    """The summary as two tables."""
+def tables(summary: ReplaySummary) -> tuple[Table, Table]:
+    """The summary as two tables: the device beside its peers, then all that happened."""
     from rich.table import Table
 
     s, counters = summary, summary.counters
@@ -415,7 +415,7 @@ def render(summary: ReplaySummary, console: Console) -> None:
     rates.add_column("hits among them")
     rates.add_column("blocks", justify="right")
     rates.add_column("rate", justify="right")
-    rates.add_row("device", f"{counters['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
+    rates.add_row(f"device, {s.policy}", f"{counters['hits_t1']:,}", f"{s.t1_hit_rate:.2%}", style="bold")
     for name, policy in POLICIES.items():
         rates.add_row(policy.label, f"{s.baselines.hits[name]:,}", f"{s.baselines.rate(name):.2%}")
 
@@ -425,7 +425,6 @@ def render(summary: ReplaySummary, console: Console) -> None:
     done.add_column()
     for label, text in (
         ("format", f"{s.trace_format}, timestamps in {s.time_unit}"),
-        ("policy", s.policy),
         ("decode steps", f"{s.steps:,} of {s.step_ms:g} ms"),
         ("hits per tier", ", ".join(f"T{tier} {counters[f'hits_t{tier}']:,}" for tier in range(4))),
         ("misses", f"{counters['misses']:,}"),
@@ -445,8 +444,7 @@ def render(summary: ReplaySummary, console: Console) -> None:
         ("differences", f"{s.differences:,}"),
     ):
         done.add_row(label, text)
-    console.print(done)
-    console.print(rates)
+    return rates, done
 
 
 def _size(count: int) -> str:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
+from kvfpga.claims import cycles as measures
+from kvfpga.claims.cycles import FEW, FILL, MANY, fill, run, span
 from kvfpga.contract.commands import Evict, Hot, Load, Lookup, Prefetch, Set, Share, Step, Touch, Unload
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import REGISTERS
@@ -25,8 +27,6 @@ from kvfpga.transport.sim.verilated import VerilatorSim
 
 SMALL, ALL = (256, 1024), (256, 1024, 4096, 16384, 65536)
 LANES = (1, 4, 8, 16)
-FILL = 128  # blocks in the directory while sizes are compared
-VA = 0x7F00_0000_0000
 TRIGGER_AIM, LOOKUP_AIM = 12, 8
 MEMORIES = {"at full rate": (0, 0), "with 20 to 60 cycles latency": (20, 60)}
 WIDTHS = (128, 512)
@@ -49,31 +49,12 @@ def open_device(
 ) -> Device:  # fmt: skip
     """A device that moves nothing by itself. Without `data_bits`, a build that others use as well."""
     device = Device(VerilatorSim(entries, lanes, data_bits or (512 if lanes == 8 else 128), seed=1, latency=latency))
-    quiet(device)
+    measures.quiet(device)
     return device
 
 
 def quiet(device: Device) -> None:
     run(device, Set("EVICT_THRESH", 0), Set("PREFETCH_THRESH", 0xFFFF))
-
-
-def run(device: Device, *commands) -> list:
-    """Execute; what is refused has no place in a measurement."""
-    results = device.execute_many(commands)
-    for command, result in zip(commands, results):
-        if result.code != "OK":
-            raise SystemExit(f"cycles: {command} ended with {result.code}")
-    return results
-
-
-def fill(device: Device, count: int, tier: int, first: int = 0) -> None:
-    """Blocks `first` to `first + count - 1` of a plain workload."""
-    blocks = range(first, first + count)
-    run(device, *(Load(1, 0, 0, 32 * n, 32 * n + 31, VA + n * device.block_bytes, tier) for n in blocks))
-
-
-def span(device: Device, first: int, count: int) -> tuple[int, int]:
-    return VA + first * device.block_bytes, count * device.block_bytes
 
 
 # ---- STEP to first trigger --------------------------------------------------------------------------------------------
@@ -110,18 +91,10 @@ def trigger_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
 # ---- cycles per entry in a pass -----------------------------------------------------------------------------------------
 
 
-def pass_cost(lanes: int, entries: int = 1024, points: int = 8) -> tuple[float, float]:
-    """(slope, constant) of the cycles of a STEP that triggers nothing over the number of used entries, which lie on one line."""
+def pass_cost(lanes: int, entries: int = 1024) -> tuple[float, float]:
+    """(slope, constant) of the cycles of a STEP over the number of used entries."""
     with closing(open_device(entries, lanes).mmio) as sim:
-        device, cycles = Device(sim), []
-        used = range(entries // points, entries + 1, entries // points)
-        for count in used:
-            fill(device, used.step, tier=0, first=count - used.step)
-            cycles.append(run(device, Step(1))[0].cycles)
-    slope = (cycles[-1] - cycles[0]) / (used[-1] - used[0])
-    constant = cycles[0] - slope * used[0]
-    assert all(abs(constant + slope * x - y) < 1 for x, y in zip(used, cycles)), "not a line"
-    return slope, constant
+        return measures.pass_cost(Device(sim), entries)
 
 
 def pass_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
@@ -151,36 +124,9 @@ def pass_of(entries: int, used: int) -> int:
 
 
 def lookup_ports(entries: int = 256, lanes: int = 4) -> dict[str, float]:
-    """Latency of a hit, a miss and a fall back to request 0, and lookups accepted per cycle with both ports asking, alone and
-    during a STEP. Driven signal by signal through pyverilator."""
+    """Latency, and lookups accepted per cycle with both ports asking."""
     with closing(open_device(entries, lanes).mmio) as sim:
-        device = Device(sim)
-        fill(device, FILL, tier=2)
-        run(device, Load(0, 5, 5, 0, 31, 0, 2))
-        io = sim.sim.io
-        found: dict[str, float] = {}
-        for what, request, layer in (("hit", 1, 0), ("miss", 2, 0), ("fall back to request 0", 9, 5)):
-            io.lookup_key = layer << 24 | (5 if layer else 0) << 16 | request
-            io.lookup_valid = 1
-            latency = 0
-            while io.lookup_done != 1 or not latency:
-                sim.clock(1)
-                io.lookup_valid = 0
-                latency += 1
-                assert latency < 100, "no answer"
-            assert int(io.lookup_hit) & 1 == (what != "miss")
-            found[what] = latency
-        io.lookup_key = (32 << 32 | 1) << 64 | 1
-        io.lookup_valid = 3
-        for what, commands in (("alone", ()), ("during a STEP", (Step(1),) * 4)):
-            before, start = device.telemetry(), sim.clock_cycles
-            run(device, *commands)
-            sim.clock(1000)
-            after, cycles = device.telemetry(), sim.clock_cycles - start
-            asked = after["hits_t2"] - before["hits_t2"]
-            # Counter and clock are read at two places each, the same number of cycles apart: the telemetry burst's.
-            found[what] = asked / cycles
-        return found
+        return measures.lookup_ports(Device(sim))
 
 
 def lookup_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
@@ -197,34 +143,13 @@ def lookup_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
 # ---- DMA --------------------------------------------------------------------------------------------------------------------
 
 
-def dma_cycles(data_bits: int, latency: tuple[int, int], evict: int, prefetch: int) -> int:
-    """Cycles in which so many dirty blocks leave tier 1 and so many come back, at the same time."""
-    with closing(open_device(256, 4, data_bits, latency).mmio) as sim:
-        device = Device(sim)
-        run(device, Set("STRICT", 0))
-        fill(device, prefetch, tier=2)
-        fill(device, evict, tier=1, first=prefetch)
-        batch = Batch()
-        for name, (first, count) in {"PREFETCH": (0, prefetch), "IMEVICT": (prefetch, evict)}.items():
-            if count:
-                for register, value in zip(("ADDR", "LEN"), span(device, first, count)):
-                    device.append_write(batch, f"{name}_{register}", value)
-                if name == "PREFETCH":
-                    device.append_write(batch, "PREFETCH_STEP", 0)
-        batch.wait_idle()
-        start = sim.clock_cycles
-        sim.run(batch)
-        cycles = sim.clock_cycles - start
-        telemetry = device.telemetry()
-        assert telemetry["evict_bytes"] == evict * device.block_bytes
-        assert telemetry["prefetch_bytes"] == prefetch * device.block_bytes
-        return cycles
-
-
 def dma_rate(data_bits: int, latency: tuple[int, int], evict: bool, prefetch: bool) -> float:
-    """Bytes per cycle, all channels together: what 32 more blocks cost beyond the first 16."""
-    few, many = (dma_cycles(data_bits, latency, evict * count, prefetch * count) for count in (16, 48))
-    return 32 * (evict + prefetch) * 16384 / (many - few)
+    """Bytes per cycle, all channels together: what more blocks cost beyond the first."""
+    spent = []
+    for count in (FEW, MANY):
+        with closing(open_device(256, 4, data_bits, latency).mmio) as sim:
+            spent.append(measures.dma_cycles(Device(sim), evict * count, prefetch * count))
+    return (MANY - FEW) * (evict + prefetch) * 16384 / (spent[1] - spent[0])
 
 
 CHANNELS = {"evict": (True, False), "prefetch": (False, True), "both together": (True, True)}

@@ -554,9 +554,15 @@ def test_replay(kv, path):
     assert (found["command"], found["requests"], found["checked"]) == ("replay", 3, False)
 
 
+def test_people_see_a_replay_beside_its_peers_first(kv):
+    text = kv.text("replay", CHATS, "--limit", 3, "--t1-capacity", 64)
+    assert text.index("plain LRU cache") < text.index("decode steps")
+
+
 def test_demo_leaves_the_session_alone(kv):
     kv(*LOAD)
-    assert kv("demo")["command"] == "demo"
+    found = kv("demo")
+    assert found["command"] == "demo" and found["policies"]["rows"][-1]["policy"] == "optimal"
     assert "prompt" in kv.text("demo")
     assert kv("telemetry")["valid_entries"] == 1
 

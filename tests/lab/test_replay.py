@@ -302,13 +302,15 @@ def test_json_is_flat_and_complete(tmp_path):
 
 
 def test_the_tables(tmp_path):
+    """The device beside its peers comes first."""
     _, s = run(tmp_path, chats(20), t1_capacity=64)
     out = io.StringIO()
-    replay.render(s, Console(file=out, width=120))
+    Console(file=out, width=120).print(*replay.tables(s))
     text = out.getvalue()
-    policies = [policy.label for policy in POLICIES.values()]
-    for expected in ("t.jsonl: 20 requests", *policies, f"{s.t1_hit_rate:.2%}", f"{s.touches:,} touches"):
-        assert expected in text
+    labels = [f"device, {s.policy}", *(policy.label for policy in POLICIES.values())]
+    places = [text.index(found) for found in (f"{s.touches:,} touches", *labels, "t.jsonl: 20 requests", "decode steps")]
+    assert places == sorted(places)
+    assert f"{s.t1_hit_rate:.2%}" in text
 
 
 # ---- bytes ----------------------------------------------------------------------------------------------------------

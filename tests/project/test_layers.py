@@ -33,10 +33,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bringup": BELOW_TARGETS,
     "policy": ("contract",),
     "lab": ("policy", "contract"),
+    "claims": ("transport", "device", "lockstep", "lab", "contract"),
     "linux": (*BELOW_SESSION, "session"),
     "monitor": (*BELOW_SESSION, "session"),
     "integrations": ("lockstep", "linux.ioctls", "policy", "contract"),
-    "cli": (*BELOW_SESSION, "session", "bringup", "policy", "lab", "linux", "monitor", "integrations"),
+    "cli": (*BELOW_SESSION, "session", "bringup", "policy", "lab", "claims", "linux", "monitor", "integrations"),
     "__init__": (*BELOW_SESSION, "session", "lab"),
     "__main__": ("cli.main",),
 }

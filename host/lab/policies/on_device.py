@@ -89,7 +89,9 @@ def linear(weights: str | Mapping[str, int]) -> Runner:
 def _ranked(stream: Stream, capacity: int, options: Options, hints: Any) -> Run:
     from ..compiled import run_ranked
 
-    return _run(run_ranked(stream, hints, capacity, **_of_device(stream, options)))
+    found = _run(run_ranked(stream, hints, capacity, **_of_device(stream, options)))
+    last = hints.table_of[-1] if stream.requests else -1
+    return found if last < 0 else found._replace(samples={**(found.samples or {}), "table": hints.tables[last]})
 
 
 def _of_device(stream: Stream, options: Options) -> dict[str, Any]:
