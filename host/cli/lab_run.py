@@ -34,6 +34,7 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
               help="Blocks that fit into T1; 1% is a share of a trace's different blocks.")  # fmt: skip
 @click.option("--entries", type=Number(32), default=65536, show_default=True, help="Directory entries of the device.")
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
+@click.option("--classes", type=Number(16), default=256, show_default=True, help="Classes of the device's rank table.")
 @click.option("--final-accuracy", type=float, metavar="Q",
               help="Share of requests, 0 to 1, in which `ranked+final` is told right whether the session ends: from the future, "
               "since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
@@ -50,8 +51,8 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.pass_obj
 def run(
     app: App, traces: tuple[str, ...], policies: str | None, sizes: str, entries: int, step_ms: float,
-    final_accuracy: float | None, seed: int, limit: int | None, time_unit: str | None, jobs: int | None, scheduler: str | None,
-    timeout: float | None, out: Path | None,
+    classes: int, final_accuracy: float | None, seed: int, limit: int | None, time_unit: str | None, jobs: int | None,
+    scheduler: str | None, timeout: float | None, out: Path | None,
 ) -> None:  # fmt: skip
     """Run cache policies over request traces: what would have hit in tier 1?
 
@@ -79,7 +80,7 @@ def run(
         raise UsageError(f"a timeout of {timeout:g} seconds", "give more than 0, or none")
     if jobs == 0:
         raise UsageError("no process at all is to compute", "give --jobs 1 or more")
-    options = Options(entries, step_ms, final_accuracy, seed).checked()
+    options = Options(entries, step_ms, final_accuracy, seed, classes).checked()
     opened = sources.all_opened(traces, limit, time_unit)
     for source in opened:
         note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")

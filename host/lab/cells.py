@@ -46,7 +46,7 @@ class Cell:
     gap_closed   (hits - hits of LRU) / (hits of optimal - hits of LRU); None where the two are equal or not there
     seconds      processor time of the policy itself; `learn_seconds`: of learning its hints, where this cell did
     device       what only a device counts: evictions, loads, unloads, unplaced, steps, searched
-    entries, step_ms, final_accuracy, seed: options, where the policy depends on them
+    entries, step_ms, classes, final_accuracy, seed: options, where the policy depends on them
     status       DONE, TIMED_OUT after `timeout` seconds, or FAILED for the `reason`
     """
 
@@ -66,6 +66,7 @@ class Cell:
     generated: bool = False
     entries: int | None = None
     step_ms: float | None = None
+    classes: int | None = None
     final_accuracy: float | None = None
     seed: int | None = None
     status: str = DONE

@@ -132,7 +132,7 @@ def _kept(place: Path, expected: Cell, timeout: float | None, told: Told) -> Cel
 
 def _difference(cell: Cell, expected: Cell) -> str:
     """Why a cell's digest is another, as far as it can be told."""
-    for name in ("touches", "entries", "step_ms", "final_accuracy", "seed", "versions"):
+    for name in ("touches", "entries", "step_ms", "classes", "final_accuracy", "seed", "versions"):
         if getattr(cell, name) != getattr(expected, name):
             return f"{name} was {getattr(cell, name)}, is {getattr(expected, name)}"
     return "its trace or its source has changed"

@@ -78,6 +78,20 @@ def test_the_sample_under_the_learnt_policies(kvfpga):
     assert (final["uses_future"], final["final_accuracy"], final["seed"]) == (True, 0.8, 5)
     assert (found["ranked"]["uses_future"], found["ranked"]["final_accuracy"]) == (False, None)
     assert found["ranked"]["learn_seconds"] > 0 and found["ranked"]["device"]["steps"] > 0
+    assert found["ranked"]["classes"] == 256 and found["linear:balanced"]["classes"] is None
+
+
+def test_a_device_of_few_classes_is_told_less(kvfpga):
+    runs = {}
+    for classes in (16, 256):
+        lines = kvfpga("lab", "run", "sample", "--policy", "ranked", "--capacity", "25%", "--classes", classes, "--jobs", 1)
+        (runs[classes],) = (line for line in lines if line["policy"] == "ranked")
+    assert runs[16]["classes"] == 16 and runs[16]["hits"] != runs[256]["hits"]
+
+
+def test_classes_that_no_device_has_are_refused(kvfpga):
+    kvfpga("lab", "run", "sample", "--policy", "ranked", "--classes", 48, code=2)
+    assert "--classes must be a power of two from 16 to 256, not 48" in notes(kvfpga)
 
 
 def test_people_see_every_policy_and_what_it_comes_to(kvfpga, trace):

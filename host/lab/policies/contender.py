@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...contract import parameters
 from ...contract.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 class Options(NamedTuple):
     """What a device's policies depend on. `final_accuracy`: the share of FINAL hints that is right, None for no such hints.
-    `seed` draws which of them are wrong."""
+    `seed` draws which of them are wrong. `classes`: of the device's rank table (R45)."""
 
     entries: int = 65536
     step_ms: float = 100.0
     final_accuracy: float | None = None
     seed: int = 0
+    classes: int = 256
 
     def checked(self) -> Options:
         """Itself. UsageError where a value is out of range."""
@@ -32,6 +34,7 @@ class Options(NamedTuple):
             raise UsageError(f"decode steps of {self.step_ms:g} ms", "give --step-ms 0.001 or more")
         if self.final_accuracy is not None and not 0 <= self.final_accuracy <= 1:
             raise UsageError(f"a FINAL accuracy of {self.final_accuracy:g}", "give a share from 0 to 1, such as 0.9")
+        parameters.check("classes", self.classes, "--classes")
         return self
 
 

@@ -42,11 +42,14 @@ def contenders() -> Iterable[Contender]:
         depends=("entries", "step_ms"), libraries=("numba", "numpy"), code=CODE,
     )  # fmt: skip
     yield by_rank
-    learning = by_rank._replace(name="ranked", about=f"{about}, learnt on line", prepare=_learnt, code=(*CODE, *LEARNER))
+    learning = by_rank._replace(
+        name="ranked", about=f"{about}, learnt on line", prepare=_learnt, depends=("entries", "step_ms", "classes"),
+        code=(*CODE, *LEARNER),
+    )  # fmt: skip
     yield learning
     yield learning._replace(
         name="ranked+final", about=f"{about}, told when a session ends", prepare=_learnt_with_final,
-        depends=("entries", "step_ms", "final_accuracy", "seed"), uses_future=True,
+        depends=(*learning.depends, "final_accuracy", "seed"), uses_future=True,
     )  # fmt: skip
 
 
@@ -68,8 +71,9 @@ def _learnt_with_final(stream: Stream, options: Options) -> Hints:
 def learnt(stream: Stream, options: Options, **more: Any) -> Hints:
     """What the learner (policy/ranked.py) tells along the stream; `more` goes to it."""
     return hinting.learnt(
-        stream, step_ms=options.step_ms, entries=options.entries, final_accuracy=options.final_accuracy, seed=options.seed, **more
-    )
+        stream, step_ms=options.step_ms, entries=options.entries, final_accuracy=options.final_accuracy, seed=options.seed,
+        classes=options.classes, **more,
+    )  # fmt: skip
 
 
 # ---- the runs ----------------------------------------------------------------------------------------------------------

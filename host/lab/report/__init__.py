@@ -124,7 +124,10 @@ def _claims(place: Path) -> list[dict[str, str]]:
 
 def _commands(content: Content) -> list[str]:
     """The command lines that make the cells again: one for each trace, and each set of options of its policies."""
-    words = {"entries": "--entries", "step_ms": "--step-ms", "final_accuracy": "--final-accuracy", "seed": "--seed"}
+    words = {
+        "entries": "--entries", "step_ms": "--step-ms", "classes": "--classes", "final_accuracy": "--final-accuracy",
+        "seed": "--seed",
+    }  # fmt: skip
     alike: dict[tuple[str, str], list[Cell]] = {}
     for cell in content.cells:
         options = "".join(f"{words[name]} {value:g} " for name, value in contents.options(cell).items() if name in words)
