@@ -187,7 +187,7 @@ module kvcpu_score_lanes
     logic [7:0]  aged1 [LANES], used1 [LANES], counted1 [LANES];  // R, F, ref_count as the command leaves them
     logic [7:0]  r2 [LANES], f2 [LANES], ref2 [LANES];
     logic [7:0]  left1 [LANES], left2 [LANES];  // window - |t - from|, modulo 2^8
-    flags_t      short1, short2;                // that is below 0, where |t - from| is below 2^8
+    flags_t      short1, short2;                // that is below 0, where |t - from| is at most 2^8
     logic [7:0]  age2 [LANES];                  // the lowest bits of t - from
     flags_t      none1, none2, all1, all2;      // those above them are all 0, all 1
     flags_t      ahead2;
@@ -312,8 +312,7 @@ module kvcpu_score_lanes
         for (int l = 0; l < LANES; l++) by_left2[l] = set.w_s * left2[l];
     end
     always_comb begin
-        for (int l = 0; l < LANES; l++)
-            outside2[l] = short2[l] || (ahead2[l] ? (!all2[l] || age2[l] == 8'd0) : !none2[l]);
+        for (int l = 0; l < LANES; l++) outside2[l] = short2[l] || (ahead2[l] ? !all2[l] : !none2[l]);
         for (int l = 0; l < LANES; l++) near2[l] = !outside2[l] && left2[l] != 8'd0;
         young2 = '0;
         if (set.ranked) for (int l = 0; l < LANES; l++) young2[l] = !ahead2[l] && none2[l] && age2[l] <= set.fill_age;
