@@ -365,6 +365,13 @@ def same_bin() -> Iterator[str]:
     yield from ("config --t1-capacity 101", "step 3", "config --t1-capacity 50", "step 4", "telemetry", "verify")
 
 
+def all_win() -> Iterator[str]:
+    """A pool that is exactly as large as tier 1 (R46)."""
+    yield from ("policy ranked --fill-age 255", "config --t1-capacity 24", *table(lambda k, b: 255 - b, 1))
+    yield from (load(n, tier=1 if n < 20 else 2) for n in range(24))
+    yield from ("step 1", "telemetry", "verify")
+
+
 def many_counts() -> Iterator[str]:
     """A number that a bin carries comes again after 512 counts, on bins that were used long before (R46)."""
     yield from ("policy ranked --fill-age 0", "config --t1-capacity 20", *table(lambda k, b: 255 - b, 1))
@@ -372,7 +379,7 @@ def many_counts() -> Iterator[str]:
     yield from (load(n, tier=2) for n in range(20, 24))
     yield "step 0"
     yield from table(lambda k, b: 100, 1)
-    yield from (f"step {1 + n // 16}" for n in range(511))
+    yield from (f"step {1 + n // 16}" for n in range(510))
     yield from ("lookup 1 0 0 704 --touch --order 255", "config --t1-capacity 19", "step 33", "telemetry", "verify")
 # fmt: on
 
@@ -394,7 +401,7 @@ FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
     ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
-    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, many_counts,
+    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, all_win, many_counts,
 )  # fmt: skip
 
 
