@@ -9,8 +9,8 @@ LONG = 120
 """Seconds, for what comes soon on a machine that has nothing else to do."""
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + LONG
+def until(condition: Callable[[], object], seconds: float = LONG) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("it did not happen")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.traces import write_trace
+from tests.helpers.waiting import LONG, until
 from tests.lab.test_lab_run import REQUESTS, but_for_times
-
-WAIT_S = 120
 
 
 @pytest.fixture
@@ -33,13 +31,6 @@ def started(tmp_path):
         process.wait()
 
 
-def until(true) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_two_workers_of_which_one_is_killed_compute_the_same_cells(tmp_path, started):
     kvfpga = Kvfpga(tmp_path / "session")
     trace = write_trace(tmp_path / "t.jsonl", REQUESTS)
@@ -57,7 +48,7 @@ def test_two_workers_of_which_one_is_killed_compute_the_same_cells(tmp_path, sta
     from distributed import Client
 
     with Client(scheduler_file=str(told), set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=WAIT_S)
+        client.wait_for_workers(2, timeout=LONG)
         address = client.scheduler.address
 
     out = tmp_path / "out"
@@ -69,7 +60,7 @@ def test_two_workers_of_which_one_is_killed_compute_the_same_cells(tmp_path, sta
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     found = kvfpga(*words, "--scheduler", address, "--out", out)
-    killer.join(WAIT_S)
+    killer.join(LONG)
     assert workers[0].wait() != 0 and workers[1].poll() is None
     assert but_for_times(found) == but_for_times(alone)
 

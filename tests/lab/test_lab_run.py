@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from kvfpga.lab.policies import lru, optimal
 from kvfpga.lab.sources import opened
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.traces import write_trace
+from tests.helpers.waiting import until
 
 KEYS = {"command", "trace", "policy", "capacity", "touches", "hits", "hit_rate", "prefix_hits", "fills", "gap_closed", "seconds",
         "uses_future", "status", "entries", "step_ms", "requests", "generated", "seed", "final_accuracy", "versions"}  # fmt: skip
@@ -178,11 +178,11 @@ def test_a_kill_loses_one_cell_at_most(kvfpga, trace, tmp_path):
     words = ["lab", "run", str(trace), "--policy", policies, "--capacity", "4,8,12", "--jobs", "1"]
     process = subprocess.Popen([sys.executable, "-m", "kvfpga", "--target", "model", *words, "--out", str(out)],
                                stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 600
-    while len(list(out.glob("cells/*.json"))) < 9 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        until(lambda: len(list(out.glob("cells/*.json"))) >= 9 or process.poll() is not None, seconds=600)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("cells/*.json")}
     assert 9 <= len(kept) < 24  # some were done, and some were not
     assert all(cell.status == "done" for cell in cells.load(out))
@@ -202,10 +202,7 @@ def test_workers_end_with_the_run(trace, tmp_path):
         worker = Path("/proc") / owner.stdout.readline().strip()
         assert worker.exists()
         owner.kill()
-    deadline = time.monotonic() + 60
-    while _runs(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(worker)
+    until(lambda: not _runs(worker))
 
 
 def _runs(process: Path) -> bool:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .counts import COUNTS, EVICTIONS, PLACED, PREFETCHES, STEPS, USED
+from .counts import COUNTS, EVICTIONS, PREFETCHES, STEPS, USED
 from .jit import compiled
 from .planning import Plan, stepped
+from .tier1 import touched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,12 +99,8 @@ def run(
             if e < 0:
                 continue
             entry = entries[e]
-            hits[touch] = entry.inside and not loaded[touch]
             _unlink(s, e)
-            if not entry.inside and n[USED] < capacity:
-                entry.inside = True
-                n[USED] += 1
-                n[PLACED if loaded[touch] else PREFETCHES] += 1
+            hits[touch] = touched(entry, loaded[touch], capacity, n)
             entry.F = 1 if loaded[touch] else min(entry.F + 1, HELD)
             entry.access = step
             entry.stepped = n[STEPS]

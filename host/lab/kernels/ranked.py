@@ -11,13 +11,15 @@ outside. An entry that is in neither is in no group: nothing but a TOUCH can bri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .counts import COUNTS, EVICTIONS, PLACED, POOL, PREFETCHES, SEARCHED, STEPS, THETA, USED
+from .counts import COUNTS, EVICTIONS, POOL, PREFETCHES, SEARCHED, STEPS, THETA, USED
 from .jit import compiled
 from .planning import Plan, stepped
+from .tier1 import touched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,12 +137,8 @@ def run(
             if e < 0:
                 continue
             entry = entries[e]
-            hits[touch] = entry.inside and not loaded[touch]
             _drop(s, e)
-            if not entry.inside and n[USED] < capacity:
-                entry.inside = True
-                n[USED] += 1
-                n[PLACED if loaded[touch] else PREFETCHES] += 1
+            hits[touch] = touched(entry, loaded[touch], capacity, n)
             entry.order = orders[touch]
             entry.last = touch
             _join(s, e, _young_group(s, step, arrival[touch], fill_age))
@@ -393,18 +391,25 @@ def _threshold(histogram: NDArray[np.int64], places: int) -> tuple[int, int]:
 
 
 @compiled
-def _orders(s: State, code: int) -> NDArray[np.int64]:
-    """int64[256]: how many of the pool that have this code have each order."""
-    entries = s.entries
-    orders = np.zeros(256, np.int64)
+def _with_code(s: State, code: int) -> Iterator[int]:
+    """The entries of the pool that have this code, in no order."""
     for k in range(s.numbers[LIVE]):
         g = s.live[k]
         if s.groups[g].code == code:
             for side in range(2):
                 e = s.lists[2 * g + side].first
                 while e != NOWHERE:
-                    orders[entries[e].order] += 1
-                    e = entries[e].after
+                    yield e
+                    e = s.entries[e].after
+
+
+@compiled
+def _orders(s: State, code: int) -> NDArray[np.int64]:
+    """int64[256]: how many of the pool that have this code have each order."""
+    entries = s.entries
+    orders = np.zeros(256, np.int64)
+    for e in _with_code(s, code):
+        orders[entries[e].order] += 1
     return orders
 
 
@@ -415,16 +420,10 @@ def _last_winner(s: State, code: int, order: int, ties: int, places: int) -> int
     if ties == places:
         return entries.size
     found = 0
-    for k in range(s.numbers[LIVE]):
-        g = s.live[k]
-        if s.groups[g].code == code:
-            for side in range(2):
-                e = s.lists[2 * g + side].first
-                while e != NOWHERE:
-                    if entries[e].order == order:
-                        at_theta[found] = e
-                        found += 1
-                    e = entries[e].after
+    for e in _with_code(s, code):
+        if entries[e].order == order:
+            at_theta[found] = e
+            found += 1
     at_theta[:found].sort()
     return int(at_theta[places - 1])
 
