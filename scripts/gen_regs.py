@@ -105,6 +105,8 @@ package kvcpu_map_pkg;
     localparam logic [22:0] BAR2_ENTRIES = 23'h{m.mem["BAR2_ENTRIES"].absolute_address:06X};
     localparam logic [22:0] BAR2_VAS     = 23'h{m.mem["BAR2_VAS"].absolute_address:06X};
     localparam logic [22:0] PTABLE       = 23'h{m.mem["PTABLE"].absolute_address:06X};
+    localparam logic [22:0] SCORES       = 23'h{m.mem["SCORES"].absolute_address:06X};
+    localparam logic [22:0] QUERY        = 23'h{m.mem["QUERY"].absolute_address:06X};
     localparam logic [15:0] CTRL_OFFSET  = 16'h{soft_reset.absolute_address:04X};
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h{pass_digest.absolute_address:04X};
     localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h{hint.absolute_address:04X};
@@ -256,6 +258,8 @@ REGMAP_HASH = {m.hash:#010x}
 BAR2_ENTRIES = {m.mem["BAR2_ENTRIES"].absolute_address:#08x}
 BAR2_VAS = {m.mem["BAR2_VAS"].absolute_address:#08x}
 PTABLE = {m.mem["PTABLE"].absolute_address:#08x}
+SCORES = {m.mem["SCORES"].absolute_address:#08x}
+QUERY = {m.mem["QUERY"].absolute_address:#08x}
 
 
 {enum("Opcode", "What a command does (R5).", m.opcodes.items())}

@@ -174,6 +174,12 @@ extern "C" {
 #define RO32_T_NAME_F352D2C7__VALUE_bw 32
 #define RO32_T_NAME_F352D2C7__VALUE_reset 0x0
 
+// reg - ro32_t_name_0a206414
+#define RO32_T_NAME_0A206414__VALUE_bm 0xffffffff
+#define RO32_T_NAME_0A206414__VALUE_bp 0
+#define RO32_T_NAME_0A206414__VALUE_bw 32
+#define RO32_T_NAME_0A206414__VALUE_reset 0x0
+
 // reg - op64_t_doorbell_522f694f
 #define OP64_T_DOORBELL_522F694F__VALUE_bm 0xffffffffffffffff
 #define OP64_T_DOORBELL_522F694F__VALUE_bp 0
@@ -613,6 +619,41 @@ extern "C" {
 #define TELE64_T_TELEMETRY_5C619C5A__VALUE_bp 0
 #define TELE64_T_TELEMETRY_5C619C5A__VALUE_bw 64
 
+// reg - tele64_t_telemetry_cb6edd4a
+#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bp 0
+#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bw 64
+
+// reg - tele64_t_telemetry_d95113e5
+#define TELE64_T_TELEMETRY_D95113E5__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_D95113E5__VALUE_bp 0
+#define TELE64_T_TELEMETRY_D95113E5__VALUE_bw 64
+
+// reg - tele64_t_telemetry_066facf5
+#define TELE64_T_TELEMETRY_066FACF5__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_066FACF5__VALUE_bp 0
+#define TELE64_T_TELEMETRY_066FACF5__VALUE_bw 64
+
+// reg - tele64_t_telemetry_257f4e49
+#define TELE64_T_TELEMETRY_257F4E49__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_257F4E49__VALUE_bp 0
+#define TELE64_T_TELEMETRY_257F4E49__VALUE_bw 64
+
+// reg - tele64_t_telemetry_941ed1ce
+#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bp 0
+#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bw 64
+
+// reg - tele64_t_telemetry_4fa49452
+#define TELE64_T_TELEMETRY_4FA49452__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_4FA49452__VALUE_bp 0
+#define TELE64_T_TELEMETRY_4FA49452__VALUE_bw 64
+
+// reg - tele64_t_telemetry_b37e0e05
+#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bp 0
+#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bw 64
+
 // regfile - kvcpu::TELEMETRY
 typedef struct __attribute__ ((__packed__)) {
     uint64_t T_CURRENT_STEP;
@@ -652,6 +693,13 @@ typedef struct __attribute__ ((__packed__)) {
     uint64_t T_POOL;
     uint64_t T_OUTSIDE;
     uint64_t T_RANKED_STEPS;
+    uint64_t T_QUERY_BYTES;
+    uint64_t T_RESULT_BYTES;
+    uint64_t T_KEY_BYTES;
+    uint64_t T_BLOCKS_SCORED;
+    uint64_t T_HOST_WAITS;
+    uint64_t T_PORT0_WAITS;
+    uint64_t T_PORT1_WAITS;
 } kvcpu__TELEMETRY_t;
 
 // reg - op64_t_config_f518c425_name_3d2af78a
@@ -714,6 +762,32 @@ typedef struct __attribute__ ((__packed__)) {
 #define RO32_T_NAME_30D577C4__VALUE_bw 32
 #define RO32_T_NAME_30D577C4__VALUE_reset 0x0
 
+// reg - key_t_name_1cf1ed3e
+#define KEY_T_NAME_1CF1ED3E__REQUEST_ID_bm 0xffff
+#define KEY_T_NAME_1CF1ED3E__REQUEST_ID_bp 0
+#define KEY_T_NAME_1CF1ED3E__REQUEST_ID_bw 16
+#define KEY_T_NAME_1CF1ED3E__REQUEST_ID_reset 0x0
+#define KEY_T_NAME_1CF1ED3E__HEAD_bm 0xff0000
+#define KEY_T_NAME_1CF1ED3E__HEAD_bp 16
+#define KEY_T_NAME_1CF1ED3E__HEAD_bw 8
+#define KEY_T_NAME_1CF1ED3E__HEAD_reset 0x0
+#define KEY_T_NAME_1CF1ED3E__LAYER_bm 0xff000000
+#define KEY_T_NAME_1CF1ED3E__LAYER_bp 24
+#define KEY_T_NAME_1CF1ED3E__LAYER_bw 8
+#define KEY_T_NAME_1CF1ED3E__LAYER_reset 0x0
+
+// reg - op32_t_name_a39abb11
+#define OP32_T_NAME_A39ABB11__VALUE_bm 0xffffffff
+#define OP32_T_NAME_A39ABB11__VALUE_bp 0
+#define OP32_T_NAME_A39ABB11__VALUE_bw 32
+#define OP32_T_NAME_A39ABB11__VALUE_reset 0x0
+
+// reg - op32_t_doorbell_c9b2281f_name_cbce9838
+#define OP32_T_DOORBELL_C9B2281F_NAME_CBCE9838__VALUE_bm 0xffffffff
+#define OP32_T_DOORBELL_C9B2281F_NAME_CBCE9838__VALUE_bp 0
+#define OP32_T_DOORBELL_C9B2281F_NAME_CBCE9838__VALUE_bw 32
+#define OP32_T_DOORBELL_C9B2281F_NAME_CBCE9838__VALUE_reset 0x0
+
 // addrmap - kvcpu
 typedef struct __attribute__ ((__packed__)) {
     uint32_t STEP_FAST;
@@ -745,7 +819,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t CAP_LOOKUP_PORTS;
     uint32_t CAP_FIFO_DEPTH;
     uint32_t CAP_CLASSES;
-    uint8_t RESERVED_a4_ff[0x5c];
+    uint32_t CAP_NMCE;
+    uint8_t RESERVED_a8_ff[0x58];
     uint64_t STEP_ADVANCE;
     uint8_t RESERVED_108_11f[0x18];
     uint64_t RTBD_HIT_COUNT;
@@ -808,19 +883,34 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t RESULT_CYCLES;
     uint8_t RESERVED_678_7ff[0x188];
     kvcpu__TELEMETRY_t TELEMETRY;
-    uint8_t RESERVED_928_fff[0x6d8];
+    uint8_t RESERVED_960_fff[0x6a0];
     uint64_t TIER_BASE0;
     uint64_t TIER_BASE1;
     uint64_t TIER_BASE2;
     uint64_t TIER_BASE3;
     uint64_t COMPLETION;
     uint32_t COMPLETION_LEVEL;
+    uint8_t RESERVED_102c_26ff[0x16d4];
+    uint32_t SCORE_ID;
+    uint32_t SCORE_POS;
+    uint32_t SCORE_SLOT;
+    uint32_t SCORE_FLAGS;
 } kvcpu_t;
+
+// mem - kvcpu_space::SCORES
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t mem[1024];
+} kvcpu_space__SCORES_t;
 
 // mem - kvcpu_space::PTABLE
 typedef struct __attribute__ ((__packed__)) {
     uint32_t mem[4096];
 } kvcpu_space__PTABLE_t;
+
+// mem - kvcpu_space::QUERY
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t mem[8192];
+} kvcpu_space__QUERY_t;
 
 // reg - kvcpu_space::BAR2_ENTRIES::entry
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__REQUEST_ID_bm 0xffff
@@ -898,9 +988,11 @@ typedef struct __attribute__ ((__packed__)) {
 // addrmap - kvcpu_space
 typedef struct __attribute__ ((__packed__)) {
     kvcpu_t BAR0;
-    uint8_t RESERVED_102c_3fff[0x2fd4];
+    uint8_t RESERVED_2710_2fff[0x8f0];
+    kvcpu_space__SCORES_t SCORES;
     kvcpu_space__PTABLE_t PTABLE;
-    uint8_t RESERVED_8000_3fffff[0x3f8000];
+    kvcpu_space__QUERY_t QUERY;
+    uint8_t RESERVED_10000_3fffff[0x3f0000];
     kvcpu_space__BAR2_ENTRIES_t BAR2_ENTRIES;
     kvcpu_space__BAR2_VAS_t BAR2_VAS;
 } kvcpu_space_t;

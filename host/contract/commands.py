@@ -264,5 +264,7 @@ MEANING = {
     "ERR_STEP_ORDER": "steps cannot go back",
     "ERR_NOT_RESIDENT": "the block is not in tier 1",
     "ERR_NOT_EMPTY": "only while the directory is empty",
+    "ERR_UNSUPPORTED": "this device was built without the compute engine (NMCE)",
+    "ERR_MEMORY": "the memory answered a read with an error",
 }
 """What each code of a refused command says (contract R10)."""

@@ -34,10 +34,12 @@ class Register(NamedTuple):
 
 DEVICE_ID = 0x4b564350
 MAJOR_VERSION = 2
-REGMAP_HASH = 0x89c02632
+REGMAP_HASH = 0x1a01c58b
 BAR2_ENTRIES = 0x400000
 BAR2_VAS = 0x600000
 PTABLE = 0x004000
+SCORES = 0x003000
+QUERY = 0x008000
 
 
 class Opcode(IntEnum):
@@ -60,6 +62,7 @@ class Opcode(IntEnum):
     DIGEST = 14
     SET = 15
     CLASS = 16
+    SCORE = 17
 
 
 class Code(IntEnum):
@@ -74,6 +77,8 @@ class Code(IntEnum):
     ERR_STEP_ORDER = 6
     ERR_NOT_RESIDENT = 7
     ERR_NOT_EMPTY = 8
+    ERR_UNSUPPORTED = 9
+    ERR_MEMORY = 10
 
 
 class BusErrorCode(IntEnum):
@@ -136,6 +141,7 @@ REGISTERS: dict[str, Register] = {
     'CAP_LOOKUP_PORTS': Register('CAP_LOOKUP_PORTS', 0x0098, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'CAP_FIFO_DEPTH': Register('CAP_FIFO_DEPTH', 0x009c, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'CAP_CLASSES': Register('CAP_CLASSES', 0x00a0, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Classes that PTABLE has (R45)'),
+    'CAP_NMCE': Register('CAP_NMCE', 0x00a4, 32, 'r', {"value": Field(0, 32)}, None, None, None, '1: the compute engine was built (R36)'),
     'STEP_ADVANCE': Register('STEP_ADVANCE', 0x0100, 64, 'rw', {"value": Field(0, 64)}, 'STEP', None, None, ''),
     'RTBD_HIT_COUNT': Register('RTBD_HIT_COUNT', 0x0120, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
     'RTBD_MISS_COUNT': Register('RTBD_MISS_COUNT', 0x0128, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
@@ -223,12 +229,23 @@ REGISTERS: dict[str, Register] = {
     'T_POOL': Register('T_POOL', 0x0910, 64, 'r', {"value": Field(0, 64)}, None, None, 'pool', ''),
     'T_OUTSIDE': Register('T_OUTSIDE', 0x0918, 64, 'r', {"value": Field(0, 64)}, None, None, 'outside', ''),
     'T_RANKED_STEPS': Register('T_RANKED_STEPS', 0x0920, 64, 'r', {"value": Field(0, 64)}, None, None, 'ranked_steps', ''),
+    'T_QUERY_BYTES': Register('T_QUERY_BYTES', 0x0928, 64, 'r', {"value": Field(0, 64)}, None, None, 'query_bytes', ''),
+    'T_RESULT_BYTES': Register('T_RESULT_BYTES', 0x0930, 64, 'r', {"value": Field(0, 64)}, None, None, 'result_bytes', ''),
+    'T_KEY_BYTES': Register('T_KEY_BYTES', 0x0938, 64, 'r', {"value": Field(0, 64)}, None, None, 'key_bytes', ''),
+    'T_BLOCKS_SCORED': Register('T_BLOCKS_SCORED', 0x0940, 64, 'r', {"value": Field(0, 64)}, None, None, 'blocks_scored', ''),
+    'T_HOST_WAITS': Register('T_HOST_WAITS', 0x0948, 64, 'r', {"value": Field(0, 64)}, None, None, 'host_waits', ''),
+    'T_PORT0_WAITS': Register('T_PORT0_WAITS', 0x0950, 64, 'r', {"value": Field(0, 64)}, None, None, 'port0_waits', ''),
+    'T_PORT1_WAITS': Register('T_PORT1_WAITS', 0x0958, 64, 'r', {"value": Field(0, 64)}, None, None, 'port1_waits', ''),
     'TIER_BASE0': Register('TIER_BASE0', 0x1000, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE0', None, 'AXI address of tier 0'),
     'TIER_BASE1': Register('TIER_BASE1', 0x1008, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE1', None, 'AXI address of tier 1'),
     'TIER_BASE2': Register('TIER_BASE2', 0x1010, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE2', None, 'AXI address of tier 2'),
     'TIER_BASE3': Register('TIER_BASE3', 0x1018, 64, 'rw', {"value": Field(0, 64)}, None, 'TIER_BASE3', None, 'AXI address of tier 3'),
     'COMPLETION': Register('COMPLETION', 0x1020, 64, 'r', {"index": Field(0, 16), "channel": Field(16, 1), "from_tier": Field(17, 2), "to_tier": Field(19, 2), "error": Field(21, 1), "valid": Field(31, 1), "step": Field(32, 32)}, None, None, None, 'Completion record (R16)'),
     'COMPLETION_LEVEL': Register('COMPLETION_LEVEL', 0x1028, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Records waiting'),
+    'SCORE_ID': Register('SCORE_ID', 0x2700, 32, 'rw', {"request_id": Field(0, 16), "head": Field(16, 8), "layer": Field(24, 8)}, None, None, None, 'Key of the block to score (R30); TOUCH_HINT goes with it'),
+    'SCORE_POS': Register('SCORE_POS', 0x2704, 32, 'rw', {"value": Field(0, 32)}, None, None, None, ''),
+    'SCORE_SLOT': Register('SCORE_SLOT', 0x2708, 32, 'rw', {"value": Field(0, 32)}, None, None, None, 'Slot of the query, 0 to 63'),
+    'SCORE_FLAGS': Register('SCORE_FLAGS', 0x270c, 32, 'rw', {"value": Field(0, 32)}, 'SCORE', None, None, 'Bit 0: numerators too (R32)'),
 }
 
 ENTRY_FIELDS: dict[str, Field] = {
@@ -292,4 +309,11 @@ TELEMETRY: tuple[str, ...] = (
     'pool',
     'outside',
     'ranked_steps',
+    'query_bytes',
+    'result_bytes',
+    'key_bytes',
+    'blocks_scored',
+    'host_waits',
+    'port0_waits',
+    'port1_waits',
 )

@@ -27,7 +27,7 @@ TELEMETRY = [
 EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup", "class")
 CODES = (
     "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT",
-    "ERR_NOT_EMPTY"
+    "ERR_NOT_EMPTY", "ERR_UNSUPPORTED", "ERR_MEMORY"
 )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
 package kvcpu_map_pkg;
-    localparam logic [31:0] REGMAP_HASH = 32'h89C02632;
+    localparam logic [31:0] REGMAP_HASH = 32'h1A01C58B;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
     localparam logic [22:0] PTABLE       = 23'h004000;
+    localparam logic [22:0] SCORES       = 23'h003000;
+    localparam logic [22:0] QUERY        = 23'h008000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h0650;
     localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h0618;
@@ -29,6 +31,7 @@ package kvcpu_map_pkg;
     localparam logic [4:0] OP_DIGEST = 5'd14;
     localparam logic [4:0] OP_SET = 5'd15;
     localparam logic [4:0] OP_CLASS = 5'd16;
+    localparam logic [4:0] OP_SCORE = 5'd17;
 
     // result codes (R10)
     localparam logic [7:0] CODE_OK = 8'd0;
@@ -40,6 +43,8 @@ package kvcpu_map_pkg;
     localparam logic [7:0] CODE_ERR_STEP_ORDER = 8'd6;
     localparam logic [7:0] CODE_ERR_NOT_RESIDENT = 8'd7;
     localparam logic [7:0] CODE_ERR_NOT_EMPTY = 8'd8;
+    localparam logic [7:0] CODE_ERR_UNSUPPORTED = 8'd9;
+    localparam logic [7:0] CODE_ERR_MEMORY = 8'd10;
 
     // settings: operand of OP_SET
     localparam logic [4:0] SET_WINDOW = 5'd0;
@@ -99,6 +104,13 @@ package kvcpu_map_pkg;
     localparam logic [5:0] TELE_POOL = 6'd34;
     localparam logic [5:0] TELE_OUTSIDE = 6'd35;
     localparam logic [5:0] TELE_RANKED_STEPS = 6'd36;
+    localparam logic [5:0] TELE_QUERY_BYTES = 6'd37;
+    localparam logic [5:0] TELE_RESULT_BYTES = 6'd38;
+    localparam logic [5:0] TELE_KEY_BYTES = 6'd39;
+    localparam logic [5:0] TELE_BLOCKS_SCORED = 6'd40;
+    localparam logic [5:0] TELE_HOST_WAITS = 6'd41;
+    localparam logic [5:0] TELE_PORT0_WAITS = 6'd42;
+    localparam logic [5:0] TELE_PORT1_WAITS = 6'd43;
 
     // ERROR.code (R4)
     localparam logic [3:0] BUSERR_NONE = 4'd0;
@@ -123,14 +135,14 @@ package kvcpu_map_pkg;
         logic [4:0] setting;   // what OP_SET sets
     } word_t;
     function automatic word_t word_kind(input logic [13:0] word);
-        case (word & 14'h07FF)
+        case (word & 14'h0FFF)
             14'h0000: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
             14'h0002: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_WINDOW};
             14'h0008: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SHARE_INDEX, 5'd0};
             14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_RELEASE_INDEX, 5'd0};
             14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CONTEND_POLICY};
             14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
-            14'h0025, 14'h0026, 14'h0027, 14'h0028, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0025, 14'h0026, 14'h0027, 14'h0028, 14'h0029, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h0194, 14'h0195,
             14'h019A, 14'h019B, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
@@ -152,7 +164,7 @@ package kvcpu_map_pkg;
             14'h010A: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
             14'h010B: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_UNLOAD, 5'd0};
             14'h010C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_UNLOAD_REQUEST, 5'd0};
-            14'h0114, 14'h0180, 14'h0181, 14'h0184, 14'h0186, 14'h0188, 14'h0190: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0114, 14'h0180, 14'h0181, 14'h0184, 14'h0186, 14'h0188, 14'h0190, 14'h09C0, 14'h09C1, 14'h09C2: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0115: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_CLASS, 5'd0};
             14'h0140: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
             14'h0141: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_WEIGHT_R};
@@ -185,13 +197,14 @@ package kvcpu_map_pkg;
             14'h0406: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_SET, SET_TIER_BASE3};
             14'h0407: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_SET, SET_TIER_BASE3};
             14'h0408: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b1, OP_NOP, 5'd0};
+            14'h09C3: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SCORE, 5'd0};
             default: word_kind = '0;
         endcase
-        if (word >= 14'h0200 && word < 14'h024A) begin
+        if (word >= 14'h0200 && word < 14'h0258) begin
             word_kind.readable = 1'b1;
             word_kind.telemetry = 1'b1;
         end
-        if ((word & 14'h3800) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
+        if ((word & 14'h3000) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.

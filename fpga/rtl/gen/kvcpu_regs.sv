@@ -84,6 +84,7 @@ module kvcpu_regs (
         logic CAP_LOOKUP_PORTS;
         logic CAP_FIFO_DEPTH;
         logic CAP_CLASSES;
+        logic CAP_NMCE;
         logic [1:0] RTBD_HIT_COUNT;
         logic [1:0] RTBD_MISS_COUNT;
         logic [1:0] DIGEST;
@@ -130,6 +131,7 @@ module kvcpu_regs (
         decoded_reg_strb.CAP_LOOKUP_PORTS = cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_FIFO_DEPTH = cpuif_req_masked & (cpuif_addr == 16'h9c) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_CLASSES = cpuif_req_masked & (cpuif_addr == 16'ha0) & !cpuif_req_is_wr;
+        decoded_reg_strb.CAP_NMCE = cpuif_req_masked & (cpuif_addr == 16'ha4) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_MISS_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
@@ -468,6 +470,9 @@ module kvcpu_regs (
         end
         16'ha0: begin
             readback_data_var[31:0] = hwif_in.CAP_CLASSES.value.next;
+        end
+        16'ha4: begin
+            readback_data_var[31:0] = hwif_in.CAP_NMCE.value.next;
         end
         16'h120: begin
             readback_data_var[31:0] = hwif_in.RTBD_HIT_COUNT.value.next[31:0];

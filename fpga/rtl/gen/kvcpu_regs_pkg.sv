@@ -5,7 +5,7 @@ package kvcpu_regs_pkg;
 
     localparam KVCPU_REGS_DATA_WIDTH = 32;
     localparam KVCPU_REGS_MIN_ADDR_WIDTH = 16;
-    localparam KVCPU_REGS_SIZE = 'h102c;
+    localparam KVCPU_REGS_SIZE = 'h2710;
 
     typedef struct packed {
         logic [63:0] next;
@@ -115,6 +115,14 @@ package kvcpu_regs_pkg;
     typedef struct packed {
         ro32_t_name_f352d2c7__value__in_t value;
     } ro32_t_name_f352d2c7__in_t;
+
+    typedef struct packed {
+        logic [31:0] next;
+    } ro32_t_name_0a206414__value__in_t;
+
+    typedef struct packed {
+        ro32_t_name_0a206414__value__in_t value;
+    } ro32_t_name_0a206414__in_t;
 
     typedef struct packed {
         logic [63:0] next;
@@ -237,6 +245,7 @@ package kvcpu_regs_pkg;
         ro32_t__in_t CAP_LOOKUP_PORTS;
         ro32_t__in_t CAP_FIFO_DEPTH;
         ro32_t_name_f352d2c7__in_t CAP_CLASSES;
+        ro32_t_name_0a206414__in_t CAP_NMCE;
         ro64_t__in_t RTBD_HIT_COUNT;
         ro64_t__in_t RTBD_MISS_COUNT;
         ro64_t_name_a2c0e63a__in_t DIGEST;
@@ -305,7 +314,9 @@ package kvcpu_regs_pkg;
         code_e__ERR_RANGE = 'h5,
         code_e__ERR_STEP_ORDER = 'h6,
         code_e__ERR_NOT_RESIDENT = 'h7,
-        code_e__ERR_NOT_EMPTY = 'h8
+        code_e__ERR_NOT_EMPTY = 'h8,
+        code_e__ERR_UNSUPPORTED = 'h9,
+        code_e__ERR_MEMORY = 'ha
     } code_e_e;
 
     typedef enum logic [4:0] {
@@ -325,6 +336,7 @@ package kvcpu_regs_pkg;
         opcode_e__RELEASE_INDEX = 'hd,
         opcode_e__DIGEST = 'he,
         opcode_e__SET = 'hf,
-        opcode_e__CLASS = 'h10
+        opcode_e__CLASS = 'h10,
+        opcode_e__SCORE = 'h11
     } opcode_e_e;
 endpackage
