@@ -1,0 +1,2 @@
+/* What fpga/regs/kvcpu_regs.h includes, for a kernel that has no C library. */
+#include <linux/build_bug.h>

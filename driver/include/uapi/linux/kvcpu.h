@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR Apache-2.0 */
+/*
+ * The control interface of /dev/kvcpuN. Numbers 1 to 7 are those of existing tools (device contract, section 7); from 8 on
+ * every structure begins with its version, KVCPU_ABI, and reserved members and unknown flags must be 0.
+ *
+ * An ioctl returns when the device has run the command. What the device refuses is an errno:
+ *   EINVAL      ERR_LEN, ERR_RANGE, ERR_STEP_ORDER, or another version, an unknown flag, a reserved member
+ *   ENOENT      ERR_NOT_FOUND              EEXIST      ERR_EXISTS
+ *   ENOSPC      ERR_FULL                   EBUSY       ERR_NOT_EMPTY
+ *   EAGAIN      ERR_NOT_RESIDENT           EOPNOTSUPP  ERR_UNSUPPORTED
+ *   EIO         ERR_MEMORY, or a device that answers wrongly or not at all (every later call, too)
+ *   ENODEV      the device is gone
+ *   EINTR       a signal came before the command was given to the device
+ *
+ * write(2) takes an array of struct kvcpu_post and returns when they are queued: it waits while the device's queue is full
+ * (O_NONBLOCK: EAGAIN), and never drops one. read(2) gives struct kvcpu_event: the result of each posted command in the
+ * order of posting, and a record of each move between tiers. poll(2) tells which of the two would not wait.
+ *
+ * mmap(2) at offset 0, PROT_READ, shared: the directory, 32 bytes an entry (device contract, section 3), the virtual addresses
+ * of the blocks from 2 MiB on. At KVCPU_MAP_TIER2 and KVCPU_MAP_TIER3, shared: the memory of this host that the device has for these
+ * tiers, block i at i times the size of a block (EINVAL where the device has them in memory of its own). After the device has
+ * gone, touching a mapping is a SIGBUS.
+ */
+#ifndef _UAPI_LINUX_KVCPU_H
+#define _UAPI_LINUX_KVCPU_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define KVCPU_ABI	1
+
+#define KVCPU_MAP_TIER2	0x100000000ULL
+#define KVCPU_MAP_TIER3	0x200000000ULL
+
+struct kvcpu_step {
+	__u64 step;
+};
+
+/* target_step is for PREFETCH; it is reported as last_target_step whichever command it came with. */
+struct kvcpu_range {
+	__u64 va;
+	__u64 len;
+	__u64 target_step;
+};
+
+struct kvcpu_weights {
+	__u32 w_r;
+	__u32 w_f;
+	__u32 w_s;
+	__u32 w_d;
+	__u32 evict_thresh;
+	__u32 prefetch_thresh;
+};
+
+struct kvcpu_telemetry {
+	__u64 current_step;
+	__u64 step_count;
+	__u64 hot_count;
+	__u64 evict_count;
+	__u64 prefetch_count;
+	__u64 share_count;
+	__u64 last_va;
+	__u64 last_len;
+	__u64 last_target_step;
+	struct kvcpu_weights weights;
+};
+
+/* Flags of LOAD and LOOKUP. */
+#define KVCPU_HINT	0x1	/* cls and order become those of the block (R41) */
+#define KVCPU_TOUCH	0x2	/* of LOOKUP: an access, not only a look (R13) */
+/* Flag of UNLOAD. */
+#define KVCPU_REQUEST	0x4	/* all blocks of `request`, instead of those in [va, va + len) */
+
+#define KVCPU_NO_INDEX	0xffffffffu
+
+/* index: where the block went. */
+struct kvcpu_load {
+	__u32 version;
+	__u32 flags;
+	__u16 request;
+	__u8 layer;
+	__u8 head;
+	__u32 token_start;
+	__u32 token_end;	/* inclusive */
+	__u32 tier;
+	__u64 va;
+	__u8 cls;
+	__u8 order;
+	__u16 reserved;
+	__u32 index;		/* out */
+};
+
+struct kvcpu_unload {
+	__u32 version;
+	__u32 flags;
+	__u64 va;
+	__u64 len;
+	__u32 request;
+	__u32 matched;		/* out */
+};
+
+struct kvcpu_lookup {
+	__u32 version;
+	__u32 flags;
+	__u16 request;
+	__u8 layer;
+	__u8 head;
+	__u32 token_pos;
+	__u8 cls;
+	__u8 order;
+	__u16 reserved;
+	__u32 index;		/* out: KVCPU_NO_INDEX is a miss, the rest 0 then */
+	__u32 tier;		/* out */
+	__u32 reserved2;
+	__u64 phys_addr;	/* out: in the device's memory space */
+};
+
+struct kvcpu_class {
+	__u32 version;
+	__u32 flags;
+	__u64 va;
+	__u64 len;
+	__u32 cls;
+	__u32 base;
+	__u32 shift;
+	__u32 matched;		/* out */
+};
+
+#define KVCPU_LINEAR	0
+#define KVCPU_RANKED	1
+
+struct kvcpu_policy {
+	__u32 version;
+	__u32 flags;
+	__u32 policy;
+	__u32 fill_age;
+};
+
+#define KVCPU_BUCKETS	64
+
+/* The whole rank table: `classes` must be that of the device (R45), `codes` points to classes * KVCPU_BUCKETS bytes. */
+struct kvcpu_ptable {
+	__u32 version;
+	__u32 flags;
+	__u32 classes;
+	__u32 reserved;
+	__u64 codes;
+};
+
+#define KVCPU_STEP_ADVANCE	_IOW('K', 1, struct kvcpu_step)
+#define KVCPU_MARK_HOT		_IOW('K', 2, struct kvcpu_range)
+#define KVCPU_EVICT		_IOW('K', 3, struct kvcpu_range)
+#define KVCPU_PREFETCH		_IOW('K', 4, struct kvcpu_range)
+#define KVCPU_SHARE_PREFIX	_IOW('K', 5, struct kvcpu_range)
+#define KVCPU_SET_WEIGHTS	_IOW('K', 6, struct kvcpu_weights)
+#define KVCPU_GET_TELEMETRY	_IOR('K', 7, struct kvcpu_telemetry)
+#define KVCPU_LOAD		_IOWR('K', 8, struct kvcpu_load)
+#define KVCPU_UNLOAD		_IOWR('K', 9, struct kvcpu_unload)
+#define KVCPU_LOOKUP		_IOWR('K', 10, struct kvcpu_lookup)
+#define KVCPU_CLASS		_IOWR('K', 11, struct kvcpu_class)
+#define KVCPU_POLICY		_IOW('K', 12, struct kvcpu_policy)
+#define KVCPU_PTABLE		_IOW('K', 13, struct kvcpu_ptable)
+#define KVCPU_RELEASE		_IOW('K', 14, struct kvcpu_range)
+
+/* What write(2) takes: the number of the ioctl (1 to 5, 14) that the command is otherwise given with. */
+struct kvcpu_post {
+	__u32 version;
+	__u32 number;
+	__u64 cookie;		/* comes back in the event */
+	__u64 va;
+	__u64 len;
+	__u64 step;		/* of STEP_ADVANCE and PREFETCH */
+};
+
+#define KVCPU_EVENT_RESULT	1
+#define KVCPU_EVENT_MOVE	2
+
+/* What read(2) gives. */
+struct kvcpu_event {
+	__u32 type;
+	__u32 lost;		/* records of moves that this file did not take in time, since the last event */
+	__u64 cookie;		/* result: of the post */
+	__s32 error;		/* result: 0 or -errno; move: 0, or -EIO where the memory refused and the block stayed */
+	__u32 matched;		/* result: blocks in the range, of a STEP all valid ones */
+	__u32 cycles;		/* result: of the command */
+	__u32 index;		/* move: of the block */
+	__u8 from_tier;		/* move */
+	__u8 to_tier;		/* move */
+	__u8 prefetch;		/* move: 1 by a prefetch, 0 by an eviction */
+	__u8 reserved;
+	__u32 step;		/* move */
+};
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The KV-CPU's Linux driver: what its four parts share.
+ *
+ *   pci.c         the PCI function: identity, memory lent to the device, interrupt, arrival and departure
+ *   queue.c       commands: operands and doorbell, a place in the queue, the result; telemetry and settings
+ *   node.c        /dev/kvcpuN
+ *   attributes.c  /sys/class/kv_cpu/kvcpuN
+ *
+ * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `issue` (operand registers and
+ * doorbells, so also the order of `sent`), `drain` (RESULT, COMPLETION and ERROR registers), `list` (the lists, a spinlock).
+ */
+#ifndef KVCPU_H
+#define KVCPU_H
+
+#include <linux/cdev.h>
+#include <linux/completion.h>
+#include <linux/device.h>
+#include <linux/io.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/kfifo.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include <linux/kvcpu.h>
+#include "kvcpu_regs.h"
+
+/* The offset of a register of BAR0, by its name in the register map. */
+#define REG(name)	((u32)offsetof(kvcpu_t, name))
+#define TELEMETRY(name)	((u32)(offsetof(kvcpu_t, TELEMETRY) + offsetof(kvcpu__TELEMETRY_t, name)))
+
+/* fpga/regs/kvcpu.rdl, which no header of it names; tests/scripts/test_driver.py compares. */
+enum kvcpu_opcode {
+	KVCPU_OP_STEP = 1,
+	KVCPU_OP_HOT = 2,
+	KVCPU_OP_EVICT = 3,
+	KVCPU_OP_PREFETCH = 4,
+	KVCPU_OP_SHARE = 5,
+	KVCPU_OP_RELEASE = 6,
+	KVCPU_OP_UNLOAD = 7,
+	KVCPU_OP_UNLOAD_REQUEST = 8,
+	KVCPU_OP_LOAD = 9,
+	KVCPU_OP_LOOKUP = 10,
+	KVCPU_OP_TOUCH = 11,
+	KVCPU_OP_SET = 15,
+	KVCPU_OP_CLASS = 16,
+};
+
+enum kvcpu_code {
+	KVCPU_OK = 0,
+	KVCPU_ERR_LEN = 1,
+	KVCPU_ERR_NOT_FOUND = 2,
+	KVCPU_ERR_EXISTS = 3,
+	KVCPU_ERR_FULL = 4,
+	KVCPU_ERR_RANGE = 5,
+	KVCPU_ERR_STEP_ORDER = 6,
+	KVCPU_ERR_NOT_RESIDENT = 7,
+	KVCPU_ERR_NOT_EMPTY = 8,
+	KVCPU_ERR_UNSUPPORTED = 9,
+	KVCPU_ERR_MEMORY = 10,
+};
+
+struct kvcpu_file;
+
+struct kvcpu_result {
+	u32 code;
+	u32 matched;
+	u32 index;
+	u32 tier;
+	u32 cycles;
+	u64 phys_addr;
+};
+
+struct kvcpu_write {
+	u32 offset;
+	u32 bytes;		/* 4 or 8 */
+	u64 value;
+};
+
+/* A command: its writes, the doorbell last, and what became of it. */
+struct kvcpu_command {
+	enum kvcpu_opcode opcode;
+	u32 count;
+	struct kvcpu_write writes[8];
+
+	struct list_head sent;		/* in kvcpu.sent until its result came */
+	struct completion done;
+	int error;			/* once done: 0 or -errno */
+	struct kvcpu_result result;
+	struct kvcpu_file *file;	/* posted by it, which is told; else somebody waits for `done` */
+	u64 cookie;
+};
+
+#define KVCPU_SETTINGS	6
+
+struct kvcpu {
+	struct device dev;
+	struct cdev cdev;
+	struct pci_dev *pdev;
+	int number;
+	void __iomem *bar0;
+	phys_addr_t directory;		/* BAR2 */
+	size_t directory_bytes;
+	u32 entries;
+	u32 classes;
+	u32 block_bytes;
+
+	struct rw_semaphore here;
+	bool gone;			/* written under `here` */
+	bool failed;			/* the device answered wrongly: nothing is asked of it any more */
+
+	struct mutex ptable;		/* the idle bank of the rank table; outside `issue` */
+	struct mutex issue;
+	u32 depth;			/* of the device's queue */
+	u64 target_step;		/* of the last HOT, EVICT or SHARE, which the device is not told */
+	bool target_step_is_ours;	/* nothing that the device knows the target step of came after it */
+
+	struct mutex drain;
+	u64 interrupts;
+	u64 late_results;		/* found by looking, without an interrupt */
+
+	spinlock_t list;
+	struct list_head sent;		/* commands that the device has, oldest first */
+	u32 in_flight;			/* how many of them; never above `depth` */
+	struct list_head files;
+	wait_queue_head_t room;		/* in_flight fell, or the device is gone */
+
+	void *lent[2];			/* memory of this host that holds tiers 2 and 3 */
+	dma_addr_t lent_bus[2];
+	size_t lent_bytes;
+};
+
+/* An open file. Posts that are not read yet take a place in `results` beforehand, so that none is ever lost. */
+#define KVCPU_EVENTS	256
+
+struct kvcpu_file {
+	struct kvcpu *kv;
+	struct file *file;
+	struct list_head files;
+	struct mutex reading;
+	struct mutex writing;
+	u32 promised;			/* under kv->list: posted, and not read yet */
+	u32 outstanding;		/* under kv->list: posted, and without a result */
+	u32 lost;			/* under kv->list: moves that found `moves` full */
+	wait_queue_head_t wait;
+	DECLARE_KFIFO(results, struct kvcpu_event, KVCPU_EVENTS);
+	DECLARE_KFIFO(moves, struct kvcpu_event, KVCPU_EVENTS);
+};
+
+static inline u32 kvcpu_read32(struct kvcpu *kv, u32 offset)
+{
+	return readl(kv->bar0 + offset);
+}
+
+/* The low word latches the high one (R1). */
+static inline u64 kvcpu_read64(struct kvcpu *kv, u32 offset)
+{
+	u64 low = readl(kv->bar0 + offset);
+
+	return low | (u64)readl(kv->bar0 + offset + 4) << 32;
+}
+
+/* queue.c */
+void kvcpu_drain(struct kvcpu *kv);
+int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count);
+int kvcpu_post(struct kvcpu *kv, struct kvcpu_command *command, bool wait);
+void kvcpu_abandon(struct kvcpu *kv, int error);
+void kvcpu_add(struct kvcpu_command *command, u32 offset, u32 bytes, u64 value);
+void kvcpu_begin(struct kvcpu_command *command, enum kvcpu_opcode opcode);
+int kvcpu_make_range(struct kvcpu_command *command, u32 number, const struct kvcpu_range *range);
+int kvcpu_hint(struct kvcpu *kv, u32 number, const struct kvcpu_range *range);
+int kvcpu_set_weights(struct kvcpu *kv, const u32 *values, u32 first, u32 count);
+void kvcpu_telemetry(struct kvcpu *kv, struct kvcpu_telemetry *telemetry);
+int kvcpu_usable(struct kvcpu *kv);
+void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
+
+/* node.c */
+extern const struct file_operations kvcpu_fops;
+void kvcpu_tell_move(struct kvcpu *kv, u64 record);
+void kvcpu_tell_result(struct kvcpu_command *command);
+void kvcpu_unmap(struct kvcpu *kv);
+
+/* attributes.c */
+extern const struct attribute_group *kvcpu_groups[];
+
+#endif

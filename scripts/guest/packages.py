@@ -1,0 +1,168 @@
+"""Debian packages for the guest, in a folder of their own: nothing is installed, and the machine's own apt is left as it is.
+
+QEMU speaks vfio-user from 10.1 on, which is in trixie-backports; the kernels are those of bookworm, trixie and trixie-backports.
+Each suite gets a private apt (lists, cache, an empty status), with the mirror that this machine's apt uses. Programs of a newer
+Debian run here through the dynamic linker of their own libc6 (`run_with`).
+
+    FOLDER/apt-SUITE/        the private apt and the packages it fetched
+    FOLDER/root-NAME/        packages, unpacked
+
+A folder that is there is taken as it is, so a second run needs no network; remove it for newer packages.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class GuestError(Exception):
+    """Something that the guest needs cannot be had; the text says what, and what to do."""
+
+
+class Suite(NamedTuple):
+    """A Debian release, and in `backports` the suite on top of it (or "")."""
+
+    release: str
+    backports: str = ""
+
+
+class Kernel(NamedTuple):
+    """A kernel of Debian: `line` is what it is called here, the packages are those that `suite` has under `wanted`."""
+
+    line: str
+    suite: Suite
+    wanted: str
+
+
+BOOKWORM, TRIXIE, BACKPORTS = Suite("bookworm"), Suite("trixie"), Suite("trixie", "trixie-backports")
+FLAVOUR = "cloud-amd64"
+KERNELS = (Kernel("6.1", BOOKWORM, "bookworm"), Kernel("6.12", TRIXIE, "trixie"), Kernel("newest", BACKPORTS, "trixie-backports"))
+
+
+def _run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
+    if done.returncode:
+        words = " ".join(str(word) for word in command[:6])
+        raise GuestError(f"{words} … failed: {(done.stderr or done.stdout).strip()[-600:]}")
+    return done.stdout
+
+
+def mirror() -> str:
+    """Where this machine's apt gets Debian itself from."""
+    if not shutil.which("apt-get"):
+        raise GuestError("the guest is made of Debian packages, and there is no apt-get here: run this on a Debian")
+    sites = _run("apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").split()
+    for site in sites:
+        if "security" not in site:
+            return site
+    raise GuestError("apt knows no mirror: apt-get update, and then again")
+
+
+class Apt:
+    """The private apt of a suite below `folder`."""
+
+    def __init__(self, folder: Path, suite: Suite):
+        self.suite = suite
+        self.folder = (folder / f"apt-{suite.backports or suite.release}").resolve()
+        self._conf = self.folder / "conf"
+
+    def update(self) -> None:
+        """Fetch the lists, once."""
+        if self._conf.exists():
+            return
+        for name in ("state/lists/partial", "cache/archives/partial", "none"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "state/status").touch()
+        keyring = next(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"), None)
+        if keyring is None:
+            raise GuestError("Debian's keys are missing: apt-get install debian-archive-keyring")
+        lines = [f"deb [signed-by={keyring}] {mirror()} {name} main\n" for name in self.suite if name]
+        (self.folder / "list").write_text("".join(lines))
+        conf = self.folder / "conf.new"
+        conf.write_text(
+            f'Dir::State "{self.folder}/state";\nDir::State::status "{self.folder}/state/status";\n'
+            f'Dir::Cache "{self.folder}/cache";\nDir::Etc::sourcelist "{self.folder}/list";\n'
+            f'Dir::Etc::sourceparts "{self.folder}/none";\nDir::Etc::preferencesparts "{self.folder}/none";\n'
+            f'APT::Default-Release "{self.suite.backports or self.suite.release}";\n'
+            'Acquire::Languages "none";\nAPT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n'
+        )
+        self._get("update", conf)
+        conf.rename(self._conf)
+
+    def _get(self, *words: str | Path) -> None:
+        *words_, conf = (*words, self._conf) if len(words) < 2 or not isinstance(words[-1], Path) else words
+        _run("env", f"APT_CONFIG={conf}", "apt-get", "-qq", *words_, cwd=self.folder)
+
+    def field(self, package: str, name: str) -> str:
+        """A field of the version that would be installed, "" where there is none."""
+        text = _run("env", f"APT_CONFIG={self._conf}", "apt-cache", "--no-all-versions", "show", package)
+        match = re.search(rf"^{name}: (.*)$", text, re.MULTILINE)
+        return match[1] if match else ""
+
+    def unpack(self, root: Path, packages: Sequence[str], dependencies: bool) -> Path:
+        """Put the packages, and what they depend on where that is wanted, into the new folder `root`."""
+        if root.exists():
+            return root
+        self.update()
+        debs = self.folder / root.name
+        debs.mkdir(exist_ok=True)
+        if dependencies:
+            self._get("install", "-y", "--download-only", *packages)
+            for deb in (self.folder / "cache/archives").glob("*.deb"):
+                deb.rename(debs / deb.name)
+        else:
+            _run("env", f"APT_CONFIG={self._conf}", "apt-get", "-qq", "download", *packages, cwd=debs)
+        new = root.with_name(root.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        for deb in sorted(debs.glob("*.deb")):
+            _run("dpkg-deb", "-x", deb, new)
+        (new / "package-bytes").write_text(str(sum(deb.stat().st_size for deb in debs.glob("*.deb"))))
+        new.rename(root)
+        return root
+
+
+def package_bytes(root: Path) -> int:
+    """What was downloaded for a root."""
+    return int((root / "package-bytes").read_text())
+
+
+def qemu(folder: Path) -> Path:
+    """A root with QEMU for x86 and everything it runs on."""
+    return Apt(folder, BACKPORTS).unpack(folder / "root-qemu", ["qemu-system-x86"], dependencies=True)
+
+
+def busybox(folder: Path) -> Path:
+    """A root with a statically linked busybox."""
+    return Apt(folder, TRIXIE).unpack(folder / "root-busybox", ["busybox-static"], dependencies=False)
+
+
+def kernel(folder: Path, kernel: Kernel) -> Path:
+    """A root with the kernel, and the headers and tools that a module is built with."""
+    root = folder / f"root-{kernel.line}"
+    if root.exists():
+        return root
+    apt = Apt(folder, kernel.suite)
+    apt.update()
+    release = re.search(rf"linux-headers-(\S+)-{FLAVOUR}\b", apt.field(f"linux-headers-{FLAVOUR}", "Depends"))
+    if not release:
+        raise GuestError(f"{kernel.wanted} has no linux-headers-{FLAVOUR}: remove {apt.folder}, and then again")
+    name = release[1]
+    common = re.sub(r"-cloud$", "", name)
+    packages = [f"linux-image-{name}-{FLAVOUR}", f"linux-headers-{name}-{FLAVOUR}", f"linux-headers-{common}-common"]
+    depends = apt.field(f"linux-headers-{name}-{FLAVOUR}", "Depends")
+    packages += re.findall(r"linux-(?:kbuild|base)-\d[^ ,]*", depends)
+    return apt.unpack(root, packages, dependencies=False)
+
+
+def run_with(root: Path) -> list[str]:
+    """Words to put before a program of `root`, so that it runs with the libraries there and not with this machine's."""
+    loader = next((path for path in (root / "usr/lib64", root / "lib64") for path in [path / "ld-linux-x86-64.so.2"] if path.exists()), None)
+    if loader is None:
+        loader = root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    return [str(loader), "--library-path", f"{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu"]
