@@ -44,7 +44,7 @@ FLAVOUR = "cloud-amd64"
 KERNELS = (Kernel("6.1", BOOKWORM, "bookworm"), Kernel("6.12", TRIXIE, "trixie"), Kernel("newest", BACKPORTS, "trixie-backports"))
 
 
-def _run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+def _run(*command: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
     if done.returncode:
         words = " ".join(str(word) for word in command[:6])
@@ -91,12 +91,11 @@ class Apt:
             f'APT::Default-Release "{self.suite.backports or self.suite.release}";\n'
             'Acquire::Languages "none";\nAPT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n'
         )
-        self._get("update", conf)
+        self._get("update", conf=conf)
         conf.rename(self._conf)
 
-    def _get(self, *words: str | Path) -> None:
-        *words_, conf = (*words, self._conf) if len(words) < 2 or not isinstance(words[-1], Path) else words
-        _run("env", f"APT_CONFIG={conf}", "apt-get", "-qq", *words_, cwd=self.folder)
+    def _get(self, *words: str, conf: Path | None = None, cwd: Path | None = None) -> None:
+        _run("env", f"APT_CONFIG={conf or self._conf}", "apt-get", "-qq", *words, cwd=cwd or self.folder)
 
     def field(self, package: str, name: str) -> str:
         """A field of the version that would be installed, "" where there is none."""
@@ -111,12 +110,14 @@ class Apt:
         self.update()
         debs = self.folder / root.name
         debs.mkdir(exist_ok=True)
-        if dependencies:
+        if any(debs.glob("*.deb")):
+            pass  # a root that was removed
+        elif dependencies:
             self._get("install", "-y", "--download-only", *packages)
             for deb in (self.folder / "cache/archives").glob("*.deb"):
                 deb.rename(debs / deb.name)
         else:
-            _run("env", f"APT_CONFIG={self._conf}", "apt-get", "-qq", "download", *packages, cwd=debs)
+            self._get("download", *packages, cwd=debs)
         new = root.with_name(root.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
@@ -155,14 +156,15 @@ def kernel(folder: Path, kernel: Kernel) -> Path:
     name = release[1]
     common = re.sub(r"-cloud$", "", name)
     packages = [f"linux-image-{name}-{FLAVOUR}", f"linux-headers-{name}-{FLAVOUR}", f"linux-headers-{common}-common"]
-    depends = apt.field(f"linux-headers-{name}-{FLAVOUR}", "Depends")
-    packages += re.findall(r"linux-(?:kbuild|base)-\d[^ ,]*", depends)
-    return apt.unpack(root, packages, dependencies=False)
+    for package in packages[:2]:  # the kernel itself is a package of its own from 7 on
+        packages += re.findall(r"linux-(?:kbuild|base|binary)-\d[^ ,|]*", apt.field(package, "Depends"))
+    return apt.unpack(root, list(dict.fromkeys(packages)), dependencies=False)
 
 
 def run_with(root: Path) -> list[str]:
-    """Words to put before a program of `root`, so that it runs with the libraries there and not with this machine's."""
-    loader = next((path for path in (root / "usr/lib64", root / "lib64") for path in [path / "ld-linux-x86-64.so.2"] if path.exists()), None)
+    """Words to put before a program, so that it runs with the C library and the others of `root` and not with this machine's."""
+    loaders = (root / place / "ld-linux-x86-64.so.2" for place in ("usr/lib64", "lib64", "usr/lib/x86_64-linux-gnu"))
+    loader = next((path for path in loaders if path.exists()), None)
     if loader is None:
-        loader = root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+        raise GuestError(f"{root} has no dynamic linker: remove it, and then again")
     return [str(loader), "--library-path", f"{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu"]

@@ -1,0 +1,80 @@
+"""`make guest`: the driver on real kernels, before the Verilated RTL.
+
+    python -m scripts.guest [--kernel 6.1|6.12|newest]... [--build-only] [--folder DIR] [--entries N]
+
+Fetches QEMU, kernels, headers and busybox as Debian packages into DIR (build/guest; nothing is installed), builds driver/ for each
+kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests in there. The last line is
+`N passed, N failed`, over all kernels; a warning of the compiler and a complaint of the kernel (BUG, WARNING) count as failed.
+Exit code 0: nothing failed. 1: something did. 3: a package, the compiler or the guest is not to be had; never a skip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from . import boot, build, packages
+from .packages import GuestError
+
+
+def say(text: str) -> None:
+    print(f"guest: {text}", file=sys.stderr, flush=True)
+
+
+def prepare(folder: Path) -> tuple[Path, Path]:
+    """Roots with QEMU and busybox."""
+    start = time.monotonic()
+    qemu, busybox = packages.qemu(folder), packages.busybox(folder)
+    megabytes = (packages.package_bytes(qemu) + packages.package_bytes(busybox)) / 1e6
+    say(f"QEMU and busybox: {megabytes:.0f} MB of packages, {time.monotonic() - start:.0f} s")
+    return qemu, busybox
+
+
+def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
+    """(passed, failed) of the driver on one kernel."""
+    root = packages.kernel(folder, kernel)
+    module = build.module(folder, kernel, root, qemu, arguments.flags)
+    print("\n".join(module.warnings), end="\n" if module.warnings else "")
+    failed = len(module.warnings)
+    say(f"{kernel.line}: {packages.package_bytes(root) / 1e6:.0f} MB of packages; module of {module.file.stat().st_size:,} bytes, {failed} warnings")
+    if arguments.build_only:
+        return 1 - bool(failed), failed
+    image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox)
+    socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
+    with boot.server(socket, folder / f"server-{kernel.line}.log", arguments.entries):
+        outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append)
+    print(outcome.text)
+    say(f"{kernel.line}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
+    return outcome.passed, outcome.failed + failed + outcome.complains
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    lines = [kernel.line for kernel in packages.KERNELS]
+    parser.add_argument("--kernel", action="append", choices=lines, help="only this one (may be given more than once; default: all)")
+    parser.add_argument("--build-only", action="store_true", help="compile the driver, and boot nothing")
+    parser.add_argument("--folder", type=Path, default=build.ROOT / "build/guest", help="where packages and results go (default: build/guest)")
+    parser.add_argument("--entries", type=int, default=256, help="size of the device's directory (default: 256)")
+    parser.add_argument("--flags", default="", help="for the compiler of the module, such as -DKVCPU_IGNORES_FULL")
+    parser.add_argument("--append", action="append", default=[], help="for the kernel's command line")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    passed = failed = 0
+    try:
+        qemu, busybox = prepare(arguments.folder)
+        for kernel in packages.KERNELS:
+            if not arguments.kernel or kernel.line in arguments.kernel:
+                more = on_kernel(kernel, arguments.folder, qemu, busybox, arguments)
+                passed, failed = passed + more[0], failed + more[1]
+    except GuestError as error:
+        print(f"guest: {error}", file=sys.stderr)
+        print(f"{passed} passed, {failed + 1} failed")
+        return 3
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

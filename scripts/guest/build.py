@@ -1,0 +1,101 @@
+"""The driver for each kernel, and what the guest starts from: module, test program, initramfs.
+
+The compiler is this machine's gcc. A kernel of a newer Debian was built by a newer one, whose only option that an older gcc does
+not know is switched off (OLDER_GCC). The programs among its headers (objtool, modpost) want a newer C library: each is replaced by
+a script that starts it with QEMU's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from .packages import BOOKWORM, GuestError, Kernel, run_with
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDER_GCC = ("CC=gcc", "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_INFO_BTF_MODULES=")
+NO_WARNING = re.compile(r"pahole version differs|The kernel was built with|You are using|compiler differs")
+"""make's remarks on how the kernel was built, which are not about the driver."""
+
+
+class Module(NamedTuple):
+    """`file` for one kernel; `warnings`: the compiler's lines, of which there should be none."""
+
+    file: Path
+    warnings: list[str]
+
+
+def headers(root: Path, kernel: Kernel, libraries: Path) -> Path:
+    """The folder that a module of the kernel is built with, ready for use where it lies. `libraries`: a root with a newer libc6."""
+    folder = next(root.glob("usr/src/linux-headers-*-cloud-amd64")).resolve()
+    makefile = folder / "Makefile"
+    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", makefile.read_text()))
+    if kernel.suite != BOOKWORM:
+        for program in next(root.glob("usr/lib/linux-kbuild-*")).rglob("*"):
+            if program.is_file() and not program.is_symlink() and program.read_bytes()[:4] == b"\x7fELF" and program.suffix != ".elf":
+                _wrap(program, libraries.resolve())
+    return folder
+
+
+def _wrap(program: Path, libraries: Path) -> None:
+    if not program.stat().st_mode & stat.S_IXUSR:
+        return
+    moved = program.with_name(program.name + ".elf")
+    program.rename(moved)
+    loader = " ".join(run_with(libraries))
+    program.write_text(f'#!/bin/sh\nexec {loader} --argv0 "$0" {moved.resolve()} "$@"\n')  # Debian's objtool looks beside its $0
+    program.chmod(0o755)
+
+
+def module(folder: Path, kernel: Kernel, root: Path, libraries: Path, flags: str = "") -> Module:
+    """Build driver/ for the kernel, with the warnings of W=1. `flags` are for the compiler. GuestError where it does not compile."""
+    source = folder / f"module-{kernel.line}"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "driver", source / "driver")
+    shutil.copytree(ROOT / "fpga/regs", source / "fpga/regs")
+    made = subprocess.run(
+        ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, f"KCFLAGS={flags}", "modules"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    (folder / f"module-{kernel.line}.log").write_text(made.stdout + made.stderr)
+    file = source / "driver/kvcpu.ko"
+    if made.returncode or not file.exists():
+        raise GuestError(f"the driver does not compile for {kernel.line}:\n{made.stderr[-2000:]}")
+    warnings = [line for line in made.stderr.splitlines() if line.strip() and not NO_WARNING.search(line)]
+    return Module(file, warnings)
+
+
+def test_program(folder: Path) -> Path:
+    """driver/tests as one program without shared libraries, as the guest has none."""
+    program = folder / "kvcpu-test"
+    sources = sorted((ROOT / "driver/tests").glob("*.c"))
+    command = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/driver/include/uapi", "-o", program, *sources]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode:
+        raise GuestError(f"the test program does not compile (a gcc that links with -static?):\n{done.stderr[-2000:]}")
+    return program
+
+
+def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path) -> Path:
+    """The guest's whole file system, as the kernel takes it."""
+    stage, image = folder / f"initramfs-{kernel.line}", (folder / f"initramfs-{kernel.line}.cpio").resolve()
+    shutil.rmtree(stage, ignore_errors=True)
+    for name in ("bin", "dev", "proc", "sys"):
+        (stage / name).mkdir(parents=True)
+    box = next(path for path in (busybox / "usr/bin/busybox", busybox / "bin/busybox") if path.exists()).resolve()
+    for source, name in ((box, "bin/busybox"), (ROOT / "scripts/guest/init", "init"), (module, "kvcpu.ko"), (program, "kvcpu-test")):
+        shutil.copy(source, stage / name)
+        (stage / name).chmod(0o755)
+    names = "\n".join(str(path.relative_to(stage)) for path in sorted(stage.rglob("*")))
+    with image.open("wb") as out:
+        subprocess.run([str(box), "cpio", "-o", "-H", "newc"], input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, cwd=stage, check=True)
+    return image
+
+
+def bzimage(root: Path) -> Path:
+    """The kernel of a root."""
+    return next(path for pattern in ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz") for path in root.glob(pattern))
