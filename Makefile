@@ -7,7 +7,7 @@ RUN := $(VENV)/ready
 TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
 
-.PHONY: demo test regs mutate formal bench cycles soak clean
+.PHONY: demo test regs mutate formal bench cycles soak guest clean
 
 demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
@@ -36,6 +36,9 @@ cycles: $(RUN)                 # clock cycles: trigger latency, passes, lookups,
 soak: $(TEST)                  # kills, damage and bad inputs; real traces, from KVFPGA_TRACES or ../shared/traces
 	$(PYTHON) -m scripts.soak.damage --kills 40 --sessions 20 --checkpoints 20 --inputs 60
 	$(PYTHON) -m pytest tests/lab/soak_traces.py
+
+guest: $(RUN)                  # the Linux driver on real kernels, before the Verilated RTL; Debian packages, in build/guest
+	$(PYTHON) -m scripts.guest
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh
 	@scripts/setup.sh $(VENV)

@@ -25,7 +25,6 @@
 #define SYSFS		"/sys/class/kv_cpu/kvcpu0/"
 #define BLOCK		16384ul
 #define BASE		0x7f0000000000ull
-#define POSTS		10000
 
 static int passed, failed, wrong, fd = -1;
 static void *volatile nowhere = (void *)8;	/* where nothing is mapped */
@@ -158,7 +157,7 @@ static void forget_events(void)
 		;
 }
 
-static volatile const unsigned char *directory(void)
+static volatile const unsigned int *directory(void)
 {
 	return mmap(NULL, 1 << 22, PROT_READ, MAP_SHARED, fd, 0);
 }
@@ -315,7 +314,7 @@ static void ranked_policy(void)
 	struct kvcpu_policy p = { KVCPU_ABI, 0, KVCPU_RANKED, 2 };
 	struct kvcpu_ptable t = { KVCPU_ABI, 0, 256, 0, (unsigned long)codes };
 	struct kvcpu_class c = { .version = KVCPU_ABI, .va = BASE, .len = BLOCK, .cls = 7, .base = 5, .shift = 0 };
-	volatile const unsigned int *entry = (volatile const unsigned int *)directory();
+	volatile const unsigned int *entry = directory();
 	unsigned priority;
 
 	CHECK((void *)entry != MAP_FAILED);
@@ -343,7 +342,7 @@ static void ranked_policy(void)
 
 static void directory_in_memory(void)
 {
-	volatile const unsigned int *entry = (volatile const unsigned int *)directory();
+	volatile const unsigned int *entry = directory();
 
 	CHECK((void *)entry != MAP_FAILED);
 	CHECK(load(3, 1) == 0);
@@ -410,13 +409,14 @@ static int post_steps(int file, int count, unsigned long long first)
 static void back_pressure(void)
 {
 	static struct kvcpu_event events[256];
+	const int posts = getenv("POSTS") ? atoi(getenv("POSTS")) : 10000;	/* from the kernel's command line */
 	struct kvcpu_telemetry before = telemetry(), after;
 	unsigned long long next = before.current_step + 1, seen = next;
 	int done = 0, read_, i, in_order = 1;
 	double start = seconds();
 
-	while (done < POSTS) {
-		int count = POSTS - done < 256 ? POSTS - done : 256, sent = post_steps(fd, count, next + done);
+	while (done < posts) {
+		int count = posts - done < 256 ? posts - done : 256, sent = post_steps(fd, count, next + done);
 
 		CHECK(sent == count);
 		if (sent <= 0)
@@ -436,7 +436,7 @@ static void back_pressure(void)
 	printf("  %d commands, %.0f us each, lost %lld\n", done, (seconds() - start) / done * 1e6,
 	       (long long)(before.step_count + done - after.step_count));
 	CHECK(in_order);
-	CHECK(after.step_count == before.step_count + POSTS && after.current_step == before.current_step + POSTS);
+	CHECK(after.step_count == before.step_count + posts && after.current_step == before.current_step + posts);
 }
 
 static void posts_without_waiting(void)
@@ -634,7 +634,7 @@ static void to_back(int number)
 	siglongjmp(back, number);
 }
 
-static int is_there(volatile const unsigned char *at)
+static int is_there(volatile const unsigned int *at)
 {
 	struct sigaction action = { .sa_handler = to_back };
 
@@ -649,7 +649,7 @@ static int is_there(volatile const unsigned char *at)
 static void removal_with_the_node_open(void)
 {
 	char device[256] = "", path[300];
-	volatile const unsigned char *map = directory();
+	volatile const unsigned int *map = directory();
 	struct pollfd p = { fd, POLLIN, 0 };
 	struct kvcpu_event e;
 	ssize_t n = readlink(SYSFS "device", device, sizeof(device) - 1);

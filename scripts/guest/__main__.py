@@ -1,16 +1,19 @@
 """`make guest`: the driver on real kernels, before the Verilated RTL.
 
-    python -m scripts.guest [--kernel 6.1|6.12|newest]... [--build-only] [--folder DIR] [--entries N]
+    python -m scripts.guest [--kernel 6.1|6.12|newest]... [--build-only] [--fault NAME]
+        [--append WORD]... [--folder DIR] [--entries N]
 
-Fetches QEMU, kernels, headers and busybox as Debian packages into DIR (build/guest; nothing is installed), builds driver/ for each
-kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests in there. The last line is
-`N passed, N failed`, over all kernels; a warning of the compiler and a complaint of the kernel (BUG, WARNING) count as failed.
+Fetches QEMU, kernels, headers and busybox as Debian packages into DIR (build/guest; nothing is installed), builds driver/ for
+each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
+`N passed, N failed`, over all kernels. A warning of the compiler, a complaint of the kernel (BUG, WARNING), a server that failed
+and a difference from the reference model count as failed.
 Exit code 0: nothing failed. 1: something did. 3: a package, the compiler or the guest is not to be had; never a skip.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import time
 from pathlib import Path
@@ -35,33 +38,44 @@ def prepare(folder: Path) -> tuple[Path, Path]:
 def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
     """(passed, failed) of the driver on one kernel."""
     root = packages.kernel(folder, kernel)
-    module = build.module(folder, kernel, root, qemu, arguments.flags)
+    module = build.module(folder, kernel, root, qemu, arguments.fault)
     print("\n".join(module.warnings), end="\n" if module.warnings else "")
     failed = len(module.warnings)
-    say(f"{kernel.line}: {packages.package_bytes(root) / 1e6:.0f} MB of packages; module of {module.file.stat().st_size:,} bytes, {failed} warnings")
+    megabytes = packages.package_bytes(root) / 1e6
+    say(f"{kernel.line}: {megabytes:.0f} MB of packages; module of {module.file.stat().st_size:,} bytes, {failed} warnings")
     if arguments.build_only:
         return 1 - bool(failed), failed
     image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox)
     socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
-    with boot.server(socket, folder / f"server-{kernel.line}.log", arguments.entries):
+    with boot.server(socket, folder / f"server-{kernel.line}.log", arguments.entries) as device:
         outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append)
     print(outcome.text)
     say(f"{kernel.line}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
-    return outcome.passed, outcome.failed + failed + outcome.complains
+    say(f"{kernel.line}: the device says {device.counts or device.error}")
+    failed += outcome.complains + bool(device.error) + bool(device.counts.get("differences", 1))
+    return outcome.passed, outcome.failed + failed
+
+
+def parse() -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=raw)
+    add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
+    add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
+    add("--build-only", action="store_true", help="compile the driver, and boot nothing")
+    add("--folder", type=Path, default=build.ROOT / "build/guest", help="for packages and results (default: build/guest)")
+    add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")
+    add("--fault", choices=build.FAULTS, help="build the driver with this fault: tests must fail")
+    more = "for the kernel's command line; POSTS=N: so many commands into a full queue"
+    add("--append", action="append", default=[], metavar="WORD", help=more)
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    lines = [kernel.line for kernel in packages.KERNELS]
-    parser.add_argument("--kernel", action="append", choices=lines, help="only this one (may be given more than once; default: all)")
-    parser.add_argument("--build-only", action="store_true", help="compile the driver, and boot nothing")
-    parser.add_argument("--folder", type=Path, default=build.ROOT / "build/guest", help="where packages and results go (default: build/guest)")
-    parser.add_argument("--entries", type=int, default=256, help="size of the device's directory (default: 256)")
-    parser.add_argument("--flags", default="", help="for the compiler of the module, such as -DKVCPU_IGNORES_FULL")
-    parser.add_argument("--append", action="append", default=[], help="for the kernel's command line")
-    arguments = parser.parse_args()
+    arguments = parse()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     passed = failed = 0
+    lock = (arguments.folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time in a folder
     try:
         qemu, busybox = prepare(arguments.folder)
         for kernel in packages.KERNELS:

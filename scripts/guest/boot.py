@@ -5,13 +5,14 @@ QEMU runs without KVM (TCG), which every machine can do.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,22 +33,36 @@ class Outcome(NamedTuple):
     text: str
 
 
+@dataclass
+class Device:
+    """What `kvfpga vfio` said at its end: `counts` (reads, commands, differences …), or the `error` that it ended with."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
 @contextmanager
-def server(socket: Path, log: Path, entries: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The device on a socket while the block lasts."""
+def server(socket: Path, log: Path, entries: int) -> Iterator[Device]:
+    """The device on a socket while the block lasts; what it said is there afterwards."""
     socket.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "kvfpga", "--session", str(socket.parent / "session"), "--entries", str(entries), "vfio", str(socket)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    size = ("--entries", str(entries), "--session", str(socket.parent / "session"))
+    command = [sys.executable, "-m", "kvfpga", "--json", *size, "vfio", str(socket)]
+    device, errors = Device(), log.with_suffix(".errors")
+    with log.open("wb") as out, errors.open("wb") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
     try:
-        _wait_for(socket, process, log)
-        yield process
+        _wait_for(socket, process, errors)
+        yield device
     finally:
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()
+    last = json.loads((log.read_text().splitlines() or ["{}"])[-1])
+    device.counts = {name: value for name, value in last.items() if isinstance(value, int)}
+    if process.returncode:
+        device.error = f"exit code {process.returncode}: {errors.read_text()[-1000:]}"
 
 
 def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds: float = 900) -> None:
@@ -59,24 +74,28 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds
         time.sleep(0.1)
 
 
-def boot(qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str] = (), limit: float = 900) -> Outcome:
-    """Run the guest to its end, or for `limit` seconds."""
+def boot(qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], limit: int = 900) -> Outcome:
+    """Run the guest to its end, or for `limit` seconds. `append`: words for the kernel's command line."""
     device = f'{{"driver": "vfio-user-pci", "socket": {{"type": "unix", "path": "{socket}"}}}}'
     command = [
         *run_with(qemu), qemu / "usr/bin/qemu-system-x86_64", "-L", qemu / "usr/share/qemu", "-L", qemu / "usr/share/seabios",
-        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "2", "-nographic", "-nodefaults", "-serial", "stdio",
-        "-no-reboot", "-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on", "-device", device,
+        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "2",
+        "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot",
+        "-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on", "-device", device,
         "-kernel", kernel, "-initrd", initramfs, "-append", " ".join(("console=ttyS0 quiet panic=-1", *append)),
     ]  # fmt: skip
     start = time.monotonic()
     with log.open("wb") as out:
+        words = [str(word) for word in command]
         try:
-            code = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=limit).returncode
+            code = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=limit).returncode
         except subprocess.TimeoutExpired:
-            code = -1
+            code = None
     seconds = time.monotonic() - start
     text = CONTROL.sub("", log.read_text(errors="replace"))
     tally = TALLY.search(text)
     if not tally:
-        raise GuestError(f"the guest did not come to the end of its tests (QEMU: {code}, {seconds:.0f} s); its console is in {log}:\n{text[-1500:]}")
+        end = f"QEMU ended with {code}" if code is not None else "QEMU was ended"
+        end = f"{end} after {seconds:.0f} s"
+        raise GuestError(f"the guest did not finish its tests ({end}); its console, {log}, ends:\n{text[-1500:]}")
     return Outcome(int(tally[1]), int(tally[2]), "guest: the kernel complains" in text, seconds, text)

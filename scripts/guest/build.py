@@ -1,8 +1,8 @@
 """The driver for each kernel, and what the guest starts from: module, test program, initramfs.
 
 The compiler is this machine's gcc. A kernel of a newer Debian was built by a newer one, whose only option that an older gcc does
-not know is switched off (OLDER_GCC). The programs among its headers (objtool, modpost) want a newer C library: each is replaced by
-a script that starts it with QEMU's.
+not know is switched off (OLDER_GCC). The programs among its headers (objtool, modpost) want a newer C library: each is replaced
+by a script that starts it with QEMU's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ OLDER_GCC = ("CC=gcc", "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_IN
 NO_WARNING = re.compile(r"pahole version differs|The kernel was built with|You are using|compiler differs")
 """make's remarks on how the kernel was built, which are not about the driver."""
 
+FAULTS = {
+    "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < kv->depth", "READ_ONCE(kv->in_flight) < 1000"),
+    "loses-interrupts": ("pci.c", "	kvcpu_drain(kv);\n	return IRQ_HANDLED;", "	return IRQ_HANDLED;"),
+    "keeps-mapping": ("node.c", "unmap_mapping_range(open->file->f_mapping, 0, 0, 1);", ";"),
+    "swaps-operands": ("node.c", "load->request | load->head << 16", "load->head | load->request << 16"),
+}
+"""(file, what is right, what is wrong) of faults that the driver's tests must see. The first is that of a driver which takes no
+notice of a full queue: its commands vanish."""
+
 
 class Module(NamedTuple):
     """`file` for one kernel; `warnings`: the compiler's lines, of which there should be none."""
@@ -30,20 +39,26 @@ class Module(NamedTuple):
 
 
 def headers(root: Path, kernel: Kernel, libraries: Path) -> Path:
-    """The folder that a module of the kernel is built with, ready for use where it lies. `libraries`: a root with a newer libc6."""
+    """The folder that a module of the kernel is built with, ready for use where it lies. `libraries`: a root
+    with a newer libc6."""
     folder = next(root.glob("usr/src/linux-headers-*-cloud-amd64")).resolve()
     makefile = folder / "Makefile"
     makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", makefile.read_text()))
     if kernel.suite != BOOKWORM:
         for program in next(root.glob("usr/lib/linux-kbuild-*")).rglob("*"):
-            if program.is_file() and not program.is_symlink() and program.read_bytes()[:4] == b"\x7fELF" and program.suffix != ".elf":
+            if _is_program(program):
                 _wrap(program, libraries.resolve())
     return folder
 
 
+def _is_program(file: Path) -> bool:
+    if file.is_symlink() or not file.is_file() or file.suffix == ".elf" or not file.stat().st_mode & stat.S_IXUSR:
+        return False
+    with file.open("rb") as opened:
+        return opened.read(4) == b"\x7fELF"
+
+
 def _wrap(program: Path, libraries: Path) -> None:
-    if not program.stat().st_mode & stat.S_IXUSR:
-        return
     moved = program.with_name(program.name + ".elf")
     program.rename(moved)
     loader = " ".join(run_with(libraries))
@@ -51,22 +66,30 @@ def _wrap(program: Path, libraries: Path) -> None:
     program.chmod(0o755)
 
 
-def module(folder: Path, kernel: Kernel, root: Path, libraries: Path, flags: str = "") -> Module:
-    """Build driver/ for the kernel, with the warnings of W=1. `flags` are for the compiler. GuestError where it does not compile."""
+def module(folder: Path, kernel: Kernel, root: Path, libraries: Path, fault: str | None = None) -> Module:
+    """Build driver/ for the kernel, with the warnings of W=1 and, of FAULTS, with `fault`. GuestError where it does not
+    compile."""
     source = folder / f"module-{kernel.line}"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "driver", source / "driver")
     shutil.copytree(ROOT / "fpga/regs", source / "fpga/regs")
-    made = subprocess.run(
-        ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, f"KCFLAGS={flags}", "modules"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    if fault:
+        _break(source / "driver", *FAULTS[fault])
+    command = ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, "modules"]
+    made = subprocess.run(command, capture_output=True, text=True)
     (folder / f"module-{kernel.line}.log").write_text(made.stdout + made.stderr)
     file = source / "driver/kvcpu.ko"
     if made.returncode or not file.exists():
         raise GuestError(f"the driver does not compile for {kernel.line}:\n{made.stderr[-2000:]}")
     warnings = [line for line in made.stderr.splitlines() if line.strip() and not NO_WARNING.search(line)]
     return Module(file, warnings)
+
+
+def _break(driver: Path, name: str, right: str, wrong: str) -> None:
+    text = (driver / name).read_text()
+    if text.count(right) != 1:
+        raise GuestError(f"{name} has {right!r} not once: the fault has to follow the driver")
+    (driver / name).write_text(text.replace(right, wrong))
 
 
 def test_program(folder: Path) -> Path:
@@ -87,12 +110,14 @@ def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox
     for name in ("bin", "dev", "proc", "sys"):
         (stage / name).mkdir(parents=True)
     box = next(path for path in (busybox / "usr/bin/busybox", busybox / "bin/busybox") if path.exists()).resolve()
-    for source, name in ((box, "bin/busybox"), (ROOT / "scripts/guest/init", "init"), (module, "kvcpu.ko"), (program, "kvcpu-test")):
+    init = ROOT / "scripts/guest/init"
+    for source, name in ((box, "bin/busybox"), (init, "init"), (module, "kvcpu.ko"), (program, "kvcpu-test")):
         shutil.copy(source, stage / name)
         (stage / name).chmod(0o755)
     names = "\n".join(str(path.relative_to(stage)) for path in sorted(stage.rglob("*")))
+    archive = [str(box), "cpio", "-o", "-H", "newc"]
     with image.open("wb") as out:
-        subprocess.run([str(box), "cpio", "-o", "-H", "newc"], input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, cwd=stage, check=True)
+        subprocess.run(archive, input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, cwd=stage, check=True)
     return image
 
 
