@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .contract.commands import Release as Release
     from .contract.commands import ReleaseIndex as ReleaseIndex
     from .contract.commands import Result as Result
+    from .contract.commands import Score as Score
+    from .contract.commands import Scores as Scores
     from .contract.commands import Set as Set
     from .contract.commands import Share as Share
     from .contract.commands import ShareIndex as ShareIndex
@@ -79,7 +81,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
 _HOMES = {
     "contract.commands": (
         "Command", "Load", "Step", "Hot", "Evict", "Prefetch", "Share", "Release", "ShareIndex", "ReleaseIndex", "Unload",
-        "UnloadRequest", "Lookup", "Touch", "Class", "Set", "Result", "Trigger", "hint_of",
+        "UnloadRequest", "Lookup", "Touch", "Score", "Class", "Set", "Result", "Scores", "Trigger", "hint_of",
     ),
     "contract.errors": (
         "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",
