@@ -33,7 +33,7 @@ from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target, rtl_sources
 from ..transport.recording import MALFORMED, Discrepancy, not_recorded, recorded_calls, replay_recording
 from .board import BOARD, line
-from .history import History, Item, MemoryWrite, RegisterWrite, TableWrite, Written
+from .history import History, Item, MemoryWrite, QueryWrite, RegisterWrite, TableWrite, Written
 from .retrace import HANG_CYCLES, trace
 from .seal import check_folder
 
@@ -159,6 +159,10 @@ class _Stage:
                     pair.memory_write(addr, data)
                 case TableWrite():
                     pair.write_table(item.table)
+                case QueryWrite(slot, _, _, kept):
+                    pair.write_queries(slot, item.queries)
+                    if kept:
+                        pair.reset()
                 case RegisterWrite(offset, value, width):
                     try:
                         if width == 64:
