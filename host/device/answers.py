@@ -6,6 +6,7 @@ Each question is a `Batch` that is joined to others. The answers of many command
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,10 +69,10 @@ def _pass_digest_question() -> Batch:
 
 @cache
 def ask_scores(rows: int, numerators: bool) -> Batch:
-    """Behind a SCORE, and before its result, which takes them away: its scores as FP32 and as FP16; where the flag asked for `numerators`, them,
-    the largest score and their sum. What a block of `rows` tokens has, and no more: R33 counts what is read."""
+    """Once a SCORE is done, and before its result, which takes them away: its scores as FP32 and as FP16; where the flag asked for
+    `numerators`, them, the largest score and their sum. What a block of `rows` tokens has, and no more: R33 counts what is read.
+    """
     batch = Batch()
-    batch.wait_idle()
     batch.burst(SCORES, rows)
     batch.burst(SCORES + HALVES, rows // 2)
     if numerators:
@@ -135,6 +136,16 @@ def _result(
     if isinstance(command, SHOWS_PLACE):
         return Result(_CODES[code], matched, index, triggers, tier, high << 32 | low, cycles)
     return Result(_CODES[code], matched, index, triggers, cycles=cycles)
+
+
+def score_bytes(command: cmd.Score, rows: int) -> int:
+    """How many bytes that reads."""
+    return 4 * ask_scores(rows, bool(command.flags & cmd.NUMERATORS)).words
+
+
+def with_scores(result: Result, words: NDArray[np.uint32], rows: int) -> Result:
+    """A SCORE's result with what `ask_scores` read before it. Of a refused one that should be nothing."""
+    return replace(result, scores=scores_of(words, rows)) if result.code == "OK" or words.any() else result
 
 
 def scores_of(words: NDArray[np.uint32], rows: int) -> Scores:

@@ -13,7 +13,7 @@ what the right answer would be: that is `lockstep`'s business.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -36,8 +36,8 @@ from .answers import (
     policy_behind,
     results_of,
     rows,
-    scores_of,
     telemetry_of,
+    with_scores,
 )  # fmt: skip
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
 from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, PTABLE, QUERY, REGISTERS, REGMAP_HASH
@@ -198,6 +198,7 @@ class Device:
                 if type(command) is cmd.Set and command.setting == "STRICT":
                     strict = bool(command.value)
                 if type(command) is cmd.Score and self.nmce:
+                    batch.wait_idle()
                     scores[place] = batch.words
                     batch.join(ask_scores(self.identity.block_tokens, bool(command.flags & cmd.NUMERATORS)))
                 answers.append(batch.words)
@@ -238,9 +239,7 @@ class Device:
         self._ranked = policy_behind(commands, ranked)
         results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records, bool(ranked))
         for number, at in scores.items():
-            words = answer.words[at : answers[number]]
-            if results[number].code == "OK" or words.any():  # which a refused one must not leave
-                results[number] = replace(results[number], scores=scores_of(words, self.identity.block_tokens))
+            results[number] = with_scores(results[number], answer.words[at : answers[number]], self.identity.block_tokens)
         counters = iter(telemetry_of(rows(answer.words, telemetry, ASK_TELEMETRY.words)))
         hashes = iter(digests_of(rows(answer.words, digests, self._ask_digest.words)))
         states = [State(next(counters), next(hashes) if s.digest else None) for s in stretches if s.telemetry]

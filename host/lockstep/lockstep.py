@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import Command, Load, Result, Step
+from ..contract.commands import Command, Load, Result, Score, Step
 from ..contract.errors import BusError, TargetError, UsageError
 from ..contract.wording import counted
 from ..device.answers import State, empty_queues
@@ -35,6 +35,7 @@ from ..device.registers import is_score, query_word, table_word
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
 from .report import Difference, Report, Verified
+from .scored import follow
 from .surface import Surface
 
 if TYPE_CHECKING:
@@ -128,21 +129,36 @@ class Lockstep(Surface):
             if ready:
                 yield self._catch_up(ready)
 
+    def overlap_scores(self, commands: Sequence[Score]) -> list[Result]:
+        """Run SCOREs of which two are under way at a time (device/overlap.py): all results are compared, the state once at the
+        end."""
+        from ..device import overlap
+
+        if not commands:
+            return []
+        if self.recorder:
+            self.recorder.before(self, commands)
+        expected = [follow(self.model, command) for command in commands]
+        self.commands += len(commands)
+        results = self._guarded(lambda: overlap.run(self.device, commands), commands[-1])
+        self._last = commands[-1]
+        if self.check:
+            if self.blocks:
+                self._moved.update((t.to_tier, t.index) for result in expected for t in result.triggers)
+            shown = self.device.run(self.device.stretches([], Look([0], [0])))[1].states[0]
+            differences = differing_results(commands, results, expected)
+            differences += self._differing_state(shown, State(self.model.telemetry(), self.model.digest()), last=True)
+            self._conclude(commands[-1], differences)
+        return results
+
     def _expect(self, stretch: Stretch) -> _Expected:
         """Let the model run the commands first."""
         passed = self.model.digest() if stretch.passed else None
-        results = [self._model_runs(stretch, place) for place in range(len(stretch.commands))]
+        results = [follow(self.model, command) for command in stretch.commands]
         if self.check and self.blocks:
             self._moved.update((t.to_tier, t.index) for result in results for t in result.triggers)
         state = State(self.model.telemetry(), self.model.digest() if stretch.digest else None) if stretch.telemetry else None
         return _Expected(stretch, results, state, passed)
-
-    def _model_runs(self, stretch: Stretch, place: int) -> Result:
-        """What is read of SCORES behind a command counts (R33), and the model reads nothing by itself."""
-        result = self.model.execute(stretch.commands[place])
-        if place in stretch.scores:
-            self.model.result_read(4 * (stretch.answers[place] - stretch.scores[place]))
-        return result
 
     def _catch_up(self, ready: Sequence[_Expected]) -> list[Result]:
         """Let the device do what the model has done, and compare: the first stretch that differs is reported."""
@@ -345,7 +361,8 @@ class Lockstep(Surface):
         if self.recorder:
             self.recorder.before_queries(self, slot, bits)
         self.device.write_queries(slot, bits)
-        self.model.write_queries(slot, bits)
+        for place, row in enumerate(bits, start=slot):
+            self.model.write_query(place, row)
 
     def reset(self) -> None:
         """Both to their reset values (R4, R6), the operands to 0; memory and query buffer keep what they hold (D20, R30)."""
@@ -372,9 +389,8 @@ class Lockstep(Surface):
         tables = self.device.read_tables()
         settings = self.device.settings()
         raw, vas = self.device.read_entries()
-        self.model.adopt(raw, vas, settings, self.device.telemetry(), tables)
-        if self.device.nmce:
-            self.model.queries[:] = self.device.read_queries()
+        queries = self.device.read_queries() if self.device.nmce else None
+        self.model.adopt(raw, vas, settings, self.device.telemetry(), tables, queries)
         fields = decode_entries(raw)
         indices = np.flatnonzero(fields["valid"])
         clean = indices[(fields["dirty"][indices] == 0) & (fields["tier"][indices] == 1)]
@@ -406,7 +422,7 @@ class Lockstep(Surface):
     def read_word(self, address: int) -> int:
         found = self.device.mmio.read32(address)
         if self.device.nmce and is_score(address):
-            self.model.result_read(4)
+            self.model.scores_read(4)
         return found
 
     def write_word(self, address: int, value: int) -> None:
