@@ -4,8 +4,8 @@ A checkpoint only fits the very model that made it, and a model that can record 
 by doing everything again on such a model, which records the part that matters (retrace.py).
 
 The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory, tables and queries in
-history-N.bin; the generation (generation.py) says how much of both counts, so a crash while they grow does no harm, and their CRCs, which
-grow with them. A reset starts new ones. The bytes that memory held before the reset are not in it.
+history-N.bin; the generation (generation.py) says how much of both counts, so a crash while they grow does no harm, and
+their CRCs, which grow with them. A reset starts new ones. The bytes that memory held before the reset are not in it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ CHUNK = 256
 
 
 def hint_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What `load`, `lookup --touch` and `score` may say of a block for the ranked policy; `hint_of` makes a number of it (R41)."""
+    """What `load`, `lookup --touch` and `score` may say of a block for the ranked policy; `hint_of` makes it a number (R41)."""
     for option in (
         click.option("--hint", type=NUMBER, help="TOUCH_HINT as one number, instead of --class and --order."),
         click.option("--order", type=BYTE, help="Of blocks that rank alike the one with the highest order stays, 0-255."),

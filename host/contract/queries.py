@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_FILE = 1 << 20
-"""Bytes of a file with a query. A right one has 512 at most, but one of another type deserves to be told what is wrong with it."""
+"""Bytes of a file with a query. A right one has 512 at most, but one of another type deserves to be told what is wrong."""
 
 
 def read(path: Path, head_dim: int) -> NDArray[np.uint16]:

@@ -69,8 +69,8 @@ def _pass_digest_question() -> Batch:
 
 @cache
 def ask_scores(rows: int, numerators: bool) -> Batch:
-    """Once a SCORE is done, and before its result, which takes them away: its scores as FP32 and as FP16; where the flag asked for
-    `numerators`, them, the largest score and their sum. What a block of `rows` tokens has, and no more: R33 counts what is read.
+    """Once a SCORE is done, and before its result, which takes them away: its scores as FP32 and as FP16; where the flag asked
+    for `numerators`, them, the largest score and their sum. What a block of `rows` tokens has, and no more: R33 counts it.
     """
     batch = Batch()
     batch.burst(SCORES, rows)
