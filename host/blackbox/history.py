@@ -58,23 +58,23 @@ class TableWrite(NamedTuple):
 
 
 class QueryWrite(NamedTuple):
-    """`count` queries in slots from `slot` on (R30), as bits. `kept`: they were there when the device was reset, which left them
+    """`amount` queries in slots from `slot` on (R30), as bits. `kept`: they were there when the device was reset, which left them
     as they are, so they are written before a reset."""
 
     slot: int
-    count: int
+    amount: int
     bits: bytes
     kept: bool = False
 
     @classmethod
     def of(cls, slot: int, bits: NDArray[np.uint16], kept: bool = False) -> QueryWrite:
-        """From uint16[count, HEAD_DIM]."""
+        """From uint16[amount, HEAD_DIM]."""
         return cls(slot, len(bits), bits.tobytes(), kept)
 
     @property
     def queries(self) -> NDArray[np.uint16]:
-        """uint16[count, HEAD_DIM]: the same as `write_queries` takes them."""
-        return np.frombuffer(self.bits, np.uint16).reshape(self.count, -1)
+        """uint16[amount, HEAD_DIM]: the same as `write_queries` takes them."""
+        return np.frombuffer(self.bits, np.uint16).reshape(self.amount, -1)
 
 
 Written = MemoryWrite | RegisterWrite | TableWrite | QueryWrite
@@ -213,10 +213,10 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
             where = contents.extent.size
             contents.write(codes)
             return ["TableWrite", where, len(codes)]
-        case QueryWrite(slot, count, bits, kept):
+        case QueryWrite(slot, amount, bits, kept):
             where = contents.extent.size
             contents.write(bits)
-            return ["QueryWrite", slot, count, kept, where, len(bits)]
+            return ["QueryWrite", slot, amount, kept, where, len(bits)]
         case RegisterWrite():
             return ["RegisterWrite", *item]
     return [type(item).__name__, *astuple(item)]
@@ -233,8 +233,8 @@ def _decode(found: list[Any], contents: BinaryIO) -> Item:
     data = contents.read(size)
     match kind:
         case "MemoryWrite":
-            return MemoryWrite(*facts, data)
+            return MemoryWrite(facts[0], data)
         case "TableWrite":
             return TableWrite(data)
-    slot, count, kept = facts
-    return QueryWrite(slot, count, data, kept)
+    slot, amount, kept = facts
+    return QueryWrite(slot, amount, data, kept)

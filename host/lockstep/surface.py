@@ -266,7 +266,8 @@ class Surface(Primitives):
 
     def query_read(self, slot: int) -> NDArray[np.float16]:
         """The query in a slot: float16[HEAD_DIM], a copy."""
-        return self.read_queries(slot, 1)[0].view(np.float16).copy()
+        found: NDArray[np.float16] = self.read_queries(slot, 1)[0].view(np.float16).copy()
+        return found
 
     def score(
         self, request: int, layer: int, head: int, token_pos: int, slot: int, exp: bool = False, wait: bool = False,
