@@ -124,7 +124,7 @@ class Target:
         p = self.parameters
         return VerilatorSim(
             p.entries, p.lanes, p.data_bits, sources=rtl_sources(), wave=wave, restore=restore,
-            block_tokens=p.block_tokens, head_dim=p.head_dim, classes=p.classes,
+            block_tokens=p.block_tokens, head_dim=p.head_dim, classes=p.classes, nmce=p.nmce,
         )  # fmt: skip
 
     def open_simulation(self, wave: str | None = None, restore: Path | None = None) -> Simulation:
