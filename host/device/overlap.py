@@ -8,6 +8,7 @@ under way when the next one looks for it (R22), so then each runs alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ..contract import commands as cmd
 from ..contract.commands import Result, Score
 from ..transport.mmio import Batch
-from .answers import RESULT_WORDS, ask_scores, results_of, with_scores
+from .answers import RESULT_WORDS, ask_scores, results_of, scores_of
 from .codec import STRICT_BIT, bits, writes
 from .regmap import REGISTERS
 
@@ -51,7 +52,10 @@ def run(device: Device, commands: Sequence[Score]) -> list[Result]:
     answers = np.array([[*words[at : at + RESULT_WORDS], 0] for at in left], np.uint32)
     records = _in_order(answers, words[levels], records)
     results = results_of(commands, answers, records)
-    return [with_scores(result, words[at:end], rows) for result, at, end in zip(results, shown, left)]
+    for place, result in enumerate(results):
+        if result.code == "OK":  # behind one that was refused, SCORES shows those of the next
+            results[place] = replace(result, scores=scores_of(words[shown[place] : left[place]], rows))
+    return results
 
 
 def _send(device: Device, batch: Batch, command: Score) -> None:
