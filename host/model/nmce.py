@@ -89,7 +89,7 @@ def block_numerators(scores: NDArray[np.uint32], rows: int) -> tuple[NDArray[np.
     largest = numbers.max()
     each = np.zeros(scores.size, np.uint32)
     same = tokens == largest
-    x = tokens - np.where(same, 0, largest)  # infinity less infinity is no number
+    x = tokens - np.where(same, np.float32(0), largest)  # infinity less infinity is no number
     x[same] = 0
     each[:rows] = np.where(np.isnan(tokens), NAN32, exp(x))
     total = np.float32(0)

@@ -121,7 +121,7 @@ def test_r23_counters_are_those_of_the_register_map():
     """But for what only a clock or a bus can count."""
     of_hardware = {
         "busy_cycles", "last_command_cycles", "step_to_trigger_cycles", "index_overflows", "results_lost", "completions_lost",
-        "dma_errors",
+        "dma_errors", "host_waits", "port0_waits", "port1_waits",
     }  # fmt: skip
     assert set(ReferenceModel(256).telemetry()) == set(regmap.TELEMETRY) - of_hardware
 
