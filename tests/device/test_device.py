@@ -231,7 +231,7 @@ def test_r4_identity(device):
         "version": "2.0", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
         "head_dim": 128,
         "block_bytes": BLOCK, "data_bits": 128, "lookup_ports": 3, "fifo_depth": 16,
-        "classes": 256,
+        "classes": 256, "nmce": 1,
     }  # fmt: skip
 
 

@@ -111,6 +111,7 @@ def test_r33_what_a_block_has_is_read_and_nothing_else(fake, device):
 
 
 def test_scores_among_other_commands_find_their_results(device):
+    device.execute_many([cmd.Set("EVICT_THRESH", 0), cmd.Set("PREFETCH_THRESH", 0xFFFF)])
     commands = [cmd.Lookup(*KEY, 5), score(0), cmd.Step(3), score(2, flags=1), cmd.Lookup(*KEY, 40), score(4, slot=1)]
     alone = [device.execute(command) for command in (score(0), score(2, flags=1), score(4, slot=1))]
     results, shown = device.run(device.stretches(commands, Look(telemetry=[2, 6], digest=[6], passed=[2])))
@@ -164,7 +165,7 @@ def test_r34_two_are_under_way_while_a_result_is_read(fake, device):
     rung = fake._commit
     fake._commit = lambda register, value: (rung(register, value), most.append(len(fake.results)))
     overlap.run(device, [score(2 * (n % 4)) for n in range(6)])
-    assert max(most) == 2 and most.count(2) == 5 * len(writes(score(0))) - 4
+    assert max(most) == 2 and most.count(2) == 5, "all but the first were sent before the result before them was read"
 
 
 def test_r22_without_strict_each_runs_alone(fake, device):
