@@ -129,6 +129,8 @@ def _why_not(command: cmd.Score, result: Result, device: Surface) -> str:
             return f"slot {command.slot}: there are {QUERY_SLOTS}; give --slot 0 to {QUERY_SLOTS - 1}"
         case "ERR_RANGE" if command.flags > NUMERATORS:
             return f"flags {command.flags:#x}: only bit 0 (--exp) has a meaning; give --flags 0 or 1"
+        case "ERR_RANGE" if command.hint >> 17:
+            return f"hint {command.hint:#x} has bits beyond set, order and class (17 bits); give --class and --order instead"
         case "ERR_RANGE":
             return f"class {command.hint & 0xFF}: the table of this device has {device.model.classes} classes (`kvfpga info`)"
         case "ERR_NOT_FOUND":
