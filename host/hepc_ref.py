@@ -46,8 +46,8 @@ STEP_LIMIT = 1 << 32
 
 
 class Refused(Exception):
-    """A rule refuses the command. Raised before anything has changed (R10), but for a miss that was counted (R30); which rule comes
-    first is D1."""
+    """A rule refuses the command. Raised before anything has changed (R10), but for a miss that SCORE counted (R30); which rule
+    comes first is D1."""
 
     def __init__(self, code: str):
         super().__init__(code)
@@ -118,7 +118,7 @@ class ReferenceModel(State):
         return Result("OK", 1, index, move(self, NO_ROWS, wanted), found.tier, found.phys_addr)
 
     def _score(self, c: cmd.Score) -> Result:
-        """A TOUCH, then the scores of the block's keys (R30 to R32). A block that is not in tier 1 is refused, but was touched."""
+        """A TOUCH, then the scores of the block's keys (R30 to R32). One that is not in tier 1 is refused, but was touched."""
         if not self.nmce:
             raise Refused("ERR_UNSUPPORTED")
         if c.slot >= QUERY_SLOTS or c.flags & ~NUMERATORS:

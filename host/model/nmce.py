@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIMB = 14
-"""Bits of the pieces of a key's value. A piece times a query's value (41 bits and a sign, in units of 2^-24) has 54 bits, and a sum
-of 256 of those has 62: it fits int64."""
+"""Bits of the pieces of a key's value. A piece times a query's value (40 bits and a sign, in units of 2^-24) has 54 bits, and a
+sum of 256 of those has 62: it fits int64."""
 
 
 def block_scores(query: NDArray[np.uint16], keys: NDArray[np.uint16], rows: int, numerators: bool) -> Scores:
@@ -71,7 +71,8 @@ def _fixed() -> NDArray[np.int64]:
     bits = np.arange(1 << 16)
     exponent, fraction = bits >> 10 & 0x1F, bits & 0x3FF
     magnitude = np.where(exponent > 0, fraction | 1 << 10, fraction) << np.maximum(exponent, 1) - 1
-    return np.where(bits >> 15, -magnitude, magnitude) * ~_special(bits)
+    values: NDArray[np.int64] = np.where(bits >> 15, -magnitude, magnitude) * ~_special(bits)
+    return values
 
 
 def _special(bits: NDArray[Any]) -> NDArray[np.bool_]:

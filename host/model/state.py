@@ -44,7 +44,7 @@ class State:
 
     `in_force`: every setting by its name in `commands.Set`. `counters`: those of COUNTERS by name. `step`: t of the contract.
     `t1_used`: blocks in tier 1. `directory`, `memory`: the entries, and the bytes of all tiers. `tables`: uint8[2, classes, 64],
-    the banks of PTABLE by their numbers. `queries`: uint16[64, head_dim], the bits of the query buffer; without NMCE it has no slots.
+    the banks of PTABLE by their numbers. `queries`: uint16[64, head_dim], the bits of the query buffer, without NMCE of no slot.
     """
 
     def __init__(
@@ -134,8 +134,8 @@ class State:
         self.counters["query_bytes"] += 4
 
     def scores_read(self, size: int) -> None:
-        """Count that the host has read `size` bytes of the window SCORES (R33). Which of them it reads is its own affair: the model
-        hands over results whole."""
+        """Count that the host has read `size` bytes of the window SCORES (R33). Which of them it reads is its own affair: the
+        model hands over results whole."""
         self.counters["result_bytes"] += size
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
@@ -193,7 +193,9 @@ class State:
         they are when more are loaded, so that two files differ only where the models do. The time follows the highest used index.
         """
         entries, vas = self.directory.raw(0, self.directory.limit)
-        arrays: dict[str, NDArray[Any]] = {"tables": self.tables, "queries": self.queries, "entries": entries, "vas": vas, **self.memory.state()}
+        arrays: dict[str, NDArray[Any]] = {
+            "tables": self.tables, "queries": self.queries, "entries": entries, "vas": vas, **self.memory.state()
+        }  # fmt: skip
         room = {"entries": 32 * self.entries, "vas": 8 * self.entries}
         places: dict[str, tuple[str, list[int], int]] = {}
         at = PAGE
