@@ -40,7 +40,7 @@ def write(app: App, slot: int, file: str) -> None:
     from ..contract import queries
 
     device = app.device()
-    bits = queries.read(Path(file), device.query_size)
+    bits = queries.read(Path(file), queries.size(device.model))
     device.write_queries(slot, bits)
     found = {"command": "query", "code": "OK", "slot": slot, "values": bits.size}
     app.present(found, lambda: output.echo(f"query of {bits.size} values written into slot {slot}"))

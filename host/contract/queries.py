@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import inputs
 from .commands import QUERY_SLOTS
@@ -47,12 +47,21 @@ def check_slots(slot: int, count: int) -> None:
         )
 
 
-def no_engine(what: str) -> UsageError:
-    """What needs the query buffer on a device without one (R36)."""
-    return UsageError(
-        f"{what}: this device was built without the compute engine (NMCE), so it has no query buffer",
-        "use a build with NMCE; `kvfpga info` says what a device has",
-    )
+class Model(Protocol):
+    """What a reference model says of its compute engine."""
+
+    nmce: bool
+    head_dim: int
+
+
+def size(model: Model) -> int:
+    """Values of a query, HEAD_DIM. UsageError on a device without the compute engine (R36)."""
+    if not model.nmce:
+        raise UsageError(
+            "this device was built without the compute engine (NMCE), so it has no query buffer",
+            "use a build with NMCE; `kvfpga info` says what a device has",
+        )
+    return model.head_dim
 
 
 def _checked(array: NDArray[Any], what: str, head_dim: int, dimensions: tuple[int, ...]) -> NDArray[np.uint16]:

@@ -125,11 +125,10 @@ def _write_table(device: Primitives, codes: object) -> tuple[Any, ...]:
     return (rank_tables.codes(codes, device.model.classes),)
 
 
-def _slots(device: Primitives, what: str, slot: object, count: int) -> int:
+def _slots(device: Primitives, slot: object, count: int) -> int:
     from ..contract import queries  # which few need
 
-    if not device.model.nmce:
-        raise queries.no_engine(what)
+    queries.size(device.model)
     first = number("slot", slot)
     queries.check_slots(first, count)
     return first
@@ -137,11 +136,11 @@ def _slots(device: Primitives, what: str, slot: object, count: int) -> int:
 
 def _read_queries(device: Primitives, slot: object, count: object) -> tuple[Any, ...]:
     amount = number("count", count)
-    return _slots(device, "read a query", slot, amount), amount
+    return _slots(device, slot, amount), amount
 
 
 def _write_queries(device: Primitives, slot: object, bits: NDArray[np.uint16]) -> tuple[Any, ...]:
-    return _slots(device, "write a query", slot, len(bits)), bits
+    return _slots(device, slot, len(bits)), bits
 
 
 def _register(name: object) -> str:

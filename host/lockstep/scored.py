@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..contract.commands import Score
+from ..contract.errors import UsageError
 from ..device.answers import score_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -48,6 +49,26 @@ def block_scores(result: Result) -> BlockScores:
     halves = np.array(found.half_bits, "<u2").view("<f2")
     exps, largest, total = map(_fp32, (found.exp_bits, found.max_bits, found.sum_bits))
     return BlockScores(_fp32(found.score_bits), halves, exps, largest, total, result)
+
+
+def softmax(blocks: Iterable[BlockScores]) -> list[NDArray[np.float64]]:
+    """One softmax over the tokens of several blocks, each scored with `exp`: the weights of its tokens, float64[BLOCK_TOKENS] a
+    block. They add up to 1. UsageError where there is no block, or one without numerators."""
+    parts = [(block.exps, block.max, block.sum) for block in blocks]
+    if not parts:
+        raise UsageError("a softmax of no blocks", "give the scores of one block at least")
+    tops = np.array([np.nan if top is None else top for _, top, _ in parts], float)
+    sums = np.array([np.nan if total is None else total for *_, total in parts], float)
+    largest = tops.max()
+    differ = tops != largest  # for infinity less infinity is no number
+    scales = np.exp(np.subtract(tops, largest, out=np.zeros_like(tops), where=differ))
+    return [_weights(exps, scale / (scales * sums).sum()) for (exps, *_), scale in zip(parts, scales)]
+
+
+def _weights(exps: NDArray[np.float32] | None, scale: float) -> NDArray[np.float64]:
+    if exps is None:
+        raise UsageError("a block was scored without numerators", "score it with exp=True")
+    return scale * exps.astype(np.float64)
 
 
 def _fp32(bits: tuple[int, ...] | int | None) -> Any:

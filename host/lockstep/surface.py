@@ -247,22 +247,13 @@ class Surface(Primitives):
         return self._run(cmd.Class(*place, _number("class_id", class_id), _number("base", base), _number("shift", shift)))
 
     # ---- attention scores --------------------------------------------------------------------------------------------
-    @property
-    def query_size(self) -> int:
-        """Values of a query, HEAD_DIM. UsageError on a device without the compute engine."""
-        from ..contract import queries
-
-        if not self.model.nmce:
-            raise queries.no_engine("query")
-        return self.model.head_dim
-
     def query_write(self, slot: int, values: ArrayLike) -> None:
         """Put a query into a slot of the query buffer, 0 to 63 (R30): float16[HEAD_DIM], as the model has it, without the scale
         1/sqrt(HEAD_DIM). float16[n, HEAD_DIM] goes into n slots from `slot` on. It stays there until it is written anew; a reset
         leaves it."""
         from ..contract import queries
 
-        self.write_queries(slot, queries.bits(values, self.query_size))
+        self.write_queries(slot, queries.bits(values, queries.size(self.model)))
 
     def query_read(self, slot: int) -> NDArray[np.float16]:
         """The query in a slot: float16[HEAD_DIM], a copy."""

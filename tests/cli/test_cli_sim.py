@@ -12,7 +12,7 @@ from tests.cli.test_cli import TOUR
 from tests.helpers import section8
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
 from tests.helpers.places import DATA
-from tests.helpers.random_script import BLOCK, Script, random_halves, random_queries, random_tables
+from tests.helpers.random_script import Script, random_halves, random_queries, random_tables
 
 
 @pytest.fixture

@@ -188,17 +188,19 @@ class Script:
     def score(self) -> str:
         request, layer, head, start = self.key(self.random.randrange(self.blocks + 20))
         slot = 64 if self.rarely() else self.random.choice((0, 0, 1, 2, 63))
-        flags = f" --flags {self.random.choice((0, 1, 2, 3, 1 << 31))}" if self.rarely(0.1) else self.random.choice(("", " --exp"))
+        flags = self.random.choice(("", " --exp"))
+        if self.rarely(0.1):
+            flags = f" --flags {self.random.choice((0, 1, 2, 3, 1 << 31))}"
         wait = " --wait" if self.rarely(0.3) else ""
         token = start + self.random.randrange(32)
         return f"score {request} {layer} {head} {token} --slot {slot}{flags}{wait}{self.hinted(0.2)}"
 
     def query(self) -> str:
         slot, word = self.random.choice((0, 1, 2, 63)), 0x8000 + 4 * self.random.randrange(64 * 64)
+        write = f"query write {slot} {self.random.choice(self.queries)}"
         return self.random.choice(
             (
-                f"query write {slot} {self.random.choice(self.queries)}", f"query write {slot} {self.random.choice(self.queries)}",
-                f"query read {slot}", f"reg write {word:#x} {self.random.randrange(1 << 32)}", f"reg read {word:#x}",
+                write, write, f"query read {slot}", f"reg write {word:#x} {self.random.randrange(1 << 32)}", f"reg read {word:#x}",
                 f"reg read {0x3000 + 4 * self.random.randrange(1024):#x}",
             )
         )  # fmt: skip

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from kvfpga.contract import commands as cmd
+from kvfpga.contract.commands import Result
 from kvfpga.contract.errors import BusError, DeviceRefused, DifferenceError, UsageError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import QUERY, SCORES
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
+from kvfpga.lockstep.scored import BlockScores, softmax
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.keys import plain_scores, random_block, random_query
 
@@ -238,3 +240,40 @@ def test_r36_words_of_the_windows_without_the_engine():
     with pytest.raises(BusError):
         pair.write_word(QUERY, 1)
     assert pair.telemetry()["result_bytes"] == 0
+
+
+# ---- one softmax over several blocks ---------------------------------------------------------------------------------
+def test_blocks_merge_into_one_softmax(either):
+    """Held against float64, over blocks whose largest scores are far apart."""
+    query = random_query(0)
+    for n in range(3):
+        either.memory_write(either.entry(n)["phys_addr"], (random_block(n) * np.float16(1 + 3 * n)).tobytes())
+    weights = softmax([either.score(1, 2, 3, 32 * n, 0, exp=True) for n in range(3)])
+    scores = np.concatenate([plain_scores(query, random_block(n) * np.float16(1 + 3 * n)) for n in range(3)])
+    plain = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    found = np.concatenate(weights)
+    assert len(weights) == 3 and np.isclose(found.sum(), 1, rtol=1e-6)
+    assert np.abs(found / plain - 1)[plain > 1e-9].max() < 1e-3
+
+
+def made(exps, largest, total) -> BlockScores:
+    none = np.zeros(2, np.float32)
+    return BlockScores(none, none.astype(np.float16), np.array(exps, np.float32), largest, total, Result("OK"))
+
+
+@pytest.mark.parametrize("blocks, weights", [
+    ([made([1, 1], 5.0, 2.0), made([1, 0], 5.0, 1.0)], [[1 / 3, 1 / 3], [1 / 3, 0]]),
+    ([made([1, 0], np.inf, 1.0), made([1, 1], 3.0, 2.0)], [[1, 0], [0, 0]]),
+    ([made([1, 1], -np.inf, 2.0), made([1, 0], 0.0, 1.0)], [[0, 0], [1, 0]]),
+    ([made([1, 0], -np.inf, 1.0)], [[1, 0]]),
+])  # fmt: skip
+def test_the_largest_score_of_a_block_may_be_infinite(blocks, weights):
+    assert np.array_equal(softmax(blocks), weights)
+
+
+def test_a_softmax_needs_blocks_with_numerators(either):
+    with pytest.raises(UsageError, match="a softmax of no blocks"):
+        softmax([])
+    with pytest.raises(UsageError, match="scored without numerators") as error:
+        softmax([either.score(1, 2, 3, 0, 0)])
+    assert error.value.remedy == "score it with exp=True"
