@@ -200,8 +200,8 @@ class Script:
         write = f"query write {slot} {self.random.choice(self.queries)}"
         return self.random.choice(
             (
-                write, write, f"query read {slot}", f"reg write {word:#x} {self.random.randrange(1 << 32)}", f"reg read {word:#x}",
-                f"reg read {0x3000 + 4 * self.random.randrange(1024):#x}",
+                write, write, f"query read {slot}", f"reg write {word:#x} {self.random.randrange(1 << 32)}",
+                f"reg read {word:#x}", f"reg read {0x3000 + 4 * self.random.randrange(1024):#x}",
             )
         )  # fmt: skip
 
