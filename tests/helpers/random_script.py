@@ -69,6 +69,7 @@ class Script:
         self.tables, self.classes, self.queries = tables, classes, queries
         self.step = 0
         self.keys = self._keys(blocks + 20)
+        self.recent = self.keys[:1]
 
     def lines(self, count: int) -> list[str]:
         """`count` commands, most blocks at the beginning."""
@@ -132,6 +133,7 @@ class Script:
     # ---- commands --------------------------------------------------------------------------------------------------
     def load(self) -> str:
         n = self.random.randrange(self.blocks)
+        self.recent = [*self.recent[-20:], self.key(n)]
         request, layer, head, start = self.key(n)
         end = start + self.random.randrange(32)
         if self.rarely():
@@ -186,12 +188,13 @@ class Script:
         return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{touch}"
 
     def score(self) -> str:
-        request, layer, head, start = self.key(self.random.randrange(self.blocks + 20))
+        """Mostly of a block that was loaded not long ago, so that many are in tier 1."""
+        request, layer, head, start = self.random.choice(self.recent if self.rarely(0.8) else self.keys)
         slot = 64 if self.rarely() else self.random.choice((0, 0, 1, 2, 63))
         flags = self.random.choice(("", " --exp"))
         if self.rarely(0.1):
             flags = f" --flags {self.random.choice((0, 1, 2, 3, 1 << 31))}"
-        wait = " --wait" if self.rarely(0.3) else ""
+        wait = " --wait" if self.rarely(0.5) else ""
         token = start + self.random.randrange(32)
         return f"score {request} {layer} {head} {token} --slot {slot}{flags}{wait}{self.hinted(0.2)}"
 
