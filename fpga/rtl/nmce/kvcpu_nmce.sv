@@ -168,7 +168,7 @@ module kvcpu_nmce
     logic [TW-1:0] numerator_row;
     logic [31:0]   numerator, largest, total;
     kvcpu_nmce_numerators #(.BLOCK_TOKENS(BLOCK_TOKENS)) u_numerators (
-        .clk, .rst, .row(rounded), .row_number(score_row), .is_token, .score(score.single), .scored, .job(scoring), .job_failed(score_failed),
+        .clk, .rst, .row(rounded), .row_number(score_row), .is_token, .score(in_block.single), .scored, .job(scoring), .job_failed(score_failed),
         .finish, .finish_error, .finish_buffer, .finish_numerators,
         .write(numerator_write), .write_row(numerator_row), .numerator, .totals_write, .largest, .total
     );

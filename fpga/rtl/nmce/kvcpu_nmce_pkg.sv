@@ -25,6 +25,9 @@ package kvcpu_nmce_pkg;
         logic       numerators;
     } job_t;
 
+    // How a row's numerator is found (D33).
+    typedef enum logic [1:0] {IS_ZERO, IS_ONE, IS_NAN, BY_DISTANCE} numerator_e;
+
     // C = floor(2^32 / √HEAD_DIM + 1/2), for powers of two from 4 on.
     function automatic logic [31:0] scale_of(input int unsigned head_dim);
         logic [63:0] square;  // of the root without its rounding
