@@ -193,7 +193,7 @@ module kvcpu_engine
             OP_TOUCH: if (hint_refused) late_check = CODE_ERR_RANGE;
             OP_SCORE:
                 if (!NMCE) late_check = CODE_ERR_UNSUPPORTED;
-                else if (c.b[31:6] != '0 || c.b[63:33] != '0 || hint_refused) late_check = CODE_ERR_RANGE;
+                else if (hint_refused || c.b[31:6] != '0 || c.b[63:33] != '0) late_check = CODE_ERR_RANGE;
             OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
                 if (c.a >= 64'(ENTRIES) || row_of(c.a[15:0]) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
