@@ -73,9 +73,4 @@ def choices(name: str) -> list[int]:
     return [1 << n for n in range(least.bit_length() - 1, most.bit_length())]
 
 
-def room_for_nmce(block_tokens: int, head_dim: int, data_bits: int = LIMITS["data_bits"][0]) -> bool:
-    """Can a design of these sizes have the compute engine (R36, D33)? A row of keys must be a beat of the memory at least."""
-    return block_tokens <= 256 and 4 <= head_dim <= 256 and 16 * head_dim >= data_bits
-
-
 DEFAULT = Parameters()

@@ -13,7 +13,7 @@ import numpy as np
 from ..contract.commands import QUERY_SLOTS
 from ..contract.entry import DUMP_FIELDS
 from ..contract.errors import SessionError, UsageError
-from ..contract.parameters import BUCKETS, Parameters, room_for_nmce
+from ..contract.parameters import BUCKETS, LIMITS, Parameters
 from ..contract.settings import TIER_BASES, reset_values
 from .block_memory import BlockMemory
 from .directory import Directory
@@ -50,8 +50,9 @@ class State:
     def __init__(
         self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128, classes: int = 256, nmce: bool | None = None
     ):
-        size = Parameters(entries, block_tokens=block_tokens, head_dim=head_dim, classes=classes)
-        self.nmce = room_for_nmce(block_tokens, head_dim) if nmce is None else nmce
+        narrow = LIMITS["data_bits"][0]  # a model has no bus to the memory, so none is too wide
+        size = Parameters(entries, 1, narrow, block_tokens, head_dim, classes, nmce)
+        self.nmce = bool(size.nmce)
         self.entries, self.block_tokens, self.block_bytes = entries, block_tokens, size.block_bytes
         self.head_dim = head_dim
         self.classes = classes

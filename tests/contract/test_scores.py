@@ -59,6 +59,7 @@ def test_r30_a_score_is_one_touch(dut):
 def test_r30_a_score_leaves_the_directory_as_a_touch_does(dut):
     other = ReferenceModel(256)
     for model, command in ((dut, Score(1, 0, 0, 3, 0, 1, hint_of(3, 9))), (other, Touch(1, 0, 0, 3, hint_of(3, 9)))):
+        quiet(model)
         load(model, 0)
         ok(model, Step(7))
         ok(model, command)
