@@ -26,7 +26,7 @@ from ..contract.commands import (
 )
 from ..contract.errors import DeviceRefused, DifferenceError
 from ..contract.wording import counted
-from ..hepc_ref import ReferenceModel
+from ..hepc_ref import reference_of
 from ..lockstep.lockstep import Lockstep
 from .bench import Bench
 
@@ -74,9 +74,7 @@ def _play(bench: Bench, lockstep: Lockstep) -> Iterator[str]:
 
 def start(bench: Bench) -> Lockstep:
     """Device and model, reset, with tiers in place and the same bytes in the first BLOCKS slots of each tier."""
-    identity = bench.device.identity
-    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim, identity.classes)
-    lockstep = Lockstep(bench.device, model)
+    lockstep = Lockstep(bench.device, reference_of(bench.device.identity.parameters))
     lockstep.reset()
     lockstep.execute_many(bench.place_tiers())
     random = np.random.default_rng(7)

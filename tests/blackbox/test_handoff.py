@@ -180,7 +180,7 @@ def test_handoff_needs_a_history_that_goes_back_to_a_reset(tmp_path):
 
     facts = {"identity": dict.fromkeys(
         ["version", "build_id", "entries", "lanes", "block_tokens", "head_dim", "block_bytes", "data_bits", "lookup_ports",
-         "fifo_depth", "classes"], 0),
+         "fifo_depth", "classes", "nmce"], 0),
         "history": {"number": 0, "lines": [0, 0], "bytes": [0, 0], "whole": False}, "failing": 0}  # fmt: skip
     (tmp_path / "board.json").write_text(json.dumps(facts))
     with pytest.raises(UsageError, match="last `sync`"):
