@@ -20,7 +20,8 @@ VA = 0x7F000000
 
 
 class SimulatedBoard(VerilatorSim):
-    """`spoil(offset, word)` is what the wire makes of a word that is read."""
+    """Of the size that the command line simulates, so that the models are those of tests/cli/test_cli_sim.py.
+    `spoil(offset, word)` is what the wire makes of a word that is read."""
 
     name = "uart:sim"
     blank_memory = False
@@ -50,7 +51,7 @@ def kv(tmp_path, monkeypatch, request):
         if self.kind != "uart":
             return real(self, wave, restore)
         if board is None:
-            board = SimulatedBoard(256, 4, 128, sources=rtl_sources())
+            board = SimulatedBoard(256, 8, 512, sources=rtl_sources())
         return board
 
     monkeypatch.setattr(Target, "open_mmio", open_mmio)
@@ -78,7 +79,7 @@ def fail(kv, tmp_path):
     return folder
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant, tmp_path, monkeypatch):
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
     folder = fail(kv, tmp_path)
@@ -93,12 +94,12 @@ def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant,
 
     # the shortest list makes the difference on a simulation of its own
     again = Kvfpga(tmp_path / "again")
-    again.options = ["--target", "sim", "--entries", "256", "--lanes", "4", "--session", str(tmp_path / "again")]
+    again.options = ["--target", "sim", "--entries", "256", "--session", str(tmp_path / "again")]
     again("reset", "--raw")
     again("run", folder / "minimal.kvfpga", code=4)
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
     """Tables are written again in simulation, whole or by the word."""
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
@@ -118,7 +119,7 @@ def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
     assert found["first_calls"] == []
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     """Bit 3 of RESULT_MATCHED is stuck on the way to the host."""
     from kvfpga.device.regmap import REGISTERS
@@ -136,7 +137,7 @@ def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     assert "does not show" in text and "RESULT_MATCHED" in text and "timing" in text
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_a_recording_of_a_whole_run_is_compared_with_the_rtl(kv, tmp_path):
     script = tmp_path / "script.kvfpga"
     script.write_text("reset\n" + "\n".join(SCRIPT) + "\n")
