@@ -12,6 +12,7 @@ import pytest
 
 from kvfpga.blackbox.handoff import _shrink
 from kvfpga.contract.errors import UsageError
+from kvfpga.device.device import Identity
 from kvfpga.targets.target import Target, rtl_sources
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.command_line import BLOCK, Kvfpga
@@ -179,9 +180,7 @@ def test_shrinking_finds_what_is_needed():
 def test_handoff_needs_a_history_that_goes_back_to_a_reset(tmp_path):
     from kvfpga.blackbox.handoff import investigate
 
-    facts = {"identity": dict.fromkeys(
-        ["version", "build_id", "entries", "lanes", "block_tokens", "head_dim", "block_bytes", "data_bits", "lookup_ports",
-         "fifo_depth", "classes"], 0),
+    facts = {"identity": dict.fromkeys(Identity._fields, 0),
         "history": {"number": 0, "lines": [0, 0], "bytes": [0, 0], "whole": False}, "failing": 0}  # fmt: skip
     (tmp_path / "board.json").write_text(json.dumps(facts))
     with pytest.raises(UsageError, match="last `sync`"):
