@@ -7,7 +7,7 @@
 2^-g is drawn as one straight line in each eighth of 0 <= g < 1. Relative to the curve, the best line of an eighth is as far
 below it at both ends as it is above in between (Chebyshev). The curve's eighths are scaled copies of one another, and so
 are their best lines: those meet at the ends, and the whole falls without a jump. So the best line has a closed form, and
-nothing has to be searched for. `tests/model/test_nmce_exp.py` holds the function that comes of it against the real one.
+nothing has to be searched for. `tests/model/test_nmce.py` holds the function that comes of it against the real one.
 """
 
 from __future__ import annotations

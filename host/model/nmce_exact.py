@@ -7,6 +7,7 @@ takes and gives bits, and the tests hold both roads, and the RTL, against it.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from .exp_table import G_FRACTION, LINE_SLOPE, LINE_START, LOG2E, LOG2E_FRACTION, SLOPE_FRACTION, X_FRACTION
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 NAN32, INFINITY32, MINUS_INFINITY32, ONE32 = 0x7FC00000, 0x7F800000, 0xFF800000, 0x3F800000
 NAN16, INFINITY16, MINUS_INFINITY16 = 0x7E00, 0x7C00, 0xFC00
-DOT_UNIT = -48
-"""A product of two FP16 values is a whole number of 2^-48."""
+PRODUCT_UNIT = -80
+"""A product of two FP16 values is a whole number of 2^-48, and C one of 2^-32."""
 SIGN32 = 1 << 31
 
 
@@ -31,6 +32,7 @@ class Row(NamedTuple):
 NAN, INFINITE = Row(NAN32, NAN16), (Row(INFINITY32, INFINITY16), Row(MINUS_INFINITY32, MINUS_INFINITY16))
 
 
+@cache
 def scale(head_dim: int) -> int:
     """C of R31: floor(2^32 / sqrt(HEAD_DIM) + 1/2), in integers."""
     return (math.isqrt((1 << 66) // head_dim) + 1) // 2
@@ -53,13 +55,8 @@ def score(query: Sequence[int], key: Sequence[int]) -> Row:
         return NAN
     if infinities:
         return INFINITE[infinities.pop()]
-    return rounded(dot, len(query))
-
-
-def rounded(dot: int, head_dim: int) -> Row:
-    """The row whose exact sum of products is `dot` units of 2^-48."""
-    exact, unit = dot * scale(head_dim), DOT_UNIT - 32
-    return Row(to_float(exact, unit, 23, 8), to_float(exact, unit, 10, 5))
+    exact = dot * scale(len(query))
+    return Row(to_float(exact, PRODUCT_UNIT, 23, 8), to_float(exact, PRODUCT_UNIT, 10, 5))
 
 
 def _significand(magnitude: int) -> int:
