@@ -23,7 +23,7 @@ VERILATE = (
     " --output-split 0 -Wno-lint -Wno-style -Wno-fatal --assert"
 ).split()
 COMPILE = (
-    "-std=c++17 -O1 -w -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE=0 -DVM_TRACE_FST=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
+    "-std=c++17 -O0 -w -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE=0 -DVM_TRACE_FST=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
     " -DVL_TIME_STAMP64"
 ).split()
 NO_BEAT = 0xFFFFFFFF
