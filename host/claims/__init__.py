@@ -151,7 +151,7 @@ def dma(bench: Bench) -> Finding:
 
 
 def traffic(bench: Bench) -> Finding:
-    """By the counters of R33, the host reading FP16 scores. What rings a doorbell and what says that it is done is not counted."""
+    """By the counters of R33, the host reading FP16 scores. Doorbells and waiting are left out."""
     return _traffic(bench, (1,), LESS_TRAFFIC)
 
 
