@@ -111,7 +111,7 @@ ROWS: tuple[Row, ...] = (
     Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (
         Mutation("formal-lookup-turn", LOOKUP, "~(pick | (pick - 1'b1));", "~(pick - 1'b1);", "R35",
                  "a port may keep the others waiting"),
-        Mutation("formal-lookup-engine", LOOKUP, "contend_fixed ? '0 : asks & behind;", "(contend_fixed || eng_valid) ? '0 : asks & behind;",
+        Mutation("formal-lookup-engine", LOOKUP, "contend_fixed ? '0 : asks", "(contend_fixed || eng_valid) ? '0 : asks",
                  "R35", "commands go first whatever the policy"),
         Mutation("formal-lookup-fixed", LOOKUP, "contend_fixed ? '0 : asks & behind;", "asks & behind;", "R35",
                  "the fixed policy is none"),
@@ -166,7 +166,7 @@ ROWS: tuple[Row, ...] = (
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
         Mutation("formal-dma-turn", DMA, "next_of(ar_valid, contend_fixed ? 2'd2 : ar_last)", "next_of(ar_valid, 2'd0)", "R16",
                  "evictions never read while prefetches do"),
-        Mutation("formal-dma-reader", DMA, "asks[2] ? 2'd2 : asks[0] ? 2'd0 : 2'd1;", "asks[0] ? 2'd0 : asks[2] ? 2'd2 : 2'd1;", "R34",
+        Mutation("formal-dma-reader", DMA, "2'd1: next_of = asks[2] ? 2'd2 : asks[0] ?", "2'd1: next_of = asks[0] ?", "R34",
                  "NMCE never reads while both channels do"),
         Mutation("formal-dma-fixed", DMA, "contend_fixed ? 1'b0 : !aw_last) : aw_valid", "!aw_last) : aw_valid", "R16",
                  "the fixed policy is none"),

@@ -22,6 +22,7 @@ def session(bench: Bench, strict: int, fixed: int) -> None:
     pins = Lockstep(Device(PinMmio(bench)), ReferenceModel(256))
     for name, value in (("EVICT_THRESH", 0), ("PREFETCH_THRESH", 0xFFFF), ("STRICT", strict), ("CONTEND_POLICY", fixed)):
         assert pins.execute(Set(name, value)).code == "OK"
+    pins.sync()  # the query buffer comes up with anything
     draw = bench.random
     for slot in range(SLOTS):
         pins.query_write(slot, np.frombuffer(draw.randbytes(256), np.float16))
