@@ -22,7 +22,6 @@ def session(bench: Bench, strict: int, fixed: int) -> None:
     pins = Lockstep(Device(PinMmio(bench)), ReferenceModel(256))
     for name, value in (("EVICT_THRESH", 0), ("PREFETCH_THRESH", 0xFFFF), ("STRICT", strict), ("CONTEND_POLICY", fixed)):
         assert pins.execute(Set(name, value)).code == "OK"
-    pins.sync()  # the query buffer comes up with anything
     draw = bench.random
     for slot in range(SLOTS):
         pins.query_write(slot, np.frombuffer(draw.randbytes(256), np.float16))
@@ -37,8 +36,7 @@ def session(bench: Bench, strict: int, fixed: int) -> None:
             token, slot, flags = 32 * draw.randrange(BLOCKS), draw.randrange(SLOTS), draw.choice((0, NUMERATORS))
             codes.add(pins.execute(Score(1, 0, 0, token, slot, flags)).code)
     assert codes == {"OK", "ERR_NOT_RESIDENT"}
-    pins.verify()
-    assert pins.differences == 0
+    assert pins.differences == 0 and pins.checks > 30
 
 
 @cocotb.test()
