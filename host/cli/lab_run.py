@@ -36,8 +36,8 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--classes", type=Number(16), default=256, show_default=True, help="Classes of the device's rank table.")
 @click.option("--final-accuracy", type=float, metavar="Q",
-              help="Share of requests, 0 to 1, in which `ranked+final` is told right whether the session ends: from the future, "
-              "since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
+              help="Share of requests, 0 to 1, in which `ranked+final` (`…+announce` too) is told right whether the session ends: "
+              "from the future, since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
 @click.option("--seed", type=Number(63), default=0, show_default=True, help="Draws in which requests it is told wrong.")
 @LIMIT
 @TIME_UNIT
@@ -71,16 +71,14 @@ def run(
     extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler), *["jinja2", "matplotlib"] * bool(out))
     from ..lab import runs, sources
     from ..lab.policies.contender import Options
-    from ..lab.policies.contenders import USUAL_ACCURACY, WITH_FINAL
+    from ..lab.policies.contenders import accuracy
     from .lab_tables import tables
 
-    if final_accuracy is None and policies and WITH_FINAL in policies.split(","):
-        final_accuracy = USUAL_ACCURACY
     if timeout is not None and not timeout > 0:
         raise UsageError(f"a timeout of {timeout:g} seconds", "give more than 0, or none")
     if jobs == 0:
         raise UsageError("no process at all is to compute", "give --jobs 1 or more")
-    options = Options(entries, step_ms, final_accuracy, seed, classes).checked()
+    options = Options(entries, step_ms, accuracy(final_accuracy, policies), seed, classes).checked()
     opened = sources.all_opened(traces, limit, time_unit)
     for source in opened:
         note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")

@@ -13,7 +13,7 @@ import numpy as np
 from ..contract.wording import counted
 from . import compiled
 from . import replay as replays
-from .device_policy import LEARNT, RANKED_AGE, check
+from .device_policy import ANNOUNCED, LEARNING, RANKED_AGE, check
 from .hinting import by_age, learnt
 from .replay import ReplayOptions
 from .stream import Stream
@@ -106,8 +106,8 @@ def prove(
     options = ReplayOptions(policy=policy, t1_capacity=capacity, step_ms=step_ms, sample=100, check_every=0)
     stream = stream_of(trace)
     size: dict[str, Any] = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
-    if policy == LEARNT and hints is None:
-        hints = learnt(stream, classes=device.model.classes, **size)
+    if policy in LEARNING and hints is None:
+        hints = learnt(stream, classes=device.model.classes, announced=policy == ANNOUNCED, **size)
     elif policy == RANKED_AGE:
         hints = by_age(stream)
     summary = replays.replay(device, trace, options, progress, hints)
