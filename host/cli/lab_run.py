@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def run(
     from ..lab import extra
 
     extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler), *["jinja2", "matplotlib"] * bool(out))
-    from ..lab import runs, sources
+    from ..lab import one_run, runs, sources
     from ..lab.policies.contender import Options
     from ..lab.policies.contenders import accuracy
     from .lab_tables import tables
@@ -79,12 +79,13 @@ def run(
     if jobs == 0:
         raise UsageError("no process at all is to compute", "give --jobs 1 or more")
     options = Options(entries, step_ms, accuracy(final_accuracy, policies), seed, classes).checked()
-    opened = sources.all_opened(traces, limit, time_unit)
-    for source in opened:
-        note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")
-    asked = runs.wanted(opened, policies, sizes, options)
-    with closing(_pool(scheduler, jobs, timeout)) as pool, app.progress("cells") as update:
-        found = runs.run(asked, options, pool, out, timeout, update, note)
+    with one_run.alone_in(out) if out else nullcontext():
+        opened = sources.all_opened(traces, limit, time_unit)
+        for source in opened:
+            note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")
+        asked = runs.wanted(opened, policies, sizes, options)
+        with closing(_pool(scheduler, jobs, timeout)) as pool, app.progress("cells") as update:
+            found = runs.run(asked, options, pool, out, timeout, update, note)
     if app.json:
         for cell in found:
             output.print_json(cell.to_json())

@@ -194,6 +194,25 @@ def test_a_kill_loses_one_cell_at_most(kvfpga, trace, tmp_path):
             assert (out / "cells" / name).stat().st_mtime_ns == written
 
 
+def test_a_folder_takes_one_run_at_a_time(kvfpga, trace, tmp_path):
+    """The other one is told who has it. A kill leaves no lock behind, and nothing half written."""
+    out = tmp_path / "out"
+    code = ("import sys, time; from pathlib import Path; from kvfpga.lab.one_run import alone_in\n"
+            "with alone_in(Path(sys.argv[1])): time.sleep(600)")  # fmt: skip
+    words = ("lab", "run", trace, "--policy", "lru", "--capacity", 4, "--jobs", 1, "--out", out)
+    with subprocess.Popen([sys.executable, "-c", code, str(out)]) as holder:
+        try:
+            until(lambda: (out / "cells" / "lock").exists() and str(holder.pid) in (out / "cells" / "lock").read_text())
+            kvfpga(*words, code=3)
+            assert f"process {holder.pid} on" in notes(kvfpga) and "another folder with --out" in notes(kvfpga)
+            kvfpga(*words[:-1], tmp_path / "other")
+        finally:
+            holder.kill()
+    (out / "cells" / "t.jsonl.lru.4.json.1.part").write_text("{")
+    assert {line["status"] for line in kvfpga(*words)} == {"done"}
+    assert not list(out.glob("cells/*.part"))
+
+
 def test_workers_end_with_the_run(trace, tmp_path):
     """However it ends: here its process is killed while a worker waits for work."""
     code = ("import sys, time; from kvfpga.lab.pools import Worker; w = Worker(); p = w._started(); "
