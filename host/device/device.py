@@ -67,6 +67,7 @@ class Identity(NamedTuple):
     lookup_ports: int
     fifo_depth: int
     classes: int
+    nmce: int
 
     @property
     def parameters(self) -> Parameters:

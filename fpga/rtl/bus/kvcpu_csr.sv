@@ -106,6 +106,7 @@ module kvcpu_csr
         hw.CAP_LOOKUP_PORTS.value.next = LOOKUP_PORTS;
         hw.CAP_FIFO_DEPTH.value.next = FIFO_DEPTH;
         hw.CAP_CLASSES.value.next = CLASSES;
+        hw.CAP_NMCE.value.next = 32'd0;
         hw.RESULT_STATUS.code.next = result.code;
         hw.RESULT_STATUS.opcode.next = result.op;
         hw.RESULT_STATUS.has_index.next = result.has_index;
