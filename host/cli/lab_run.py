@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..lab.runs import Pool
 
 FAILED_CODE = 3
+LONGEST = 1_000_000
+"""Seconds that a timeout may have: the system's waits end at some two million."""
+MOST_JOBS = 1024
 TIME_UNIT = click.option(
     "--time-unit", type=click.Choice(["s", "ms"]),
     help="Of the traces' timestamps.  [default: what their format says; asked for where it does not]",
@@ -26,7 +29,7 @@ TIME_UNIT = click.option(
 LIMIT = click.option("--limit", type=Number(32), help="Only the first so many requests of each trace.")
 
 
-@click.command()
+@click.command(short_help="What would have hit in tier 1: traces, policies, sizes.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option("--policy", "policies", metavar="NAME,...",
               help="What to compare (`kvfpga lab policies`).  [default: the usual ones]")  # fmt: skip
@@ -74,10 +77,11 @@ def run(
     from ..lab.policies.contenders import accuracy
     from .lab_tables import tables
 
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"a timeout of {timeout:g} seconds", "give more than 0, or none")
-    if jobs == 0:
-        raise UsageError("no process at all is to compute", "give --jobs 1 or more")
+    if timeout is not None and not 0 < timeout <= LONGEST:
+        raise UsageError(f"a timeout of {timeout:g} seconds", f"give more than 0 and not more than {LONGEST:,}, or none")
+    if jobs is not None and not 0 < jobs <= MOST_JOBS:
+        raise UsageError(f"{jobs:,} processes are to compute", f"give --jobs 1 to {MOST_JOBS}")
+    runs.check_capacities(sizes)
     options = Options(entries, step_ms, accuracy(final_accuracy, policies), seed, classes).checked()
     with one_run.alone_in(out) if out else nullcontext():
         opened = sources.all_opened(traces, limit, time_unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -264,6 +265,23 @@ def test_a_damaged_cell_is_refused_by_name(kvfpga, trace, tmp_path):
     assert "t.jsonl.lru.4.json is no cell of the lab" in notes(kvfpga) and "remove it" in notes(kvfpga)
 
 
+def test_a_full_disk_is_named_with_the_file(kvfpga, trace, tmp_path, monkeypatch):
+    """A write that fails names no file by itself. What was half written goes."""
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cells.os, "fsync", full)
+    kvfpga("lab", "run", trace, "--policy", "lru", "--capacity", 4, "--jobs", 1, "--out", tmp_path / "out", code=3)
+    assert "t.jsonl.optimal.4.json: No space left on device" in notes(kvfpga) and "make room on that disk" in notes(kvfpga)
+    assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["lock"]
+
+
+def test_a_capacity_that_cannot_be_meant_is_refused_before_a_trace_is_read(kvfpga):
+    kvfpga("lab", "run", "nothing.jsonl", "--capacity", "4,x", code=2)
+    assert "a capacity of x" in notes(kvfpga)
+
+
 def test_there_is_no_gap_where_the_bounds_are_equal_or_missing():
     hits = {"lru": 3, "optimal": 7, "mq": 5}
     low, high, some = (cells.Cell("t", policy, 4, 1, 10, 5, hits=number) for policy, number in hits.items())
@@ -288,7 +306,10 @@ def test_there_is_no_gap_where_the_bounds_are_equal_or_missing():
     (["--step-ms", "0"], "decode steps of 0 ms"),
     (["--final-accuracy", "2"], "a FINAL accuracy of 2"),
     (["--timeout", "0"], "a timeout of 0 seconds"),
-    (["--jobs", "0"], "no process at all"),
+    (["--timeout", "inf"], "a timeout of inf seconds"),
+    (["--jobs", "0"], "0 processes"),
+    (["--jobs", "20000"], "20,000 processes"),
+    (["--policy", ""], "no policy '' in the lab"),
     (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "--jobs is of this machine"),
     (["--limit", "0"], "a limit of 0 requests"),
 ])  # fmt: skip

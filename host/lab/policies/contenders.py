@@ -67,6 +67,6 @@ def _listed(text: str) -> list[Contender]:
 
 def accuracy(given: float | None, text: str | None) -> float | None:
     """Of FINAL: the one that was given, or the usual one where the policies of a list depend on it."""
-    if given is None and any("final_accuracy" in row.depends for row in _listed(text or OPTIMAL)):
+    if given is None and any("final_accuracy" in row.depends for row in chosen(text, Options())):
         return USUAL_ACCURACY
     return given
