@@ -28,9 +28,9 @@ def prove(app: App, trace: str, capacity: int | None, limit: int, policy: str, s
     kvfpga lab prove conversation.jsonl --capacity 4096 --limit 2000
     kvfpga --board u250 lab prove sample --policy linear:balanced
 
-    TRACE as in `kvfpga lab run`. A simulation is one of its own, the session stays as it is; a board, or a device that `kvfpga serve`
-    shares, is reset. Where a touch hits on the one and misses on
-    the other, the first such touch is named and the exit code is 4, as where hardware and reference model differ.
+    TRACE as in `kvfpga lab run`. A simulation is one of its own, the session stays as it is; a board, or a device that
+    `kvfpga serve` shares, is reset. Where a touch hits on the one and misses on the other, the first such touch is named and the
+    exit code is 4, as where hardware and reference model differ.
     """
     from ..blackbox.attach import attach
     from ..lab import extra, sources

@@ -39,8 +39,9 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--classes", type=Number(16), default=256, show_default=True, help="Classes of the device's rank table.")
 @click.option("--final-accuracy", type=float, metavar="Q",
-              help="Share of requests, 0 to 1, in which `ranked+final` (`…+announce` too) is told right whether the session ends: "
-              "from the future, since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
+              help="Share of requests, 0 to 1, in which `ranked+final` and `ranked+final+announce` are told right whether the "
+              "session ends: from the future, since a trace does not say it.  [default: 0.9, and both only where they are "
+              "named]")  # fmt: skip
 @click.option("--seed", type=Number(63), default=0, show_default=True, help="Draws in which requests it is told wrong.")
 @LIMIT
 @TIME_UNIT

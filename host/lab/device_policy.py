@@ -10,8 +10,8 @@ request's blocks cannot be hit by itself, and guarded ones would hold places tha
 (`Hints` in policy/hints.py; the learner is policy/ranked.py). Nothing of it comes from beyond the trace, or from its future.
 
 `ranked+announce` also has the device told which request comes next, as a host that queues them can: PREFETCH of its blocks with
-the last STEP before it. A replay knows that from the trace's future. WINDOW is 1, so that PREFETCH takes effect in the STEP that it
-is for (R46), where ranks decide, and neither at once nor in later ones.
+the last STEP before it. A replay knows that from the trace's future. WINDOW is 1, so that PREFETCH takes effect in the STEP that
+it is for (R46), where ranks decide, and neither at once nor in later ones.
 """
 
 from __future__ import annotations

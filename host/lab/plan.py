@@ -9,7 +9,7 @@ For every request in order of arrival:
 - each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11), with the hint that the policy has for it.
 - classes: at a request's end CLASS (R42) for those of its blocks that no later request has touched, where the policy has classes
   for then (device_policy.py), in as few ranges as there can be (class_ranges.py).
-- announced: where the policy has it, PREFETCH (R19) of a request's blocks for the step at which it arrives, before the STEP to that.
+- announced: where the policy has it, PREFETCH (R19) of a request's blocks for the step at which it arrives, before that STEP.
 - active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
   SHARE and one RELEASE by range. Some policies share nothing (device_policy.py).
 - full: where a LOAD would find no free entry, the blocks that have been out of use longest are unloaded first (R21),
@@ -95,8 +95,8 @@ class Planner:
         self.unplaced = 0
 
     def advance(self, request: Request, beside: Iterable[Request] = ()) -> Iterator[Action]:
-        """Everything from where the plan stands to the step at which the request arrives. `beside`: those behind it that arrive at
-        the same one."""
+        """Everything from where the plan stands to the step at which the request arrives. `beside`: those behind it that arrive
+        at the same one."""
         target = self.arrival_of(request)
         while self.step < target:
             step = self.step + 1 if self.active else target

@@ -108,7 +108,11 @@ def prove(
     stream = stream_of(trace)
     size: dict[str, Any] = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
     if policy in LEARNING and hints is None:
-        told = progress and (lambda done: progress(done, stream.requests, "learning"))
+        tell = progress or (lambda done, total, note: None)
+
+        def told(done: int) -> None:
+            tell(done, stream.requests, "learning")
+
         hints = learnt(stream, classes=device.model.classes, announced=policy == ANNOUNCED, progress=told, **size)
     elif policy == RANKED_AGE:
         hints = by_age(stream)

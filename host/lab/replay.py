@@ -225,8 +225,8 @@ def replay(
     progress: Progress | None = None,
     hints: Hints | None = None,
 ) -> ReplaySummary:
-    """Replay a trace, or the one at a path. `hints`: what a policy that learns tells the device; learnt from the trace where there
-    are none. UsageError for a bad trace or a device that is not empty, DeviceRefused where the device refuses a command,
+    """Replay a trace, or the one at a path. `hints`: what a policy that learns tells the device; learnt from the trace where
+    there are none. UsageError for a bad trace or a device that is not empty, DeviceRefused where the device refuses a command,
     DifferenceError where device and reference, or a sampled block and its bytes, disagree."""
     options = options or ReplayOptions()
     if not isinstance(trace, Trace):

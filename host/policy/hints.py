@@ -25,8 +25,8 @@ class Hints(NamedTuple):
                 lead to the request rank by the one before
     uses_future  True where something that a host cannot know when it tells it went in
     announced    True where each request is announced: with the last STEP before it, PREFETCH (R19) for the step at which it
-                 arrives, over its blocks. The tables have to say what that is worth, in bucket 0: in a STEP nothing else is in it,
-                 since what was touched is a step old by then
+                 arrives, over its blocks. The tables have to say what that is worth, in bucket 0: in a STEP nothing else is in
+                 it, since what was touched is a step old by then
     """
 
     arrival: NDArray[np.uint8]

@@ -52,8 +52,8 @@ def hints(
     looked up in the future, and wrong in a share of 1 - final_accuracy of the requests, drawn by `seed`, whichever way it is
     wrong. The hints then say `uses_future`. UsageError where the accuracy is no share.
 
-    `announced`: a host that queues requests tells the device of each one a step before it runs (`Hints.announced`). A trace has no
-    queue, so this too is looked up in the future, and always right. What is announced ranks above everything else.
+    `announced`: a host that queues requests tells the device of each one a step before it runs (`Hints.announced`). A trace has
+    no queue, so this too is looked up in the future, and always right. What is announced ranks above everything else.
     """
     steps = np.floor(times / step_ms).astype(np.int64)
     ends = steps + np.maximum(1, output_lengths)

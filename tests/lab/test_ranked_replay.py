@@ -238,7 +238,7 @@ def test_hints_with_each_touch_and_classes_at_a_requests_end():
 
 
 def test_requests_are_announced_with_the_last_step_before_them():
-    """Those that arrive together, together; the first, for which there is no STEP, not at all. WINDOW 1 leaves it to that STEP."""
+    """Those that arrive together, together; the first, for which there is no STEP, not at all. WINDOW 1 leaves it to the STEP."""
     hints = told([0] * 7, [255, 254, 253, 255, 255, 254, 253], [0] * 7, [-1] * 4)._replace(announced=True)
     dut = replayed([(0, 9, 7, 3), (2, 1, 9, 1), (2, 1, 30, 2), (900, 1, 7, 1)], hints, t1_capacity=8)
     assert [command for command in dut.log if isinstance(command, (Step, Prefetch, Touch))][3:] == [

@@ -29,7 +29,8 @@ class Plan(NamedTuple):
     unload_before  int64[k], ascending: the touch whose LOAD each batch makes room for
     unload_offsets int64[k + 1]: batch i unloads unloaded[unload_offsets[i] : unload_offsets[i + 1]]
     unloaded       int32: entries
-    announced      int32[m]: the entry that the touch's block has when its request is announced, -1 for none; int32[0] where none is
+    announced      int32[m]: the entry that the touch's block has when its request is announced, -1 for none; int32[0] where no
+                   request is
     """
 
     arrivals: NDArray[np.int64]

@@ -6,7 +6,8 @@ that have the code of θ are looked at one by one, for their order and then thei
 all go, above it those outside all come.
 
 A group holds its members that the pool may have: those in tier 1, and while it is young (its age is FILL_AGE at most) those
-outside. An entry that is in neither is in no group: nothing but a TOUCH or a PREFETCH can bring it back, and that gives it a new one.
+outside. An entry that is in neither is in no group: nothing but a TOUCH or a PREFETCH can bring it back, and that gives it a new
+one.
 
 An entry that PREFETCH expects at the next STEP is as one accessed then. With WINDOW 1 it is neither fetched before nor due after.
 """
