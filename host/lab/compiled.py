@@ -15,7 +15,8 @@ counts are theirs. What is done:
 - linear (`run_linear`, R13 to R16): a request's blocks are shared while it is active.
 
 What is left out is what such a replay never does, HOT, EVICT, LOOKUP and what follows from them (pins), and what has no effect on
-where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles. ENTRIES may be any number here; a device has a power of two.
+where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles. ENTRIES may be any number here;
+a device has a power of two.
 
 Needs numba (`pip install 'kvfpga[lab]'`). How it is done without looking at every entry in a STEP, kernels/ says.
 """
@@ -111,7 +112,8 @@ def run_ranked(
 ) -> Outcome:
     """The stream on a device whose tier 1 has `capacity` blocks, under the ranked policy with these hints. `planned`: what `plan`
     made of the same stream, entries, step and batch, to save making it again; with `announced`, where the hints have that.
-    `sample_every`: STEPs between two samples, 0 for none. UsageError where an argument is out of range, or the hints are not of this stream."""
+    `sample_every`: STEPs between two samples, 0 for none. UsageError where an argument is out of range, or the hints are not of
+    this stream."""
     _check_capacity(capacity, entries)
     _at_least(0, fill_age=fill_age, sample_every=sample_every)
     if fill_age > 255:
