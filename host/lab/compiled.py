@@ -15,8 +15,8 @@ counts are theirs. What is done:
 - linear (`run_linear`, R13 to R16): a request's blocks are shared while it is active.
 
 What is left out is what such a replay never does, HOT, EVICT, LOOKUP and what follows from them (pins), and what has no effect on
-where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles. ENTRIES may be any number here;
-a device has a power of two.
+where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles. ENTRIES may be any number
+here; a device has a power of two.
 
 Needs numba (`pip install 'kvfpga[lab]'`). How it is done without looking at every entry in a STEP, kernels/ says.
 """
