@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from kvfpga.contract.errors import UsageError
-from kvfpga.lab import cells, extra, runs
+from kvfpga.lab import cells, extra, pools, runs
 from kvfpga.lab.policies import lru, optimal
+from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.sources import opened
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.traces import write_trace
@@ -225,6 +228,22 @@ def test_a_folder_takes_one_run_at_a_time(kvfpga, trace, tmp_path):
     (out / "cells" / "t.jsonl.lru.4.json.1.part").write_text("{")
     assert {line["status"] for line in kvfpga(*words)} == {"done"}
     assert not list(out.glob("cells/*.part"))
+
+
+def test_a_pool_that_is_closed_closes_nothing_that_a_thread_waits_for(tmp_path, monkeypatch):
+    """Ctrl-C, or a disk that is full, in the middle of a cell: the thread that waits for it must see its process end."""
+    os.mkfifo(tmp_path / "stream")  # reading it takes for ever
+    task = pools.Task(str(tmp_path / "stream"), "d", cells.Cell("t", "lru", 4, 1, 1, 1), Options()._asdict(), False)
+    pool = pools.Local(1)
+    (thread,), closed, closes = pool._threads, [], pools._closed
+    monkeypatch.setattr(pools, "_closed", lambda stream: (
+        closed.append(threading.current_thread() is thread or not thread.is_alive()), closes(stream)
+    ))  # fmt: skip
+    waits = threading.Thread(target=lambda: next(pool.answers([task])), daemon=True)
+    waits.start()
+    until(lambda: pool._workers[0]._process is not None)
+    pool.close()
+    assert closed and all(closed) and not thread.is_alive()
 
 
 def test_workers_end_with_the_run(trace, tmp_path):
