@@ -68,6 +68,8 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .lockstep.report import Difference as Difference
     from .lockstep.report import Report as Report
     from .lockstep.report import Verified as Verified
+    from .lockstep.scored import BlockScores as BlockScores
+    from .lockstep.scored import softmax as softmax
     from .lockstep.surface import ENTRY_DTYPE as ENTRY_DTYPE
     from .session.open import open_session as open_session
     from .session.purpose import Purpose as Purpose
@@ -93,6 +95,7 @@ _HOMES = {
     "lab.traces": ("Request", "Trace", "load_trace", "parse_trace", "read_trace"),
     "lockstep.lockstep": ("Lockstep",),
     "lockstep.reference": ("Reference",),
+    "lockstep.scored": ("BlockScores", "softmax"),
     "lockstep.report": ("Difference", "Report", "Verified"),
     "lockstep.surface": ("ENTRY_DTYPE",),
     "session.open": ("open_session",),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract.commands import Trigger
+    from .contract.parameters import Parameters
     from .model.directory import Rows
 
     WithRange: TypeAlias = cmd.Hot | cmd.Evict | cmd.Prefetch | cmd.Share | cmd.Release | cmd.Unload | cmd.Class
@@ -376,3 +377,8 @@ class ReferenceModel(State):
         cmd.Prefetch: _prefetch, cmd.Class: _class, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,
         cmd.ReleaseIndex: _release_index, cmd.Set: _set,
     }  # fmt: skip
+
+
+def reference_of(size: Parameters) -> ReferenceModel:
+    """The model of a design with these parameters."""
+    return ReferenceModel(size.entries, size.block_tokens, size.head_dim, size.classes, size.nmce)

@@ -303,3 +303,9 @@ MEANING = {
     "ERR_MEMORY": "the memory answered a read with an error",
 }
 """What each code of a refused command says (contract R10)."""
+REMEDY = {
+    "ERR_NOT_RESIDENT": "the access counts and brings it back where T1 has room: score it again, or at once with `wait`",
+    "ERR_UNSUPPORTED": "use a build with NMCE; `kvfpga info` says what a device has",
+    "ERR_MEMORY": "the access counts; `kvfpga reg read ERROR` has it too: is the memory behind the device in order?",
+}
+"""What to do about those that not everybody has met."""

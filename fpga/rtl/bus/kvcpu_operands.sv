@@ -10,7 +10,7 @@
 //   n+2  write the value; push a command of one operand; read the row before that
 //   n+3  push a command of two              n+4  push a command of three
 // Reads wait for a cycle in which the memory is free, are answered in
-// the next, and keep `read` high until then. After reset the memory clears itself in 2^ROW_BITS cycles: no access meanwhile.
+// the next, and keep `read` high until then. Behind the low word of 64 bits the next one waits a cycle more. After reset the memory clears itself in 2^ROW_BITS cycles: no access meanwhile.
 `default_nettype none
 module kvcpu_operands
     import kvcpu_pkg::*;
@@ -44,7 +44,7 @@ module kvcpu_operands
     // How many rows before its own a doorbell's command needs.
     function automatic logic [1:0] rows_before(input logic [4:0] command);
         case (command)
-            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH: rows_before = 2'd1;
+            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH, OP_SCORE: rows_before = 2'd1;
             OP_PREFETCH, OP_LOAD, OP_CLASS: rows_before = 2'd2;
             default: rows_before = 2'd0;
         endcase
@@ -52,7 +52,7 @@ module kvcpu_operands
 
     // ---- memory ----------------------------------------------------------------------------------------------------------
     logic [ROW_BITS:0]   cleared;
-    logic [ROW_BITS-1:0] wrow, rrow, row, store_row, latch_row;
+    logic [ROW_BITS-1:0] wrow, rrow, row, store_row, latch_row, latch_at;
     logic [31:0]         low, high, latched, latch_in, waiting_word;
     logic [63:0]         stored;      // what a write makes of its row
     logic                has_waiting, fetch, put_low, put_high, put_waiting, put_latch;
@@ -68,7 +68,7 @@ module kvcpu_operands
     assign wrow = operand_row(waddr);
     assign rrow = operand_row(raddr);
     assign store_row = clearing ? cleared[ROW_BITS-1:0] : wrow;
-    assign latch_row = clearing ? cleared[ROW_BITS-1:0] : rrow;
+    assign latch_row = clearing ? cleared[ROW_BITS-1:0] : latch_at;
 
     kvcpu_ram #(.WIDTH(32), .DEPTH(2**ROW_BITS)) u_low (
         .clk, .we(put_low || clearing), .waddr(store_row), .wdata(clearing ? '0 : stored[31:0]), .ren(1'b1), .raddr(row), .rdata(low)
@@ -87,7 +87,7 @@ module kvcpu_operands
 
     logic third;  // the row before the row before the doorbell's is read
     assign third = stage[2] && wkind.rings && rows_before(wkind.op) == 2'd2;
-    assign fetch = read && !read_ack && !turn && !stage[1] && !stage[2];
+    assign fetch = read && !read_ack && !put_latch && !turn && !stage[1] && !stage[2];
     always_comb begin
         row = rrow;
         if (turn) row = wrow;
@@ -102,10 +102,14 @@ module kvcpu_operands
     assign shown = !shows_setting ? {high, low} : shows_wide ? in_force : {2{in_force[31:0]}};
 
     // ---- reads -----------------------------------------------------------------------------------------------------------
-    always_ff @(posedge clk) read_ack <= fetch && !rst;
+    // The high word is latched out of a register, as memories are too slow to feed one another: the next read waits for that.
+    always_ff @(posedge clk) begin
+        read_ack <= fetch && !rst;
+        put_latch <= read_ack && rkind.wide && !raddr[2] && !rst;
+        latch_in <= shown[63:32];
+        latch_at <= rrow;
+    end
     assign read_data = !raddr[2] ? shown[31:0] : rkind.wide ? latched : shown[63:32];
-    assign put_latch = read_ack && rkind.wide && !raddr[2];
-    assign latch_in = shown[63:32];
 
     // ---- writes: the value, n+1 and n+2 ------------------------------------------------------------------------------------------
     logic [63:0] value;
@@ -129,7 +133,8 @@ module kvcpu_operands
     logic [31:0] stamp;
     logic        whole_row;    // two 32-bit registers make the last operand
 
-    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST || wkind.op == OP_CLASS;
+    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST || wkind.op == OP_CLASS
+                       || wkind.op == OP_SCORE;
     always_ff @(posedge clk) begin
         stage <= {stage[3:1], write};
         soft_reset <= write && wkind.rings && resets;
@@ -170,6 +175,10 @@ module kvcpu_operands
             end
             OP_TOUCH: begin
                 cmd.a = {own[31:0], one_before[31:0]};
+                cmd.hint = hint;
+            end
+            OP_SCORE: begin
+                {cmd.a, cmd.b} = {one_before, own};
                 cmd.hint = hint;
             end
             OP_SET: cmd.b = 64'(sets);
