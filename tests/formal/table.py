@@ -33,6 +33,7 @@ RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
 )
 PASS, DMA, CHANNEL, MAP, AXIL = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv", "kvcpu_axil.sv"
 CONTEST = "kvcpu_contest.sv"
+FETCH = "kvcpu_nmce_fetch.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -211,5 +212,18 @@ ROWS: tuple[Row, ...] = (
                  "an answer has no place"),
         Mutation("formal-axil-block", AXIL, "(!rtaken || rmove) && !block;", "(!rtaken || rmove);", "D20",
                  "reads are taken while a reset waits for the last"),
+    )),
+    Row("nmce-fetch", "nmce_fetch", "prove", 1, (CHECKS, PLAIN_FIFO, FETCH), (
+        Mutation("formal-nmce-address", FETCH, "ar_addr + 64'(BURST * BEAT_BYTES)", "ar_addr + 64'(BEAT_BYTES)", "R31",
+                 "the second burst begins with the second beat"),
+        Mutation("formal-nmce-bounds", FETCH, "(left != NW'(1)) && !flush;", "!flush;", "R31", "values are read as keys, without end"),
+        Mutation("formal-nmce-flush", FETCH, "(left != NW'(1)) && !flush;", "(left != NW'(1));", "D20",
+                 "bursts are asked for while a reset waits"),
+        Mutation("formal-nmce-quiet", FETCH, "quiet = !ar_valid && open == '0", "quiet = !ar_valid", "D20",
+                 "a reset comes while keys are on their way"),
+        Mutation("formal-nmce-slot", FETCH, ".pop(r_valid && job_last)", ".pop(r_valid && job_last && !r_error)", "R31",
+                 "behind an error keys meet the query before"),
+        Mutation("formal-nmce-failed", FETCH, "failed <= !job_last && beat_failed;", "failed <= beat_failed;", "D33",
+                 "a job has the error of the one before"),
     )),
 )  # fmt: skip
