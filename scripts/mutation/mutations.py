@@ -572,7 +572,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "a part stops with its pipeline full"),
     Mutation("gate-core-completions", TOP, "result_under_way || !dma_idle || draining", "result_under_way || draining", "D25",
              "what the DMA completes while no command runs is not seen"),
-    Mutation("gate-core-window", TOP, " || op_clearing || dir_req)", " || op_clearing)", "D25",
+    Mutation("gate-core-window", TOP, " || dir_req || nmce_work)", " || nmce_work)", "D25",
              "BAR2 gets no answer while no command runs"),
     Mutation("gate-core-commands", TOP, ".work(cmd_push || busy", ".work(busy", "D25",
              "a command out of rest is lost"),
