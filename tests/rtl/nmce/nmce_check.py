@@ -73,7 +73,8 @@ def stimulus(geometry: Geometry, blocks: int, jobs: int, seed: int) -> tuple[np.
     return queries, keys, [
         Job(
             int(rng.integers(blocks)), int(rng.integers(1, geometry.block_tokens + 1)),
-            int(rng.integers(16 if rng.random() < 0.6 else SLOTS)), bool(rng.random() < 0.7), int(rng.integers(geometry.beats)) if rng.random() < 0.05 else NO_BEAT,
+            int(rng.integers(16 if rng.random() < 0.6 else SLOTS)),
+            bool(rng.random() < 0.7), int(rng.integers(geometry.beats)) if rng.random() < 0.05 else NO_BEAT,
         )
         for _ in range(jobs)
     ]  # fmt: skip
