@@ -1,7 +1,7 @@
 """The compute engine's RTL at its own pins (tests/rtl/nmce): every score and numerator against exact arithmetic; the rate of R34.
 
-Two geometries stand for all: rows of several beats whose C is multiplied by, in blocks of two bursts; and rows of one beat whose C
-is a power of two, so that sums are often exactly between two floats. `python -m tests.rtl.nmce.nmce_check` has more of them.
+Two geometries stand for all: rows of several beats whose C is multiplied by, in blocks of two bursts; and rows of one beat whose
+C is a power of two, so that sums are often exactly between two floats. `python -m tests.rtl.nmce.nmce_check` has more of them.
 """
 
 from __future__ import annotations

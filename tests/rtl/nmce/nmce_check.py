@@ -46,7 +46,7 @@ TWOS = np.full(4, 0x4000, np.uint16)
 def chosen_scores(rng: np.random.Generator, tokens: int) -> np.ndarray:
     """uint16[tokens, 4]: rows whose scores, by TWOS, are hard cases for m - score and for what comes of it."""
     largest = rng.choice([2.0 ** rng.integers(-6, 8), rng.uniform(-1500, 1500), rng.integers(-60, 60) / 4, 0.0])
-    far = rng.choice([16, 32, 64, 128, 87.33654]) + rng.integers(-9, 9, tokens) * 2.0 ** -rng.integers(15, 24, tokens)
+    far = rng.choice([16, 32, 64, 128, 87.33, 87]) + rng.integers(-9, 9, tokens) * 2.0 ** -rng.integers(15, 24, tokens)
     near = 2.0 ** rng.uniform(-21, 7.2, tokens)
     tiny = rng.integers(0, 64, tokens) * 2.0**-24
     below = np.choose(rng.integers(0, 3, tokens), (far, near, np.full(tokens, rng.uniform(0, 90))))
