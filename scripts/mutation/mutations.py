@@ -488,7 +488,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "every block seems to be full"),
     Mutation("telemetry-length", TELEMETRY, "last_len <= command.b;", "last_len <= command.a;", "R23",
              "last_len shows the address"),
-    Mutation("telemetry-bytes", TELEMETRY, "if (!completion.error && completion.copy) moved_bytes", "if (!completion.error) moved_bytes", "R23",
+    Mutation("telemetry-bytes", TELEMETRY, "!completion.error && completion.copy) moved_bytes", "!completion.error) moved_bytes", "R23",
              "a clean eviction counts bytes"),
     Mutation("telemetry-share", TELEMETRY, "OP_SHARE, OP_SHARE_INDEX: share_count", "OP_SHARE: share_count", "D4",
              "SHARE by index is not counted"),

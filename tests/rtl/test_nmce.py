@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.rtl.nmce.nmce_bench import Geometry, Job, run
-from tests.rtl.nmce.nmce_check import check, rate
+from tests.rtl.nmce.nmce_check import check, check_numerators, rate
 
 DATA = Path(__file__).parents[1] / "data" / "nmce"
 FULL, SMALL = Geometry(512, 32, 128), Geometry(64, 64, 4)
@@ -33,6 +33,10 @@ def test_r31_the_published_scores():
 def test_r31_r32_random_rows_with_pauses_errors_and_resets(geometry, jobs):
     """Ten thousand rows each, every word of the window; nothing is asked for twice, or where it must not be; no job is lost or hangs."""
     assert check(geometry, jobs, seed=1) > 9000
+
+
+def test_r32_scores_chosen_for_their_numerators():
+    assert check_numerators(SMALL, 150, seed=1) == 9600
 
 
 @pytest.mark.parametrize("seed", range(2, 6))
