@@ -216,7 +216,8 @@ ROWS: tuple[Row, ...] = (
     Row("nmce-fetch", "nmce_fetch", "prove", 1, (CHECKS, PLAIN_FIFO, FETCH), (
         Mutation("formal-nmce-address", FETCH, "ar_addr + 64'(BURST * BEAT_BYTES)", "ar_addr + 64'(BEAT_BYTES)", "R31",
                  "the second burst begins with the second beat"),
-        Mutation("formal-nmce-bounds", FETCH, "(left != NW'(1)) && !flush;", "!flush;", "R31", "values are read as keys, without end"),
+        Mutation("formal-nmce-bounds", FETCH, "(left != NW'(1)) && !flush;", "!flush;", "R31",
+                 "values are read as keys, without end"),
         Mutation("formal-nmce-flush", FETCH, "(left != NW'(1)) && !flush;", "(left != NW'(1));", "D20",
                  "bursts are asked for while a reset waits"),
         Mutation("formal-nmce-quiet", FETCH, "quiet = !ar_valid && open == '0", "quiet = !ar_valid", "D20",

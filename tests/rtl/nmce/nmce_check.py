@@ -17,15 +17,16 @@ from tests.rtl.nmce.nmce_bench import NO_BEAT, Geometry, Job, Run, run
 
 SLOTS = 64
 GEOMETRIES = (
-    Geometry(512, 32, 128), Geometry(64, 64, 4), Geometry(32, 2, 64), Geometry(32, 4, 4), Geometry(64, 16, 128), Geometry(64, 2, 32),
-    Geometry(128, 8, 8), Geometry(128, 16, 256), Geometry(256, 256, 16), Geometry(512, 2, 32), Geometry(512, 64, 256), Geometry(1024, 32, 64),
+    Geometry(512, 32, 128), Geometry(64, 64, 4), Geometry(32, 2, 64), Geometry(32, 4, 4), Geometry(64, 16, 128),
+    Geometry(64, 2, 32), Geometry(128, 8, 8), Geometry(128, 16, 256), Geometry(256, 256, 16), Geometry(512, 2, 32),
+    Geometry(512, 64, 256), Geometry(1024, 32, 64),
 )  # fmt: skip
 
 
 # ---- what goes in ------------------------------------------------------------------------------------------------------
 def vectors(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """uint16: FP16 bits of vectors of several kinds, the last axis being one: any bits, rarely infinite or NaN; plain numbers; a few
-    powers of two among zeros, whose sums are often exactly between two floats, or exactly zero; all tiny; infinities and zeros."""
+    """uint16: FP16 bits of vectors of several kinds, the last axis being one: any bits, rarely infinite or NaN; plain numbers; a
+    few powers of two among zeros, whose sums are often exactly between two floats, or zero; all tiny; infinities and zeros."""
     bits = rng.integers(0, 1 << 16, shape).astype(np.uint16)
     finite = np.where((bits & 0x7C00 == 0x7C00) & (rng.random(shape) < 0.995), bits & 0xBFFF, bits)
     plain = (rng.standard_normal(shape) * 2.0 ** rng.integers(-5, 3, (*shape[:-1], 1))).astype(np.float16).view(np.uint16)
@@ -67,11 +68,12 @@ def stimulus(geometry: Geometry, blocks: int, jobs: int, seed: int) -> tuple[np.
         block[1::2] = block[::2] ^ (rng.random(block[::2].shape) < 1 / geometry.head_dim)
     for block in keys[1::4]:  # of one size
         block[:] = (rng.standard_normal(block.shape) * 2.0 ** rng.integers(-3, 3)).astype(np.float16).view(np.uint16)
-    queries[:16] = (rng.standard_normal((16, geometry.head_dim)) * 2.0 ** rng.integers(-12, 6, (16, 1))).astype(np.float16).view(np.uint16)
+    usual = rng.standard_normal((16, geometry.head_dim)) * 2.0 ** rng.integers(-12, 6, (16, 1))
+    queries[:16] = usual.astype(np.float16).view(np.uint16)
     return queries, keys, [
         Job(
-            int(rng.integers(blocks)), int(rng.integers(1, geometry.block_tokens + 1)), int(rng.integers(16 if rng.random() < 0.6 else SLOTS)),
-            bool(rng.random() < 0.7), int(rng.integers(geometry.beats)) if rng.random() < 0.05 else NO_BEAT,
+            int(rng.integers(blocks)), int(rng.integers(1, geometry.block_tokens + 1)),
+            int(rng.integers(16 if rng.random() < 0.6 else SLOTS)), bool(rng.random() < 0.7), int(rng.integers(geometry.beats)) if rng.random() < 0.05 else NO_BEAT,
         )
         for _ in range(jobs)
     ]  # fmt: skip
