@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result
@@ -18,6 +20,7 @@ from kvfpga.lockstep.reference import Reference
 from kvfpga.lockstep.scored import BlockScores, softmax
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.keys import plain_scores, random_block, random_query
+from tests.helpers.random_script import random_halves
 
 VA, BLOCK = 0x7F000000, 16384
 SCORE = cmd.Score(1, 2, 3, 5, 0, cmd.NUMERATORS)
@@ -280,3 +283,46 @@ def test_a_softmax_needs_blocks_with_numerators(any_device):
     with pytest.raises(UsageError, match="scored without numerators") as error:
         softmax([any_device.score(1, 2, 3, 0, 0)])
     assert error.value.remedy == "score it with exp=True"
+
+
+# ---- any sequence ----------------------------------------------------------------------------------------------------
+def actions() -> st.SearchStrategy:
+    """Scores, alone and overlapping, among what moves blocks, changes queries and lets memory timing show (strict 0)."""
+    n = st.integers(0, 9)
+    keys = st.builds(lambda n, request: (request, 2, 3, 32 * n), n, st.sampled_from([1, 1, 1, 0, 9]))
+    hints = st.sampled_from([0, 0, cmd.hint_of(3, 4), 1 << 17])
+    scores = st.builds(lambda key, *more: cmd.Score(*key, *more), keys, st.sampled_from([0, 1, 63, 64]), st.integers(0, 2), hints)
+    places = st.builds(lambda n, blocks: (VA + n * BLOCK, blocks * BLOCK), n, st.integers(1, 4))
+    rows, tiers = st.integers(0, 31), st.integers(0, 3)
+    loads = st.builds(lambda n, row, tier: cmd.Load(1, 2, 3, 32 * n, 32 * n + row, VA + n * BLOCK, tier), n, rows, tiers)
+    commands = st.one_of(
+        loads, st.builds(lambda place: cmd.Evict(*place), places), st.builds(lambda place: cmd.Unload(*place), places),
+        st.builds(lambda key: cmd.Touch(*key), keys), st.builds(cmd.Step, st.integers(0, 3)),
+        st.builds(cmd.Set, st.just("T1_CAPACITY"), st.integers(0, 6)), st.builds(cmd.Set, st.just("STRICT"), st.integers(0, 1)),
+        st.just(cmd.Set("CLEAR_COUNTERS", 0)),
+    )  # fmt: skip
+    queries = st.tuples(st.sampled_from([0, 1, 63]), st.integers(0, 9))
+    return st.lists(st.one_of(scores, st.lists(scores, min_size=1, max_size=7), commands, queries, st.just("reset")), max_size=30)
+
+
+@given(sequence=actions())
+@settings(max_examples=25, deadline=None, database=None)
+def test_any_sequence_of_scores_agrees(small_sim, sequence):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    pair = Lockstep(Device(sim), ReferenceModel(256))
+    for n in range(10):
+        for tier in range(4):
+            pair.memory_write(pair.model.slot_address(tier, n), random_halves(n, BLOCK // 2).tobytes())
+    fill(pair)
+    for action in sequence:
+        match action:
+            case "reset":
+                pair.reset()
+            case list():
+                pair.overlap_scores(action)
+            case (slot, seed):
+                pair.query_write(slot, random_halves(seed, 128).view(np.float16))
+            case _:
+                pair.execute(action)
+    pair.verify()
