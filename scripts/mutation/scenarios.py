@@ -313,7 +313,7 @@ def scores() -> Iterator[str]:
     usual, any_size = np.random.default_rng(5).standard_normal((5, 32, 128)).astype(np.float16), random_halves(5, 98 * 128)
     keys = [*(usual[n] * np.float16(scale) for n, scale in enumerate((1, 9, 1e-5, 4000, 0))),
             *any_size[: 96 * 128].view(np.float16).reshape(3, 32, 128)]
-    queries = dict(zip((0, 1, 2, 63), (usual[4, 0], usual[4, 1] * np.float16(0.001), any_size[-128:].view(np.float16), usual[4, 3])))
+    queries = {0: usual[4, 0], 1: usual[4, 1] * np.float16(0.001), 2: any_size[-128:].view(np.float16), 63: usual[4, 3]}
     yield QUIET
     for slot, query in queries.items():
         words = query.view("<u4").tolist()
@@ -327,8 +327,8 @@ def scores() -> Iterator[str]:
     yield from (score(3, 0) + " --hint 0x20000", score(3, 0) + " --class 7 --order 9")
     yield from (f"reg read {address:#x}" for address in (SCORES, SCORES + 0xC04, QUERY + 64 * 256 - 4))
     yield from ("config --clear-counters", score(3, 63) + " --exp", f"evict {span(0, 3)}", score(3, 0), score(3, 0))
-    yield from (score(33, 0) + " --exp --wait", "config --t1-capacity 3", score(65, 0) + " --wait", load(20, tier=0), score(640, 0))
-    yield from (load(21, request=0), score(672, 0), "verify", "reset --raw", *(f"query read {slot}" for slot in queries))
+    yield from (score(33, 0) + " --exp --wait", "config --t1-capacity 3", score(65, 0) + " --wait", load(20, tier=0))
+    yield from (score(640, 0), load(21, request=0), score(672, 0), "verify", "reset --raw", *(f"query read {slot}" for slot in queries))
     yield from (load(0), "config --strict 0", score(3, 0) + " --exp", score(3, 63), "verify")
 
 
