@@ -329,7 +329,8 @@ def scores() -> Iterator[str]:
     yield from ("config --clear-counters", score(3, 63) + " --exp", f"evict {span(0, 3)}", score(3, 0), score(3, 0))
     yield from (score(33, 0) + " --exp --wait", "config --t1-capacity 3", score(65, 0) + " --wait", load(20, tier=0))
     yield from (score(640, 0), load(21, request=0), score(672, 0), "verify", "reset --raw")
-    yield from (*(f"query read {slot}" for slot in queries), load(0), "config --strict 0", score(3, 0) + " --exp", score(3, 63), "verify")
+    yield from (f"query read {slot}" for slot in queries)
+    yield from (load(0), "config --strict 0", score(3, 0) + " --exp", score(3, 63), "verify")
 
 
 def hints() -> Iterator[str]:
