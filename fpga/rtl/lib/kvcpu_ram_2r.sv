@@ -26,7 +26,7 @@ module kvcpu_ram_2r #(
     end
 `endif
 
-    always_ff @(posedge clk) begin
+    always @(posedge clk) begin  // no always_ff: it would allow no other process to write `mem`, and there is `initial`
         if (a_we) mem[a_addr] <= a_wdata;
         else if (a_en) a_rdata <= mem[a_addr];
     end
