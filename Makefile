@@ -16,10 +16,12 @@ test: $(TEST)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) scripts/gen_regs.py --check
+	$(PYTHON) scripts/gen_exp.py --check
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
-regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rdl
+regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rdl, and the constants of exp
 	$(PYTHON) scripts/gen_regs.py
+	$(PYTHON) scripts/gen_exp.py
 
 mutate: $(RUN)                 # break the RTL in one place after another; the lockstep must see each
 	$(PYTHON) -m scripts.mutation.mutate

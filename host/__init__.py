@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .contract.commands import Release as Release
     from .contract.commands import ReleaseIndex as ReleaseIndex
     from .contract.commands import Result as Result
+    from .contract.commands import Score as Score
+    from .contract.commands import Scores as Scores
     from .contract.commands import Set as Set
     from .contract.commands import Share as Share
     from .contract.commands import ShareIndex as ShareIndex
@@ -66,6 +68,8 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .lockstep.report import Difference as Difference
     from .lockstep.report import Report as Report
     from .lockstep.report import Verified as Verified
+    from .lockstep.scored import BlockScores as BlockScores
+    from .lockstep.scored import softmax as softmax
     from .lockstep.surface import ENTRY_DTYPE as ENTRY_DTYPE
     from .session.open import open_session as open_session
     from .session.purpose import Purpose as Purpose
@@ -79,7 +83,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
 _HOMES = {
     "contract.commands": (
         "Command", "Load", "Step", "Hot", "Evict", "Prefetch", "Share", "Release", "ShareIndex", "ReleaseIndex", "Unload",
-        "UnloadRequest", "Lookup", "Touch", "Class", "Set", "Result", "Trigger", "hint_of",
+        "UnloadRequest", "Lookup", "Touch", "Score", "Class", "Set", "Result", "Scores", "Trigger", "hint_of",
     ),
     "contract.errors": (
         "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",
@@ -91,6 +95,7 @@ _HOMES = {
     "lab.traces": ("Request", "Trace", "load_trace", "parse_trace", "read_trace"),
     "lockstep.lockstep": ("Lockstep",),
     "lockstep.reference": ("Reference",),
+    "lockstep.scored": ("BlockScores", "softmax"),
     "lockstep.report": ("Difference", "Report", "Verified"),
     "lockstep.surface": ("ENTRY_DTYPE",),
     "session.open": ("open_session",),

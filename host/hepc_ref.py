@@ -1,4 +1,5 @@
-"""The reference model of the KV-CPU: HEPC, RTBD and DMA in numpy, written from the device contract (R6, R10..R24, R40..R48).
+"""The reference model of the KV-CPU: HEPC, RTBD, DMA and NMCE in numpy, written from the device contract (R6, R10..R24, R30..R33,
+R40..R48).
 
 `ReferenceModel.execute(command)` answers with the `Result` that the device must give, and leaves the state that the
 device must be in once it is idle. It knows no register, no clock and no hardware: `cycles` is 0, the device-only
@@ -15,12 +16,13 @@ The order of entries matters in one place only: a prefetch is granted by t1_used
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .contract import commands as cmd
-from .contract.commands import Result
+from .contract.commands import NUMERATORS, QUERY_SLOTS, Result
 from .contract.settings import RANKED, code_of_set
 from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract.commands import Trigger
+    from .contract.parameters import Parameters
     from .model.directory import Rows
 
     WithRange: TypeAlias = cmd.Hot | cmd.Evict | cmd.Prefetch | cmd.Share | cmd.Release | cmd.Unload | cmd.Class
@@ -43,7 +46,8 @@ STEP_LIMIT = 1 << 32
 
 
 class Refused(Exception):
-    """A rule refuses the command. Raised before anything has changed (R10); which rule comes first is D1."""
+    """A rule refuses the command. Raised before anything has changed (R10), but for a miss that SCORE counted (R30); which rule
+    comes first is D1."""
 
     def __init__(self, code: str):
         super().__init__(code)
@@ -84,8 +88,8 @@ class ReferenceModel(State):
         self.t1_used += tier == 1
         return Result("OK", matched=1, index=index)
 
-    def _find(self, c: cmd.Lookup | cmd.Touch) -> tuple[int | None, Result]:
-        """Find the entry of a token, or else the shared prefix's, and count hit or miss (R12); LOOKUP and TOUCH share it.
+    def _find(self, c: cmd.Lookup | cmd.Touch | cmd.Score) -> tuple[int | None, Result]:
+        """Find the entry of a token, or else the shared prefix's, and count hit or miss (R12); LOOKUP, TOUCH and SCORE share it.
         The result shows the entry as it was found, before a TOUCH changes it (D3)."""
         start = c.token_pos - c.token_pos % self.block_tokens
         index = self.directory.find(pack_key(c.request, c.layer, c.head, start))
@@ -101,7 +105,7 @@ class ReferenceModel(State):
     def _lookup(self, c: cmd.Lookup) -> Result:
         return self._find(c)[1]
 
-    def _touch(self, c: cmd.Touch) -> Result:
+    def _touch(self, c: cmd.Touch | cmd.Score) -> Result:
         """A lookup that is an access: refreshes R, F and access_step, and wants a block of tier 2 or 3 back (R13).
         The result names the tier before that prefetch (D3)."""
         self._check_hint(c.hint)
@@ -112,6 +116,25 @@ class ReferenceModel(State):
         self._accessed(index, F=min(255, int(self.directory.F[index]) + 1))
         wanted = np.array([index]) if self.directory.tier[index] >= 2 else NO_ROWS
         return Result("OK", 1, index, move(self, NO_ROWS, wanted), found.tier, found.phys_addr)
+
+    def _score(self, c: cmd.Score) -> Result:
+        """A TOUCH, then the scores of the block's keys (R30 to R32). One that is not in tier 1 is refused, but was touched."""
+        if not self.nmce:
+            raise Refused("ERR_UNSUPPORTED")
+        if c.slot >= QUERY_SLOTS or c.flags & ~NUMERATORS:
+            raise Refused("ERR_RANGE")
+        found = self._touch(c)
+        if found.index is None or found.phys_addr is None:
+            raise Refused("ERR_NOT_FOUND")
+        if found.tier != 1:
+            return replace(found, code="ERR_NOT_RESIDENT")
+        from .model.nmce import block_scores  # here: nothing else needs it, and every start would wait for it
+
+        keys = np.frombuffer(self.memory_read(found.phys_addr, self.block_bytes // 2), "<u2").reshape(self.block_tokens, -1)
+        rows = int(self.directory.token_end[found.index]) % self.block_tokens + 1
+        self.counters["key_bytes"] += keys.nbytes
+        self.counters["blocks_scored"] += 1
+        return replace(found, scores=block_scores(self.queries[c.slot], keys, rows, bool(c.flags)))
 
     def _unload(self, c: cmd.Unload) -> Result:
         return self._free(self._matches(c))
@@ -349,8 +372,13 @@ class ReferenceModel(State):
         return S
 
     _RULES: dict[type[cmd.Command], Callable[[ReferenceModel, Any], Result]] = {  # Any: each takes its own kind
-        cmd.Load: _load, cmd.Lookup: _lookup, cmd.Touch: _touch, cmd.Unload: _unload,
+        cmd.Load: _load, cmd.Lookup: _lookup, cmd.Touch: _touch, cmd.Score: _score, cmd.Unload: _unload,
         cmd.UnloadRequest: _unload_request, cmd.Step: _advance, cmd.Hot: _hot, cmd.Evict: _evict,
         cmd.Prefetch: _prefetch, cmd.Class: _class, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,
         cmd.ReleaseIndex: _release_index, cmd.Set: _set,
     }  # fmt: skip
+
+
+def reference_of(size: Parameters) -> ReferenceModel:
+    """The model of a design with these parameters."""
+    return ReferenceModel(size.entries, size.block_tokens, size.head_dim, size.classes, size.nmce)

@@ -36,8 +36,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .contract.commands import QUERY_SLOTS
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
-from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS, BusErrorCode, Register
+from .contract.parameters import BUCKETS
+from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, PTABLE, QUERY, REGISTERS, SCORES, BusErrorCode, Register
 from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind, check_end
 from .transport.xdma import nodes as xdma_nodes
 
@@ -60,10 +62,14 @@ NAP_MS = 5
 """The longest that a wait sleeps before it looks again: interrupts may be missing, or come early."""
 _now = time.monotonic
 
-_DEVICE_ID, _STATUS, _ERROR, _ERROR_OFFSET, _CTRL, _IRQ_ENABLE, _CAP_ENTRIES, _CAP_FIFO_DEPTH = (
+(
+    _DEVICE_ID, _STATUS, _ERROR, _ERROR_OFFSET, _CTRL, _IRQ_ENABLE, _CAP_ENTRIES, _CAP_FIFO_DEPTH, _CAP_CLASSES, _CAP_HEAD_DIM,
+    _CAP_NMCE,
+) = (
     REGISTERS[name].offset
     for name in (
-        "DEVICE_ID", "STATUS", "ERROR", "ERROR_OFFSET", "CTRL", "IRQ_ENABLE", "CAP_ENTRIES", "CAP_FIFO_DEPTH",
+        "DEVICE_ID", "STATUS", "ERROR", "ERROR_OFFSET", "CTRL", "IRQ_ENABLE", "CAP_ENTRIES", "CAP_FIFO_DEPTH", "CAP_CLASSES",
+        "CAP_HEAD_DIM", "CAP_NMCE",
     )
 )  # fmt: skip
 
@@ -133,6 +139,7 @@ class PcieMmio(Mmio):
         self._stale = False  # an earlier bus error stands in ERROR
         self._entries: int | None = None
         self._depth: int | None = None
+        self._windows: dict[bool, list[range]] | None = None
         need = xdma_nodes.check_layout({"BAR0": (self._bar0, BAR0_BYTES), "BAR2": (bar2, BAR2_BYTES)})
         try:
             nodes = xdma_nodes.find(folder)
@@ -253,7 +260,7 @@ class PcieMmio(Mmio):
         for i, value in enumerate(values):
             self._bar.store(at + 4 * i, value)
         self._written = True
-        if not all(offset + 4 * i in PLAIN for i in range(len(values))):
+        if not all(at in PLAIN or self._in_window(at, True) for at in range(offset, offset + 4 * len(values), 4)):
             self._pending = (offset, position)
 
     def _settle(self, status: int | None = None) -> None:
@@ -312,11 +319,23 @@ class PcieMmio(Mmio):
     def _unreadable(self, offset: int, count: int) -> int | None:
         """The first of these words that the register map does not promise."""
         if offset < BAR2_ENTRIES:
-            return next((at for at in range(offset, offset + 4 * count, 4) if at not in READABLE), None)
+            words = range(offset, offset + 4 * count, 4)
+            return next((at for at in words if at not in READABLE and not self._in_window(at, False)), None)
         if self._entries is None:
             self._entries = self._register(_CAP_ENTRIES)
         end = BAR2_ENTRIES + 32 * self._entries if offset < BAR2_VAS else BAR2_VAS + 8 * self._entries
         return max(offset, end) if offset + 4 * count > end else None
+
+    def _in_window(self, offset: int, is_write: bool) -> bool:
+        """Is that a word of PTABLE, of SCORES or of the query buffer, which are as large as the device says (R36, R45)?"""
+        if not SCORES <= offset < BAR0_BYTES:
+            return False
+        if self._windows is None:
+            classes, dim = self._register(_CAP_CLASSES), self._register(_CAP_HEAD_DIM)
+            tables, queries = range(PTABLE, PTABLE + classes * BUCKETS, 4), range(QUERY, QUERY + 2 * QUERY_SLOTS * dim, 4)
+            writable = [tables, queries] if self._register(_CAP_NMCE) else [tables]
+            self._windows = {True: writable, False: [tables, queries, range(SCORES, PTABLE, 4)]}
+        return any(offset in window for window in self._windows[is_write])
 
     def _register(self, offset: int) -> int:
         return self._bar.load(offset + self._bar0)

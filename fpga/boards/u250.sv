@@ -51,7 +51,8 @@ module u250 #(
     logic        axil_awvalid, axil_awready, axil_wvalid, axil_wready, axil_bvalid, axil_bready;
     logic        axil_arvalid, axil_arready, axil_rvalid, axil_rready;
 
-    logic                   awid, bid, arid, rid, awvalid, awready, wlast, wvalid, wready, bvalid, bready;
+    logic [1:0]             awid, bid, arid, rid;
+    logic                   awvalid, awready, wlast, wvalid, wready, bvalid, bready;
     logic                   arvalid, arready, rlast, rvalid, rready;
     logic [63:0]            awaddr, araddr;
     logic [7:0]             awlen, arlen;
@@ -90,7 +91,7 @@ module u250 #(
     logic [1:0][1:0]  lookup_tier;
     logic idle;
 
-    kvcpu #(.ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BUILD_ID(BUILD_ID)) u_kvcpu (
+    kvcpu #(.ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .NMCE(1'b1), .BUILD_ID(BUILD_ID)) u_kvcpu (
         .clk, .rst,
         .s_axil_awaddr(axil_awaddr[22:0]), .s_axil_awprot(axil_awprot), .s_axil_awvalid(axil_awvalid), .s_axil_awready(axil_awready),
         .s_axil_wdata(axil_wdata), .s_axil_wstrb(axil_wstrb), .s_axil_wvalid(axil_wvalid), .s_axil_wready(axil_wready),

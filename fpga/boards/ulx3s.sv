@@ -58,7 +58,7 @@ module ulx3s #(
     // ---- design ----------------------------------------------------------------------------------------------------------
     logic irq, active;
     kvcpu_uart_top #(
-        .ENTRIES(256), .LANES(1), .DATA_BITS(64), .BLOCK_TOKENS(32), .HEAD_DIM(2), .CLASSES(16), .BUILD_ID(BUILD_ID)
+        .ENTRIES(256), .LANES(1), .DATA_BITS(64), .BLOCK_TOKENS(32), .HEAD_DIM(2), .CLASSES(16), .NMCE(0), .BUILD_ID(BUILD_ID)
     ) u_board (
         .clk, .rst, .uart_rx(ftdi_txd), .uart_tx(ftdi_rxd), .clk_hz(CLK_HZ), .baud_step(BAUD_STEP[31:0]), .irq, .active
     );

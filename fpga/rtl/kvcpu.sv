@@ -1,7 +1,7 @@
 // kvcpu - KV-CPU: directory of KV-cache blocks, eviction and prefetch controller, DMA. Top level, vendor-neutral.
 //
 //   s_axil_*   AXI4-Lite slave: BAR0 at 0x000000, BAR2 at 0x400000 (docs/registers.html)
-//   m_axi_*    AXI4 master to the tiers' memory: two ids, INCR bursts
+//   m_axi_*    AXI4 master to the tiers' memory: ids 0 evict, 1 prefetch, 2 NMCE (reads only); INCR bursts
 //   lookup_*   hardware lookup ports beside the host's (CAP_LOOKUP_PORTS counts that one too): valid/ready, one request a cycle in all,
 //              answer eight cycles behind the handshake at the latest, no back-pressure; tie lookup_valid low where unused
 //   irq        level: enabled by IRQ_ENABLE          idle   nothing is queued, running, in flight or unanswered
@@ -17,6 +17,7 @@ module kvcpu
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 128,
     parameter int unsigned CLASSES = 256,        // that PTABLE has: a power of two, 16 to 256
+    parameter logic NMCE = 1'b1,                 // compute engine (R36); a row of keys must fill a beat of m_axi at least
     parameter logic [63:0] BUILD_ID = 64'd0,     // hash of sources and parameters, set by the build
     parameter logic CLOCK_GATES = 1'b0,          // 1 in simulations: what has nothing to do gets no clock (kvcpu_clock_gate)
     localparam int unsigned PORTS = 2            // hardware lookup ports
@@ -44,7 +45,7 @@ module kvcpu
     output logic                        s_axil_rvalid,
     input  wire logic                   s_axil_rready,
 
-    output logic [0:0]                  m_axi_awid,
+    output logic [1:0]                  m_axi_awid,
     output logic [63:0]                 m_axi_awaddr,
     output logic [7:0]                  m_axi_awlen,
     output logic [2:0]                  m_axi_awsize,
@@ -58,11 +59,11 @@ module kvcpu
     output logic                        m_axi_wlast,
     output logic                        m_axi_wvalid,
     input  wire logic                   m_axi_wready,
-    input  wire logic [0:0]             m_axi_bid,
+    input  wire logic [1:0]             m_axi_bid,
     input  wire logic [1:0]             m_axi_bresp,
     input  wire logic                   m_axi_bvalid,
     output logic                        m_axi_bready,
-    output logic [0:0]                  m_axi_arid,
+    output logic [1:0]                  m_axi_arid,
     output logic [63:0]                 m_axi_araddr,
     output logic [7:0]                  m_axi_arlen,
     output logic [2:0]                  m_axi_arsize,
@@ -71,7 +72,7 @@ module kvcpu
     output logic [2:0]                  m_axi_arprot,
     output logic                        m_axi_arvalid,
     input  wire logic                   m_axi_arready,
-    input  wire logic [0:0]             m_axi_rid,
+    input  wire logic [1:0]             m_axi_rid,
     input  wire logic [DATA_BITS-1:0]   m_axi_rdata,
     input  wire logic [1:0]             m_axi_rresp,
     input  wire logic                   m_axi_rlast,
@@ -112,22 +113,25 @@ module kvcpu
     if (CLASSES < 16 || CLASSES > 256 || (CLASSES & (CLASSES - 1)) != 0) begin : g_check5
         $error("%m: CLASSES must be a power of two from 16 to 256");
     end
+    if (NMCE && (BLOCK_TOKENS > 256 || HEAD_DIM < 4 || HEAD_DIM > 256 || HEAD_DIM * 16 < DATA_BITS)) begin : g_check6
+        $error("%m: NMCE needs BLOCK_TOKENS up to 256, HEAD_DIM from 4 to 256, and a beat of memory in a row of HEAD_DIM values");
+    end
 
     wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains
 
     // ---- reset -----------------------------------------------------------------------------------------------------------
     logic soft_reset, draining, stop_core, block, reset_all, rst_regs, rst_core, rst_dma;
-    logic dma_idle, bus_quiet, clearing, key_clearing, rank_clearing;
+    logic dma_idle, nmce_idle, bus_quiet, clearing, key_clearing, rank_clearing;
     assign clearing = key_clearing || rank_clearing;
     kvcpu_reset u_reset (
-        .clk, .rst, .request(soft_reset), .dma_idle, .bus_quiet, .draining, .stop_core, .block, .reset_all
+        .clk, .rst, .request(soft_reset), .dma_idle(dma_idle && nmce_idle), .bus_quiet, .draining, .stop_core, .block, .reset_all
     );
     assign rst_regs = rst || reset_all;
     assign rst_core = rst || stop_core;
     assign rst_dma = rst || reset_all;
 
     // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
-    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_queues, clk_events;
+    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_nmce, clk_queues, clk_events;
 
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
@@ -156,8 +160,12 @@ module kvcpu
     logic [$clog2(64 * CLASSES)-1:2] table_waddr, table_raddr;
     logic [31:0] table_data;
 
+    logic        nmce_work, nmce_select, query_write, query_read, scores_read;
+    logic [14:2] query_waddr, nmce_raddr;
+    logic [31:0] query_data, scores_data;
+
     // A command on its way to the queue counts as being there.
-    kvcpu_axil #(.CLASSES(CLASSES)) u_axil (
+    kvcpu_axil #(.CLASSES(CLASSES), .HEAD_DIM(HEAD_DIM), .NMCE(NMCE)) u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
         .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
@@ -166,6 +174,7 @@ module kvcpu
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata, .result_pop, .completion_pop,
         .tele_select, .tele_read, .tele_addr, .tele_data,
         .table_select, .table_write, .table_read, .table_waddr, .table_raddr, .table_data,
+        .nmce_select, .query_write, .query_read, .scores_read, .query_waddr, .nmce_raddr, .query_data, .scores_data,
         .op_turn, .op_write, .op_waddr, .op_wdata, .op_wkind, .op_read, .op_raddr, .op_rkind, .op_ack, .op_data,
         .dir_req, .dir_addr, .dir_ack, .dir_err, .dir_data, .error_valid, .error_code, .error_offset
     );
@@ -185,20 +194,22 @@ module kvcpu
     result_t     oldest;
     completion_t stored, completion;
     logic [IW+1:0] stored_level;
-    logic        completion_valid;
+    logic        completion_valid, scored, score_failed;
+    logic        memory_failed;  // it answered a move or a SCORE with an error
+    assign memory_failed = (completion_valid && completion.error) || (scored && score_failed);
 
     // The clock of the bus and the register block. An error of the DMA is remembered there.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_bus_clock (
         .clk, .rst, .gated(clk_bus),
-        .work(s_axil_awvalid || s_axil_arvalid || !bus_quiet || draining || completion_valid)
+        .work(s_axil_awvalid || s_axil_arvalid || !bus_quiet || draining || completion_valid || scored)
     );
     kvcpu_csr #(
         .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES),
-        .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .CLASSES(CLASSES), .BUILD_ID(BUILD_ID)
+        .DATA_BITS(DATA_BITS), .LOOKUP_PORTS(PORTS + 1), .FIFO_DEPTH(FIFO_DEPTH), .CLASSES(CLASSES), .NMCE(NMCE), .BUILD_ID(BUILD_ID)
     ) u_csr (
         .clk(clk_bus), .rst(rst_regs),
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
-        .error_valid, .error_code, .error_offset, .dma_error(completion_valid && completion.error), .irq,
+        .error_valid, .error_code, .error_offset, .dma_error(memory_failed), .irq,
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
         .fifo_level(fifo_level + 5'(cmd_forming)),
         .hit_total, .misses, .digest, .pass_digest,
@@ -230,7 +241,7 @@ module kvcpu
     // takes 8 cycles at most.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES), .LINGER(8)) u_core_clock (
         .clk, .rst, .gated(clk_core),
-        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req)
+        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req || nmce_work)
     );
 
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -249,12 +260,19 @@ module kvcpu
     logic         free_valid, free_ready, map_ready, any_free, map_take, rebuild_start, rebuild_end;
     entry_key_t   free_key;
     logic [IW-1:0] free_index;
+    logic         job_valid, job_ready, job_numerators, job_done, job_error;
+    logic [63:0]  job_addr;
+    logic [8:0]   job_rows;
+    logic [5:0]   job_slot;
+    logic [1:0]   touched_tier;
+    logic         touched_inflight;
+    logic [7:0]   touched_last;
     logic         begin_step, begin_low, begin_choice, scan, found_theta, searched;
     logic [15:0]  theta;
     logic [16:0]  pool_count, outside_count;
 
     kvcpu_engine #(
-        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES), .CLASSES(CLASSES)
+        .ENTRIES(ENTRIES), .LANES(LANES), .BLOCK_TOKENS(BLOCK_TOKENS), .BLOCK_BYTES(BLOCK_BYTES), .CLASSES(CLASSES), .NMCE(NMCE)
     ) u_engine (
         .clk(clk_core), .rst(rst_core), .hold(clearing), .idle(engine_idle),
         .cmd_valid(!fifo_empty), .cmd(cmd_out), .cmd_take, .dma_idle,
@@ -265,7 +283,8 @@ module kvcpu
         .pass_matched(matched),
         .pass_found(found), .pass_found_index(found_index), .pass_found_tier(found_tier),
         .pass_found_shared(found_shared), .pass_found_shared_index(found_shared_index), .pass_found_shared_tier(found_shared_tier),
-        .pass_freed(freed), .rows_used, .t1_used, .digest_start, .digest_busy,
+        .pass_freed(freed), .rows_used, .t1_used, .digest_start, .digest_busy, .touched_tier, .touched_inflight, .touched_last,
+        .job_valid, .job_ready, .job_addr, .job_rows, .job_slot, .job_numerators, .job_done, .job_error, .scored, .score_failed,
         .begin_step, .begin_low, .begin_choice, .scan, .found_theta, .pool_count, .outside_count, .searched,
         .key_valid, .key_ready, .key_op, .key, .key_index, .key_done, .key_hit, .key_shared, .key_unresolved,
         .key_hit_index, .key_tier, .free_valid, .free_key, .free_ready,
@@ -326,6 +345,18 @@ module kvcpu
         .free_valid, .free_key, .free_ready, .map_valid, .map_row, .map_used
     );
 
+    // What a SCORE must know of the entry that it touches, as the row enters the lanes: before a trigger of the touch.
+    localparam int unsigned LW = (LANES > 1) ? $clog2(LANES) : 1;
+    logic [LW-1:0] touched_lane;
+    assign touched_lane = (LANES > 1) ? pass.lane[LW-1:0] : '0;
+    always_ff @(posedge clk_core) begin
+        if (NMCE && row_valid && pass.match == MATCH_LANE) begin
+            touched_tier <= q_res[touched_lane].tier;
+            touched_inflight <= q_res[touched_lane].inflight;
+            touched_last <= 8'(q_key[touched_lane].span[TOKEN_BITS-1:0]);
+        end
+    end
+
     logic digest_take, of_step;
     assign of_step = (running.op == kvcpu_map_pkg::OP_STEP);
     assign digest_take = row_valid && (pass.op == kvcpu_map_pkg::OP_STEP || pass.op == kvcpu_map_pkg::OP_DIGEST);
@@ -348,12 +379,13 @@ module kvcpu
 
     // ---- lookups -----------------------------------------------------------------------------------------------------------
     logic       port_counts, port_hit;
+    logic [PORTS:0] waits;
     logic [1:0] port_tier;
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_lookup_clock (
         .clk, .rst, .work(stop_core || clearing || key_valid || lookup_valid != '0), .gated(clk_lookup)
     );
     kvcpu_lookup #(.ENTRIES(ENTRIES), .TOKEN_BITS(TOKEN_BITS), .PORTS(PORTS)) u_lookup (
-        .clk(clk_lookup), .rst(rst_core), .clearing(key_clearing),
+        .clk(clk_lookup), .rst(rst_core), .clearing(key_clearing), .contend_fixed(set.contend_fixed), .waits,
         .eng_valid(key_valid), .eng_ready(key_ready), .eng_op(key_op), .eng_key(key), .eng_index(key_index),
         .eng_done(key_done), .eng_hit(key_hit), .eng_shared(key_shared), .eng_unresolved(key_unresolved),
         .eng_hit_index(key_hit_index), .eng_tier(key_tier), .overflow(index_overflow),
@@ -363,14 +395,18 @@ module kvcpu
     );
 
     // ---- DMA, results, telemetry --------------------------------------------------------------------------------------------
-    logic dma_completion;
+    logic        dma_completion, nmce_ar_valid, nmce_ar_ready, nmce_r_valid;
+    logic [63:0] nmce_ar_addr;
+    logic [7:0]  nmce_ar_len;
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_dma_clock (
-        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle), .gated(clk_dma)
+        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle || nmce_ar_valid || !nmce_idle), .gated(clk_dma)
     );
     kvcpu_dma #(.DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_dma (
         .clk(clk_dma), .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
         .contend_fixed(set.contend_fixed), .idle(dma_idle),
         .trigger_valid, .trigger_channel, .trigger, .trigger_ready, .completion_valid(dma_completion), .completion,
+        .reader_ar_valid(nmce_ar_valid), .reader_ar_addr(nmce_ar_addr), .reader_ar_len(nmce_ar_len), .reader_ar_ready(nmce_ar_ready),
+        .reader_r_valid(nmce_r_valid),
         .m_axi_awid, .m_axi_awaddr, .m_axi_awlen, .m_axi_awsize, .m_axi_awburst, .m_axi_awcache, .m_axi_awprot,
         .m_axi_awvalid, .m_axi_awready, .m_axi_wdata, .m_axi_wstrb, .m_axi_wlast, .m_axi_wvalid, .m_axi_wready,
         .m_axi_bid, .m_axi_bresp, .m_axi_bvalid, .m_axi_bready,
@@ -379,6 +415,38 @@ module kvcpu
     );
     assign completion_valid = dma_completion && !stop_core;
 
+    // ---- compute engine ------------------------------------------------------------------------------------------------------
+    logic result_leaves, scores_taken;
+    assign scores_taken = result_leaves && oldest.op == kvcpu_map_pkg::OP_SCORE && oldest.code == kvcpu_map_pkg::CODE_OK;
+    if (NMCE) begin : g_nmce
+        localparam int unsigned QW = $clog2(128 * HEAD_DIM);
+        wire unused = &{1'b0, query_waddr, nmce_raddr, 1'b0};  // windows as large as they can be
+        // Behind the clock of the core, so that it costs nothing while that rests.
+        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (.clk(clk_core), .rst, .work(stop_core || job_valid || nmce_work), .gated(clk_nmce));
+        assign nmce_work = !nmce_idle || nmce_select || scores_taken;
+        kvcpu_nmce #(.DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES)) u_nmce (
+            .clk(clk_nmce), .rst(rst_dma), .flush(stop_core), .idle(nmce_idle),
+            .job_valid, .job_ready, .job_addr, .job_rows, .job_slot, .job_numerators, .done_valid(job_done), .done_error(job_error),
+            .take(scores_taken),
+            .ar_valid(nmce_ar_valid), .ar_addr(nmce_ar_addr), .ar_len(nmce_ar_len), .ar_ready(nmce_ar_ready),
+            .r_valid(nmce_r_valid), .r_data(m_axi_rdata), .r_error(m_axi_rresp[1]),
+            .query_write, .query_waddr(query_waddr[QW-1:2]), .query_wdata(op_wdata),
+            .query_read, .query_raddr(nmce_raddr[QW-1:2]), .query_rdata(query_data),
+            .scores_read, .scores_raddr(nmce_raddr[11:2]), .scores_rdata(scores_data)
+        );
+    end else begin : g_no_nmce
+        assign clk_nmce = 1'b0;
+        assign nmce_work = 1'b0;
+        assign nmce_idle = 1'b1;
+        assign {job_ready, job_done, job_error, nmce_ar_valid} = '0;
+        assign nmce_ar_addr = '0;
+        assign nmce_ar_len = '0;
+        assign query_data = '0;
+        assign scores_data = '0;
+        wire unused = &{1'b0, clk_nmce, nmce_select, query_read, query_waddr, nmce_raddr, scores_taken, job_valid, job_addr, job_rows, job_slot,
+                        job_numerators, nmce_ar_ready, nmce_r_valid, 1'b0};
+    end
+
     // The clock of the two queues that the host empties: results and completions.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_queues_clock (
         .clk, .rst, .work(stop_core || result_valid || completion_valid || result_pop || completion_pop), .gated(clk_queues)
@@ -386,7 +454,7 @@ module kvcpu
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
         .clk(clk_queues), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
-        .under_way(result_under_way), .lost(result_lost)
+        .leaves(result_leaves), .under_way(result_under_way), .lost(result_lost)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
     // the RAM, which is too slow for the register block.
@@ -411,7 +479,8 @@ module kvcpu
     kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
         .clk(clk_core), .clk_events, .rst(rst_core), .events_work, .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,
-        .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier,
+        .lookup_counts, .lookup_hit(lookup_hit_1), .lookup_tier(lookup_tier_1), .port_counts, .port_hit, .port_tier, .waits,
+        .query_written(query_write), .scores_read(NMCE && scores_read), .streamed(scored),
         .ranked(set.ranked), .searched, .step_theta(theta), .step_pool(pool_count), .step_outside(outside_count),
         .index_overflow, .result_lost, .completion_lost(completion_valid && stored_full),
         .current_step(t), .t1_used, .valid_entries, .hit_total, .misses,
@@ -420,13 +489,13 @@ module kvcpu
 
     // All but the bus is a cycle old: what a write begins is seen before the bus is quiet again.
     logic at_rest;
-    always_ff @(posedge clk) at_rest <= !rst && !any_busy && dma_idle && !draining && !clearing && !op_clearing;
+    always_ff @(posedge clk) at_rest <= !rst && !any_busy && dma_idle && nmce_idle && !draining && !clearing && !op_clearing;
     assign idle = bus_quiet && at_rest;
 
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
-            idle_is_true: assert (!(idle && (any_busy || !dma_idle || !fifo_empty)))
+            idle_is_true: assert (!(idle && (any_busy || !dma_idle || !nmce_idle || !fifo_empty)))
                 else $error("while `idle` is high nothing is queued, running or in flight");
         end
     end

@@ -18,12 +18,13 @@ package kvcpu_pkg;
     //   STEP a=step                 HOT/EVICT/SHARE/RELEASE/UNLOAD a=addr b=len     PREFETCH a=addr b=len c=target
     //   LOAD a=va b={token_end,token_start} c={tier,id}   LOOKUP/TOUCH a={position,id}   UNLOAD_REQUEST/…_INDEX a=value
     //   DIGEST a={end,first}        SET a=value b=setting         CLASS a=addr b=len c={shift,base,class}
+    //   SCORE a={position,id} b={flags,slot}
     typedef struct packed {
         logic [4:0]  op;
         logic [63:0] a;
         logic [63:0] b;
         logic [63:0] c;
-        hint_t       hint;   // LOAD/TOUCH
+        hint_t       hint;   // LOAD/TOUCH/SCORE
         logic [31:0] stamp;  // cycle of the doorbell's write handshake
     } command_t;
 

@@ -10,7 +10,7 @@
 // It checks the master: payload stable and VALID kept until READY, no burst across 4 KiB, burst type, size and
 // alignment, WLAST on the last beat and on no other. A violation is a Fault, which ends the simulation.
 //
-// What it does not do: narrow, FIXED or WRAP bursts, exclusive access, ids beyond one bit.
+// What it does not do: narrow, FIXED or WRAP bursts, exclusive access, ids beyond those that the device has.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +41,7 @@ class AxiMemory {
 public:
     static constexpr uint32_t kBeatBytes = KVSIM_DATA_BITS / 8;
     static constexpr uint32_t kMaxBeats = std::min<uint32_t>(256, SparseMemory::kPageBytes / kBeatBytes);
-    static constexpr uint32_t kIds = 2;
+    static constexpr uint32_t kIds = 3;  // evict, prefetch, NMCE
     static constexpr size_t kOutstanding = 16;
     static constexpr size_t kEarlyWrites = 2;  // whole bursts of data taken before their address
     static_assert(kBeatBytes >= 4 && kBeatBytes <= 64 && !(kBeatBytes & (kBeatBytes - 1)), "DATA_BITS: 32, 64 … 512");
@@ -106,12 +106,12 @@ public:
         drive_read(top);
         match_writes();
         drive_response(top);
-        const size_t writes = addresses_.size() + responses_[0].size() + responses_[1].size();
-        top.m_axi_arready = reads_[0].size() + reads_[1].size() < kOutstanding && !stall();
+        const size_t writes = addresses_.size() + held(responses_), reads = held(reads_);
+        top.m_axi_arready = reads < kOutstanding && !stall();
         top.m_axi_awready = writes < kOutstanding && !stall();
         top.m_axi_wready = data_.size() < kEarlyWrites && !stall();
         flow_.active = top.m_axi_rvalid || top.m_axi_bvalid || flow_.ar.waiting || flow_.aw.waiting ||
-                       flow_.w_waiting || !reads_[0].empty() || !reads_[1].empty() || writes || !data_.empty() || filling_.beats;
+                       flow_.w_waiting || reads || writes || !data_.empty() || filling_.beats;
     }
 
     /// Write or read (by the stream's type) everything that a checkpoint must carry, the pages of `memory` apart.
@@ -189,6 +189,7 @@ private:
         }
         held = {valid && !ready, a};
         if (!valid || !ready) return false;
+        if (a.id >= kIds) violation(channel, "nobody has this id", a);
         if (burst != 1) violation(channel, "burst type is not INCR", a);
         if (1u << size != kBeatBytes) violation(channel, "beat size is not the bus width", a);
         if (a.addr % kBeatBytes) violation(channel, "address is not aligned to the bus width", a);
@@ -236,16 +237,24 @@ private:
         }
     }
 
-    /// The id whose oldest burst may go on now, or -1. With stalls switched on the choice between two is random.
+    template <class Queues>
+    static size_t held(const Queues& queues) {
+        size_t sum = 0;
+        for (const auto& queue : queues) sum += queue.size();
+        return sum;
+    }
+
+    /// The id whose oldest burst may go on now, or -1. With stalls switched on the choice between several is random.
     template <class Queues>
     int32_t pick(const Queues& queues) {
-        bool ready[kIds];
-        for (uint32_t id = 0; id < kIds; ++id) ready[id] = !queues[id].empty() && queues[id].front().due <= flow_.now;
-        if (ready[0] && ready[1]) {
-            if (settings.stall_percent) return random.below(2);
-            return queues[1].front().due < queues[0].front().due;
+        uint32_t ready[kIds], count = 0, chosen = 0;
+        for (uint32_t id = 0; id < kIds; ++id) {
+            if (queues[id].empty() || queues[id].front().due > flow_.now) continue;
+            if (count && queues[id].front().due < queues[ready[chosen]].front().due) chosen = count;
+            ready[count++] = id;
         }
-        return ready[0] ? 0 : ready[1] ? 1 : -1;
+        if (count > 1 && settings.stall_percent) chosen = random.below(count);
+        return count ? static_cast<int32_t>(ready[chosen]) : -1;
     }
 
     void drive_read(Vkvcpu& top) {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from ..contract.errors import KvfpgaError
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
-from .history import History, TableWrite
+from .history import History, QueryWrite, TableWrite
 from .seal import seal_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class BlackBox(ABC):
@@ -36,6 +40,12 @@ class BlackBox(ABC):
 
     @abstractmethod
     def before_table(self, lockstep: Lockstep, codes: bytes) -> None: ...
+
+    @abstractmethod
+    def before_queries(self, lockstep: Lockstep, slot: int, bits: NDArray[np.uint16]) -> None: ...
+
+    @abstractmethod
+    def kept_queries(self, bits: NDArray[np.uint16]) -> None: ...
 
     @abstractmethod
     def register_written(self, offset: int, value: int, width: int) -> None: ...
@@ -73,6 +83,18 @@ class BlackBox(ABC):
     @abstractmethod
     def _fill(self, report: Report, folder: Path) -> None:
         """Put what shows the failure again into `folder`, and how into `report`."""
+
+
+def query_lines(write: QueryWrite, folder: Path, number: int) -> Iterator[str]:
+    """The lines that write queries, each of which goes into a file of `folder`; `number` tells those of one write from others'.
+    Slots that a reset left as they were get no line where they are zero."""
+    for slot, bits in enumerate(write.queries, start=write.slot):
+        if bits.any() or not write.kept:
+            path = folder / f"query-{number}-{slot}.npy"
+            np.save(path, bits.view(np.float16))
+            yield f"query write {slot} {shlex.quote(str(path))}"
+    if write.kept:
+        yield "reset --raw"
 
 
 def table_line(write: TableWrite, path: Path) -> str:

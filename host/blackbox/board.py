@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING
 from ..contract import script
 from ..contract.commands import Command
 from ..transport.recording import RecordingMmio, dump_call
-from .base import BlackBox, table_line
-from .history import History, Item, MemoryWrite, RegisterWrite, TableWrite
+from .base import BlackBox, query_lines, table_line
+from .history import History, Item, MemoryWrite, QueryWrite, RegisterWrite, TableWrite
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..device.device import Device
     from ..lockstep.lockstep import Lockstep
     from ..lockstep.report import Report
@@ -62,6 +65,15 @@ class BoardBlackBox(BlackBox):
         """These are about to be written into PTABLE."""
         self._change(lockstep)
         self.history.new.append(TableWrite(codes))
+
+    def before_queries(self, lockstep: Lockstep, slot: int, bits: NDArray[np.uint16]) -> None:
+        """These are about to be written into the query buffer."""
+        self._change(lockstep)
+        self.history.new.append(QueryWrite.of(slot, bits))
+
+    def kept_queries(self, bits: NDArray[np.uint16]) -> None:
+        """The reset left these in the query buffer."""
+        self.history.new.append(QueryWrite.of(0, bits, kept=True))
 
     def adopted(self, addr: int, data: bytes) -> None:
         """The memory held this already, and the model took it over."""
@@ -119,7 +131,7 @@ class BoardBlackBox(BlackBox):
 
 
 def line(item: Item, number: int, folder: Path) -> str:
-    """One thing that was done, as a line of a kvfpga script; bytes go into a file of `folder`."""
+    """One thing that was done, as lines of a kvfpga script; bytes go into files of `folder`."""
     match item:
         case MemoryWrite(addr, data):
             path = folder / f"bytes-{number}.bin"
@@ -129,4 +141,6 @@ def line(item: Item, number: int, folder: Path) -> str:
             return f"reg write {offset:#x} {value:#x}\n"
         case TableWrite():
             return table_line(item, folder / f"table-{number}.npy") + "\n"
+        case QueryWrite():
+            return "".join(text + "\n" for text in query_lines(item, folder, number))
     return script.line(item) + "\n"

@@ -28,12 +28,12 @@ from ..contract.waveforms import SUFFIXES
 from ..contract.wording import counted
 from ..device.device import CAPABILITIES, Device, Identity
 from ..device.regmap import REGISTERS, TELEMETRY
-from ..hepc_ref import ReferenceModel
+from ..hepc_ref import ReferenceModel, reference_of
 from ..lockstep.lockstep import Lockstep
 from ..targets.target import Target, rtl_sources
 from ..transport.recording import MALFORMED, Discrepancy, not_recorded, recorded_calls, replay_recording
 from .board import BOARD, line
-from .history import History, Item, MemoryWrite, RegisterWrite, TableWrite, Written
+from .history import History, Item, MemoryWrite, QueryWrite, RegisterWrite, TableWrite, Written
 from .retrace import HANG_CYCLES, trace
 from .seal import check_folder
 
@@ -145,8 +145,7 @@ class _Stage:
         """From reset through all of `items`; `check` compares after each run of commands."""
         self.sim.restore(self._fresh)
         device = Device(self.sim)
-        i = device.identity
-        pair = Lockstep(device, ReferenceModel(i.entries, i.block_tokens, i.head_dim, i.classes), check)
+        pair = Lockstep(device, reference_of(device.identity.parameters), check)
         commands: list[Command] = []
         for item in items:
             if not isinstance(item, Written):
@@ -159,6 +158,10 @@ class _Stage:
                     pair.memory_write(addr, data)
                 case TableWrite():
                     pair.write_table(item.table)
+                case QueryWrite(slot, _, _, kept):
+                    pair.write_queries(slot, item.queries)
+                    if kept:
+                        pair.reset()
                 case RegisterWrite(offset, value, width):
                     try:
                         if width == 64:

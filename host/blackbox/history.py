@@ -3,9 +3,9 @@
 A checkpoint only fits the very model that made it, and a model that can record waveforms is another one. So a waveform is made
 by doing everything again on such a model, which records the part that matters (retrace.py).
 
-The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory and tables in history-N.bin;
-the generation (generation.py) says how much of both counts, so a crash while they grow does no harm, and their CRCs, which
-grow with them. A reset starts new ones. The bytes that memory held before the reset are not in it.
+The history of a session is a file that only grows, history-N.jsonl, with the bytes of memory, tables and queries in
+history-N.bin; the generation (generation.py) says how much of both counts, so a crash while they grow does no harm, and
+their CRCs, which grow with them. A reset starts new ones. The bytes that memory held before the reset are not in it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,27 @@ class TableWrite(NamedTuple):
         return np.frombuffer(self.codes, np.uint8).reshape(-1, BUCKETS)
 
 
-Written = MemoryWrite | RegisterWrite | TableWrite
+class QueryWrite(NamedTuple):
+    """`amount` queries in slots from `slot` on (R30), as bits. `kept`: they were there when the device was reset, which left them
+    as they are, so they are written before a reset."""
+
+    slot: int
+    amount: int
+    bits: bytes
+    kept: bool = False
+
+    @classmethod
+    def of(cls, slot: int, bits: NDArray[np.uint16], kept: bool = False) -> QueryWrite:
+        """From uint16[amount, HEAD_DIM]."""
+        return cls(slot, len(bits), bits.tobytes(), kept)
+
+    @property
+    def queries(self) -> NDArray[np.uint16]:
+        """uint16[amount, HEAD_DIM]: the same as `write_queries` takes them."""
+        return np.frombuffer(self.bits, np.uint16).reshape(self.amount, -1)
+
+
+Written = MemoryWrite | RegisterWrite | TableWrite | QueryWrite
 """What is done besides commands."""
 Item = Command | Written
 
@@ -193,6 +213,10 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
             where = contents.extent.size
             contents.write(codes)
             return ["TableWrite", where, len(codes)]
+        case QueryWrite(slot, amount, bits, kept):
+            where = contents.extent.size
+            contents.write(bits)
+            return ["QueryWrite", slot, amount, kept, where, len(bits)]
         case RegisterWrite():
             return ["RegisterWrite", *item]
     return [type(item).__name__, *astuple(item)]
@@ -200,9 +224,17 @@ def _encode(item: Item, contents: _Growing) -> list[Any]:
 
 def _decode(found: list[Any], contents: BinaryIO) -> Item:
     kind, *values = found
-    if kind in ("MemoryWrite", "TableWrite"):
-        *addr, where, size = values
-        contents.seek(where)
-        data = contents.read(size)
-        return MemoryWrite(addr[0], data) if addr else TableWrite(data)
-    return RegisterWrite(*values) if kind == "RegisterWrite" else KIND_OF[kind](*values)
+    if kind == "RegisterWrite":
+        return RegisterWrite(*values)
+    if kind in KIND_OF:
+        return KIND_OF[kind](*values)
+    *facts, where, size = values
+    contents.seek(where)
+    data = contents.read(size)
+    match kind:
+        case "MemoryWrite":
+            return MemoryWrite(facts[0], data)
+        case "TableWrite":
+            return TableWrite(data)
+    slot, amount, kept = facts
+    return QueryWrite(slot, amount, data, kept)

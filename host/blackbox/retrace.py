@@ -10,7 +10,7 @@ from ..contract.commands import Command
 from ..contract.errors import KvfpgaError
 from ..device.device import Device
 from ..targets.target import Target
-from .history import Item, MemoryWrite, RegisterWrite, TableWrite, Written
+from .history import Item, MemoryWrite, QueryWrite, RegisterWrite, TableWrite, Written
 
 HANG_CYCLES = 100_000
 """What a waveform shows of a command that never ends."""
@@ -67,5 +67,9 @@ def _apply(device: Device, part: Part) -> None:
             (device.mmio.write64 if width == 64 else device.mmio.write32)(offset, value)
         case TableWrite():
             device.write_table(part.table)
+        case QueryWrite(slot, _, _, kept):
+            device.write_queries(slot, part.queries)
+            if kept:
+                device.soft_reset()
         case _:
             device.execute_many(part)

@@ -33,13 +33,16 @@ from ..contract.errors import BuildError, KvfpgaError
 from ..contract.waveforms import SUFFIXES
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
-from .base import BlackBox, table_line
+from .base import BlackBox, query_lines, table_line
 from .generation import Generation, simulation_of, write_generation, written_state
-from .history import History, MemoryWrite, RegisterWrite, TableWrite
+from .history import History, MemoryWrite, QueryWrite, RegisterWrite, TableWrite
 from .retrace import HANG_CYCLES, trace
 
 if TYPE_CHECKING:
     import tempfile
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ..lockstep.report import Report
     from ..targets.target import Target
@@ -48,6 +51,8 @@ EVERY = 30.0
 """Seconds between two starts. A start costs some milliseconds, a long list of commands long to run again."""
 LOG_BYTES = 64 << 20
 """Bytes of memory and tables after which a new start is made."""
+Bulk = MemoryWrite | TableWrite | QueryWrite
+"""What a log has besides commands."""
 AT_REST = "verify"
 """The command of a report that no command led to: the state itself differs."""
 
@@ -57,7 +62,7 @@ class SimulationBlackBox(BlackBox):
 
     def __init__(self, target: Target, folder: Path | None, history: History | None = None):
         super().__init__(replace(target, record=None), folder, history)
-        self.log: list[tuple[Command, ...] | MemoryWrite | TableWrite] = []
+        self.log: list[tuple[Command, ...] | Bulk] = []
         self._start: Generation | None = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._since = 0.0
@@ -85,7 +90,16 @@ class SimulationBlackBox(BlackBox):
         """These are about to be written into PTABLE."""
         self._before_write(lockstep, TableWrite(codes), len(codes))
 
-    def _before_write(self, lockstep: Lockstep, write: MemoryWrite | TableWrite, size: int) -> None:
+    def before_queries(self, lockstep: Lockstep, slot: int, bits: NDArray[np.uint16]) -> None:
+        """These are about to be written into the query buffer."""
+        self._before_write(lockstep, QueryWrite.of(slot, bits), bits.nbytes)
+
+    def kept_queries(self, bits: NDArray[np.uint16]) -> None:
+        """The reset left these in the query buffer."""
+        if self.history:
+            self.history.new.append(QueryWrite.of(0, bits, kept=True))
+
+    def _before_write(self, lockstep: Lockstep, write: Bulk, size: int) -> None:
         if self.folder:
             self._refresh(lockstep)
             self.log.append(write)
@@ -178,7 +192,7 @@ class SimulationBlackBox(BlackBox):
 
     def _last_batch(self) -> tuple[Command, ...]:
         last = self.log[-1]
-        return () if isinstance(last, (MemoryWrite, TableWrite)) else last
+        return () if isinstance(last, Bulk) else last
 
     def _find(self, start: Generation, scratch: Path, at_rest: bool, budget: int | None) -> int | None:
         """How many commands of the last batch pass before one fails, None where all pass; the state before that batch
@@ -190,6 +204,8 @@ class SimulationBlackBox(BlackBox):
                     pair.memory_write(*step)
                 elif isinstance(step, TableWrite):
                     pair.write_table(step.table)
+                elif isinstance(step, QueryWrite):
+                    pair.write_queries(step.slot, step.queries)
                 else:
                     pair.execute_many(step)
             write_generation(scratch, pair, self.target)
@@ -263,6 +279,8 @@ class SimulationBlackBox(BlackBox):
         for number, step in enumerate(self.log):
             if isinstance(step, TableWrite):
                 lines.append(table_line(step, folder / f"table-{number}.npy"))
+            elif isinstance(step, QueryWrite):
+                lines += query_lines(step, folder, number)
             elif isinstance(step, MemoryWrite):
                 (folder / f"bytes-{number}.bin").write_bytes(step.data)
                 lines.append(f"mem write {step.addr:#x} --data {shlex.quote(str(folder / f'bytes-{number}.bin'))}")

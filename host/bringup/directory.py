@@ -16,7 +16,7 @@ from ..contract.commands import Command, Hot, Load, Release, Result, Share, Step
 from ..contract.wording import counted
 from ..device.entries import decode_entries
 from ..device.regmap import ENTRY_FIELDS
-from ..hepc_ref import ReferenceModel
+from ..hepc_ref import ReferenceModel, reference_of
 from .bench import Bench, Finding
 from .diagnosis import address_bits, name_bits, pattern, stuck_bits, stuck_text
 
@@ -46,7 +46,7 @@ def run(bench: Bench) -> None:
 
 def _half(bench: Bench, name: str, count: int, inverted: bool) -> None:
     identity = bench.device.identity
-    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim, identity.classes)
+    model = reference_of(identity.parameters)
     bench.reset()
     findings = _both(bench, model, bench.place_tiers())
     findings += _both(bench, model, [Step(MASK32 - 0x5555 if inverted else 0x5555)])

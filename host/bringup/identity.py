@@ -78,6 +78,8 @@ def implausible(identity: Identity) -> list[Finding]:
         value = getattr(identity, name)
         if not least <= value <= most or value & (value - 1):
             problems.append(Finding(f"{name} is {value}, not a power of two of {least} to {most}", BITSTREAM))
+    if identity.nmce not in (0, 1):
+        problems.append(Finding(f"nmce is {identity.nmce}, not 0 or 1", BITSTREAM))
     size = 4 * identity.block_tokens * identity.head_dim
     if identity.block_bytes != size:
         problems.append(Finding(f"a block has {identity.block_bytes} bytes, not 4 x tokens x head_dim = {size}", BITSTREAM))

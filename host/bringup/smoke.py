@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..contract.commands import (
+    NUMERATORS,
+    QUERY_SLOTS,
     Command,
     Evict,
     Hot,
@@ -16,6 +18,7 @@ from ..contract.commands import (
     Prefetch,
     Release,
     ReleaseIndex,
+    Score,
     Set,
     Share,
     ShareIndex,
@@ -26,7 +29,7 @@ from ..contract.commands import (
 )
 from ..contract.errors import DeviceRefused, DifferenceError
 from ..contract.wording import counted
-from ..hepc_ref import ReferenceModel
+from ..hepc_ref import reference_of
 from ..lockstep.lockstep import Lockstep
 from .bench import Bench
 
@@ -74,14 +77,15 @@ def _play(bench: Bench, lockstep: Lockstep) -> Iterator[str]:
 
 def start(bench: Bench) -> Lockstep:
     """Device and model, reset, with tiers in place and the same bytes in the first BLOCKS slots of each tier."""
-    identity = bench.device.identity
-    model = ReferenceModel(identity.entries, identity.block_tokens, identity.head_dim, identity.classes)
-    lockstep = Lockstep(bench.device, model)
+    lockstep = Lockstep(bench.device, reference_of(bench.device.identity.parameters))
     lockstep.reset()
     lockstep.execute_many(bench.place_tiers())
     random = np.random.default_rng(7)
-    for base in bench.tier_bases:
-        lockstep.memory_write(base, random.bytes(BLOCKS * lockstep.block_bytes))
+    for base in bench.tier_bases:  # FP16 values, of which none is infinite or no number
+        values = random.integers(0, 1 << 16, BLOCKS * lockstep.block_bytes // 2, np.uint16) & 0xBFFF
+        lockstep.memory_write(base, values.tobytes())
+    if lockstep.model.nmce:
+        lockstep.query_write(0, random.standard_normal((2, lockstep.model.head_dim)).astype(np.float16))
     return lockstep
 
 
@@ -119,6 +123,8 @@ def script(lockstep: Lockstep) -> list[Command]:
         Prefetch(va(2), 0, 11), Step(11), Step(10), Step(1 << 32), Step(400), Step(800),
         Release(va(4), 2 * size), ReleaseIndex(4), ReleaseIndex(4), ReleaseIndex(200), Release(VA, 0), Step(801),
         Set("T1_CAPACITY", lockstep.entries), Prefetch(VA, 9 * size, 802), Touch(1, 2, 0, 2 * tokens), Step(1500), Step(1501),
+        Score(1, 0, 0, 0, 0), Prefetch(VA, 9 * size, 1501), Score(1, 0, 0, 0, 0, NUMERATORS), Score(0, 1, 0, 4 * tokens, 1),
+        Score(1, 0, 1, 3 * tokens, 0), Score(9, 9, 9, 0, 0), Score(1, 0, 0, 0, QUERY_SLOTS), Score(1, 0, 0, 0, 0, 2),
         Unload(va(3), 1), Share(va(5), 1), Unload(va(5), size), Release(va(5), 1), Unload(va(5), size), Unload(VA, 0),
         UnloadRequest(2), UnloadRequest(1 << 16), Set("CLEAR_COUNTERS", 0), Lookup(1, 0, 0, 0), Step(1502),
     ]  # fmt: skip

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..contract.commands import Command, Load, Result, Set, Step
+from ..contract.commands import Command, Evict, Load, Prefetch, Result, Set, Step
 from ..contract.errors import DeviceRefused, TargetError
 from ..contract.script import line
 from ..contract.settings import RANKED
+from ..device.codec import writes
 from ..transport.mmio import Batch
 from ..transport.sim.verilated import VerilatorSim
 
@@ -131,20 +132,29 @@ def lookup_ports(device: Bare) -> dict[str, float]:
     return found
 
 
-def dma_cycles(device: Bare, evict: int, prefetch: int) -> int:
-    """Cycles in which so many dirty blocks leave tier 1 and so many come back, at the same time."""
-    sim = device.mmio
+def moving(device: Bare, evict: int, prefetch: int) -> Batch:
+    """What has so many dirty blocks leave tier 1 and so many come back, at the same time, of a device that has them now."""
     quiet(device)
     run(device, Set("STRICT", 0))
     fill(device, prefetch, tier=2)
     fill(device, evict, tier=1, first=prefetch)
     batch = Batch()
-    for name, (first, count) in {"PREFETCH": (0, prefetch), "IMEVICT": (prefetch, evict)}.items():
+    for kind, (first, count) in {Prefetch: (0, prefetch), Evict: (prefetch, evict)}.items():
         if count:
-            for register, value in zip(("ADDR", "LEN"), span(device, first, count)):
-                device.append_write(batch, f"{name}_{register}", value)
-            if name == "PREFETCH":
-                device.append_write(batch, "PREFETCH_STEP", 0)
+            place = span(device, first, count)
+            send(device, batch, Prefetch(*place, 0) if kind is Prefetch else Evict(*place))
+    return batch
+
+
+def send(device: Bare, batch: Batch, command: Command) -> None:
+    """Its writes, the doorbell last."""
+    for name, value in writes(command):
+        device.append_write(batch, name, value)
+
+
+def dma_cycles(device: Bare, evict: int, prefetch: int) -> int:
+    """Cycles in which so many dirty blocks leave tier 1 and so many come back, at the same time."""
+    sim, batch = device.mmio, moving(device, evict, prefetch)
     batch.wait_idle()
     start = sim.clock_cycles
     sim.run(batch)

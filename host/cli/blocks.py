@@ -25,8 +25,8 @@ CHUNK = 256
 """Rows of a file that are loaded in one batch."""
 
 
-def _hint_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What `load` and `lookup --touch` may say of a block for the ranked policy; `_hint` makes one number of it (R41)."""
+def hint_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `load`, `lookup --touch` and `score` may say of a block for the ranked policy; `hint_of` makes it a number (R41)."""
     for option in (
         click.option("--hint", type=NUMBER, help="TOUCH_HINT as one number, instead of --class and --order."),
         click.option("--order", type=BYTE, help="Of blocks that rank alike the one with the highest order stays, 0-255."),
@@ -36,7 +36,7 @@ def _hint_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _hint(class_id: int | None, order: int | None, hint: int | None) -> int:
+def hint_of(class_id: int | None, order: int | None, hint: int | None) -> int:
     if hint is None:
         return cmd.hint_of(class_id, order)
     if class_id is not None or order is not None:
@@ -53,7 +53,7 @@ def _hint(class_id: int | None, order: int | None, hint: int | None) -> int:
 @click.option("--va", type=NUMBER, help="Host virtual address of the block, in bytes.")
 @click.option("--tier", type=TIER, metavar="0-3", help="Where the block is; default 1.")
 @click.option("--data", type=EXISTING, metavar="FILE.npy", help="Bytes of the block, written to where it lands.")
-@_hint_options
+@hint_options
 @click.pass_obj
 def load(app: App, /, file: str | None, data: str | None, **options: Any) -> None:
     """Load one block into the directory, or every block of FILE (YAML, JSON lines or CSV with the same names).
@@ -79,7 +79,7 @@ def load(app: App, /, file: str | None, data: str | None, **options: Any) -> Non
     device = app.device()
     content = read_data(Path(data), device.block_bytes) if data else None
     start, end = given.pop("tokens")
-    hint = _hint(*(given.pop(name, None) for name in ("class_id", "order", "hint")))
+    hint = hint_of(*(given.pop(name, None) for name in ("class_id", "order", "hint")))
     result = device.execute(cmd.Load(token_start=start, token_end=end, hint=hint, **given))
     _write_content(device, result, content)
     app.show("load", result)
@@ -176,7 +176,7 @@ def unload(app: App, va: int | None, length: int | None, request: int | None) ->
 @click.argument("head", metavar="H", type=BYTE)
 @click.argument("position", metavar="POS", type=POSITION)
 @click.option("--touch", is_flag=True, help="Count it as an access: the block ages anew, and comes back from T2 or T3.")
-@_hint_options
+@hint_options
 @click.pass_obj
 def lookup(
     app: App, request: int, layer: int, head: int, position: int, touch: bool, class_id: int | None, order: int | None,
@@ -188,7 +188,7 @@ def lookup(
     """
     key = request, layer, head, position
     if touch:
-        app.execute(cmd.Touch(*key, _hint(class_id, order, hint)))
+        app.execute(cmd.Touch(*key, hint_of(class_id, order, hint)))
     elif (class_id, order, hint) == (None, None, None):
         app.execute(cmd.Lookup(*key))
     else:

@@ -63,6 +63,7 @@ def info(app: App) -> None:
         "lanes": identity.lanes if identity else app.opened.target.parameters.lanes,
         "block_bytes": device.block_bytes,
         "classes": device.model.classes,
+        "nmce": device.model.nmce,
     }
     if identity:
         found |= {

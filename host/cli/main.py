@@ -52,6 +52,7 @@ class Cli(Later):
 
     places = {
         **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup", "class"), "blocks"),
+        **dict.fromkeys(("query", "score"), "scores"),
         **dict.fromkeys(("weights", "policy", "config", "reset"), "settings"),
         **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
         "top": "top",

@@ -185,7 +185,7 @@ def print_result(name: str, result: Result, checked: bool) -> None:
         echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
         return
     parts = [f"{name}: OK"]
-    if name == "lookup":
+    if name in ("lookup", "score"):
         parts.append(
             f"block {result.index} in {tier(result.tier)} at {result.phys_addr:#x}"
             if result.index is not None

@@ -179,6 +179,21 @@ class Touch(_Kind):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Score(_Kind):
+    """Touch the block of a token, then compute the attention scores of its keys for the query in `slot` (R30 to R32). `flags`: 1
+    for the numerators of a softmax too. `hint` as of Touch."""
+
+    request: int
+    layer: int
+    head: int
+    token_pos: int
+    slot: int
+    flags: int = 0
+    hint: int = 0
+    name = "score"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Class(_Kind):
     """Give the blocks of a range a class, and orders that fall from 255 - `base` along it, by one every 2^`shift` blocks
     (R42)."""
@@ -203,12 +218,16 @@ class Set(_Kind):
 
 Command = (
     Load | Step | Hot | Evict | Prefetch | Share | Release | ShareIndex | ReleaseIndex | Unload | UnloadRequest
-    | Lookup | Touch | Class | Set
+    | Lookup | Touch | Score | Class | Set
 )  # fmt: skip
 KINDS: tuple[type[Command], ...] = get_args(Command)
 """Every kind of command."""
 
 
+NUMERATORS = 1
+"""The flag of SCORE that asks for numerators, their largest score and their sum (R32)."""
+QUERY_SLOTS = 64
+"""Slots of the query buffer (R30)."""
 HINT_SET = 1 << 16
 
 
@@ -237,13 +256,28 @@ class Trigger(NamedTuple):
     to_tier: int
 
 
+class Scores(NamedTuple):
+    """What SCORE computed of a block, as bits of floating-point numbers, one for each of its rows (R31, R32).
+
+    `score_bits`: FP32; `half_bits`: the same scores as FP16. `exp_bits`, `max_bits`, `sum_bits`: FP32 numerators, the largest
+    score, and the sum of the numerators; None where the flag did not ask for them.
+    """
+
+    score_bits: tuple[int, ...]
+    half_bits: tuple[int, ...]
+    exp_bits: tuple[int, ...] | None = None
+    max_bits: int | None = None
+    sum_bits: int | None = None
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command left behind (R5).
 
     `matched`: blocks that the command selected (STEP: valid entries; load and lookup: 1 or 0), refused ones included.
-    `index`, `tier`, `phys_addr`: of the entry found or loaded, else None (`tier`/`phys_addr` only for lookups).
+    `index`, `tier`, `phys_addr`: of the entry found or loaded, else None (`tier`/`phys_addr` only for lookups and scores).
     `triggers`: in the order queued. `cycles`: device clock cycles; 0 from the reference model, which has no clock.
+    `scores`: of a SCORE that was not refused.
     """
 
     code: str
@@ -253,6 +287,7 @@ class Result:
     tier: int | None = None
     phys_addr: int | None = None
     cycles: int = field(default=0, compare=False)
+    scores: Scores | None = None
 
 
 MEANING = {
@@ -268,3 +303,9 @@ MEANING = {
     "ERR_MEMORY": "the memory answered a read with an error",
 }
 """What each code of a refused command says (contract R10)."""
+REMEDY = {
+    "ERR_NOT_RESIDENT": "the access counts and brings it back where T1 has room: score it again, or at once with `wait`",
+    "ERR_UNSUPPORTED": "use a build with NMCE; `kvfpga info` says what a device has",
+    "ERR_MEMORY": "the access counts; `kvfpga reg read ERROR` has it too: is the memory behind the device in order?",
+}
+"""What to do about those that not everybody has met."""

@@ -7,7 +7,7 @@ from .commands import Command
 
 
 def _hint(hint: int) -> str:
-    """The options that make a hint of LOAD or TOUCH (R41)."""
+    """The options that make a hint of LOAD, TOUCH or SCORE (R41)."""
     if hint >> 17:  # refused, so it must stay as it is
         return f" --hint {hint:#x}"
     return f" --class {hint & 0xFF} --order {hint >> 8 & 0xFF}" if hint & cmd.HINT_SET else ""
@@ -33,6 +33,9 @@ def line(command: Command) -> str:
             return f"lookup {request:#x} {layer} {head} {token_pos}"
         case cmd.Touch(request, layer, head, token_pos, hint):
             return f"lookup {request:#x} {layer} {head} {token_pos} --touch{_hint(hint)}"
+        case cmd.Score(request, layer, head, token_pos, slot, flags, hint):
+            what = ("", " --exp")[flags] if flags <= cmd.NUMERATORS else f" --flags {flags:#x}"
+            return f"score {request:#x} {layer} {head} {token_pos} --slot {slot}{what}{_hint(hint)}"
         case cmd.Class(addr, length, class_id, base, shift):
             return f"class {addr:#x} {length:#x} --class {class_id} --base {base} --shift {shift}"
         case cmd.ShareIndex(index):

@@ -6,17 +6,19 @@ Each question is a `Batch` that is joined to others. The answers of many command
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..contract import commands as cmd
-from ..contract.commands import EVICT, PREFETCH, Command, Result, Trigger
+from ..contract.commands import EVICT, PREFETCH, Command, Result, Scores, Trigger
 from ..contract.errors import DeviceRefused, TargetError
 from ..contract.settings import LINEAR, RANKED
 from ..transport.mmio import Batch
 from .codec import bits, opcode_of
-from .regmap import REGISTERS, TELEMETRY, Code, Opcode
+from .regmap import REGISTERS, SCORES, TELEMETRY, Code, Opcode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +30,9 @@ RESULT_WORDS = 6
 CHANNELS = (EVICT, PREFETCH)
 """By their number in a completion record."""
 REMEDY = "`kvfpga sync` takes its state as it is, `kvfpga reset` starts it anew"
-SHOWS_PLACE = (cmd.Lookup, cmd.Touch)
+EXPS, HALVES, LARGEST = 0x400, 0x800, 0xC00
+"""Where in SCORES numerators, FP16 scores, and the largest score with the sum behind it begin (D33)."""
+SHOWS_PLACE = (cmd.Lookup, cmd.Touch, cmd.Score)
 """Commands whose Result names tier and physical address."""
 
 
@@ -60,6 +64,20 @@ def _telemetry_burst() -> Batch:
 def _pass_digest_question() -> Batch:
     batch = Batch()
     batch.read64(REGISTERS["PASS_DIGEST"].offset)
+    return batch
+
+
+@cache
+def ask_scores(rows: int, numerators: bool) -> Batch:
+    """Once a SCORE is done, and before its result, which takes them away: its scores as FP32 and as FP16; where the flag asked
+    for `numerators`, them, the largest score and their sum. What a block of `rows` tokens has, and no more: R33 counts it.
+    """
+    batch = Batch()
+    batch.burst(SCORES, rows)
+    batch.burst(SCORES + HALVES, rows // 2)
+    if numerators:
+        batch.burst(SCORES + EXPS, rows)
+        batch.burst(SCORES + LARGEST, 2)
     return batch
 
 
@@ -118,6 +136,25 @@ def _result(
     if isinstance(command, SHOWS_PLACE):
         return Result(_CODES[code], matched, index, triggers, tier, high << 32 | low, cycles)
     return Result(_CODES[code], matched, index, triggers, cycles=cycles)
+
+
+def score_bytes(command: cmd.Score, rows: int) -> int:
+    """How many bytes that reads."""
+    return 4 * ask_scores(rows, bool(command.flags & cmd.NUMERATORS)).words
+
+
+def with_scores(result: Result, words: NDArray[np.uint32], rows: int) -> Result:
+    """A SCORE's result with what `ask_scores` read before it. Of a refused one that should be nothing."""
+    return replace(result, scores=scores_of(words, rows)) if result.code == "OK" or words.any() else result
+
+
+def scores_of(words: NDArray[np.uint32], rows: int) -> Scores:
+    """From what `ask_scores` read of a block of so many rows."""
+    halves: NDArray[np.uint16] = words[rows : rows + rows // 2].astype("<u4").view("<u2")
+    scores, more = tuple(words[:rows].tolist()), words[rows + rows // 2 :].tolist()
+    if not more:
+        return Scores(scores, tuple(halves.tolist()))
+    return Scores(scores, tuple(halves.tolist()), tuple(more[:rows]), *more[rows:])
 
 
 def policy_behind(commands: Sequence[Command], ranked: bool | None) -> bool | None:

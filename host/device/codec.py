@@ -54,6 +54,9 @@ FORMS: dict[type[Command], Form] = {
     cmd.UnloadRequest: Form(Opcode.UNLOAD_REQUEST, (("UNLOAD_ID", "request"),)),
     cmd.Lookup: Form(Opcode.LOOKUP, (("LOOKUP_ID", KEY), ("LOOKUP_POS", "token_pos"))),
     cmd.Touch: Form(Opcode.TOUCH, (("TOUCH_HINT", "hint"), ("LOOKUP_ID", KEY), ("TOUCH_POS", "token_pos"))),
+    cmd.Score: Form(Opcode.SCORE, (
+        ("TOUCH_HINT", "hint"), ("SCORE_ID", KEY), ("SCORE_POS", "token_pos"), ("SCORE_SLOT", "slot"), ("SCORE_FLAGS", "flags"),
+    )),
     cmd.Class: Form(Opcode.CLASS, (*_range("CLASS"), ("CLASS_ID", "class_id"), ("CLASS_ORDER", ORDER))),
 }  # fmt: skip
 """All commands but Set, whose register is the setting."""
@@ -70,7 +73,7 @@ OPERANDS = tuple(
 """The registers that commands are made of."""
 REFUSES_ALL_ONES = {
     "WINDOW", "CONTEND_POLICY", "T1_CAPACITY", "EVICT_TIER", "RTBD_SHARE", "RTBD_RELEASE", "UNLOAD_ID", "LOAD_TIER", "TOUCH_HINT",
-    "CLASS_ID", "POLICY", "FILL_AGE", "PTABLE_COMMIT",
+    "CLASS_ID", "POLICY", "FILL_AGE", "PTABLE_COMMIT", "SCORE_SLOT", "SCORE_FLAGS",
 }  # fmt: skip
 """32-bit registers of which the device refuses every value near 2^32."""
 
@@ -98,7 +101,7 @@ def writes(command: Command, strict: bool = True) -> list[tuple[str, int]]:
 
 
 def _operand(command: Command, field: str) -> int:
-    if field == KEY and isinstance(command, (cmd.Load, cmd.Lookup, cmd.Touch)):
+    if field == KEY and isinstance(command, (cmd.Load, cmd.Lookup, cmd.Touch, cmd.Score)):
         return pack_key(command)
     if field == ORDER and isinstance(command, cmd.Class):
         return pack_order(command)
@@ -129,8 +132,8 @@ def _setting_write(command: cmd.Set, strict: bool) -> tuple[str, int]:
     return name, value
 
 
-def pack_key(command: cmd.Load | cmd.Lookup | cmd.Touch) -> int:
-    """Word 0 of an entry, which LOAD_ID and LOOKUP_ID share."""
+def pack_key(command: cmd.Load | cmd.Lookup | cmd.Touch | cmd.Score) -> int:
+    """Word 0 of an entry, which LOAD_ID, LOOKUP_ID and SCORE_ID share."""
     word = 0
     for name, value in (("request_id", command.request), ("layer", command.layer), ("head", command.head)):
         field = REGISTERS["LOAD_ID"].fields[name]
@@ -170,7 +173,7 @@ def commands_of(register: Register, value: int, operand: Callable[[str], int]) -
 
 
 def unpack_key(word: int) -> dict[str, int]:
-    """request, layer and head out of LOAD_ID or LOOKUP_ID."""
+    """request, layer and head out of LOAD_ID, LOOKUP_ID or SCORE_ID."""
     fields = REGISTERS["LOAD_ID"].fields
     return {name: bits(word, fields[f"{name}_id" if name == "request" else name]) for name in ("request", "layer", "head")}
 

@@ -12,7 +12,7 @@ what the right answer would be: that is `lockstep`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -30,15 +30,17 @@ from .answers import (
     ASK_TELEMETRY,
     State,
     ask_digest,
+    ask_scores,
     digests_of,
     pass_digests_of,
     policy_behind,
     results_of,
     rows,
     telemetry_of,
+    with_scores,
 )  # fmt: skip
 from .codec import OPERANDS, RESET_BIT, SETTINGS, STRICT_BIT, fitting, writes
-from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, PTABLE, REGISTERS, REGMAP_HASH
+from .regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, MAJOR_VERSION, PTABLE, QUERY, REGISTERS, REGMAP_HASH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,13 +96,16 @@ NOWHERE = Look()
 
 class Stretch(NamedTuple):
     """Commands that run one behind the other, and what is read behind the last: see Look. `passed` is meant of the first, which a
-    STEP is then. `batch` does it."""
+    STEP is then. `batch` does it; `answers` says where in its words the result of each command begins, and `scores` the same of
+    what SCORES shows behind a command, by the command's place."""
 
     commands: Sequence[Command]
     passed: bool
     telemetry: bool
     digest: bool
     batch: Batch
+    answers: Sequence[int]
+    scores: Mapping[int, int]
 
 
 class Shown(NamedTuple):
@@ -119,6 +124,7 @@ class Device:
         self.entries = self.identity.entries
         self.block_bytes = self.identity.block_bytes
         self.classes = self.identity.classes
+        self.nmce = bool(self.identity.nmce)
         self._ask_digest = ask_digest(0, self.entries)
         self._ranked: bool | None = None
 
@@ -181,8 +187,8 @@ class Device:
         found, first = [], 0
         telemetry, digest, passed = map(set, look)
         for end in sorted({*telemetry, *(passed - {0}), *([len(commands)] if commands else [])}):
-            batch = Batch()
-            for place, command in enumerate(commands[first:end], start=first):
+            batch, answers, scores = Batch(), [], {}
+            for place, command in enumerate(commands[first:end]):
                 for name, value in writes(command, strict):
                     if name == "TOUCH_HINT":
                         if value == hint:
@@ -191,14 +197,20 @@ class Device:
                     self.append_write(batch, name, value)
                 if type(command) is cmd.Set and command.setting == "STRICT":
                     strict = bool(command.value)
+                if type(command) is cmd.Score and self.nmce:
+                    batch.wait_idle()
+                    scores[place] = batch.words
+                    batch.join(ask_scores(self.identity.block_tokens, bool(command.flags & cmd.NUMERATORS)))
+                answers.append(batch.words)
                 batch.join(ASK_RESULT)
-                if place == first and first in passed:
+                if not place and first in passed:
                     batch.join(ASK_PASS_DIGEST)
             if end in telemetry:
                 batch.join(ASK_TELEMETRY)
             if end in digest:
                 batch.join(self._ask_digest)
-            found.append(Stretch(commands[first:end], first in passed, end in telemetry, end in digest, batch))
+            looks = first in passed, end in telemetry, end in digest
+            found.append(Stretch(commands[first:end], *looks, batch, answers, scores))
             first = end
         return found
 
@@ -206,16 +218,16 @@ class Device:
         """All of them in one batch: the result of each command, and what was to be read between them."""
         batch = Batch()
         answers: list[int] = []
+        scores: dict[int, int] = {}
         passed: list[int] = []
         telemetry: list[int] = []
         digests: list[int] = []
         for stretch in stretches:
-            place, width = batch.words, ASK_RESULT.words
+            place = batch.words
             if stretch.passed:
-                answers.append(place)
-                passed.append(place + width)
-                place += width + ASK_PASS_DIGEST.words
-            answers += range(place, place + (len(stretch.commands) - stretch.passed) * width, width)
+                passed.append(place + stretch.answers[0] + ASK_RESULT.words)
+            scores |= {len(answers) + number: place + at for number, at in stretch.scores.items()}
+            answers += [place + at for at in stretch.answers]
             batch.join(stretch.batch)
             if stretch.telemetry:
                 telemetry.append(batch.words - ASK_TELEMETRY.words - stretch.digest * self._ask_digest.words)
@@ -226,6 +238,8 @@ class Device:
         answer = self.mmio.run(batch)
         self._ranked = policy_behind(commands, ranked)
         results = results_of(commands, rows(answer.words, answers, ASK_RESULT.words), answer.records, bool(ranked))
+        for number, at in scores.items():
+            results[number] = with_scores(results[number], answer.words[at : answers[number]], self.identity.block_tokens)
         counters = iter(telemetry_of(rows(answer.words, telemetry, ASK_TELEMETRY.words)))
         hashes = iter(digests_of(rows(answer.words, digests, self._ask_digest.words)))
         states = [State(next(counters), next(hashes) if s.digest else None) for s in stretches if s.telemetry]
@@ -293,6 +307,17 @@ class Device:
     def write_table(self, codes: NDArray[np.uint8]) -> None:
         """Write them all."""
         self.mmio.write_burst(PTABLE, np.ascontiguousarray(codes, np.uint8).view("<u4").ravel().tolist())
+
+    def read_queries(self, slot: int = 0, count: int = cmd.QUERY_SLOTS) -> NDArray[np.uint16]:
+        """uint16[count, HEAD_DIM]: the bits of the queries in `count` slots from `slot` on (R30)."""
+        size = self.identity.head_dim // 2
+        words = self.mmio.read_burst(QUERY + 4 * size * slot, size * count)
+        return words.astype("<u4").view(np.uint16).reshape(count, -1)
+
+    def write_queries(self, slot: int, bits: NDArray[np.uint16]) -> None:
+        """Write uint16[n, HEAD_DIM] into n slots from `slot` on."""
+        words = np.ascontiguousarray(bits, "<u2").view("<u4").ravel().tolist()
+        self.mmio.write_burst(QUERY + 2 * self.identity.head_dim * slot, words)
 
     def read_entries(
         self, lo: int = 0, hi: int | None = None, progress: Callable[[int], None] | None = None

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from ..contract.commands import Command, Result
+from ..contract.commands import QUERY_SLOTS, Command, Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..contract.parameters import BUCKETS
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
-from .regmap import PTABLE, REGISTERS, Register
+from .regmap import PTABLE, QUERY, REGISTERS, SCORES, Register
 
+SCORE_BYTES = 4096
+"""Of the window SCORES."""
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
 
@@ -107,6 +109,17 @@ def table_word(address: int, classes: int) -> int | None:
     """The number of a word of PTABLE's window (R45); None where the address is none of them."""
     place, odd = divmod(address - PTABLE, 4)
     return None if odd or not 0 <= place < classes * BUCKETS // 4 else place
+
+
+def is_score(address: int) -> bool:
+    """Is that a word of SCORES, whose reading counts (R33)?"""
+    return SCORES <= address < SCORES + SCORE_BYTES
+
+
+def query_word(address: int, head_dim: int) -> int | None:
+    """The number of a word of the query buffer (R30); None where the address is none of them."""
+    place, odd = divmod(address - QUERY, 4)
+    return None if odd or not 0 <= place < QUERY_SLOTS * head_dim // 2 else place
 
 
 def fields(register: Register, value: int) -> dict[str, int]:

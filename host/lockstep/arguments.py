@@ -11,13 +11,16 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..contract import rank_tables
-from ..contract.commands import KINDS, Command
+from ..contract.commands import KINDS, Command, Score
 from ..contract.errors import UsageError
 from ..contract.inputs import LARGEST_MEMORY
 from ..contract.wording import short
 from ..device.regmap import REGISTERS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .surface import Primitives
 
 
@@ -76,6 +79,14 @@ def _run_through(device: Primitives, commands: object, checks: Iterable[int]) ->
     return some_commands(commands), [number("check", check) for check in checks]
 
 
+def _scores(device: Primitives, commands: object) -> tuple[Any, ...]:
+    found = some_commands(commands)
+    for command in found:
+        if type(command) is not Score:
+            raise UsageError(f"{short(repr(command))} is no Score, and only those overlap", "`execute_many` takes any command")
+    return (found,)
+
+
 def _entry(device: Primitives, index: object) -> tuple[Any, ...]:
     found = number("entry", index)
     if found >= device.entries:
@@ -114,6 +125,24 @@ def _write_table(device: Primitives, codes: object) -> tuple[Any, ...]:
     return (rank_tables.codes(codes, device.model.classes),)
 
 
+def _slots(device: Primitives, slot: object, count: int) -> int:
+    from ..contract import queries  # which few need
+
+    queries.size(device.model)
+    first = number("slot", slot)
+    queries.check_slots(first, count)
+    return first
+
+
+def _read_queries(device: Primitives, slot: object, count: object) -> tuple[Any, ...]:
+    amount = number("count", count)
+    return _slots(device, slot, amount), amount
+
+
+def _write_queries(device: Primitives, slot: object, bits: NDArray[np.uint16]) -> tuple[Any, ...]:
+    return _slots(device, slot, len(bits)), bits
+
+
 def _register(name: object) -> str:
     if not isinstance(name, str) or name not in REGISTERS:
         raise UsageError(f"{short(repr(name))} is no register", "`kvfpga reg list` shows their names")
@@ -140,6 +169,7 @@ def _write_word(device: Primitives, address: object, value: object) -> tuple[Any
 CHECKS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "execute": lambda device, command: (a_command(command),),
     "execute_many": lambda device, commands: (some_commands(commands),),
+    "overlap_scores": _scores,
     "run_through": _run_through,
     "entry": _entry,
     "read_entries": _read_entries,
@@ -147,6 +177,8 @@ CHECKS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "memory_read": _memory_read,
     "memory_write": _memory_write,
     "write_table": _write_table,
+    "read_queries": _read_queries,
+    "write_queries": _write_queries,
     "read_register": _read_register,
     "write_register": _write_register,
     "read_word": _read_word,

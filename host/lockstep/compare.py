@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import Command, Result, Trigger
+from ..contract.commands import Command, Result, Scores, Trigger
 from ..device.entries import decode_entries
 from .report import Difference
 
@@ -81,6 +81,17 @@ class Comparison:
             for bank, number, bucket in [place]
         ]
 
+    def queries(self) -> list[Difference]:
+        """Values of the query buffer that differ, as bits (R30)."""
+        if not self.device.nmce:
+            return []
+        device, model = self.device.read_queries(), self.model.queries
+        wrong = np.argwhere(device != model)[:ENTRIES_SHOWN].tolist()
+        return [
+            Difference(f"query in slot {slot}", f"value {number}", f"{device[slot, number]:#06x}", f"{model[slot, number]:#06x}")
+            for slot, number in wrong
+        ]
+
     def blocks(
         self, blocks: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None
     ) -> list[Difference]:
@@ -130,9 +141,29 @@ def differing_results(commands: Sequence[Command], device: list[Result], expecte
             for name in ("code", "matched", "index", "tier", "phys_addr"):
                 if getattr(one, name) != getattr(other, name):
                     found.append(Difference(where, name, getattr(one, name), getattr(other, name)))
+            if one.scores != other.scores:
+                found += _differing_scores(where, one.scores, other.scores)
             if one.triggers != other.triggers:
                 found += _differing_triggers(where, one.triggers, other.triggers)
     return found
+
+
+def _differing_scores(where: str, device: Scores | None, expected: Scores | None) -> list[Difference]:
+    """The rows that differ, or that only one side computed anything."""
+    if device is None or expected is None:
+        return [Difference(where, "scores", *("none" if side is None else "some" for side in (device, expected)))]
+    found = []
+    for name, one, other in zip(Scores._fields, device, expected):
+        if not isinstance(one, tuple) or not isinstance(other, tuple):
+            found += [Difference(where, name, _bits(one), _bits(other))] if one != other else []
+        else:
+            rows = ((row, *bits) for row, bits in enumerate(zip(one, other)) if bits[0] != bits[1])
+            found += [Difference(where, f"{name} of row {row}", _bits(left), _bits(right)) for row, left, right in rows]
+    return found[:ENTRIES_SHOWN]
+
+
+def _bits(value: object) -> str:
+    return f"{value:#x}" if isinstance(value, int) else "some" if value else "none"
 
 
 def _differing_triggers(where: str, device: tuple[Trigger, ...], expected: tuple[Trigger, ...]) -> list[Difference]:

@@ -24,17 +24,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..contract import script
-from ..contract.commands import Command, Load, Result, Step
+from ..contract.commands import Command, Load, Result, Score, Step
 from ..contract.errors import BusError, TargetError, UsageError
 from ..contract.wording import counted
 from ..device.answers import State, empty_queues
 from ..device.codec import OPERANDS
 from ..device.device import BURST_ENTRIES, NOWHERE, Device, Look, Stretch
 from ..device.entries import decode_entries, dump_entries
-from ..device.registers import table_word
+from ..device.registers import is_score, query_word, table_word
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
 from .report import Difference, Report, Verified
+from .scored import follow
 from .surface import Surface
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ class Lockstep(Surface):
         recorder: Recorder | None = None,
         blocks: bool = True,
     ):
-        if (device.entries, device.block_bytes) != (model.entries, model.block_bytes):
+        if (device.entries, device.block_bytes, device.nmce) != (model.entries, model.block_bytes, model.nmce):
             raise UsageError(
-                f"the device has {device.entries} entries of {device.block_bytes} bytes, "
-                f"the reference {model.entries} of {model.block_bytes}"
+                f"the device has {device.entries} entries of {device.block_bytes} bytes and nmce={device.nmce}, "
+                f"the reference {model.entries} of {model.block_bytes} and nmce={model.nmce}"
             )
         self.device = device
         self.model = model
@@ -130,10 +131,32 @@ class Lockstep(Surface):
             if ready:
                 yield self._catch_up(ready)
 
+    def overlap_scores(self, commands: Sequence[Score]) -> list[Result]:
+        """Run SCOREs of which two are under way at a time (device/overlap.py): all results are compared, the state once at the
+        end."""
+        from ..device import overlap
+
+        if not commands:
+            return []
+        if self.recorder:
+            self.recorder.before(self, commands)
+        expected = [follow(self.model, command) for command in commands]
+        self.commands += len(commands)
+        results = self._guarded(lambda: overlap.run(self.device, commands), commands[-1])
+        self._last = commands[-1]
+        if self.check:
+            if self.blocks:
+                self._moved.update((t.to_tier, t.index) for result in expected for t in result.triggers)
+            shown = self.device.run(self.device.stretches([], Look([0], [0])))[1].states[0]
+            differences = differing_results(commands, results, expected)
+            differences += self._differing_state(shown, State(self.model.telemetry(), self.model.digest()), last=True)
+            self._conclude(commands[-1], differences)
+        return results
+
     def _expect(self, stretch: Stretch) -> _Expected:
         """Let the model run the commands first."""
         passed = self.model.digest() if stretch.passed else None
-        results = [self.model.execute(command) for command in stretch.commands]
+        results = [follow(self.model, command) for command in stretch.commands]
         if self.check and self.blocks:
             self._moved.update((t.to_tier, t.index) for result in results for t in result.triggers)
         state = State(self.model.telemetry(), self.model.digest() if stretch.digest else None) if stretch.telemetry else None
@@ -248,8 +271,8 @@ class Lockstep(Surface):
 
     # ---- comparing -------------------------------------------------------------------------------------------------
     def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
-        """Full read-back (`kvfpga verify`): every entry and va field by field, telemetry, settings, PTABLE, and the bytes of
-        every valid block, and of its copy in EVICT_TIER where it is clean. `progress(done, total)` counts both."""
+        """Full read-back (`kvfpga verify`): every entry and va field by field, telemetry, settings, PTABLE, the query buffer, and
+        the bytes of every valid block, and of its copy in EVICT_TIER where it is clean. `progress(done, total)` counts both."""
         model = self.model
         fields = model.entries_array()
         indices = np.flatnonzero(fields["valid"])
@@ -271,6 +294,7 @@ class Lockstep(Surface):
         expected = {"RTBD_HIT_COUNT": hits, "RTBD_MISS_COUNT": model.telemetry()["misses"]}
         differences += differing("register", found, expected)
         differences += self.comparison.tables()
+        differences += self.comparison.queries()
         for lo in range(0, self.entries, BURST_ENTRIES):
             hi = min(lo + BURST_ENTRIES, self.entries)
             differences += self.comparison.entries(lo, hi)
@@ -330,12 +354,28 @@ class Lockstep(Surface):
         self.device.write_table(codes)
         self.model.write_table(codes)
 
+    def read_queries(self, slot: int, count: int) -> NDArray[np.uint16]:
+        """uint16[count, HEAD_DIM]: the bits of the queries in the device's slots from `slot` on (R30)."""
+        return self.device.read_queries(slot, count)
+
+    def write_queries(self, slot: int, bits: NDArray[np.uint16]) -> None:
+        """Write them to both."""
+        if self.recorder:
+            self.recorder.before_queries(self, slot, bits)
+        self.device.write_queries(slot, bits)
+        for place, row in enumerate(bits, start=slot):
+            self.model.write_query(place, row)
+
     def reset(self) -> None:
-        """Both to their reset values (R4, R6), the operands to 0; memory keeps its bytes (D20)."""
+        """Both to their reset values (R4, R6), the operands to 0; memory and query buffer keep what they hold (D20, R30)."""
         self.device.soft_reset()
         self.model.reset()
+        if self.device.nmce and not self.device.mmio.blank_memory:  # as of memory, nobody knows what a board's holds
+            self.model.queries[:] = self.device.read_queries()
         if self.recorder:
             self.recorder.was_reset()
+            if self.model.queries.any():
+                self.recorder.kept_queries(self.model.queries)
         if self.check:
             differences = differing("telemetry", self.device.telemetry(), self.model.telemetry())
             differences += differing("settings", self.device.settings(), self.model.settings())
@@ -345,13 +385,14 @@ class Lockstep(Surface):
             self._conclude("reset --raw", differences)
 
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Take the device's state as the reference's: entries, settings, counters, PTABLE, and the bytes of every valid block
-        and of clean copies. The number of valid entries."""
+        """Take the device's state as the reference's: entries, settings, counters, PTABLE, the query buffer, and the bytes of
+        every valid block and of clean copies. The number of valid entries."""
         empty_queues(self.device.mmio)
         tables = self.device.read_tables()
         settings = self.device.settings()
         raw, vas = self.device.read_entries()
-        self.model.adopt(raw, vas, settings, self.device.telemetry(), tables)
+        queries = self.device.read_queries() if self.device.nmce else None
+        self.model.adopt(raw, vas, settings, self.device.telemetry(), tables, queries)
         fields = decode_entries(raw)
         indices = np.flatnonzero(fields["valid"])
         clean = indices[(fields["dirty"][indices] == 0) & (fields["tier"][indices] == 1)]
@@ -381,7 +422,10 @@ class Lockstep(Surface):
         self._write(REGISTERS[name].offset, value, REGISTERS[name].width)
 
     def read_word(self, address: int) -> int:
-        return self.device.mmio.read32(address)
+        found = self.device.mmio.read32(address)
+        if self.device.nmce and is_score(address):
+            self.model.scores_read(4)
+        return found
 
     def write_word(self, address: int, value: int) -> None:
         self._write(address, value, 32)
@@ -393,6 +437,8 @@ class Lockstep(Surface):
         (mmio.write64 if width == 64 else mmio.write32)(offset, value)
         if (place := table_word(offset, self.model.classes)) is not None:
             self.model.write_table_word(place, value)
+        elif (place := query_word(offset, self.device.identity.head_dim)) is not None:
+            self.model.write_query_word(place, value)
 
     def close(self) -> None:
         self.closed = True

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from ..contract.commands import Command
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .lockstep import Lockstep
     from .report import Report
 
@@ -23,6 +26,12 @@ class Recorder(Protocol):
 
     def before_table(self, lockstep: Lockstep, codes: bytes) -> None:
         """These codes are about to be written into the idle bank of PTABLE, all of it."""
+
+    def before_queries(self, lockstep: Lockstep, slot: int, bits: NDArray[np.uint16]) -> None:
+        """These queries, uint16[n, HEAD_DIM], are about to be written into slots from `slot` on."""
+
+    def kept_queries(self, bits: NDArray[np.uint16]) -> None:
+        """The device was reset, and these are still in its query buffer, all of it."""
 
     def register_written(self, offset: int, value: int, width: int) -> None:
         """A register of `width` bits is about to be written that is neither doorbell nor setting."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..contract.commands import Command, Result, Set
+from ..contract.commands import Command, Result, Score, Set
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..device.codec import writes
-from ..device.registers import table_word
+from ..device.registers import is_score, query_word, table_word
 from ..device.regmap import REGISTERS, TELEMETRY
 from .report import Verified
+from .scored import follow
 from .surface import Surface
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Reference(Surface):
         for name, value in writes(command):
             if name != "CTRL" and not isinstance(command, Set):
                 self.operands[name] = value & (1 << REGISTERS[name].width) - 1
-        return self.model.execute(command)
+        return follow(self.model, command)
 
     def execute_many(self, commands: Sequence[Command]) -> list[Result]:
         return [self.execute(command) for command in commands]
@@ -87,6 +88,16 @@ class Reference(Surface):
     def write_table(self, codes: NDArray[np.uint8]) -> None:
         self.model.write_table(codes)
 
+    def overlap_scores(self, commands: Sequence[Score]) -> list[Result]:
+        return self.execute_many(commands)
+
+    def read_queries(self, slot: int, count: int) -> NDArray[np.uint16]:
+        return self.model.queries[slot : slot + count].copy()
+
+    def write_queries(self, slot: int, bits: NDArray[np.uint16]) -> None:
+        for place, row in enumerate(bits, start=slot):
+            self.model.write_query(place, row)
+
     def reset(self) -> None:
         self.model.reset()
         self.operands.clear()
@@ -114,6 +125,8 @@ class Reference(Surface):
                 return self.model.block_tokens
             case "CAP_CLASSES":
                 return self.model.classes
+            case "CAP_NMCE":
+                return int(self.model.nmce)
             case "RTBD_HIT_COUNT":
                 return sum(self.telemetry()[f"hits_t{tier}"] for tier in range(4))
             case "RTBD_MISS_COUNT":
@@ -128,14 +141,25 @@ class Reference(Surface):
         self.operands[name] = value
 
     def read_word(self, address: int) -> int:
-        if (place := table_word(address, self.model.classes)) is None:
+        if (place := table_word(address, self.model.classes)) is not None:
+            return self.model.read_table_word(place)
+        if (place := query_word(address, self.model.head_dim)) is not None:
+            return self.model.read_query_word(place) if self.model.nmce else 0
+        if not is_score(address):
             raise _no_hardware(f"address {address:#x}")
-        return self.model.read_table_word(place)
+        if self.model.nmce:
+            self.model.scores_read(4)
+        return 0  # every score was taken with its result
 
     def write_word(self, address: int, value: int) -> None:
-        if (place := table_word(address, self.model.classes)) is None:
+        if (place := table_word(address, self.model.classes)) is not None:
+            self.model.write_table_word(place, value)
+        elif (place := query_word(address, self.model.head_dim)) is None:
             raise _no_hardware(f"address {address:#x}")
-        self.model.write_table_word(place, value)
+        elif not self.model.nmce:
+            raise BusError(address, True)
+        else:
+            self.model.write_query_word(place, value)
 
     def close(self) -> None:
         self.closed = True

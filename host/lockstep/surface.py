@@ -7,7 +7,8 @@
 Each method is one command of the contract, sent by `execute` and so compared with the reference model like any other. A
 method returns the command's `Result`, or raises:
 
-    DeviceRefused      the device answered with an ERR_ code; `error.code`, `error.result`. Nothing has changed (R10)
+    DeviceRefused      the device answered with an ERR_ code; `error.code`, `error.result`. Nothing has changed (R10), but for
+                       ERR_NOT_RESIDENT and ERR_MEMORY of a score, whose access counts
     UsageError         a value that is no such value (a float, a negative number, a request of 17 bits): nothing was sent
     DifferenceError    hardware and reference disagree; `error.report` says where
     TargetError        the target failed: BusError, IdleTimeout, BuildError
@@ -35,6 +36,7 @@ from ..contract.errors import DeviceRefused, UsageError
 from ..contract.settings import LINEAR, code_of_set
 from .arguments import guard
 from .arguments import number as _number
+from .scored import BlockScores, block_scores, score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -111,6 +113,15 @@ class Primitives(ABC):
 
     @abstractmethod
     def write_table(self, codes: NDArray[np.uint8]) -> None: ...
+
+    @abstractmethod
+    def overlap_scores(self, commands: Sequence[cmd.Score]) -> list[Result]: ...
+
+    @abstractmethod
+    def read_queries(self, slot: int, count: int) -> NDArray[np.uint16]: ...
+
+    @abstractmethod
+    def write_queries(self, slot: int, bits: NDArray[np.uint16]) -> None: ...
 
     @abstractmethod
     def reset(self) -> None: ...
@@ -235,6 +246,47 @@ class Surface(Primitives):
         place = _range(va, length)
         return self._run(cmd.Class(*place, _number("class_id", class_id), _number("base", base), _number("shift", shift)))
 
+    # ---- attention scores --------------------------------------------------------------------------------------------
+    def query_write(self, slot: int, values: ArrayLike) -> None:
+        """Put a query into a slot of the query buffer, 0 to 63 (R30): float16[HEAD_DIM], as the model has it, without the scale
+        1/sqrt(HEAD_DIM). float16[n, HEAD_DIM] goes into n slots from `slot` on. It stays there until it is written anew; a reset
+        leaves it."""
+        from ..contract import queries
+
+        self.write_queries(slot, queries.bits(values, queries.size(self.model)))
+
+    def query_read(self, slot: int) -> NDArray[np.float16]:
+        """The query in a slot: float16[HEAD_DIM], a copy."""
+        found: NDArray[np.float16] = self.read_queries(slot, 1)[0].view(np.float16).copy()
+        return found
+
+    def score(
+        self, request: int, layer: int, head: int, token_pos: int, slot: int, exp: bool = False, wait: bool = False,
+        class_id: int | None = None, order: int | None = None,
+    ) -> BlockScores:  # fmt: skip
+        """Attention scores of the block that holds a token, computed next to the memory: q·k / sqrt(HEAD_DIM) of each of its keys
+        and the query in `slot`, exact but for one rounding (R31). It is an access, as `lookup` with touch=True is.
+
+        exp: numerators of a softmax too (R32). wait: a block that was in tier 2 or 3, which the access brings back, is scored
+        once it is there. class_id, order: as in `load`; without them the block keeps what it has.
+
+        Refused: ERR_NOT_FOUND; ERR_NOT_RESIDENT (the block is not in tier 1: its access counts, and it comes back where there is
+        room); ERR_RANGE (a slot above 63); ERR_UNSUPPORTED (a build without NMCE); ERR_MEMORY.
+        """
+        command = self._score(request, layer, head, token_pos, slot, exp, _hint(class_id, order))
+        return block_scores(_accepted(command, score(self.execute, command, wait)))
+
+    def score_many(self, blocks: Iterable[tuple[int, int, int, int, int]], exp: bool = False) -> list[BlockScores]:
+        """The same for several blocks, each as (request, layer, head, token_pos, slot): the device scores one while the result of
+        the one before is read. DeviceRefused where one is refused; all of them have been touched then."""
+        commands = [self._score(*block, exp, 0) for block in blocks]
+        return [block_scores(_accepted(*pair)) for pair in zip(commands, self.overlap_scores(commands))]
+
+    @staticmethod
+    def _score(request: int, layer: int, head: int, token_pos: int, slot: int, exp: bool, hint: int) -> cmd.Score:
+        key = _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8)
+        return cmd.Score(*key, _number("token_pos", token_pos, 32), _number("slot", slot), cmd.NUMERATORS * bool(exp), hint)
+
     # ---- settings ----------------------------------------------------------------------------------------------------
     def ranked(self, table: ArrayLike | str | None = None, fill_age: int | None = None) -> dict[str, int]:
         """Put the ranked policy in force (R40): from the next STEP on, tier 1 keeps the T1_CAPACITY blocks that rank highest.
@@ -305,14 +357,7 @@ class Surface(Primitives):
 
     # ---- parts -------------------------------------------------------------------------------------------------------
     def _run(self, command: Command) -> Result:
-        result = self.execute(command)
-        if result.code != "OK":
-            meaning = cmd.MEANING.get(result.code, "see contract R10")
-            raise DeviceRefused(
-                result.code, f"{script.line(command)}: refused, {result.code}: {meaning}",
-                "nothing has changed; `execute` returns a refusal instead of raising it", result,
-            )  # fmt: skip
-        return result
+        return _accepted(command, self.execute(command))
 
     def _set(self, values: dict[str, int]) -> dict[str, int]:
         known = self.settings()
@@ -342,6 +387,16 @@ class Surface(Primitives):
         except (ValueError, TypeError) as error:
             raise UsageError(f"data is no array: {error}", "give bytes, or an array of numpy.float16") from None
         return inputs.block_bytes(array, "data", self.block_bytes)
+
+
+def _accepted(command: Command, result: Result) -> Result:
+    if result.code == "OK":
+        return result
+    meaning, remedy = cmd.MEANING.get(result.code, "see contract R10"), cmd.REMEDY.get(result.code)
+    raise DeviceRefused(
+        result.code, f"{script.line(command)}: refused, {result.code}: {meaning}",
+        remedy or "nothing has changed; `execute` returns a refusal instead of raising it", result,
+    )  # fmt: skip
 
 
 def _hint(class_id: int | None, order: int | None) -> int:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contract.commands import QUERY_SLOTS
 from ..contract.entry import DUMP_FIELDS
 from ..contract.errors import SessionError, UsageError
-from ..contract.parameters import BUCKETS, Parameters
+from ..contract.parameters import BUCKETS, LIMITS, Parameters
 from ..contract.settings import TIER_BASES, reset_values
 from .block_memory import BlockMemory
 from .directory import Directory
@@ -28,36 +29,43 @@ COUNTERS = (
     "last_target_step", "evict_triggers", "prefetch_triggers", "evict_completions", "prefetch_completions",
     "evict_bytes", "prefetch_bytes", "guards", "denials", "saturations", "release_refusals",
     "hits_t0", "hits_t1", "hits_t2", "hits_t3", "misses", "theta", "pool", "outside", "ranked_steps",
+    "query_bytes", "result_bytes", "key_bytes", "blocks_scored",
 )  # fmt: skip
 """What CLEAR_COUNTERS clears (D4)."""
 
-FILE_FORMAT = 3
+FILE_FORMAT = 4
 PAGE = 4096
 """Of a file: what a session stores or leaves alone (blackbox/pages.py)."""
 
 
 class State:
     """`entries`: a power of two, 256..65536; a block has 2 * block_tokens * head_dim FP16 values. `classes`: what PTABLE has room
-    for, a power of two, 16..256 (R45).
+    for, a power of two, 16..256 (R45). `nmce`: was the compute engine built (R36)? None: where these sizes have room for it.
 
     `in_force`: every setting by its name in `commands.Set`. `counters`: those of COUNTERS by name. `step`: t of the contract.
     `t1_used`: blocks in tier 1. `directory`, `memory`: the entries, and the bytes of all tiers. `tables`: uint8[2, classes, 64],
-    the banks of PTABLE by their numbers.
+    the banks of PTABLE by their numbers. `queries`: uint16[64, head_dim], the bits of the query buffer, without NMCE of no slot.
     """
 
-    def __init__(self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128, classes: int = 256):
-        size = Parameters(entries, block_tokens=block_tokens, head_dim=head_dim, classes=classes)
+    def __init__(
+        self, entries: int = 65536, block_tokens: int = 32, head_dim: int = 128, classes: int = 256, nmce: bool | None = None
+    ):
+        narrow = LIMITS["data_bits"][0]  # a model has no bus to the memory, so none is too wide
+        size = Parameters(entries, 1, narrow, block_tokens, head_dim, classes, nmce)
+        self.nmce = bool(size.nmce)
         self.entries, self.block_tokens, self.block_bytes = entries, block_tokens, size.block_bytes
+        self.head_dim = head_dim
         self.classes = classes
-        self._parameters = (FILE_FORMAT, entries, block_tokens, head_dim, classes)
+        self._parameters = (FILE_FORMAT, entries, block_tokens, head_dim, classes, self.nmce)
         self.memory = BlockMemory(self.block_bytes)
         self.tier_base = np.zeros(4, np.uint64)
         self.directory = Directory(entries, self.block_bytes, self.tier_base)
+        self.queries = np.zeros((QUERY_SLOTS if self.nmce else 0, head_dim), np.dtype("<u2"))
         self.reset()
 
     def reset(self) -> None:
-        """Settings to their reset values (R6), directory and counters empty, step 0, PTABLE zero (R45). The memory keeps its
-        bytes (D20)."""
+        """Settings to their reset values (R6), directory and counters empty, step 0, PTABLE zero (R45). The memory and the query
+        buffer keep their bytes (D20, R30)."""
         self.in_force = reset_values(self.entries, self.block_bytes)
         self.place_tiers()
         self.directory.clear()
@@ -112,6 +120,24 @@ class State:
 
     def write_table_word(self, place: int, value: int) -> None:
         self.idle_table.view("<u4").ravel()[place] = value
+
+    def write_query(self, slot: int, bits: NDArray[np.uint16]) -> None:
+        """Write the bits of FP16 values, uint16[head_dim], into a slot of the query buffer (R30), and count them (R33)."""
+        self.queries[slot] = bits
+        self.counters["query_bytes"] += bits.nbytes
+
+    def read_query_word(self, place: int) -> int:
+        """The word of the window QUERY with that number: two values, the lower one first."""
+        return int(self.queries.view("<u4").ravel()[place])
+
+    def write_query_word(self, place: int, value: int) -> None:
+        self.queries.view("<u4").ravel()[place] = value
+        self.counters["query_bytes"] += 4
+
+    def scores_read(self, size: int) -> None:
+        """Count that the host has read `size` bytes of the window SCORES (R33). Which of them it reads is its own affair: the
+        model hands over results whole."""
+        self.counters["result_bytes"] += size
 
     def digest(self, lo: int = 0, hi: int | None = None) -> int:
         """The hash over the valid entries in [lo, hi) (R24)."""
@@ -168,7 +194,9 @@ class State:
         they are when more are loaded, so that two files differ only where the models do. The time follows the highest used index.
         """
         entries, vas = self.directory.raw(0, self.directory.limit)
-        arrays: dict[str, NDArray[Any]] = {"tables": self.tables, "entries": entries, "vas": vas, **self.memory.state()}
+        arrays: dict[str, NDArray[Any]] = {
+            "tables": self.tables, "queries": self.queries, "entries": entries, "vas": vas, **self.memory.state()
+        }  # fmt: skip
         room = {"entries": 32 * self.entries, "vas": 8 * self.entries}
         places: dict[str, tuple[str, list[int], int]] = {}
         at = PAGE
@@ -191,27 +219,31 @@ class State:
                 parameters = tuple(header["parameters"])
                 if parameters != self._parameters:
                     raise SessionError(
-                        f"{path} was made with (format, entries, block_tokens, head_dim, classes) = {parameters}, "
+                        f"{path} was made with (format, entries, block_tokens, head_dim, classes, nmce) = {parameters}, "
                         f"not {self._parameters}",
                         "give the options the session was started with, or remove the session's folder",
                     )
                 arrays = {name: _read_array(file, *place) for name, place in header["arrays"].items()}
-            self.adopt(arrays["entries"], arrays["vas"], header["settings"], header["telemetry"], arrays["tables"])
+            self.adopt(
+                arrays["entries"], arrays["vas"], header["settings"], header["telemetry"], arrays["tables"], arrays["queries"]
+            )  # fmt: skip
             self.memory.set_state(arrays)
         except (OSError, EOFError, KeyError, ValueError, TypeError) as error:
             raise SessionError(f"{path} is not a saved model: {error}", "remove the session's folder") from error
 
     def adopt(
         self, entries: NDArray[np.uint32], vas: NDArray[np.uint64], settings: dict[str, int], telemetry: dict[str, int],
-        tables: NDArray[np.uint8],
+        tables: NDArray[np.uint8], queries: NDArray[np.uint16] | None = None,
     ) -> None:  # fmt: skip
         """Take a state from outside as the truth (`sync`): `entries` and `vas` as `read_entries` gives them, for
-        indices 0..n-1 (the others become invalid), read while idle. Memory bytes stay as they are. Keys that the
-        model does not know are left alone; valid_entries is counted, not believed."""
+        indices 0..n-1 (the others become invalid), read while idle. Memory bytes stay as they are, and so do queries
+        where they are None. Keys that the model does not know are left alone; valid_entries is counted, not believed."""
         self.in_force = {name: int(settings[name]) for name in self.in_force}
         self.place_tiers()
         self.directory.set_raw(entries, vas)
         self.tables[:] = tables
+        if queries is not None:
+            self.queries[:] = queries
         self.counters = {name: int(telemetry[name]) for name in COUNTERS}
         self.step = int(telemetry["current_step"])
         self.t1_used = int(telemetry["t1_used"])

@@ -9,6 +9,7 @@
       block_tokens: 32
       head_dim: 2
       classes: 16
+      nmce: false                            # the compute engine (R36); left out: where it fits
       id: 0x0123456789abcdef                 # BUILD_ID, only where it is not the hash of this kvfpga's RTL
     bars:                                    # xdma only: where BAR0 and BAR2 of the contract lie in the user BAR
       bar0: 0x0
@@ -58,6 +59,7 @@ SCHEMA = {
             "required": ["entries", "lanes", "data_bits"],
             "properties": {
                 **{name: {"enum": choices(name)} for name in LIMITS},
+                "nmce": {"type": "boolean"},
                 "id": NUMBER,
             },
         },
@@ -212,7 +214,10 @@ def _problems(content: Any, tree: Node | None) -> list[tuple[int, str]]:
 def _beyond_schema(content: dict[str, Any], tree: Node | None) -> list[tuple[int, str]]:
     """What one key says about another."""
     found = []
-    size = _parameters(content).block_bytes
+    try:
+        size = _parameters(content).block_bytes
+    except UsageError as error:
+        return [(_line(tree, ["build", "nmce"]), f"build.nmce: {error.message}")]
     least, most = BLOCK_BYTES
     if not least <= size <= most:
         text = f"build: a block has 4 * block_tokens * head_dim = {size} bytes; allowed are {least} to {most}"
@@ -232,6 +237,8 @@ def _allowed(schema: Any) -> str:
     if "pattern" in schema:
         return "allowed is " + " or ".join(IN_FILES.values())
     match schema.get("type"):
+        case "boolean":
+            return "allowed are true, false"
         case "object":
             return "a mapping with " + ", ".join(schema["properties"])
         case "array":

@@ -111,10 +111,9 @@ class Target:
 
     def open_model(self, identity: Identity | None = None) -> ReferenceModel:
         """A reference model of the same size; a board's is what it says of itself."""
-        from ..hepc_ref import ReferenceModel
+        from ..hepc_ref import reference_of
 
-        size = identity or self.parameters
-        return ReferenceModel(size.entries, size.block_tokens, size.head_dim, size.classes)
+        return reference_of(identity.parameters if identity else self.parameters)
 
     def open_mmio(self, wave: str | None = None, restore: Path | None = None) -> Mmio:
         """The hardware side; a simulation reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
@@ -125,7 +124,7 @@ class Target:
         p = self.parameters
         return VerilatorSim(
             p.entries, p.lanes, p.data_bits, sources=rtl_sources(), wave=wave, restore=restore,
-            block_tokens=p.block_tokens, head_dim=p.head_dim, classes=p.classes,
+            block_tokens=p.block_tokens, head_dim=p.head_dim, classes=p.classes, nmce=p.nmce,
         )  # fmt: skip
 
     def open_simulation(self, wave: str | None = None, restore: Path | None = None) -> Simulation:

@@ -120,7 +120,7 @@ outside xdma/usr_irq_req host_irq
 outside_bus registers/M00_AXI axil
 outside_bus memory/S01_AXI mem
 set_property -dict [list CONFIG.PROTOCOL AXI4LITE CONFIG.ADDR_WIDTH 32 CONFIG.DATA_WIDTH 32] [get_bd_intf_ports axil]
-set_property -dict [list CONFIG.PROTOCOL AXI4 CONFIG.ADDR_WIDTH 64 CONFIG.DATA_WIDTH 512 CONFIG.ID_WIDTH 1 \
+set_property -dict [list CONFIG.PROTOCOL AXI4 CONFIG.ADDR_WIDTH 64 CONFIG.DATA_WIDTH 512 CONFIG.ID_WIDTH 2 \
     CONFIG.NUM_READ_OUTSTANDING 8 CONFIG.NUM_WRITE_OUTSTANDING 8] [get_bd_intf_ports mem]
 set_property CONFIG.ASSOCIATED_BUSIF {axil:mem} [get_bd_ports core_clk]
 set_property CONFIG.ASSOCIATED_RESET core_resetn [get_bd_ports core_clk]
@@ -136,7 +136,7 @@ add_files -norecurse [make_wrapper -files [get_files u250_shell.bd] -top]
 
 # ---- the core -------------------------------------------------------------------------------------------------------------
 # Vivado finds the order of compilation itself.
-foreach folder {fpga/rtl fpga/rtl/gen fpga/rtl/bus fpga/rtl/rtbd fpga/rtl/hepc fpga/rtl/dma fpga/rtl/lib} {
+foreach folder {fpga/rtl fpga/rtl/gen fpga/rtl/bus fpga/rtl/rtbd fpga/rtl/hepc fpga/rtl/dma fpga/rtl/nmce fpga/rtl/lib} {
     add_files [lsort [glob -directory [file join $root $folder] *.sv]]
 }
 add_files [file join $root fpga/boards/u250.sv]

@@ -31,7 +31,7 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
     objects.mkdir(parents=True, exist_ok=True)
     # These are part of a model's key, so that none of these models is ever taken for one of the product's.
     verilator_build._VERILATE = [*verilator_build._VERILATE, "-fno-inline"]
-    verilator_build._FAST = verilator_build._SLOW = (OPTIMISE,)
+    verilator_build._LEVELS = ((OPTIMISE, OPTIMISE),) * 2
     verilator_build._Build = _QuickBuild
     _QuickBuild.objects = objects
     return verilator_build.model(parameters, sources)
@@ -71,23 +71,27 @@ class _QuickBuild(verilator_build._Build):
         for path in sorted(out.glob("*.cpp")):
             units.setdefault(path.stem.removeprefix("Vkvcpu_").split("__")[0] or "root", []).append(path)
         flags = [*verilator_build._COMPILE, OPTIMISE, "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0"]
-        flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}", "-include", str(sim / "hooks.h")]
+        flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}"]
         for folder in (sim, sim / "lz4", include, include / "vltstd"):
             flags += ["-I", str(folder)]
         headers = [*sorted(out.glob("*.h")), *sorted(sim.rglob("*.h"))]
+        flags += ["-I", "out", "-include", "all.h"]
         common = _hash(*self.compiler, *flags, *(path.read_bytes() for path in headers))
+        (self.folder / "all.h").write_text(f'#include "{sim / "hooks.h"}"\n#include "V{verilator_build.TOP}__pch.h"\n')
+        if not all((self.objects / f"{name}-{_key(common, files)}.o").exists() for name, files in units.items()):
+            header = [*self.compiler, *flags[:-2], "-x", "c++-header", "all.h", "-o", "all.h.gch"]
+            self._finish(self._start(header), "compiling the headers")
         compiled, running = [], []
         progress.total(len(units) + 1)
         for name, files in units.items():
-            key = _hash(common, *(path.read_bytes() for path in files))
-            compiled.append(self.objects / f"{name}-{key}.o")
+            compiled.append(self.objects / f"{name}-{_key(common, files)}.o")
             if compiled[-1].exists():
                 progress.advance()
                 continue
             while len(running) >= (os.cpu_count() or 1):
                 self._keep(running, progress)
             target = self.folder / f"{name}.o"
-            command = [*self.compiler, *flags, "-I", out, "-c", self._unite(name, files), "-o", target]
+            command = [*self.compiler, *flags, "-c", self._unite(name, files), "-o", target]
             running.append((self._start(command), target, compiled[-1]))
         while running:
             self._keep(running, progress)
@@ -105,6 +109,10 @@ class _QuickBuild(verilator_build._Build):
         shutil.copy(target, beside)
         beside.replace(kept)
         progress.advance()
+
+
+def _key(common: str, files: list[Path]) -> str:
+    return _hash(common, *(path.read_bytes() for path in files))
 
 
 def _hash(*parts: str | bytes) -> str:

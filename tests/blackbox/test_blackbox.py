@@ -13,7 +13,7 @@ import pytest
 
 from kvfpga.blackbox import simulation as blackboxes
 from kvfpga.blackbox.attach import attach
-from kvfpga.blackbox.history import History, MemoryWrite, TableWrite
+from kvfpga.blackbox.history import History, MemoryWrite, QueryWrite, TableWrite
 from kvfpga.blackbox.retrace import trace
 from kvfpga.blackbox.simulation import SimulationBlackBox
 from kvfpga.contract import commands as cmd
@@ -23,6 +23,7 @@ from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.fake_device import FakeDevice
+from tests.helpers.keys import random_block, random_query
 
 VA, BLOCK = 0x7F000000, 16384
 
@@ -119,6 +120,27 @@ def test_a_failure_folder_has_the_ranked_policy(pair, tmp_path):
         assert TableWrite(codes.tobytes()) in list(session._history.old())
         device.verify()
         assert fail(device, Step(3)).differences
+
+
+def test_a_failure_folder_has_the_queries(pair, tmp_path):
+    """Those that were there at the last reset as well, which its script writes before it."""
+    pair.query_write(62, np.stack([random_query(1), random_query(2)]))
+    pair.reset()
+    pair.query_write(5, random_query(3))
+    pair.load(1, 2, 3, (0, 31), VA, data=random_block(1))
+    scored = pair.score(1, 2, 3, 0, slot=5, exp=True)
+    folder = fail(pair, block(1), Step(3)).folder
+    assert "query write 5 " in (folder / "commands.kvfpga").read_text()
+    again = Kvfpga(tmp_path / "again", "--target", "model")
+    again("run", folder / "commands.kvfpga")
+    assert again("query", "read", 5)["query_bits"] == random_query(3).view(np.uint16).tolist()
+    with Session(TARGET, folder) as session:
+        device = session.open()
+        writes = [item for item in session._history.old() if isinstance(item, QueryWrite)]
+        assert [(write.slot, write.amount, write.kept) for write in writes] == [(0, 64, True), (5, 1, False)]
+        assert (device.query_read(63) == random_query(2)).all()
+        device.verify()
+        assert device.score(1, 2, 3, 0, slot=5, exp=True).result == scored.result
 
 
 def test_the_one_command_that_reproduces_it(pair):
@@ -237,7 +259,9 @@ def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
 
     class Watched(Faulty):
         def trace_start(self, path):
-            seen.append((self.model.telemetry()["valid_entries"], self.model.memory_read(5, 1), self.model.table[255, 63]))
+            counted = self.model.telemetry()
+            found = self.model.memory_read(5, 1), self.model.table[255, 63], *self.model.queries[8:10, 7]
+            seen.append((counted["valid_entries"], *found, counted["query_bytes"]))
 
         def close(self):
             seen.append(self.model.telemetry()["valid_entries"])
@@ -248,9 +272,11 @@ def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
             assert (wave, restore) == ("vcd", None)
             return Watched(self.entries)
 
-    before = [block(0), MemoryWrite(5, b"x"), TableWrite(bytes([7]) * 16384), cmd.Set("PTABLE_COMMIT", 1), block(1)]
+    kept = QueryWrite.of(0, np.full((64, 128), 3, np.uint16), kept=True)
+    query = QueryWrite.of(9, np.full((1, 128), 4, np.uint16))
+    before = [kept, query, block(0), MemoryWrite(5, b"x"), TableWrite(bytes([7]) * 16384), cmd.Set("PTABLE_COMMIT", 1), block(1)]
     trace(WatchedTarget("sim", 256, 8), iter(before), [block(2)], tmp_path / "x.vcd")
-    assert seen == [(2, b"x", 7), 3]
+    assert seen == [(2, b"x", 7, 3, 4, 256), 3]
 
 
 def test_a_box_without_history_makes_no_waveform(tmp_path):

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from kvfpga.blackbox.handoff import _shrink
 from kvfpga.contract.errors import UsageError
+from kvfpga.device.device import Identity
 from kvfpga.targets.target import Target, rtl_sources
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.command_line import BLOCK, Kvfpga
+from tests.helpers.keys import random_block, random_query
 
 VA = 0x7F000000
 
 
 class SimulatedBoard(VerilatorSim):
-    """`spoil(offset, word)` is what the wire makes of a word that is read."""
+    """Of the size that the command line simulates, so that the models are those of tests/cli/test_cli_sim.py.
+    `spoil(offset, word)` is what the wire makes of a word that is read."""
 
     name = "uart:sim"
     blank_memory = False
@@ -50,7 +54,7 @@ def kv(tmp_path, monkeypatch, request):
         if self.kind != "uart":
             return real(self, wave, restore)
         if board is None:
-            board = SimulatedBoard(256, 4, 128, sources=rtl_sources())
+            board = SimulatedBoard(256, 8, 512, sources=rtl_sources())
         return board
 
     monkeypatch.setattr(Target, "open_mmio", open_mmio)
@@ -78,7 +82,7 @@ def fail(kv, tmp_path):
     return folder
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant, tmp_path, monkeypatch):
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
     folder = fail(kv, tmp_path)
@@ -93,12 +97,12 @@ def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant,
 
     # the shortest list makes the difference on a simulation of its own
     again = Kvfpga(tmp_path / "again")
-    again.options = ["--target", "sim", "--entries", "256", "--lanes", "4", "--session", str(tmp_path / "again")]
+    again.options = ["--target", "sim", "--entries", "256", "--session", str(tmp_path / "again")]
     again("reset", "--raw")
     again("run", folder / "minimal.kvfpga", code=4)
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
     """Tables are written again in simulation, whole or by the word."""
     monkeypatch.setenv("KVFPGA_RTL", str(mutant))
@@ -118,7 +122,7 @@ def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
     assert found["first_calls"] == []
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
 def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     """Bit 3 of RESULT_MATCHED is stuck on the way to the host."""
     from kvfpga.device.regmap import REGISTERS
@@ -136,7 +140,32 @@ def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     assert "does not show" in text and "RESULT_MATCHED" in text and "timing" in text
 
 
-@pytest.mark.xdist_group("handoff")
+@pytest.mark.xdist_group("mutant")
+def test_queries_and_scores_go_along(kv, tmp_path):
+    """The query that a reset has left is there again, so that only the spoilt word differs from what the board had."""
+    from kvfpga.device.regmap import REGISTERS
+
+    for number in (1, 2):
+        np.save(tmp_path / f"query{number}.npy", random_query(number))
+    np.save(tmp_path / "block.npy", random_block(1))
+    kv("query", "write", 4, tmp_path / "query1.npy")
+    kv("reset", "--raw")
+    kv("query", "write", 5, tmp_path / "query2.npy")
+    kv(*load(0).split(), "--data", tmp_path / "block.npy")
+    place = REGISTERS["RESULT_MATCHED"].offset
+    kv.board().spoil = lambda offset, word: word | 8 if offset == place else word
+    script = tmp_path / "scores.kvfpga"
+    script.write_text("score 1 2 3 5 --slot 4 --exp\n")
+    kv("run", script, code=4)
+    (folder,) = (tmp_path / "session" / "failures").iterdir()
+    lines = [line.split() for line in (folder / "commands.kvfpga").read_text().splitlines()]
+    assert [words[:3] for words in lines[:3]] == [["query", "write", "4"], ["reset", "--raw"], ["query", "write", "5"]]
+    found = kv("handoff", "--no-shrink", folder)
+    assert found["shows"] is False
+    assert {call["where"] for call in found["first_calls"]} == {"RESULT_MATCHED"}
+
+
+@pytest.mark.xdist_group("mutant")
 def test_a_recording_of_a_whole_run_is_compared_with_the_rtl(kv, tmp_path):
     script = tmp_path / "script.kvfpga"
     script.write_text("reset\n" + "\n".join(SCRIPT) + "\n")
@@ -178,9 +207,7 @@ def test_shrinking_finds_what_is_needed():
 def test_handoff_needs_a_history_that_goes_back_to_a_reset(tmp_path):
     from kvfpga.blackbox.handoff import investigate
 
-    facts = {"identity": dict.fromkeys(
-        ["version", "build_id", "entries", "lanes", "block_tokens", "head_dim", "block_bytes", "data_bits", "lookup_ports",
-         "fifo_depth", "classes"], 0),
+    facts = {"identity": dict.fromkeys(Identity._fields, 0),
         "history": {"number": 0, "lines": [0, 0], "bytes": [0, 0], "whole": False}, "failing": 0}  # fmt: skip
     (tmp_path / "board.json").write_text(json.dumps(facts))
     with pytest.raises(UsageError, match="last `sync`"):

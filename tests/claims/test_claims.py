@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from kvfpga import claims
-from kvfpga.claims import CLAIMS, cycles
+from kvfpga.claims import CLAIMS, cycles, scores
 from kvfpga.contract.commands import Result
 from kvfpga.contract.errors import DeviceRefused, TargetError
 from kvfpga.device.device import Device
@@ -48,9 +49,11 @@ def measured(small_sim):
     ("hits more often", "only in the ranked mode"),
     ("250 MHz", "not measurable here"),
     ("power", "not measurable here"),
-    ("less traffic", "not built"),
-    ("0.25 µs", "not built"),
-    ("exp within", "not built"),
+    ("less traffic", "held"),
+    ("64 heads", "refuted"),
+    ("0.25 µs", "refuted"),
+    ("exp within", "held"),
+    ("keys scored", "held"),
 ])  # fmt: skip
 def test_the_verdict_on_each_claim(measured, words, verdict):
     (claim,) = (claim for text, claim in measured[0].items() if words in text)
@@ -63,6 +66,8 @@ def test_what_is_measured_stands_in_the_figures(measured):
     assert figures["linear_128_blocks"] == figures[f"linear_{ENTRIES}_blocks"] <= 12 < figures["ranked_128_blocks"]
     assert (figures["requests"], figures["entries"], figures["hits"]) == (16, 8, 128)
     assert figures["blocks_per_lane_and_cycle"] == figures["lookups_per_cycle"] == 1
+    assert (figures["1_heads"], figures["8_heads"], figures["64_heads"]) == (25.6, 85.33, 120.47)
+    assert figures["alone"] > 0 and figures["values"] > 19457 and figures["error"] < 0.0005
     assert figures["latency_cycles"] > 1 and figures["optimal"] > figures["ranked"] > figures["lru"]
 
 
@@ -78,7 +83,7 @@ class Nothing:
     """A device that answers nothing itself: what is measured on it is set beforehand."""
 
     entries, block_bytes = 256, 16384
-    identity = type("Identity", (), {"lanes": 4, "data_bits": 512})
+    identity = type("Identity", (), {"lanes": 4, "data_bits": 512, "block_bytes": 16384})
     model = type("Model", (), {"block_tokens": 32})
 
     def __init__(self, telemetry=None):
@@ -130,6 +135,40 @@ def test_verdict_on_a_shared_prefix(entries, hits, verdict):
 def test_verdict_on_the_dma(monkeypatch, bench, each, verdict):
     monkeypatch.setattr(cycles, "dma_cycles", lambda device, evict, prefetch: 50 + each * max(evict, prefetch))
     assert claims.dma(bench).verdict == verdict
+
+
+@pytest.mark.parametrize("link, verdict", [(320, "held"), (321, "refuted")])
+def test_verdict_on_traffic(monkeypatch, bench, link, verdict):
+    monkeypatch.setattr(scores, "traffic", lambda device, heads: scores.Traffic(link, 8192))
+    found = claims.traffic(bench)
+    assert found.verdict == verdict and f"({link} bytes in place of 8,192)" in found.measured
+
+
+@pytest.mark.parametrize("each, verdict", [(62, "held"), (63, "refuted")])
+def test_verdict_on_the_time_of_a_score(monkeypatch, bench, each, verdict):
+    monkeypatch.setattr(scores, "alone", lambda device: 500)
+    monkeypatch.setattr(scores, "back_to_back", lambda device, count, moved: 1000 + each * count)
+    found = claims.score_time(bench)
+    assert found.verdict == verdict and found.figures == {"alone": 500, "back_to_back": each}
+
+
+@pytest.mark.parametrize("each, verdict", [(142, "held"), (143, "refuted")])
+def test_verdict_on_the_rate_of_keys(monkeypatch, bench, each, verdict):
+    monkeypatch.setattr(scores, "back_to_back", lambda device, count, moved: 1000 + each * count * (3 if moved else 1))
+    found = claims.key_rate(bench)
+    assert found.verdict == verdict and found.figures["beside both DMA channels"] == round(8192 / each / 3, 2)
+
+
+@pytest.mark.parametrize("wrong, at, verdict, said", [
+    (1, 0, "held", "monotone"), (1.0009, 3, "held", "monotone"), (1.0011, 3, "refuted", "monotone"),
+    (0.9995, 3, "refuted", "not monotone"),
+])  # fmt: skip
+def test_verdict_on_exponentials(monkeypatch, bench, wrong, at, verdict, said):
+    x = np.array([-16, -8, -1, -0.9999, 0])
+    found = np.exp(x)
+    found[at] *= wrong
+    monkeypatch.setattr(scores, "exponentials", lambda device: (x, found))
+    assert claims.exponentials(bench).verdict == verdict and claims.exponentials(bench).measured.endswith(f"; {said}")
 
 
 @pytest.mark.parametrize("linear, ranked, verdict", [

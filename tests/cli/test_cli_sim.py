@@ -12,7 +12,7 @@ from tests.cli.test_cli import TOUR
 from tests.helpers import section8
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
 from tests.helpers.places import DATA
-from tests.helpers.random_script import Script, random_tables
+from tests.helpers.random_script import Script, random_halves, random_queries, random_tables
 
 
 @pytest.fixture
@@ -44,22 +44,45 @@ def test_section_8_tour_of_the_ranked_policy_on_hardware(kv, monkeypatch):
     assert all(line["checked"] for line in lines if "checked" in line)
 
 
+NMCE = DATA / "nmce"
+LOAD_KEYS = f"load --request 7 --layer 1 --head 2 --tokens {{}} --va 0x1000 --data {NMCE / 'block.npy'}"
+
+
+@pytest.mark.parametrize("target", ["sim", "model"])
+def test_r31_the_published_scores_come_to_the_bit(kv, tmp_path, target):
+    kv = Kvfpga(tmp_path / "s", "--target", target)
+    for number, wanted in enumerate(json.loads((NMCE / "expected.json").read_text())):
+        kv("reset", "--raw")
+        kv(*LOAD_KEYS.format(wanted["tokens"].split()[0]).split())
+        kv("query", "write", 59 + number, NMCE / wanted["query"])
+        found = kv("score", 7, 1, 2, 5, "--slot", 59 + number, "--exp")
+        assert (found["score_bits"], found["checked"]) == (wanted["score_bits"], target == "sim")
+    assert kv("verify")["differences"] == 0
+
+
 def test_both_targets_print_the_same(kv, tmp_path):
     (tmp_path / "tour").write_text(
         TOUR + "dump\nconfig\nweights\nreg read STEP_FAST\nreg read CTRL\nreg read RTBD_HIT_COUNT\n"
         "policy ranked --table age --fill-age 9\nlookup 5 1 0 40 --touch --class 3\nstep 401\npolicy\nreg read TOUCH_HINT\n"
         "reg read 0x4000\npolicy table age\nreg read 0x7FFC\nreg read CAP_CLASSES\nreg read PTABLE_COMMIT\n"
+        f"config --t1-capacity 9\n{LOAD_KEYS.format('0:20')}\nquery write 5 {NMCE / 'query1.npy'}\n"
+        "score 7 1 2 3 --slot 5 --exp --class 4\nquery read 5\n"
+        "score 7 1 2 3 --slot 64\nscore 7 1 2 99 --slot 0\nevict 0x1000 1\nscore 7 1 2 3 --slot 5\nevict 0x1000 1\n"
+        "score 7 1 2 3 --slot 5 --wait\nreg read SCORE_SLOT\nreg read SCORE_FLAGS\nreg read TOUCH_HINT\nreg read CAP_NMCE\n"
+        "reg read 0x3000\nreg write 0x8004 7\nreg read 0x8004\nreg read 0xBFFC\nreset\nquery read 5\n"
     )
     answers = []
     for target in ("sim", "model"):
-        lines = Kvfpga(tmp_path / "s", "--target", target)("run", tmp_path / "tour")
+        lines = Kvfpga(tmp_path / "s", "--target", target)("run", tmp_path / "tour", code=1)
         answers.append([{k: v for k, v in line.items() if k not in ("cycles", "checked")} for line in lines])
     assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_random_scripts_show_no_difference_and_follow_section_8(kv, tmp_path, seed):
-    script = [*Script(seed, tables=random_tables(tmp_path, seed)).lines(400), "verify"]
+    (tmp_path / "keys.bin").write_bytes(random_halves(seed, 256 * BLOCK // 2).tobytes())
+    lines = Script(seed, tables=random_tables(tmp_path, seed), queries=random_queries(tmp_path, seed)).lines(400)
+    script = [f"mem write {256 * BLOCK} --data {tmp_path}/keys.bin", *lines, "verify"]
     (tmp_path / "random.kvfpga").write_text("\n".join(script))
     found = kv("run", tmp_path / "random.kvfpga", code=1)
     assert len(found) == len(script), kv.err

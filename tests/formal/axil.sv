@@ -9,7 +9,8 @@
 `default_nettype none
 module formal_axil import kvcpu_map_pkg::*; (
     input wire logic clk, input wire logic rst, input wire logic block, input wire logic fifo_full, input wire logic resetting,
-    input wire logic settling, input wire logic table_clearing, input wire logic [31:0] table_data, input wire logic [22:0] s_axil_awaddr, input wire logic s_axil_awvalid,
+    input wire logic settling, input wire logic table_clearing, input wire logic [31:0] table_data, input wire logic [31:0] query_data,
+    input wire logic [31:0] scores_data, input wire logic [22:0] s_axil_awaddr, input wire logic s_axil_awvalid,
     input wire logic [31:0] s_axil_wdata, input wire logic [3:0] s_axil_wstrb, input wire logic s_axil_wvalid,
     input wire logic s_axil_bready, input wire logic [22:0] s_axil_araddr, input wire logic s_axil_arvalid,
     input wire logic s_axil_rready, input wire logic [31:0] reg_rdata, input wire logic [31:0] tele_data, input wire logic op_ack,
@@ -27,6 +28,8 @@ module formal_axil import kvcpu_map_pkg::*; (
     logic [22:0] dir_addr, error_offset;
     logic        table_select, table_write, table_read;
     logic [13:2] table_waddr, table_raddr;
+    logic        nmce_select, query_write, query_read, scores_read;
+    logic [14:2] query_waddr, nmce_raddr;
     logic        error_valid;
     logic [3:0]  error_code;
     kvcpu_axil dut (.*);
@@ -37,7 +40,7 @@ module formal_axil import kvcpu_map_pkg::*; (
     logic [1:0]  age;          // of the write under way, in cycles behind its handshake; 0: none, 3: until it is answered
     logic [22:0] waddr;
     logic [31:0] wdata;
-    logic        whole, wtaken, issued, wtable;
+    logic        whole, wtaken, issued, wtable, wquery;
     word_t       wkind;
     logic [3:0]  wfault, wcode;
     logic [1:0]  answer;
@@ -45,9 +48,10 @@ module formal_axil import kvcpu_map_pkg::*; (
     assign issued = (age == 2'd2);
     assign wkind = word_kind(waddr[15:2]);
     assign wtable = (waddr[22:14] == PTABLE[22:14]);   // of the whole table: CLASSES = 256
+    assign wquery = (waddr[22:14] == QUERY[22:14]);    // of 64 slots of HEAD_DIM = 128
     always_comb begin
         if (waddr[1:0] != 2'b00) wfault = BUSERR_MISALIGNED;
-        else if (!wtable && (waddr[22:16] != '0 || !wkind.writable)) wfault = BUSERR_UNMAPPED;
+        else if (!wtable && !wquery && (waddr[22:16] != '0 || !wkind.writable)) wfault = BUSERR_UNMAPPED;
         else if (!whole) wfault = BUSERR_STROBE;
         else wfault = BUSERR_NONE;
         wcode = wfault;
@@ -62,28 +66,31 @@ module formal_axil import kvcpu_map_pkg::*; (
     logic        rtaken, dealt;
     word_t       rkind;
     logic [3:0]  rfault, rcode;
-    logic        of_directory, of_table, of_operands, of_telemetry, of_block;    // where the first is looked up; none of them: refused
+    logic        of_directory, of_table, of_query, of_scores, of_operands, of_telemetry, of_block;    // where the first is looked up; none of them: refused
     assign rtaken = s_axil_arvalid && s_axil_arready;
     assign dealt = dut.rdone;
     assign rkind = word_kind(first[15:2]);
     always_comb begin
-        {of_directory, of_table, of_operands, of_telemetry, of_block} = '0;
+        {of_directory, of_table, of_query, of_scores, of_operands, of_telemetry, of_block} = '0;
         rfault = BUSERR_NONE;
         if (first[1:0] != 2'b00) rfault = BUSERR_MISALIGNED;
         else if (first >= BAR2_ENTRIES) of_directory = 1'b1;
         else if (first[22:14] == PTABLE[22:14]) of_table = 1'b1;
+        else if (first[22:14] == QUERY[22:14]) of_query = 1'b1;
+        else if (first[22:12] == SCORES[22:12]) of_scores = 1'b1;
         else if (first[22:16] != '0 || !rkind.readable) rfault = BUSERR_UNMAPPED;
         else if (rkind.operand) of_operands = 1'b1;
         else if (rkind.telemetry) of_telemetry = 1'b1;
         else of_block = 1'b1;
         rcode = (of_directory && dir_err) ? BUSERR_UNMAPPED : rfault;
     end
-    logic        answering, from_table, from_block, from_telemetry, refused;    // behind `dealt`: its answer is made
+    logic        answering, from_table, from_query, from_scores, from_block, from_telemetry, refused;    // behind `dealt`: its answer is made
     logic [31:0] data;
     logic [33:0] made, marked;
     logic        tracking;
     logic [3:0]  held, ahead;
-    assign made = refused ? {SLVERR, 32'd0} : {OKAY, from_table ? table_data : from_telemetry ? tele_data : from_block ? reg_rdata : data};
+    assign made = refused ? {SLVERR, 32'd0} : {OKAY, from_table ? table_data : from_query ? query_data : from_scores ? scores_data
+                                                    : from_telemetry ? tele_data : from_block ? reg_rdata : data};
     marked_word #(.W(34), .CW(4)) u_answers (
         .clk, .rst, .put(answering), .take(s_axil_rvalid && s_axil_rready), .mark, .wdata(made), .held, .tracking, .ahead, .marked
     );
@@ -105,7 +112,7 @@ module formal_axil import kvcpu_map_pkg::*; (
             else second <= s_axil_araddr;
         end
         answering <= dealt;
-        {from_table, from_block, from_telemetry, refused} <= {of_table, of_block, of_telemetry, rcode != BUSERR_NONE};
+        {from_table, from_query, from_scores, from_block, from_telemetry, refused} <= {of_table, of_query, of_scores, of_block, of_telemetry, rcode != BUSERR_NONE};
         data <= of_operands ? op_data : dir_data;
         said <= (issued && wcode != BUSERR_NONE) || (dealt && rcode != BUSERR_NONE);
         code <= issued ? wcode : rcode;
@@ -127,8 +134,9 @@ module formal_axil import kvcpu_map_pkg::*; (
         assert (s_axil_bvalid == (age == 2'd3) && s_axil_wready == s_axil_awready && write_accepted == s_axil_awready);
         assert (s_axil_awready == (age == '0 && s_axil_awvalid && s_axil_wvalid && !block));
         if (s_axil_bvalid) assert (s_axil_bresp == answer);
-        assert ((reg_req && reg_is_write) == (issued && wfault == BUSERR_NONE && !wkind.operand && !wtable));
+        assert ((reg_req && reg_is_write) == (issued && wfault == BUSERR_NONE && !wkind.operand && !wtable && !wquery));
         assert (table_write == (issued && wcode == BUSERR_NONE && wtable) && (!table_write || (table_select && table_waddr == waddr[13:2])));
+        assert (query_write == (issued && wcode == BUSERR_NONE && wquery) && (!query_write || (nmce_select && query_waddr == waddr[14:2])));
         assert (op_write == (issued && wcode == BUSERR_NONE && wkind.operand));
         if (reg_req && reg_is_write) assert (reg_addr == (waddr[15:0] & BLOCK_BITS) && reg_wdata == wdata);
         if (op_write) assert (op_waddr == waddr[15:0] && op_wdata == wdata && op_wkind == wkind);
@@ -140,6 +148,8 @@ module formal_axil import kvcpu_map_pkg::*; (
         if (reg_req && !reg_is_write) assert (reg_addr == (first[15:0] & BLOCK_BITS));
         if (tele_read) assert (tele_addr == first[8:2]);
         assert (table_read == (dealt && of_table) && (!table_read || (table_select && table_raddr == first[13:2] && !table_clearing)));
+        assert (query_read == (dealt && of_query) && scores_read == (dealt && of_scores));
+        if (query_read || scores_read) assert (nmce_select && nmce_raddr == first[14:2]);
         if (op_read) assert (undealt != '0 && of_operands && op_raddr == first[15:0] && op_rkind == rkind);
         if (dir_req) assert (undealt != '0 && of_directory && dir_addr == first);
         if (dealt) assert ((!of_operands || op_ack) && (!of_directory || dir_ack));
@@ -157,11 +167,13 @@ module formal_axil import kvcpu_map_pkg::*; (
         // For the induction: where the accesses are, and that an answer has a place.
         assert (dut.wstate == age && (age == '0 || (dut.waddr == waddr && dut.wdata == wdata && dut.whole == whole)));
         if (issued) assert (op_wkind == wkind && dut.wfault == wfault && reg_addr == (waddr[15:0] & BLOCK_BITS)
-                            && dut.wresets == (waddr[15:0] == CTRL_OFFSET && wdata[0]) && dut.wtable == wtable);
+                            && dut.wresets == (waddr[15:0] == CTRL_OFFSET && wdata[0]) && dut.wtable == wtable && dut.wquery == wquery);
         assert (undealt == 2'(dut.rtaken) + 2'(dut.rwaiting));
         if (dut.rwaiting) assert (dut.raddr == first && op_rkind == rkind && dut.misaligned == (first[1:0] != '0)
             && dut.in_bar0 == (first[22:16] == '0 && first[1:0] == '0) && dut.in_bar2 == (first >= BAR2_ENTRIES && first[1:0] == '0)
             && dut.of_table == (first[22:14] == PTABLE[22:14] && first[1:0] == '0)
+            && dut.of_query == (first[22:14] == QUERY[22:14] && first[1:0] == '0)
+            && dut.of_scores == (first[22:12] == SCORES[22:12] && first[1:0] == '0)
             && dut.of_digest == (first[15:3] == PASS_DIGEST_OFFSET[15:3]));
         if (dut.rwaiting && !issued) assert (reg_addr == (first[15:0] & BLOCK_BITS));
         if (dut.rtaken) assert (dut.raddr_taken == (dut.rwaiting ? second : first));
@@ -169,7 +181,8 @@ module formal_axil import kvcpu_map_pkg::*; (
         if (dir_asked) assert (dut.rwaiting && of_directory);
         assert (dut.answering == answering && held == dut.queue_level && 5'(held) + 5'(answering) <= 5'd7);
         if (answering) assert (dut.answer_refused == refused && (refused || (dut.from_block == from_block
-            && dut.from_table == from_table && dut.from_telemetry == from_telemetry && (from_table || from_block || from_telemetry || dut.other_data == data))));
+            && dut.from_table == from_table && dut.from_query == from_query && dut.from_scores == from_scores
+            && dut.from_telemetry == from_telemetry && (from_table || from_query || from_scores || from_block || from_telemetry || dut.other_data == data))));
         if (!dut.queue_full) assert (held <= 4'd5);
         if (dut.queue_full && undealt != '0) assert (held >= 4'd4);   // it stays high for a cycle behind a reset
         if ((op_asked && !op_acked) || dir_asked) assert (5'(held) + 5'(answering) <= 5'd6);

@@ -8,7 +8,7 @@ module formal_results import kvcpu_pkg::*; (
     input wire logic clk, input wire logic rst, input wire logic push, input wire logic [7:0] code, input wire logic pop,
     input wire logic mark
 );
-    logic    valid, under_way, lost;
+    logic    valid, leaves, under_way, lost;
     result_t pushed, oldest;
     always_comb begin
         pushed = '0;
@@ -20,10 +20,9 @@ module formal_results import kvcpu_pkg::*; (
     always_ff @(posedge clk) started <= 1'b1;
     always_comb if (!started) assume (rst);
 
-    logic       leaves, tracking;
+    logic       tracking;
     logic [6:0] owed, ahead;   // results that the host may still get; those that leave ahead of the marked one
     logic [7:0] marked;
-    assign leaves = (pop && valid) || lost;
     always_ff @(posedge clk) begin
         owed <= owed + 7'(push) - 7'(leaves);
         if (!tracking && push && mark) begin
@@ -44,6 +43,7 @@ module formal_results import kvcpu_pkg::*; (
         assert (7'(dut.u_fifo.level) + 7'(dut.held_valid) == owed);
         assert (owed <= 7'd32 && valid == (dut.u_fifo.level != '0));
         if (lost) assert (owed == 7'd32 && valid);
+        assert (leaves == ((pop && valid) || lost));
         if (tracking && ahead == '0 && valid) assert (oldest.code == marked);
         // For the induction: the queue inside, and where the marked result is.
         assert (dut.u_fifo.full == (dut.u_fifo.level == 6'd32) && dut.u_fifo.empty == (dut.u_fifo.level == '0));

@@ -15,7 +15,8 @@ module formal_telemetry import kvcpu_pkg::*; import kvcpu_map_pkg::*; (
     kvcpu_telemetry dut (
         .clk, .clk_events(clk), .rst, .events_work, .clear, .now('0), .accepted, .ended(1'b0), .command_cycles('0), .command,
         .busy(1'b0), .events('0), .completion_valid(1'b0), .completion('0), .lookup_counts(1'b0), .lookup_hit(1'b0),
-        .lookup_tier('0), .port_counts(1'b0), .port_hit(1'b0), .port_tier('0), .index_overflow(1'b0), .result_lost(1'b0),
+        .lookup_tier('0), .port_counts(1'b0), .port_hit(1'b0), .port_tier('0), .waits('0), .query_written(1'b0),
+        .scores_read(1'b0), .streamed(1'b0), .index_overflow(1'b0), .result_lost(1'b0),
         .completion_lost(1'b0), .current_step, .t1_used('0), .valid_entries('0), .hit_total, .misses,
         .select, .read, .read_addr, .read_data
     );

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import BusError
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, PTABLE, REGISTERS, REGMAP_HASH, TELEMETRY, Code, Opcode
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, PTABLE, QUERY, REGISTERS, REGMAP_HASH, SCORES, TELEMETRY, Code, Opcode
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.transport.mmio import Simulation
 
@@ -17,7 +17,7 @@ BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word
 CONSTANTS = {
     "DEVICE_ID": 0x4B564350, "VERSION": 0x00020000, "BUILD_ID": 0x1122334455667788, "REGMAP_HASH": REGMAP_HASH,
     "CAP_LANES": 8, "CAP_BLOCK_TOKENS": 32, "CAP_HEAD_DIM": 128, "CAP_DATA_BITS": 128, "CAP_LOOKUP_PORTS": 3,
-    "CAP_FIFO_DEPTH": 16,
+    "CAP_FIFO_DEPTH": 16, "CAP_NMCE": 1,
 }  # fmt: skip
 RANGES = {
     "HOT": (cmd.Hot, "BOOST"), "EVICT": (cmd.Evict, "IMEVICT"), "SHARE": (cmd.Share, "SHARE"),
@@ -34,7 +34,7 @@ class FakeDevice(Simulation):
     name = "fake"
 
     def __init__(self, entries: int = 256, classes: int = 256, **constants: int):
-        self.model = ReferenceModel(entries, classes=classes)
+        self.model = ReferenceModel(entries, classes=classes, nmce=bool(constants.get("CAP_NMCE", 1)))
         sizes = {"CAP_ENTRIES": entries, "CAP_BLOCK_BYTES": self.model.block_bytes, "CAP_CLASSES": classes}
         self.constants = CONSTANTS | sizes | constants
         self.stored: dict[str, int] = {}
@@ -51,6 +51,10 @@ class FakeDevice(Simulation):
     def read32(self, offset: int) -> int:
         if offset >= BAR2_ENTRIES:
             return self._directory_word(offset)
+        if QUERY <= offset:
+            return self.model.read_query_word(self._query_word(offset, False))
+        if SCORES <= offset < PTABLE:
+            return self._score_word(offset - SCORES)
         if PTABLE <= offset:
             row, first = self._table_row(offset, False)
             return int.from_bytes(row[first : first + 4].tobytes(), "little")
@@ -64,6 +68,9 @@ class FakeDevice(Simulation):
     def write32(self, offset: int, value: int) -> None:
         if offset >= BAR2_ENTRIES:
             raise BusError(offset, True)
+        if QUERY <= offset:
+            self.model.write_query_word(self._query_word(offset, True), value)
+            return
         if PTABLE <= offset:
             row, first = self._table_row(offset, True)
             row[first : first + 4] = list(value.to_bytes(4, "little"))
@@ -88,6 +95,26 @@ class FakeDevice(Simulation):
         if number >= self.model.classes or first % 4:
             raise BusError(offset, is_write)
         return self.model.tables[1 - self.model.settings()["PTABLE_COMMIT"], number], first
+
+    def _query_word(self, offset: int, is_write: bool) -> int:
+        place, odd = divmod(offset - QUERY, 4)
+        if odd or place >= self.model.queries.size // 2:
+            raise BusError(offset, is_write)
+        return place
+
+    def _score_word(self, at: int) -> int:
+        """Of the oldest scores whose result was not taken; zero behind them."""
+        if not self.constants["CAP_NMCE"]:
+            return 0
+        self.model.scores_read(4)
+        scores = next((result[5] for result in self.results if result[5]), None)
+        if scores is None:
+            return 0
+        halves = [low | high << 16 for low, high in zip(scores.half_bits[::2], scores.half_bits[1::2])]
+        largest = [] if scores.exp_bits is None else [scores.max_bits, scores.sum_bits]
+        windows = {0: scores.score_bits, 0x400: scores.exp_bits or (), 0x800: halves, 0xC00: largest}
+        words, place = windows[at & 0xC00], (at & 0x3FF) // 4
+        return words[place] if place < len(words) else 0
 
     def _value(self, register) -> int:
         settings = self.model.settings()
@@ -146,6 +173,10 @@ class FakeDevice(Simulation):
                 return self._run("LOOKUP", cmd.Lookup(*self._key("LOOKUP_ID"), value))
             case "TOUCH":
                 return self._run("TOUCH", cmd.Touch(*self._key("LOOKUP_ID"), value, operand("TOUCH_HINT", 0)))
+            case "SCORE":
+                position, slot = operand("SCORE_POS", 0), operand("SCORE_SLOT", 0)
+                hint = operand("TOUCH_HINT", 0)
+                return self._run("SCORE", cmd.Score(*self._key("SCORE_ID"), position, slot, value, hint))
             case "CLASS":
                 addr, length, number = (operand(f"CLASS_{n}", 0) for n in ("ADDR", "LEN", "ID"))
                 return self._run("CLASS", cmd.Class(addr, length, number, value & 0xFFFF, value >> 16))
@@ -154,7 +185,7 @@ class FakeDevice(Simulation):
                 fits = first <= value <= self.model.entries
                 if fits:
                     self.digest = self.model.digest(first, value)
-                self.results.append((1 << 31 | Opcode.DIGEST << 8 | (0 if fits else Code.ERR_RANGE), 0, 0, 0, 7))
+                self.results.append((1 << 31 | Opcode.DIGEST << 8 | (0 if fits else Code.ERR_RANGE), 0, 0, 0, 7, None))
                 return None
         if register.name == "CTRL":
             if value & 1:
@@ -181,7 +212,7 @@ class FakeDevice(Simulation):
             self.pass_digest = before
         found = result.index is not None
         status = 1 << 31 | found << 16 | (result.tier or 0) << 17 | Opcode[opcode] << 8 | Code[result.code]
-        self.results.append((status, result.matched, result.phys_addr or 0, result.index or 0, 42))
+        self.results.append((status, result.matched, result.phys_addr or 0, result.index or 0, 42, result.scores))
         step = self.model.telemetry()["current_step"]
         for trigger in reversed(result.triggers):  # the memory may finish them in any order
             low = 1 << 31 | trigger.index | (trigger.channel == "prefetch") << 16

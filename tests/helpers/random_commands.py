@@ -28,5 +28,6 @@ def random_commands(seed: int, count: int) -> Iterator[cmd.Command]:
             cmd.Load(*key, 32 * n + 31, VA + n * BLOCK, pick.randrange(4), hint), cmd.Touch(*key, hint),
             cmd.Class(*place, pick.choice((0, 3, 255, 256)), n, pick.randrange(17)), cmd.Step(step),
             cmd.Set("POLICY", pick.choice((0, 1, 1, 2))), cmd.Set("FILL_AGE", pick.choice((0, 1, 20, 255, 256))),
+            cmd.Score(*key, pick.choice((0, 1, 64)), pick.choice((0, 1, 1, 2)), pick.choice((0, hint))), cmd.Score(*key, 63, 1),
             cmd.Set("PTABLE_COMMIT", pick.randrange(2)), cmd.Set("T1_CAPACITY", pick.choice((0, 3, 10, 256))),
         ))  # fmt: skip

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 BLOCK = 16384
 BASE = 0x7F00_0000_0000
@@ -33,25 +34,48 @@ def random_tables(folder: Path, seed: int, classes: int = 256) -> list[str]:
     return names
 
 
+def random_halves(seed: int, count: int) -> NDArray[np.uint16]:
+    """Bits of FP16 values of any sign and size, subnormals too; one in 2,000 is infinite or no number, so that most rows of a
+    block have a score."""
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, 1 << 16, count, np.uint16)
+    special = found & 0x7C00 == 0x7C00
+    return np.where(special & (rng.random(count) > 1 / 60), found ^ 0x4000, found)
+
+
+def random_queries(folder: Path, seed: int, head_dim: int = 128) -> list[str]:
+    """Queries for the compute engine: usual ones, some of any size, with infinities, and zeros."""
+    usual = np.random.default_rng(seed).standard_normal(head_dim).astype(np.float16)
+    small, any_size = usual * np.float16(1e-4), random_halves(seed, head_dim).view(np.float16)
+    names = []
+    for name, query in {"usual": usual, "small": small, "any": any_size, "zero": np.zeros_like(usual)}.items():
+        names.append(str(folder / f"query-{name}.npy"))
+        np.save(names[-1], query)
+    return names
+
+
 class Script:
     """`blocks`: how many keys there are to load; above ENTRIES the directory can get full. `block_bytes`, `classes`: of the
-    device. `tables`: what `policy ranked --table` takes, see `random_tables`."""
+    device. `tables`: what `policy ranked --table` takes, see `random_tables`. `queries`: what `query write` takes, see
+    `random_queries`; none where the device has no compute engine."""
 
     def __init__(
-        self, seed: int, blocks: int = 400, block_bytes: int = BLOCK, tables: Sequence[str] = ("age",), classes: int = 256
-    ):
+        self, seed: int, blocks: int = 400, block_bytes: int = BLOCK, tables: Sequence[str] = ("age",), classes: int = 256,
+        queries: Sequence[str] = (),
+    ):  # fmt: skip
         self.random = random.Random(seed)
         self.blocks = blocks
         self.block_bytes = block_bytes
-        self.tables, self.classes = tables, classes
+        self.tables, self.classes, self.queries = tables, classes, queries
         self.step = 0
         self.keys = self._keys(blocks + 20)
+        self.recent = self.keys[:1]
 
     def lines(self, count: int) -> list[str]:
         """`count` commands, most blocks at the beginning."""
         kinds = {
             self.load: 30, self.advance: 12, self.hint: 16, self.prefetch: 6, self.sharing: 8, self.unload: 3,
-            self.lookup: 12, self.policy: 5, self.classify: 4,
+            self.lookup: 12, self.policy: 5, self.classify: 4, self.score: 9, self.query: 3 if self.queries else 0,
             self.weights: 3, self.config: 2, self.registers: 3, self.memory: 2, self.look: 3, self.reset: 0.15,
         }  # fmt: skip
         lines = [self.load() for _ in range(count // 8)]
@@ -109,6 +133,7 @@ class Script:
     # ---- commands --------------------------------------------------------------------------------------------------
     def load(self) -> str:
         n = self.random.randrange(self.blocks)
+        self.recent = [*self.recent[-20:], self.key(n)]
         request, layer, head, start = self.key(n)
         end = start + self.random.randrange(32)
         if self.rarely():
@@ -161,6 +186,27 @@ class Script:
         request, layer, head, start = self.twin(key) if self.rarely(0.2) else key
         touch = f" --touch{self.hinted(0.4)}" if self.rarely(0.6) else ""
         return f"lookup {request} {layer} {head} {start + self.random.randrange(32)}{touch}"
+
+    def score(self) -> str:
+        """Mostly of a block that was loaded not long ago, so that many are in tier 1."""
+        request, layer, head, start = self.random.choice(self.recent if self.rarely(0.8) else self.keys)
+        slot = 64 if self.rarely() else self.random.choice((0, 0, 1, 2, 63))
+        flags = self.random.choice(("", " --exp"))
+        if self.rarely(0.1):
+            flags = f" --flags {self.random.choice((0, 1, 2, 3, 1 << 31))}"
+        wait = " --wait" if self.rarely(0.5) else ""
+        token = start + self.random.randrange(32)
+        return f"score {request} {layer} {head} {token} --slot {slot}{flags}{wait}{self.hinted(0.2)}"
+
+    def query(self) -> str:
+        slot, word = self.random.choice((0, 1, 2, 63)), 0x8000 + 4 * self.random.randrange(64 * 64)
+        write = f"query write {slot} {self.random.choice(self.queries)}"
+        return self.random.choice(
+            (
+                write, write, f"query read {slot}", f"reg write {word:#x} {self.random.randrange(1 << 32)}",
+                f"reg read {word:#x}", f"reg read {0x3000 + 4 * self.random.randrange(1024):#x}",
+            )
+        )  # fmt: skip
 
     def classify(self) -> str:
         class_id = self.border() if self.rarely() else self.random.choice((0, 1, 2, self.classes - 1))

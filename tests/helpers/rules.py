@@ -15,7 +15,7 @@ VA = 0x7F00_0000_0000
 
 TIME_DEPENDENT = {
     "busy_cycles", "last_command_cycles", "step_to_trigger_cycles", "index_overflows", "results_lost",
-    "completions_lost", "dma_errors",
+    "completions_lost", "dma_errors", "host_waits", "port0_waits", "port1_waits",
 }  # fmt: skip
 """Telemetry that a device may show on top, and that the rules tested here say nothing about."""
 

@@ -13,6 +13,10 @@ RESULT = {
 }
 TRIGGER = {"index": int, "channel": str, "from": int, "to": int}
 LOOKUP = RESULT | {"hit": bool, "tier": (int, type(None)), "phys_addr": (int, type(None))}
+SCORE = RESULT | {
+    "score_bits": (list, type(None)), "exp_bits": (list, type(None)), "max_bits": (int, type(None)),
+    "sum_bits": (int, type(None)), "tier": (int, type(None)), "phys_addr": (int, type(None)),
+}  # fmt: skip
 ENTRY = {
     "index": int, "request_id": int, "layer": int, "head": int, "token_start": int, "token_end": int, "tier": int,
     "phys_addr": int, "va": int, "priority": int, "access_step": int, "ref_count": int, "prefix": bool,
@@ -24,7 +28,7 @@ TELEMETRY = [
     "current_step", "step_count", "hot_count", "evict_count", "prefetch_count", "share_count", "last_va", "last_len",
     "last_target_step",
 ]  # fmt: skip
-EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup", "class")
+EXACT = ("step", "hot", "evict", "prefetch", "share", "release", "unload", "load", "lookup", "class", "score")
 CODES = (
     "OK", "ERR_LEN", "ERR_NOT_FOUND", "ERR_EXISTS", "ERR_FULL", "ERR_RANGE", "ERR_STEP_ORDER", "ERR_NOT_RESIDENT",
     "ERR_NOT_EMPTY", "ERR_UNSUPPORTED", "ERR_MEMORY"
@@ -66,11 +70,25 @@ def check(line: str, found: dict) -> None:
     assert found["code"] in CODES
     if command not in EXACT:
         return
-    has(found, LOOKUP if command == "lookup" else RESULT)
+    has(found, {"lookup": LOOKUP, "score": SCORE}.get(command, RESULT))
     for trigger in found["triggers"]:
         has(trigger, TRIGGER)
         assert trigger["channel"] in ("evict", "prefetch")
-    if found["code"] != "OK":
+    if command == "score":
+        _check_score(found)
+    elif found["code"] != "OK":
         assert (found["matched"], found["index"], found["triggers"]) == (0, None, [])
-    if command in ("load", "lookup"):
+    if command in ("load", "lookup", "score"):
         assert found["matched"] == (found["index"] is not None)
+
+
+def _check_score(found: dict) -> None:
+    """R30, R37: a block that is not in tier 1 is named all the same; scores are there for all rows, or not at all."""
+    scores, exps = found["score_bits"], found["exp_bits"]
+    assert (scores is not None) == (found["code"] == "OK")
+    assert (exps is None) == (found["max_bits"] is None) == (found["sum_bits"] is None)
+    assert exps is None or len(exps) == len(scores)
+    assert {type(bits) for bits in (scores or [])} <= {int}
+    if found["code"] not in ("OK", "ERR_NOT_RESIDENT", "ERR_MEMORY"):
+        names = ("matched", "index", "triggers", "tier", "phys_addr")
+        assert [found[name] for name in names] == [0, None, [], None, None]

@@ -354,7 +354,7 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr(kvfpga, "open", lambda *given, **named: opened.append((given, named)) or device)
     examples = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-    assert len(examples) == 7
+    assert len(examples) == 8
     names: dict = {}
     for example in examples:
         exec(compile(example, str(GUIDE), "exec"), names)

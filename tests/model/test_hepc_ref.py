@@ -63,7 +63,7 @@ def random_command(rng: random.Random, step: int, blocks: int):
         cmd.Touch(*key), cmd.Set("T1_CAPACITY", rng.randrange(blocks)), cmd.UnloadRequest(rng.randrange(60)),
         cmd.Set("EVICT_THRESH", rng.choice([0, 700, 60000])), cmd.Set("PREFETCH_THRESH", rng.choice([200, 700, 60000])),
         cmd.Set("WEIGHT_R", rng.randrange(300)), cmd.Set("POLICY", rng.randrange(3)), cmd.Set("FILL_AGE", rng.randrange(300)),
-        cmd.Set("PTABLE_COMMIT", rng.randrange(2)), cmd.Touch(*key, rng.randrange(1 << 17)),
+        cmd.Set("PTABLE_COMMIT", rng.randrange(2)), cmd.Score(*key, n % 66, n % 3, rng.randrange(1 << 17)),
         cmd.Class(va, length, rng.randrange(257), rng.randrange(257), rng.randrange(17)),
         cmd.Load(*key, 32 * n + 31, here, rng.randrange(4), rng.randrange(1 << 17)),
     ])  # fmt: skip
@@ -121,7 +121,7 @@ def test_r23_counters_are_those_of_the_register_map():
     """But for what only a clock or a bus can count."""
     of_hardware = {
         "busy_cycles", "last_command_cycles", "step_to_trigger_cycles", "index_overflows", "results_lost", "completions_lost",
-        "dma_errors",
+        "dma_errors", "host_waits", "port0_waits", "port1_waits",
     }  # fmt: skip
     assert set(ReferenceModel(256).telemetry()) == set(regmap.TELEMETRY) - of_hardware
 
@@ -158,11 +158,12 @@ def lived_in(entries: int = 256) -> ReferenceModel:
         model.execute(random_command(rng, model.telemetry()["current_step"], 200))
     model.memory_write((1 << 50) + 3 * BLOCK - 5, bytes(range(200)))
     model.memory_write((1 << 64) - 10, b"end")
+    model.write_query(63, np.arange(128, dtype=np.uint16))
     return model
 
 
 def everything(model: ReferenceModel):
-    return model.dump(), model.digest(), model.telemetry(), model.settings(), model.tables.tobytes()
+    return model.dump(), model.digest(), model.telemetry(), model.settings(), model.tables.tobytes(), model.queries.tobytes()
 
 
 def test_a_saved_model_goes_on_where_it_was(tmp_path):
@@ -186,6 +187,12 @@ def test_a_file_of_other_parameters_is_refused(tmp_path):
         ReferenceModel(256).load(tmp_path / "state")
 
 
+def test_a_file_of_a_model_without_the_compute_engine_is_refused(tmp_path):
+    ReferenceModel(256, nmce=False).save(tmp_path / "state")
+    with pytest.raises(SessionError, match="nmce"):
+        ReferenceModel(256).load(tmp_path / "state")
+
+
 @pytest.mark.parametrize("damage", ["absent", "empty", "text", "cut"])
 def test_a_damaged_file_is_refused_and_changes_nothing(tmp_path, damage):
     path, model = tmp_path / "state", lived_in()
@@ -206,14 +213,22 @@ def test_adopt_takes_a_short_read_back_and_device_only_counters():
     copy = ReferenceModel(256)
     copy.execute(cmd.Load(9, 9, 9, 0, 0, 0))
     telemetry = {**model.telemetry(), "busy_cycles": 7}
-    copy.adopt(*model.read_entries(0, used), model.settings(), telemetry, model.tables)
+    copy.adopt(*model.read_entries(0, used), model.settings(), telemetry, model.tables, model.queries)
     assert everything(copy) == everything(model)
 
 
-def test_reset_empties_the_tables_and_keeps_the_bytes():
-    model = lived_in()
+def test_adopt_leaves_queries_that_it_is_not_given():
+    model, copy = lived_in(), lived_in()
+    copy.queries[:] += 1
+    copy.adopt(*model.read_entries(0, 256), model.settings(), model.telemetry(), model.tables)
+    assert everything(copy)[:-1] == everything(model)[:-1] and (copy.queries == model.queries + 1).all()
+
+
+def test_reset_empties_the_tables_and_keeps_the_bytes_and_the_queries():
+    model, fresh = lived_in(), ReferenceModel(256)
     model.reset()
-    assert everything(model) == everything(ReferenceModel(256))
+    fresh.queries[63] = np.arange(128)
+    assert everything(model) == everything(fresh)
     assert model.memory_read((1 << 64) - 10, 3) == b"end"
 
 

@@ -76,7 +76,7 @@ def test_ulx3s_parameters_are_those_of_its_build_id():
     """The script works out the BUILD_ID for the parameters that the top gives to its core."""
     instance = re.search(r"kvcpu_uart_top #\((.*?)\)\s*u_", (BOARDS / "ulx3s.sv").read_text(), re.S)[1]
     given = dict(re.findall(r"\.(\w+)\((\d+)\)", instance))
-    names = ("ENTRIES", "LANES", "DATA_BITS", "BLOCK_TOKENS", "HEAD_DIM", "CLASSES")
+    names = ("ENTRIES", "LANES", "DATA_BITS", "BLOCK_TOKENS", "HEAD_DIM", "CLASSES", "NMCE")
     assert Parameters(*(int(given[name]) for name in names)) == build_ulx3s.PARAMETERS
 
 

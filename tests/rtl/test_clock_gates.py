@@ -14,7 +14,7 @@ import pytest
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import KvfpgaError
 from kvfpga.device.device import Device
-from kvfpga.device.regmap import REGISTERS
+from kvfpga.device.regmap import QUERY, REGISTERS, SCORES
 from kvfpga.transport.sim.build import CORE
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
@@ -26,7 +26,7 @@ WINDOW = 0x400000
 FAULTY = 2 * ENTRIES * BLOCK  # the first blocks of tier 2
 KINDS = (
     cmd.Load, cmd.Load, cmd.Load, cmd.Step, cmd.Step, cmd.Lookup, cmd.Touch, cmd.Evict, cmd.Hot, cmd.Share, cmd.Release,
-    cmd.Unload, cmd.Prefetch, cmd.UnloadRequest, cmd.ShareIndex, cmd.ReleaseIndex, cmd.Set,
+    cmd.Unload, cmd.Prefetch, cmd.UnloadRequest, cmd.ShareIndex, cmd.ReleaseIndex, cmd.Set, cmd.Score, cmd.Score,
 )  # fmt: skip
 """As often as they are drawn."""
 # Outputs, and what says that they mean something in this cycle.
@@ -49,8 +49,11 @@ class Stimulus:
 
     def act(self) -> list:
         self.seen = []
-        actions = self.command, self.doorbells, self.read, self.window, self.lookups, self.look, self.rest, self.reset, self.pops
-        (action,) = self.random.choices(actions, weights=(30, 12, 12, 6, 8, 6, 10, 2, 6))
+        actions = (
+            self.command, self.doorbells, self.scores, self.read, self.window, self.lookups, self.look, self.rest, self.reset,
+            self.pops,
+        )  # fmt: skip
+        (action,) = self.random.choices(actions, weights=(30, 12, 8, 12, 6, 8, 6, 10, 2, 6))
         self.note(action.__name__)
         try:
             action()
@@ -92,6 +95,8 @@ class Stimulus:
         if kind is cmd.Step:
             self.step += r.choice((0, 1, 1, 40))
             return cmd.Step(self.step)
+        if kind is cmd.Score:
+            return cmd.Score(r.randrange(4), 0, r.randrange(2), token, r.randrange(66), r.randrange(3))
         if kind in (cmd.Lookup, cmd.Touch):
             return kind(r.randrange(4), 0, r.randrange(2), token)
         if kind is cmd.Prefetch:
@@ -114,6 +119,17 @@ class Stimulus:
             self.step += 1
             self.sim.write32(REGISTERS["STEP_FAST"].offset, self.step)
             self.clock(self.random.randrange(12))
+
+    def scores(self) -> None:
+        """Queries, doorbells of SCORE that nobody waits for, and the window while they run."""
+        for _ in range(self.random.randrange(1, 5)):
+            self.sim.write32(QUERY + 4 * self.random.randrange(4096), self.random.getrandbits(32) & 0x3FFF3FFF)
+            token, request, slot = self.random.randrange(64) * 32, self.random.randrange(4), self.random.randrange(64)
+            for name, value in (("ID", request), ("POS", token), ("SLOT", slot), ("FLAGS", self.random.randrange(2))):
+                self.sim.write32(REGISTERS[f"SCORE_{name}"].offset, value)
+            self.clock(self.random.choice((0, 3, 40)))
+            self.note("scores", self.sim.read32(SCORES + 4 * self.random.randrange(1024)))
+            self.note("query", self.sim.read32(QUERY + 4 * self.random.randrange(4096)))
 
     def read(self) -> None:
         register = self.random.choice(READABLE)

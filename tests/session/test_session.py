@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from kvfpga.blackbox.history import History, MemoryWrite, RegisterWrite, TableWrite
+from kvfpga.blackbox.history import History, MemoryWrite, QueryWrite, RegisterWrite, TableWrite
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import SessionError, TargetError, UsageError
 from kvfpga.contract.presets import PRESETS, weights
@@ -204,6 +204,9 @@ ITEMS = [
     cmd.Set("STRICT", 0),
     MemoryWrite(1, b"z"),
     TableWrite(bytes(range(256)) * 64),
+    QueryWrite(7, 1, bytes(range(256))),
+    QueryWrite(0, 64, bytes(range(256)) * 64, kept=True),
+    cmd.Score(1, 2, 3, 4, 5, 1),
     cmd.Touch(1, 2, 3, 0, cmd.hint_of(7, 9)),
     cmd.Class(1, 2, 3, 4, 5),
 ]

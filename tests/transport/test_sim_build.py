@@ -30,8 +30,18 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def fake_compiler(empty_cache, monkeypatch, tmp_path):
+    """Takes no time, and writes what it is asked for."""
+    compiler = tmp_path / "fake-c++"
+    compiler.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do [ "$1" != -o ] || echo object > "$2"; shift; done\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+
+
 def left_behind(cache: Path) -> list[str]:
-    return sorted(path.name for path in (cache / "models").iterdir() if path.suffix != ".lock")
+    """Of the models, without the code that they have in common."""
+    return sorted(path.name for path in (cache / "models").glob("[!r]*") if path.suffix != ".lock")
 
 
 # ---- identity -------------------------------------------------------------------------------------------------------
@@ -76,6 +86,15 @@ def test_parameters_are_refused(values):
 def test_other_waveform_files_are_refused(tmp_path):
     with pytest.raises(UsageError, match=".fst or .vcd"):
         VerilatorSim(entries=256, lanes=4, data_bits=128, trace=tmp_path / "waves.png")
+
+
+def test_a_model_that_was_built_quickly_is_another(fake_compiler, monkeypatch):
+    quick = build.model(SMALL, [PROBE])
+    monkeypatch.delenv("KVFPGA_QUICK_BUILD")
+    users = build.model(SMALL, [PROBE])
+    assert quick.key != users.key
+    logs = [(model.path.parent / "build.log").read_text() for model in (quick, users)]
+    assert [" -O3 -c " in log for log in logs] == [False, True] and " -O0 -c " in logs[0]
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
@@ -162,6 +181,20 @@ with VerilatorSim(256, 4, 128, sources=[Path({str(PROBE)!r})]) as sim:
     built = {path: path.stat().st_ino for path in model.path.parent.iterdir()}
     assert build.model(SMALL, [PROBE]) == model
     assert {path: path.stat().st_ino for path in model.path.parent.iterdir()} == built, "it is found and not built"
+
+
+def test_what_models_have_in_common_is_compiled_once_and_only_taken_whole(empty_cache, fake_compiler, tmp_path):
+    def compiled(text: str) -> bool:
+        source = tmp_path / "kvcpu.sv"
+        source.write_text(f"// {text}\n{PROBE.read_text()}")
+        return "runtime.cpp -o " in (build.model(SMALL, [source]).path.parent / "build.log").read_text()
+
+    assert compiled("one") and not compiled("two")
+    (common,) = (empty_cache / "models").glob("runtime-*/runtime.o")
+    common.write_bytes(b"!" + common.read_bytes()[1:])
+    assert compiled("three") and not compiled("four")
+    common.chmod(0o666)
+    assert compiled("five")
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
@@ -308,8 +341,11 @@ def test_model_without_waveforms_says_what_to_do(tmp_path):
     assert "wave=" in caught.value.remedy
 
 
-def test_model_leaves_the_floating_point_unit_alone():
-    """A compiler that copies through MMX registers without emptying them makes the next x87 user see NaN: -mno-mmx."""
-    with VerilatorSim(256, 4, 128) as sim:
+def test_model_leaves_the_floating_point_unit_alone(monkeypatch):
+    """A compiler that copies through MMX registers without emptying them makes the next x87 user see NaN: -mno-mmx. It does so
+    where it optimises as for users; this model is the one of test_wheel.py."""
+    for name in ("KVFPGA_ASSERTIONS", "KVFPGA_QUICK_BUILD"):
+        monkeypatch.delenv(name)
+    with VerilatorSim(256, 8, 512) as sim:
         sim.reset()
         assert np.isfinite(np.linalg.svd(np.arange(9.0).reshape(3, 3), compute_uv=False)).all()

@@ -33,7 +33,7 @@ from kvfpga.pcie_mmio import PcieMmio
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.virtual.xdma import C2H, EVENTS, H2C, USER, Card, Nodes, fault
 from tests.helpers import section8
-from tests.helpers.random_script import BASE, BLOCK, Script, random_tables
+from tests.helpers.random_script import BASE, BLOCK, Script, random_queries, random_tables
 from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
 from tests.helpers.waiting import LONG, until
 from tests.helpers.xdma_process import running
@@ -313,7 +313,8 @@ def test_a_server_that_was_killed_leaves_room_for_the_next(tmp_path):
 # ---- the device behind it --------------------------------------------------------------------------------------------
 def test_random_script_in_lockstep(folder, tmp_path):
     """400 random commands by the command line: no difference, and every answer as contract section 8 has it."""
-    script = ["reset --raw", *Script(11, tables=random_tables(tmp_path, 11)).lines(400), "verify"]
+    random = Script(11, tables=random_tables(tmp_path, 11), queries=random_queries(tmp_path, 11))
+    script = ["reset --raw", *random.lines(400), "verify"]
     (tmp_path / "random.kvfpga").write_text("\n".join(script))
     options = ["--target", f"xdma:{folder}", "--session", str(tmp_path / "session"), "--json"]
     done = CliRunner().invoke(cli, [*options, "run", str(tmp_path / "random.kvfpga")], prog_name="kvfpga")

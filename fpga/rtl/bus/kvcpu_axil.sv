@@ -10,6 +10,8 @@ module kvcpu_axil
     import kvcpu_map_pkg::*;
 #(
     parameter int unsigned CLASSES = 256,
+    parameter int unsigned HEAD_DIM = 128,
+    parameter logic NMCE = 1'b1,
     localparam int unsigned TABLE_BITS = $clog2(64 * CLASSES)
 ) (
     input  wire logic        clk,
@@ -75,6 +77,16 @@ module kvcpu_axil
     output logic [TABLE_BITS-1:2] table_raddr,
     input  wire logic [31:0] table_data,
 
+    // windows of NMCE: answer in the next cycle, as zero where it was left out of the build
+    output logic             nmce_select,
+    output logic             query_write,   // with nmce_select, as the next two
+    output logic             query_read,
+    output logic             scores_read,
+    output logic [14:2]      query_waddr,
+    output logic [14:2]      nmce_raddr,
+    input  wire logic [31:0] query_data,
+    input  wire logic [31:0] scores_data,
+
     // directory window
     output logic             dir_req,
     output logic [22:0]      dir_addr,
@@ -94,6 +106,12 @@ module kvcpu_axil
         in_table = (addr[22:14] == PTABLE[22:14]) && 32'(addr[13:6]) < CLASSES;
     endfunction
 
+    // The query buffer has 64 slots of HEAD_DIM values; all of its window reads as zero without NMCE (R36).
+    localparam int unsigned QUERY_WORDS = NMCE ? 32 * HEAD_DIM : 8192;
+    function automatic logic in_query(input logic [22:2] addr);
+        in_query = (addr[22:15] == QUERY[22:15]) && 32'(addr[14:2]) < QUERY_WORDS;
+    endfunction
+
     // ---- writes: take address and data together, look the word up, issue, answer -----------------------------------------
     typedef enum logic [1:0] {W_IDLE, W_DECODE, W_ISSUE, W_ANSWER} write_e;
     write_e      wstate;
@@ -101,6 +119,7 @@ module kvcpu_axil
     logic [31:0] wdata;
     logic        whole;     // all byte strobes
     logic        wtable;    // PTABLE
+    logic        wquery;    // query buffer
     logic [3:0]  wcode;
     logic        wissue;
     logic        wrefused;
@@ -154,8 +173,9 @@ module kvcpu_axil
             op_wkind <= wkind;
             wresets <= (waddr[15:0] == CTRL_OFFSET) && wdata[0];
             wtable <= in_table(waddr[22:6]);
+            wquery <= NMCE && in_query(waddr[22:2]);
             if (waddr[1:0] != 2'b00) wfault <= BUSERR_MISALIGNED;
-            else if (!in_table(waddr[22:6]) && (waddr[22:16] != '0 || !wkind.writable)) wfault <= BUSERR_UNMAPPED;
+            else if (!in_table(waddr[22:6]) && !(NMCE && in_query(waddr[22:2])) && (waddr[22:16] != '0 || !wkind.writable)) wfault <= BUSERR_UNMAPPED;
             else if (!whole) wfault <= BUSERR_STROBE;
             else wfault <= BUSERR_NONE;
         end
@@ -171,10 +191,10 @@ module kvcpu_axil
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
     logic        rissue, rdone;
     logic        of_digest;       // PASS_DIGEST
-    logic        of_table;        // PTABLE, and aligned
+    logic        of_table, of_query, of_scores;  // PTABLE, QUERY, SCORES, and aligned
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
-    logic        answer_refused, from_block, from_telemetry, from_table;
+    logic        answer_refused, from_block, from_telemetry, from_table, from_query, from_scores;
     logic [31:0] other_data;
     logic [33:0] queue_head;
 
@@ -188,7 +208,7 @@ module kvcpu_axil
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
-        else rfault = (in_bar2 || of_table || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
+        else rfault = (in_bar2 || of_table || of_query || of_scores || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
     end
     assign rcode = (in_bar2 && dir_err) ? BUSERR_UNMAPPED : rfault;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
@@ -209,6 +229,8 @@ module kvcpu_axil
             op_rkind <= word_kind(raddr_taken[15:2]);
             of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
             of_table <= in_table(raddr_taken[22:6]) && raddr_taken[1:0] == 2'b00;
+            of_query <= in_query(raddr_taken[22:2]) && raddr_taken[1:0] == 2'b00;
+            of_scores <= (raddr_taken[22:12] == SCORES[22:12]) && raddr_taken[1:0] == 2'b00;
             misaligned <= raddr_taken[1:0] != 2'b00;
             in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
             in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
@@ -227,14 +249,17 @@ module kvcpu_axil
         queue_full <= (queue_level >= 4'd5);
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        from_block <= in_registers && !op_rkind.telemetry && !of_table;
+        from_block <= in_registers && !op_rkind.telemetry && !of_table && !of_query && !of_scores;
         from_telemetry <= in_registers && op_rkind.telemetry;
         from_table <= of_table;
+        from_query <= of_query;
+        from_scores <= of_scores;
         other_data <= in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
         .clk, .rst, .push(answering), .pop(s_axil_rvalid && s_axil_rready),
-        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_table ? table_data : from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
+        .wdata(answer_refused ? {SLVERR, 32'd0} : {OKAY, from_table ? table_data : from_query ? query_data : from_scores ? scores_data
+                                                         : from_telemetry ? tele_data : from_block ? reg_rdata : other_data}),
         .rdata(queue_head), .empty(queue_empty), .full(), .level(queue_level)
     );
     assign s_axil_rvalid = !queue_empty;
@@ -242,7 +267,7 @@ module kvcpu_axil
 
     // ---- register block ------------------------------------------------------------------------------------------------------
     // Only addresses that its registers have reach it, so it need not look at all bits of one.
-    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand && !wtable)
+    assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand && !wtable && !wquery)
                      || (rissue && in_registers && op_rkind.readable && !op_rkind.telemetry);
     assign result_pop = rissue && in_registers && op_rkind.takes_result;
     assign completion_pop = rissue && in_registers && op_rkind.takes_completion;
@@ -254,6 +279,12 @@ module kvcpu_axil
     assign table_select = (wstate == W_ISSUE && wtable) || (rwaiting && of_table);
     assign table_waddr = waddr[TABLE_BITS-1:2];
     assign table_raddr = raddr[TABLE_BITS-1:2];
+    assign nmce_select = (wstate == W_ISSUE && wquery) || (rwaiting && (of_query || of_scores));
+    assign query_write = wissue && wquery && wcode == BUSERR_NONE;
+    assign query_read = rissue && of_query;
+    assign scores_read = rissue && of_scores;
+    assign query_waddr = waddr[14:2];
+    assign nmce_raddr = raddr[14:2];
     assign reg_is_write = wissue;
     assign reg_wdata = wdata;
     assign op_turn = wissue;

@@ -14,6 +14,7 @@ module kvcpu_csr
     parameter int unsigned LOOKUP_PORTS = 3,
     parameter int unsigned FIFO_DEPTH = 16,
     parameter int unsigned CLASSES = 256,
+    parameter logic NMCE = 1'b1,
     parameter logic [63:0] BUILD_ID = 64'd0
 ) (
     input  wire logic        clk,
@@ -106,7 +107,7 @@ module kvcpu_csr
         hw.CAP_LOOKUP_PORTS.value.next = LOOKUP_PORTS;
         hw.CAP_FIFO_DEPTH.value.next = FIFO_DEPTH;
         hw.CAP_CLASSES.value.next = CLASSES;
-        hw.CAP_NMCE.value.next = 32'd0;
+        hw.CAP_NMCE.value.next = 32'(NMCE);
         hw.RESULT_STATUS.code.next = result.code;
         hw.RESULT_STATUS.opcode.next = result.op;
         hw.RESULT_STATUS.has_index.next = result.has_index;

@@ -44,7 +44,7 @@ module kvcpu_operands
     // How many rows before its own a doorbell's command needs.
     function automatic logic [1:0] rows_before(input logic [4:0] command);
         case (command)
-            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH: rows_before = 2'd1;
+            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_TOUCH, OP_SCORE: rows_before = 2'd1;
             OP_PREFETCH, OP_LOAD, OP_CLASS: rows_before = 2'd2;
             default: rows_before = 2'd0;
         endcase
@@ -133,7 +133,8 @@ module kvcpu_operands
     logic [31:0] stamp;
     logic        whole_row;    // two 32-bit registers make the last operand
 
-    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST || wkind.op == OP_CLASS;
+    assign whole_row = wkind.wide || wkind.op == OP_LOAD || wkind.op == OP_LOOKUP || wkind.op == OP_DIGEST || wkind.op == OP_CLASS
+                       || wkind.op == OP_SCORE;
     always_ff @(posedge clk) begin
         stage <= {stage[3:1], write};
         soft_reset <= write && wkind.rings && resets;
@@ -174,6 +175,10 @@ module kvcpu_operands
             end
             OP_TOUCH: begin
                 cmd.a = {own[31:0], one_before[31:0]};
+                cmd.hint = hint;
+            end
+            OP_SCORE: begin
+                {cmd.a, cmd.b} = {one_before, own};
                 cmd.hint = hint;
             end
             OP_SET: cmd.b = 64'(sets);

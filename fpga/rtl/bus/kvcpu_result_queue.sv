@@ -13,6 +13,7 @@ module kvcpu_result_queue
     input  wire logic    pop,
     output logic         valid,
     output result_t      oldest,
+    output logic         leaves,     // `oldest` is taken or dropped
     output logic         under_way,  // a result that `valid` does not show yet
     output logic         lost
 );
@@ -22,12 +23,13 @@ module kvcpu_result_queue
     result_t held;
     assign valid = !empty;
     assign under_way = push || held_valid;
+    assign leaves = (pop && valid) || lost;
     assign fills = held_valid && level == 6'd31;  // with the result that waits, so a push behind it finds no place either
     assign lost = push && (full || fills) && !pop;
 
     // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.
     kvcpu_fifo #(.WIDTH($bits(result_t)), .DEPTH(32)) u_fifo (
-        .clk, .rst, .push(held_valid), .wdata(held), .pop((pop && valid) || lost), .rdata(oldest), .empty, .full, .level
+        .clk, .rst, .push(held_valid), .wdata(held), .pop(leaves), .rdata(oldest), .empty, .full, .level
     );
     always_ff @(posedge clk) begin
         if (rst) held_valid <= 1'b0;

@@ -30,6 +30,10 @@ module kvcpu_telemetry
     input  wire logic         port_counts,
     input  wire logic         port_hit,
     input  wire logic [1:0]   port_tier,
+    input  wire logic [2:0]   waits,          // lookup ports that asked and were not taken: host, port 0, port 1 (R35)
+    input  wire logic         query_written,  // pulses: a word of NMCE's windows (R33)
+    input  wire logic         scores_read,
+    input  wire logic         streamed,       // pulse: all keys of a block were read; `accepted` with it: and scored
     input  wire logic         index_overflow,
     input  wire logic         result_lost,
     input  wire logic         completion_lost,
@@ -62,6 +66,8 @@ module kvcpu_telemetry
     logic [16:0] pool, outside;
     logic [63:0] ranked_steps;
     logic [63:0] index_overflows, results_lost, completions_lost, dma_errors;
+    logic [63:0] query_bytes, result_bytes, key_bytes, blocks_scored;
+    logic [2:0][63:0] waited;                              // host, port 0, port 1
 
     wire unused_hint = &{1'b0, command.hint, 1'b0};
 
@@ -76,7 +82,7 @@ module kvcpu_telemetry
     end
 
     assign events_work = rst || clear || accepted || ended || events != '0 || completion_valid || lookup_counts || port_counts
-                         || index_overflow || result_lost || completion_lost || select;
+                         || index_overflow || result_lost || completion_lost || waits != '0 || query_written || scores_read || select;
 
     logic counting;  // of a command that ended with OK, in the cycle behind: `command` is still there
     always_ff @(posedge clk_events) begin
@@ -132,13 +138,14 @@ module kvcpu_telemetry
             results_lost <= '0;
             completions_lost <= '0;
             dma_errors <= '0;
+            {query_bytes, result_bytes, key_bytes, blocks_scored} <= '0;
+            waited <= '0;
         end else begin
             if (events.evict_trigger) triggers[0] <= triggers[0] + 64'd1;
             if (events.prefetch_trigger) triggers[1] <= triggers[1] + 64'd1;
             if (completion_valid) begin
                 completions[completion.channel] <= completions[completion.channel] + 64'd1;
-                if (completion.error) dma_errors <= dma_errors + 64'd1;
-                else if (completion.copy) moved_bytes[completion.channel] <= moved_bytes[completion.channel] + 64'(BLOCK_BYTES);
+                if (!completion.error && completion.copy) moved_bytes[completion.channel] <= moved_bytes[completion.channel] + 64'(BLOCK_BYTES);
             end
             guards <= guards + 64'(events.guards);
             denials <= denials + 64'(events.denials);
@@ -149,6 +156,12 @@ module kvcpu_telemetry
                                    + 64'(port_counts && port_hit && port_tier == 2'(k));
             hit_total <= hit_total + 64'(lookup_counts && lookup_hit) + 64'(port_counts && port_hit);
             misses <= misses + 64'(lookup_counts && !lookup_hit) + 64'(port_counts && !port_hit);
+            dma_errors <= dma_errors + 64'(completion_valid && completion.error) + 64'(streamed && !accepted);
+            if (query_written) query_bytes <= query_bytes + 64'd4;
+            if (scores_read) result_bytes <= result_bytes + 64'd4;
+            if (streamed) key_bytes <= key_bytes + (64'(BLOCK_BYTES) >> 1);
+            if (streamed && accepted) blocks_scored <= blocks_scored + 64'd1;
+            for (int k = 0; k < 3; k++) if (waits[k]) waited[k] <= waited[k] + 64'd1;
             if (index_overflow) index_overflows <= index_overflows + 64'd1;
             if (result_lost) results_lost <= results_lost + 64'd1;
             if (completion_lost) completions_lost <= completions_lost + 64'd1;
@@ -219,6 +232,13 @@ module kvcpu_telemetry
                 TELE_POOL:                     value <= 64'(pool);
                 TELE_OUTSIDE:                  value <= 64'(outside);
                 TELE_RANKED_STEPS:             value <= ranked_steps;
+                TELE_QUERY_BYTES:              value <= query_bytes;
+                TELE_RESULT_BYTES:             value <= result_bytes;
+                TELE_KEY_BYTES:                value <= key_bytes;
+                TELE_BLOCKS_SCORED:            value <= blocks_scored;
+                TELE_HOST_WAITS:               value <= waited[0];
+                TELE_PORT0_WAITS:              value <= waited[1];
+                TELE_PORT1_WAITS:              value <= waited[2];
                 default:                       value <= '0;
             endcase
         end

@@ -1,8 +1,8 @@
-// kvcpu_dma - two independent DMA channels (0 evict, 1 prefetch) on one AXI4 master.
+// kvcpu_dma - two independent DMA channels (0 evict, 1 prefetch) on one AXI4 master, and the way to it for a third who reads (2, NMCE).
 //
-// The channels contend burst by burst for the address channels: round-robin, or evict first (CONTEND_POLICY). Write data
+// They contend burst by burst for the address channels: round-robin, or in that order (CONTEND_POLICY). Write data
 // follow the order of the granted write addresses, as AXI4 demands. AXI id = channel, so each channel's answers come in
-// order and find their way by id. Bursts are INCR, aligned to their own size, never longer than 4 KiB or 256 beats.
+// order and find their way by id. Who reads beside the channels takes each beat when it comes. Bursts are INCR, aligned to their own size, never longer than 4 KiB or 256 beats.
 // Completions of both channels come out one a cycle.
 `default_nettype none
 module kvcpu_dma
@@ -28,7 +28,13 @@ module kvcpu_dma
     output logic                        completion_valid,  // pulse
     output completion_t                 completion,
 
-    output logic [0:0]                  m_axi_awid,
+    input  wire logic                   reader_ar_valid,
+    input  wire logic [63:0]            reader_ar_addr,
+    input  wire logic [7:0]             reader_ar_len,
+    output logic                        reader_ar_ready,
+    output logic                        reader_r_valid,    // with m_axi_rdata
+
+    output logic [1:0]                  m_axi_awid,
     output logic [63:0]                 m_axi_awaddr,
     output logic [7:0]                  m_axi_awlen,
     output logic [2:0]                  m_axi_awsize,
@@ -42,11 +48,11 @@ module kvcpu_dma
     output logic                        m_axi_wlast,
     output logic                        m_axi_wvalid,
     input  wire logic                   m_axi_wready,
-    input  wire logic [0:0]             m_axi_bid,
+    input  wire logic [1:0]             m_axi_bid,
     input  wire logic [1:0]             m_axi_bresp,
     input  wire logic                   m_axi_bvalid,
     output logic                        m_axi_bready,
-    output logic [0:0]                  m_axi_arid,
+    output logic [1:0]                  m_axi_arid,
     output logic [63:0]                 m_axi_araddr,
     output logic [7:0]                  m_axi_arlen,
     output logic [2:0]                  m_axi_arsize,
@@ -55,7 +61,7 @@ module kvcpu_dma
     output logic [2:0]                  m_axi_arprot,
     output logic                        m_axi_arvalid,
     input  wire logic                   m_axi_arready,
-    input  wire logic [0:0]             m_axi_rid,
+    input  wire logic [1:0]             m_axi_rid,
     input  wire logic [DATA_BITS-1:0]   m_axi_rdata,
     input  wire logic [1:0]             m_axi_rresp,
     input  wire logic                   m_axi_rlast,
@@ -71,8 +77,10 @@ module kvcpu_dma
         $error("%m: DATA_BITS must be a power of two from 32 to 1024");
     end
 
-    logic [1:0]                ch_idle, ar_valid, ar_ready, aw_valid, aw_ready, w_valid, w_ready, done_valid, done_ready;
-    logic [1:0][63:0]          ar_addr, aw_addr;
+    logic [2:0]                ar_valid, ar_ready;
+    logic [1:0]                ch_idle, aw_valid, aw_ready, w_valid, w_ready, done_valid, done_ready;
+    logic [2:0][63:0]          ar_addr;
+    logic [1:0][63:0]          aw_addr;
     logic [1:0][DATA_BITS-1:0] w_data;
     completion_t [1:0]         done;
 
@@ -83,10 +91,10 @@ module kvcpu_dma
             .clk, .rst, .flush, .drain, .tier_base, .evict_tier, .idle(ch_idle[ch]),
             .trigger_valid(trigger_valid && trigger_channel == 1'(ch)), .trigger_ready(trigger_ready[ch]), .trigger,
             .ar_valid(ar_valid[ch]), .ar_addr(ar_addr[ch]), .ar_ready(ar_ready[ch]),
-            .r_valid(m_axi_rvalid && m_axi_rid[0] == 1'(ch)), .r_data(m_axi_rdata), .r_error(m_axi_rresp[1]),
+            .r_valid(m_axi_rvalid && m_axi_rid == 2'(ch)), .r_data(m_axi_rdata), .r_error(m_axi_rresp[1]),
             .aw_valid(aw_valid[ch]), .aw_addr(aw_addr[ch]), .aw_ready(aw_ready[ch]),
             .w_valid(w_valid[ch]), .w_data(w_data[ch]), .w_ready(w_ready[ch]),
-            .b_valid(m_axi_bvalid && m_axi_bid[0] == 1'(ch)), .b_error(m_axi_bresp[1]),
+            .b_valid(m_axi_bvalid && m_axi_bid == 2'(ch)), .b_error(m_axi_bresp[1]),
             .completion_valid(done_valid[ch]), .completion(done[ch]), .completion_ready(done_ready[ch])
         );
     end
@@ -95,8 +103,22 @@ module kvcpu_dma
     wire unused_rlast = &{1'b0, m_axi_rlast, m_axi_rresp[0], m_axi_bresp[0], 1'b0};  // bursts are counted by their beats
 
     // ---- read addresses ----------------------------------------------------------------------------------------------------
-    logic ar_last, ar_pick;   // channel granted last; channel to grant
-    assign ar_pick = (ar_valid == 2'b11) ? (contend_fixed ? 1'b0 : !ar_last) : ar_valid[1];
+    assign ar_valid[2] = reader_ar_valid;
+    assign ar_addr[2] = reader_ar_addr;
+    assign reader_ar_ready = ar_ready[2];
+    assign reader_r_valid = m_axi_rvalid && m_axi_rid == 2'd2;
+
+    // The first that asks behind the one granted last.
+    function automatic logic [1:0] next_of(input logic [2:0] asks, input logic [1:0] granted);
+        case (granted)
+            2'd0: next_of = asks[1] ? 2'd1 : asks[2] ? 2'd2 : 2'd0;
+            2'd1: next_of = asks[2] ? 2'd2 : asks[0] ? 2'd0 : 2'd1;
+            default: next_of = asks[0] ? 2'd0 : asks[1] ? 2'd1 : 2'd2;
+        endcase
+    endfunction
+
+    logic [1:0] ar_last, ar_pick;   // who was granted last; who is to be granted
+    assign ar_pick = next_of(ar_valid, contend_fixed ? 2'd2 : ar_last);
     always_comb begin
         ar_ready = '0;
         ar_ready[ar_pick] = ar_valid[ar_pick] && (!m_axi_arvalid || m_axi_arready);
@@ -104,7 +126,7 @@ module kvcpu_dma
     always_ff @(posedge clk) begin
         if (rst) begin
             m_axi_arvalid <= 1'b0;
-            ar_last <= 1'b1;
+            ar_last <= 2'd2;
         end else if (ar_ready != '0) begin
             m_axi_arvalid <= 1'b1;
             ar_last <= ar_pick;
@@ -114,6 +136,7 @@ module kvcpu_dma
         if (ar_ready != '0) begin
             m_axi_arid <= ar_pick;
             m_axi_araddr <= ar_addr[ar_pick];
+            m_axi_arlen <= (ar_pick == 2'd2) ? reader_ar_len : 8'(BURST - 1);
         end
     end
 
@@ -135,7 +158,7 @@ module kvcpu_dma
             m_axi_awvalid <= 1'b0;
         end
         if (aw_ready != '0) begin
-            m_axi_awid <= aw_pick;
+            m_axi_awid <= {1'b0, aw_pick};
             m_axi_awaddr <= aw_addr[aw_pick];
         end
     end
@@ -167,7 +190,6 @@ module kvcpu_dma
 
     assign m_axi_wstrb = '1;
     assign m_axi_awlen = 8'(BURST - 1);
-    assign m_axi_arlen = 8'(BURST - 1);
     assign m_axi_awsize = 3'($clog2(BEAT_BYTES));
     assign m_axi_arsize = 3'($clog2(BEAT_BYTES));
     assign m_axi_awburst = 2'b01;
@@ -198,10 +220,10 @@ module kvcpu_dma
     end
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
-    kvcpu_handshake_check #(.WIDTH(65)) u_ar_check (
-        .clk, .rst, .valid(m_axi_arvalid), .ready(m_axi_arready), .data({m_axi_arid, m_axi_araddr})
+    kvcpu_handshake_check #(.WIDTH(74)) u_ar_check (
+        .clk, .rst, .valid(m_axi_arvalid), .ready(m_axi_arready), .data({m_axi_arid, m_axi_arlen, m_axi_araddr})
     );
-    kvcpu_handshake_check #(.WIDTH(65)) u_aw_check (
+    kvcpu_handshake_check #(.WIDTH(66)) u_aw_check (
         .clk, .rst, .valid(m_axi_awvalid), .ready(m_axi_awready), .data({m_axi_awid, m_axi_awaddr})
     );
     kvcpu_handshake_check #(.WIDTH(DATA_BITS + 1)) u_w_check (
@@ -218,8 +240,11 @@ module kvcpu_dma
         if (!rst) begin
             one_read_grant: assert ($onehot0(ar_ready)) else $error("one channel a cycle gets the read address");
             one_write_grant: assert ($onehot0(aw_ready)) else $error("one channel a cycle gets the write address");
-            reads_aligned: assert (!m_axi_arvalid || m_axi_araddr[ALIGNED-1:0] == '0)
+            reads_aligned: assert (!m_axi_arvalid || m_axi_arid == 2'd2 || m_axi_araddr[ALIGNED-1:0] == '0)
                 else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
+            reads_in_page: assert (!m_axi_arvalid || 32'(m_axi_araddr[11:0]) + (32'(m_axi_arlen) + 32'd1) * BEAT_BYTES <= 32'd4096)
+                else $error("no burst crosses a 4 KiB boundary");
+            reads_known: assert (!(m_axi_rvalid && m_axi_rid == 2'd3)) else $error("data come only for an id that asked");
             writes_aligned: assert (!m_axi_awvalid || m_axi_awaddr[ALIGNED-1:0] == '0)
                 else $error("a burst is aligned to its size, so that it crosses no 4 KiB boundary");
             last_beat: assert (!(m_axi_wvalid && m_axi_wlast != (beats_sent == 9'(BURST - 1))))

@@ -3,6 +3,9 @@
 // A STEP is on its way to the lanes two cycles after it appears at the FIFO's head. Every command ends with one result. A
 // refused command changes nothing (R10). With `strict` a command starts only when both DMA channels are idle (R22); UNLOAD
 // always waits for them, so that no block is freed while its bytes are on the way.
+//
+// A SCORE is a TOUCH and a job for the compute engine (kvcpu_nmce). While its keys stream, the engine takes the next SCORE: their
+// results come in order, and every other command waits for the last of them. Two jobs at most are under way.
 `default_nettype none
 module kvcpu_engine
     import kvcpu_pkg::*;
@@ -13,6 +16,7 @@ module kvcpu_engine
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned BLOCK_BYTES = 16384,
     parameter int unsigned CLASSES = 256,
+    parameter logic NMCE = 1'b1,
     localparam int unsigned IW = $clog2(ENTRIES)
 ) (
     input  wire logic          clk,
@@ -62,6 +66,21 @@ module kvcpu_engine
     input  wire logic [16:0]   t1_used,
     output logic               digest_start,  // of a pass that is hashed
     input  wire logic          digest_busy,
+    input  wire logic [1:0]    touched_tier,  // where the last pass over one row found its entry, and the last token within its block
+    input  wire logic          touched_inflight,
+    input  wire logic [7:0]    touched_last,
+
+    // compute engine
+    output logic               job_valid,     // of the entry that was touched
+    input  wire logic          job_ready,
+    output logic [63:0]        job_addr,
+    output logic [8:0]         job_rows,
+    output logic [5:0]         job_slot,
+    output logic               job_numerators,
+    input  wire logic          job_done,      // pulse, in the order of the jobs
+    input  wire logic          job_error,     // with it
+    output logic               scored,        // pulse with result_valid: of a job
+    output logic               score_failed,  // with it
 
     // ranked STEPs (R46): kvcpu_contest
     output logic               begin_step,    // in front of the first pass, of that which counts the low bytes, of those that choose
@@ -105,7 +124,7 @@ module kvcpu_engine
     endfunction
 
     typedef enum logic [3:0] {
-        IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, CHOOSE, SCAN, AGAIN, SETTLE, RESULT
+        IDLE, CHECK, LOOK, LOOK_WAIT, FIND_WAIT, PLACE, START, PASS_WAIT, CHOOSE, SCAN, AGAIN, SETTLE, OFFER, RESULT
     } state_e;
     state_e state;
 
@@ -122,8 +141,21 @@ module kvcpu_engine
     logic [1:0]  tier;
     logic        insert_pending;  // LOAD: the key index still has to take the key
 
+    // SCOREs whose keys stream, the oldest first.
+    typedef struct packed {
+        logic [15:0] index;
+        logic [31:0] began;
+    } score_t;
+    score_t      offered, oldest;
+    logic        no_scores, two_scores;
+    logic        resident;        // the block that was touched can be scored
+    logic [15:0] shown_index;     // in the result
+    logic [1:0]  shown_tier;
+    logic [31:0] ticks;           // counts cycles while there is work
+    logic [31:0] began;           // when the command was taken
+
     assign running = c;
-    assign idle = (state == IDLE);
+    assign idle = (state == IDLE) && no_scores;
 
     // ---- what the operands mean ----------------------------------------------------------------------------------------
     // A STEP is checked at the FIFO's head, in the cycle in which it is taken, so that its pass starts in the next. All others
@@ -139,7 +171,8 @@ module kvcpu_engine
     logic        hint_refused;             // its class is none (R45), or bits are set that it does not have
     logic        too_far;                  // a range that ends behind 2^64
     logic        digest_some;              // DIGEST: any row in use is in the range
-    logic        is_load, is_unload, is_lookup;  // what c.op is
+    logic        is_load, is_unload, is_lookup, is_score;  // what c.op is; a TOUCH and a SCORE are lookups too
+    logic        touches;                  // TOUCH, SCORE
 
     always_comb begin
         step_check = CODE_OK;
@@ -158,6 +191,9 @@ module kvcpu_engine
             OP_LOAD:
                 if (load_start[TOKEN_BITS-1:0] != '0 || load_span >= BLOCK_TOKENS || c.c[63:34] != '0 || hint_refused) late_check = CODE_ERR_RANGE;
             OP_TOUCH: if (hint_refused) late_check = CODE_ERR_RANGE;
+            OP_SCORE:
+                if (!NMCE) late_check = CODE_ERR_UNSUPPORTED;
+                else if (hint_refused || c.b[31:6] != '0 || c.b[63:33] != '0) late_check = CODE_ERR_RANGE;
             OP_UNLOAD_REQUEST: if (c.a[63:16] != '0) late_check = CODE_ERR_RANGE;
             OP_SHARE_INDEX, OP_RELEASE_INDEX:
                 if (c.a >= 64'(ENTRIES) || row_of(c.a[15:0]) >= rows_used) late_check = CODE_ERR_NOT_FOUND;
@@ -183,7 +219,9 @@ module kvcpu_engine
             settled <= (cmd.op == OP_STEP);
             is_load <= (cmd.op == OP_LOAD);
             is_unload <= (cmd.op == OP_UNLOAD || cmd.op == OP_UNLOAD_REQUEST);
-            is_lookup <= (cmd.op == OP_LOOKUP || cmd.op == OP_TOUCH);
+            is_lookup <= (cmd.op == OP_LOOKUP || cmd.op == OP_TOUCH || cmd.op == OP_SCORE);
+            is_score <= NMCE && cmd.op == OP_SCORE;
+            touches <= (cmd.op == OP_TOUCH || cmd.op == OP_SCORE);
             range_end <= {1'b0, cmd.a} + {1'b0, cmd.b};
             load_span <= cmd.b[63:32] - cmd.b[31:0];
         end else if (!settled) begin
@@ -260,7 +298,7 @@ module kvcpu_engine
 
     always_ff @(posedge clk) begin
         if (pass_start) begin
-            pass.op <= (state == AGAIN) ? following : c.op;
+            pass.op <= (state == AGAIN) ? following : is_score ? OP_TOUCH : c.op;
             pass.t <= (c.op == OP_STEP) ? c.a[31:0] : t;
             pass.target <= c.c[31:0];
             pass.va_low <= (c.a >= 64'(BLOCK_BYTES)) ? c.a - 64'(BLOCK_BYTES) + 64'd1 : 64'd0;
@@ -275,7 +313,7 @@ module kvcpu_engine
             pass.load_va <= c.a;
             pass.load_tier <= (c.c[33:32] == 2'd1 && t1_used >= set.t1_capacity) ? set.evict_tier : c.c[33:32];
             pass.loads <= is_load && !(state == START && !narrow);
-            pass.labels <= is_load || c.op == OP_CLASS || (c.op == OP_TOUCH && c.hint.labels);
+            pass.labels <= is_load || c.op == OP_CLASS || (touches && c.hint.labels);
             pass.label <= (c.op == OP_CLASS) ? {c.c[39:32], c.c[7:0]} : c.hint.labels ? c.hint.label : 16'd0;
             pass.shift <= c.c[51:48];
             pass.fresh_row <= (row_of(index) >= rows_used);
@@ -283,7 +321,7 @@ module kvcpu_engine
                 OP_STEP: pass.match <= (state == AGAIN) ? MATCH_POOL : MATCH_ALL;
                 OP_UNLOAD_REQUEST: pass.match <= MATCH_REQUEST;
                 OP_DIGEST: pass.match <= MATCH_NONE;
-                OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= pass_one_row ? MATCH_LANE : MATCH_KEY;
+                OP_LOAD, OP_LOOKUP, OP_TOUCH, OP_SCORE, OP_SHARE_INDEX, OP_RELEASE_INDEX: pass.match <= pass_one_row ? MATCH_LANE : MATCH_KEY;
                 default: pass.match <= MATCH_VA;
             endcase
             if (state == START && !narrow) pass.op <= OP_NOP;  // the search changes nothing
@@ -324,8 +362,29 @@ module kvcpu_engine
     end
     assign free_ready = key_ready && !insert_pending;
 
+    // ---- SCORE: from the touch to the compute engine, and back -------------------------------------------------------------
+    assign job_valid = (state == OFFER) && resident && !two_scores;
+    assign job_slot = c.b[5:0];
+    assign job_numerators = c.b[32];
+    assign offered = '{index: index, began: began};
+    kvcpu_fifo #(.WIDTH($bits(score_t)), .DEPTH(2)) u_scores (
+        .clk, .rst, .push(job_valid && job_ready), .wdata(offered), .pop(scored), .rdata(oldest),
+        .empty(no_scores), .full(two_scores), .level()
+    );
+    always_ff @(posedge clk) begin
+        ticks <= rst ? '0 : ticks + 32'd1;
+        if (cmd_take) began <= ticks;
+        if (state == PASS_WAIT) begin
+            resident <= (touched_tier == 2'd1) && !touched_inflight;
+            job_addr <= set.tier_base[1] + 64'(index) * 64'(BLOCK_BYTES);
+            job_rows <= 9'(touched_last) + 9'd1;
+        end
+        scored <= !rst && job_done;
+        score_failed <= job_error;
+    end
+
     // ---- sequence ----------------------------------------------------------------------------------------------------------
-    assign cmd_take = (state == IDLE) && cmd_valid && !hold && (dma_idle || !set.strict);
+    assign cmd_take = (state == IDLE) && cmd_valid && !hold && (dma_idle || !set.strict) && (no_scores || cmd.op == OP_SCORE);
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -356,7 +415,7 @@ module kvcpu_engine
                     else if (is_load) state <= (key_hit && !key_shared) ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
-                        state <= (c.op == OP_TOUCH && key_hit) ? START : RESULT;
+                        state <= (touches && key_hit) ? START : RESULT;
                     end
                 end
                 FIND_WAIT: if (pass_done) begin
@@ -364,7 +423,7 @@ module kvcpu_engine
                     if (is_load) state <= pass_found ? RESULT : PLACE;
                     else begin
                         lookup_counts <= 1'b1;
-                        state <= (c.op == OP_TOUCH && (pass_found || pass_found_shared)) ? START : RESULT;
+                        state <= (touches && (pass_found || pass_found_shared)) ? START : RESULT;
                     end
                 end
                 PLACE: if (map_ready) begin
@@ -377,14 +436,17 @@ module kvcpu_engine
                 end
                 START: state <= narrow ? PASS_WAIT : FIND_WAIT;
                 PASS_WAIT: if (pass_done) begin
-                    state <= is_ranked ? CHOOSE : SETTLE;
+                    state <= is_ranked ? CHOOSE : is_score ? OFFER : SETTLE;
                     if (is_unload) valid_entries <= valid_entries - pass_freed;
                 end
                 CHOOSE: state <= scan ? SCAN : chosen ? SETTLE : AGAIN;
                 SCAN: if (found_theta) state <= AGAIN;
                 AGAIN: state <= PASS_WAIT;
                 SETTLE: if (!insert_pending && !(c.op == OP_DIGEST && digest_busy)) state <= RESULT;
-                default: state <= IDLE;  // RESULT
+                OFFER:
+                    if (!resident) state <= RESULT;
+                    else if (job_valid && job_ready) state <= IDLE;
+                default: if (no_scores) state <= IDLE;  // RESULT
             endcase
         end
     end
@@ -410,6 +472,7 @@ module kvcpu_engine
                     has_index <= key_hit;
                     index <= 16'(key_hit_index);
                     tier <= key_tier;
+                    if (is_score && !key_hit) code <= CODE_ERR_NOT_FOUND;
                 end
             end
             FIND_WAIT: if (pass_done) begin
@@ -420,6 +483,7 @@ module kvcpu_engine
                     has_index <= pass_found || pass_found_shared;
                     index <= searched_index;
                     tier <= pass_found ? pass_found_tier : pass_found_shared_tier;
+                    if (is_score && !pass_found && !pass_found_shared) code <= CODE_ERR_NOT_FOUND;
                 end
             end
             PLACE: if (map_ready) begin
@@ -432,9 +496,11 @@ module kvcpu_engine
             end
             PASS_WAIT: if (pass_done) begin
                 if (is_load) tier <= pass.load_tier;
+                else if (is_score) tier <= touched_tier;  // beside a DMA it may have changed since the lookup
                 else if (!is_lookup && c.op != OP_DIGEST && passed == OP_STEP) matched <= pass_matched;
                 if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && pass_matched == '0) code <= CODE_ERR_NOT_FOUND;
             end
+            OFFER: if (!resident) code <= CODE_ERR_NOT_RESIDENT;
             default: ;
         endcase
     end
@@ -442,23 +508,30 @@ module kvcpu_engine
     assign lookup_hit = has_index;
     assign lookup_tier = tier;
 
-    assign result_valid = (state == RESULT);
-    assign accepted = result_valid && code == CODE_OK;
+    // Of the command, or of the oldest SCORE under way: then `c` is a SCORE, too.
+    assign result_valid = scored || (state == RESULT && no_scores);
+    assign accepted = result_valid && result.code == CODE_OK;
+    assign shown_tier = scored ? 2'd1 : tier;
+    assign shown_index = scored ? oldest.index : index;
     always_comb begin
-        result.code = code;
+        result.code = !scored ? code : score_failed ? CODE_ERR_MEMORY : CODE_OK;
         result.op = c.op;
-        result.has_index = has_index;
-        result.tier = tier;
-        result.matched = matched;
-        result.index = index;
-        result.phys = set.tier_base[tier] + 64'(index) * 64'(BLOCK_BYTES);
-        result.cycles = cycles;
+        result.has_index = has_index || scored;
+        result.tier = shown_tier;
+        result.matched = scored ? 17'd1 : matched;
+        result.index = shown_index;
+        result.phys = set.tier_base[shown_tier] + 64'(shown_index) * 64'(BLOCK_BYTES);
+        result.cycles = scored ? ticks - oldest.began : cycles;
     end
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+    kvcpu_handshake_check #(.WIDTH(80)) u_job_check (
+        .clk, .rst, .valid(job_valid), .ready(job_ready), .data({job_addr, job_rows, job_slot, job_numerators})
+    );
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
+            scored_asked: assert (!(scored && (no_scores || c.op != OP_SCORE))) else $error("a job ends that was begun, and only SCOREs run beside one");
             entries_fit: assert (valid_entries <= 17'(ENTRIES)) else $error("no more entries are valid than there are");
             one_at_a_time: assert (!(cmd_take && (insert_pending || free_valid)))
                 else $error("a command starts when the one before is done");

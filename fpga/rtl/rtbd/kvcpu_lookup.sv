@@ -1,6 +1,7 @@
 // kvcpu_lookup - shares the key index between the command engine and the hardware lookup ports.
 //
-// One request per cycle goes in: the engine's first, then the ports in turn. A port's answer (hit, index, tier) comes seven
+// One request per cycle goes in, by CONTEND_POLICY (R35): in turn, so that nobody waits for more than one request of each of the
+// others, or the engine's (which are the host's), then port 0's, then port 1's. A port's answer (hit, index, tier) comes seven
 // cycles after its handshake, in order, without back-pressure. Ports only read; hits and misses are counted (R12). A port
 // whose answer is `unresolved` (the key index overflowed there) asks again through the LOOKUP command.
 // A reset, a soft one too, drops what is under way: a port without its answer seven cycles behind the handshake asks again.
@@ -14,6 +15,8 @@ module kvcpu_lookup #(
     input  wire logic                   clk,
     input  wire logic                   rst,
     output logic                        clearing,
+    input  wire logic                   contend_fixed,
+    output logic [PORTS:0]              waits,       // a cycle behind: who asked and was not taken; [0] is the engine, as below
 
     // engine
     input  wire logic                   eng_valid,
@@ -49,35 +52,34 @@ module kvcpu_lookup #(
     localparam int unsigned TAG = $clog2(PORTS + 1);
     localparam int unsigned PW = (PORTS > 1) ? $clog2(PORTS) : 1;
 
-    logic           index_ready, index_valid;
+    logic           index_ready;
     logic [1:0]     op;
     logic [63:0]    key;
     logic [TAG-1:0] tag;
-    logic [PW-1:0]  turn;     // port with the first claim
-    logic [PW-1:0]  chosen;
-    logic           any_port;
+    logic [PORTS:0] asks, first, pick;
+    logic [PORTS:0] behind;  // those whose turn comes before it is again that of the one taken last
 
+    assign asks = {port_valid, eng_valid};
+    assign first = contend_fixed ? '0 : asks & behind;
     always_comb begin
-        chosen = '0;
-        any_port = 1'b0;
+        pick = (first != '0) ? first & (~first + 1'b1) : asks & (~asks + 1'b1);
+        op = pick[0] ? eng_op : 2'd0;
+        key = pick[0] ? eng_key : '0;
+        tag = '0;
         for (int unsigned p = 0; p < PORTS; p++) begin
-            if (!any_port && port_valid[PW'((32'(turn) + p) % PORTS)]) begin
-                any_port = 1'b1;
-                chosen = PW'((32'(turn) + p) % PORTS);
+            if (pick[p + 1]) begin
+                key = {port_key[p][31:0], port_key[p][63:32]};
+                tag = TAG'(p + 1);
             end
         end
-        eng_ready = index_ready;
-        port_ready = '0;
-        if (!eng_valid && any_port) port_ready[chosen] = index_ready;
-        index_valid = eng_valid || any_port;
-        op = eng_valid ? eng_op : 2'd0;
-        key = eng_valid ? eng_key : {port_key[chosen][31:0], port_key[chosen][63:32]};
-        tag = eng_valid ? '0 : TAG'(chosen) + 1'b1;
     end
+    assign eng_ready = pick[0] && index_ready;
+    assign port_ready = index_ready ? pick[PORTS:1] : '0;
 
     always_ff @(posedge clk) begin
-        if (rst) turn <= '0;
-        else if (!eng_valid && any_port && index_ready) turn <= (32'(chosen) == PORTS - 1) ? '0 : chosen + 1'b1;
+        if (rst) behind <= '0;
+        else if (asks != '0 && index_ready) behind <= ~(pick | (pick - 1'b1));
+        waits <= rst ? '0 : asks & ~(index_ready ? pick : '0);
     end
 
     logic           done, hit, hit_shared, unresolved, overflowed;
@@ -87,7 +89,7 @@ module kvcpu_lookup #(
 
     kvcpu_key_index #(.ENTRIES(ENTRIES), .TOKEN_BITS(TOKEN_BITS), .TAG(TAG)) u_index (
         .clk, .rst, .clearing,
-        .valid(index_valid), .ready(index_ready), .op, .key, .index(eng_index), .tag,
+        .valid(asks != '0), .ready(index_ready), .op, .key, .index(eng_index), .tag,
         .done, .done_op, .done_tag, .hit, .hit_shared, .hit_index, .unresolved, .overflowed
     );
 

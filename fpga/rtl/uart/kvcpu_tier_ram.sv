@@ -11,7 +11,7 @@ module kvcpu_tier_ram #(
     input  wire logic              rst,
 
     // Both ports, [0] and [1].
-    input  wire logic [1:0]        s_awid,
+    input  wire logic [1:0][1:0]   s_awid,
     input  wire logic [1:0][63:0]  s_awaddr,
     input  wire logic [1:0][7:0]   s_awlen,
     input  wire logic [1:0][2:0]   s_awsize,
@@ -23,18 +23,18 @@ module kvcpu_tier_ram #(
     input  wire logic [1:0]        s_wlast,
     input  wire logic [1:0]        s_wvalid,
     output logic [1:0]             s_wready,
-    output logic                   s_bid,        // of either port
+    output logic [1:0]             s_bid,        // of either port
     output logic [1:0]             s_bresp,
     output logic [1:0]             s_bvalid,
     input  wire logic [1:0]        s_bready,
-    input  wire logic [1:0]        s_arid,
+    input  wire logic [1:0][1:0]   s_arid,
     input  wire logic [1:0][63:0]  s_araddr,
     input  wire logic [1:0][7:0]   s_arlen,
     input  wire logic [1:0][2:0]   s_arsize,
     input  wire logic [1:0][1:0]   s_arburst,
     input  wire logic [1:0]        s_arvalid,
     output logic [1:0]             s_arready,
-    output logic                   s_rid,        // of either port
+    output logic [1:0]             s_rid,        // of either port
     output logic [63:0]            s_rdata,
     output logic [1:0]             s_rresp,
     output logic                   s_rlast,
@@ -60,10 +60,12 @@ module kvcpu_tier_ram #(
 
     // ---- reads: take a burst, then address -> block RAM -> its register -> channel, all standing still while the channel waits ----
     typedef struct packed {
-        logic          valid, port, id, last;
+        logic          valid, port, last;
+        logic [1:0]    id;
         logic [AW:0]   beat;
     } beat_t;
-    logic          r_port, r_id, reading, r_move, pick_r;
+    logic          r_port, reading, r_move, pick_r;
+    logic [1:0]    r_id;
     logic [AW:0]   r_beat;
     logic [7:0]    r_left;
     beat_t         fetched, stored;        // what is behind the block RAM, and behind its register
@@ -173,10 +175,10 @@ module kvcpu_tier_ram #(
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------
     for (genvar port = 0; port < 2; port++) begin : g_port
-        kvcpu_handshake_check #(.WIDTH(3)) u_b_check (
+        kvcpu_handshake_check #(.WIDTH(4)) u_b_check (
             .clk, .rst, .valid(s_bvalid[port]), .ready(s_bready[port]), .data({s_bid, s_bresp})
         );
-        kvcpu_handshake_check #(.WIDTH(68)) u_r_check (
+        kvcpu_handshake_check #(.WIDTH(69)) u_r_check (
             .clk, .rst, .valid(s_rvalid[port]), .ready(s_rready[port]), .data({s_rid, s_rlast, s_rresp, s_rdata})
         );
     end

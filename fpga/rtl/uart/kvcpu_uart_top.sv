@@ -11,6 +11,7 @@ module kvcpu_uart_top #(
     parameter int unsigned BLOCK_TOKENS = 32,
     parameter int unsigned HEAD_DIM = 2,
     parameter int unsigned CLASSES = 16,
+    parameter logic NMCE = 1'b0,
     parameter logic [63:0] BUILD_ID = 64'd0,
     parameter logic CLOCK_GATES = 1'b0              // of the core
 ) (
@@ -42,14 +43,15 @@ module kvcpu_uart_top #(
     logic [1:0]  axil_bresp, axil_rresp;
 
     // ---- memory: [0] core, [1] bridge --------------------------------------------------------------------------------------
-    logic [1:0]       awid, awvalid, awready, wlast, wvalid, wready, bvalid, bready;
-    logic [1:0]       arid, arvalid, arready, rvalid, rready;
+    logic [1:0][1:0]  awid, arid;
+    logic [1:0]       awvalid, awready, wlast, wvalid, wready, bvalid, bready;
+    logic [1:0]       arvalid, arready, rvalid, rready;
     logic [1:0][63:0] awaddr, wdata, araddr;
     logic [1:0][7:0]  awlen, wstrb, arlen;
     logic [1:0][2:0]  awsize, arsize;
     logic [1:0][1:0]  awburst, arburst;
-    logic             bid, rid, rlast;
-    logic [1:0]       bresp, rresp;
+    logic             rlast;
+    logic [1:0]       bid, rid, bresp, rresp;
     logic [63:0]      rdata;
 
     kvcpu_uart_bridge u_bridge (
@@ -59,22 +61,24 @@ module kvcpu_uart_top #(
         .m_axil_bresp(axil_bresp), .m_axil_bvalid(axil_bvalid), .m_axil_bready(axil_bready),
         .m_axil_araddr(axil_araddr), .m_axil_arprot(axil_arprot), .m_axil_arvalid(axil_arvalid), .m_axil_arready(axil_arready),
         .m_axil_rdata(axil_rdata), .m_axil_rresp(axil_rresp), .m_axil_rvalid(axil_rvalid), .m_axil_rready(axil_rready),
-        .m_axi_awid(awid[1]), .m_axi_awaddr(awaddr[1]), .m_axi_awlen(awlen[1]), .m_axi_awsize(awsize[1]), .m_axi_awburst(awburst[1]),
+        .m_axi_awid(awid[1][0]), .m_axi_awaddr(awaddr[1]), .m_axi_awlen(awlen[1]), .m_axi_awsize(awsize[1]), .m_axi_awburst(awburst[1]),
         .m_axi_awvalid(awvalid[1]), .m_axi_awready(awready[1]), .m_axi_wdata(wdata[1]), .m_axi_wstrb(wstrb[1]),
         .m_axi_wlast(wlast[1]), .m_axi_wvalid(wvalid[1]), .m_axi_wready(wready[1]),
-        .m_axi_bid(bid), .m_axi_bresp(bresp), .m_axi_bvalid(bvalid[1]), .m_axi_bready(bready[1]),
-        .m_axi_arid(arid[1]), .m_axi_araddr(araddr[1]), .m_axi_arlen(arlen[1]), .m_axi_arsize(arsize[1]), .m_axi_arburst(arburst[1]),
+        .m_axi_bid(bid[0]), .m_axi_bresp(bresp), .m_axi_bvalid(bvalid[1]), .m_axi_bready(bready[1]),
+        .m_axi_arid(arid[1][0]), .m_axi_araddr(araddr[1]), .m_axi_arlen(arlen[1]), .m_axi_arsize(arsize[1]), .m_axi_arburst(arburst[1]),
         .m_axi_arvalid(arvalid[1]), .m_axi_arready(arready[1]),
-        .m_axi_rid(rid), .m_axi_rdata(rdata), .m_axi_rresp(rresp), .m_axi_rlast(rlast), .m_axi_rvalid(rvalid[1]), .m_axi_rready(rready[1])
+        .m_axi_rid(rid[0]), .m_axi_rdata(rdata), .m_axi_rresp(rresp), .m_axi_rlast(rlast), .m_axi_rvalid(rvalid[1]), .m_axi_rready(rready[1])
     );
 
+    assign awid[1][1] = 1'b0;
+    assign arid[1][1] = 1'b0;
     logic [3:0]  awcache, arcache;
     logic [2:0]  awprot, arprot;
     logic [1:0]  lookup_ready, lookup_done, lookup_hit, lookup_unresolved;
     logic [1:0][15:0] lookup_index;
     logic [1:0][1:0]  lookup_tier;
     kvcpu #(
-        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .CLASSES(CLASSES), .BUILD_ID(BUILD_ID),
+        .ENTRIES(ENTRIES), .LANES(LANES), .DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .CLASSES(CLASSES), .NMCE(NMCE), .BUILD_ID(BUILD_ID),
         .CLOCK_GATES(CLOCK_GATES)
     ) u_core (
         .clk, .rst,

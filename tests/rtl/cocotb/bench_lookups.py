@@ -1,4 +1,4 @@
-"""The hardware lookup ports at pin level (R12): rate, latency, and answers against a dictionary, alone and beside commands."""
+"""The hardware lookup ports at pin level (R12, R35): rate, latency, turns, and answers held to a dictionary."""
 
 from collections import deque
 
@@ -28,6 +28,7 @@ class Ports:
 
     def clear(self) -> None:
         self.accepted, self.refused_cycles, self.hits, self.misses, self.slowest = [0, 0], 0, 0, 0, 0
+        self.waited, self.waiting, self.longest = [0, 0], [0, 0], 0  # cycles not taken: all, in a row, at most
 
     def find(self, key) -> tuple[int, int] | None:
         request, layer, head, position = key
@@ -55,7 +56,12 @@ class Ports:
             for port in (0, 1):
                 if done >> port & 1:
                     self.answer(port)
+                if self.asked[port] and not ready >> port & 1:
+                    self.waited[port] += 1
+                    self.waiting[port] += 1
+                    self.longest = max(self.longest, self.waiting[port])
                 if self.asked[port] and ready >> port & 1:
+                    self.waiting[port] = 0
                     assert not taken, "two in one cycle"
                     taken = True
                     self.open[port].append((self.bench.cycle, self.asked[port]))
@@ -187,6 +193,58 @@ async def beside_commands(dut):
     counted = await bench.get("RTBD_HIT_COUNT") - hits, await bench.get("RTBD_MISS_COUNT") - misses
     assert sum(counted) == sum(ports.accepted) + asked
     assert ports.slowest <= LATENCY
+    await bench.finish()
+
+
+async def waits(bench: Bench) -> list[int]:
+    """What the device has counted: host, port 0, port 1."""
+    return [await bench.get(f"T_{port}_WAITS") for port in ("HOST", "PORT0", "PORT1")]
+
+
+async def beside_lookups(bench: Bench, ports: Ports, busy: list[float], count: int = 40) -> tuple[list[int], list[int]]:
+    """LOOKUP commands while the ports ask as `busy` says: the cycles of each, and the waits that the device has counted."""
+    before = await waits(bench)
+    ports.clear()
+    ports.busy = busy
+    taken = []
+    for _ in range(count):
+        await bench.execute(Lookup(*ports.invent()))
+        taken.append(await bench.get("T_LAST_COMMAND_CYCLES"))
+    await ports.stop()
+    await bench.clocks(4)
+    return taken, [now - then for now, then in zip(await waits(bench), before, strict=True)]
+
+
+@cocotb.test()
+async def by_turns(dut):
+    """Round-robin: whoever asks, host or port, waits for one request of each of the others at most; waits are counted."""
+    bench, ports = await directory(dut, seed=5)
+    (alone,), counted = await beside_lookups(bench, ports, [0.0, 0.0], 1)
+    assert counted == [0, 0, 0]
+    taken, (host, *counted) = await beside_lookups(bench, ports, [1.0, 1.0])
+    assert counted == ports.waited and ports.longest == 2
+    assert min(taken) == alone < max(taken) <= alone + 2 and host == sum(taken) - len(taken) * alone
+    assert abs(ports.accepted[0] - ports.accepted[1]) <= len(taken)
+    taken, (host, *counted) = await beside_lookups(bench, ports, [0.0, 1.0])
+    assert counted == ports.waited and ports.longest == 1 and max(taken) - alone <= 1
+    await bench.finish()
+
+
+@cocotb.test()
+async def by_rank(dut):
+    """Fixed priority: the host waits for nobody, port 0 for the host, port 1 for both; it gets what they leave."""
+    bench, ports = await directory(dut, seed=6)
+    await bench.execute(Set("CONTEND_POLICY", 1))
+    (alone,), _ = await beside_lookups(bench, ports, [0.0, 0.0], 1)
+    assert await measure(bench, ports, [1.0, 1.0], 300) == 0
+    assert ports.accepted == [300, 0]
+    await ports.stop()
+    taken, (host, *counted) = await beside_lookups(bench, ports, [1.0, 1.0])
+    assert set(taken) == {alone} and host == 0
+    assert counted == ports.waited and ports.waited[0] == len(taken) and ports.accepted[1] == 1
+    assert await measure(bench, ports, [0.5, 1.0], 300) == 0
+    assert sum(ports.accepted) == 300 and min(ports.accepted) > 100
+    await ports.stop()
     await bench.finish()
 
 

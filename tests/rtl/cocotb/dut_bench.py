@@ -74,7 +74,7 @@ class RegisterPort:
 
 
 class MemoryPort:
-    """AXI4 as the memory sees it: the rules for bursts, and the direction of each id (0 evicts, 1 prefetches)."""
+    """AXI4 as the memory sees it: the rules for bursts, and the direction of each id (0 evicts, 1 prefetches, 2 reads keys)."""
 
     def __init__(self, dut):
         address = "id addr len size burst"
@@ -84,13 +84,13 @@ class MemoryPort:
         self.strobes = (1 << self.beat_bytes) - 1
         self.clear()
         self.both = 0  # cycles in which both channels had bursts on the bus
-        self.bursts = {(way, id): 0 for way in "rw" for id in (0, 1)}
+        self.bursts = {(way, id): 0 for way in "rw" for id in (0, 1, 2)}
 
     def clear(self) -> None:
         self.announced: deque[int] = deque()  # beats of each write whose data are not complete
         self.lengths: deque[int] = deque()  # beats of data complete before their address
         self.beats = 0
-        self.reads = {0: deque(), 1: deque()}  # beats still to come
+        self.reads = {0: deque(), 1: deque(), 2: deque()}  # beats still to come
         self.writes = {0: 0, 1: 0}  # responses still to come
         for channel in self.channels:
             channel.waiting = None
@@ -131,7 +131,8 @@ class MemoryPort:
         assert addr % self.beat_bytes == 0, "not aligned"
         assert addr // 4096 == (addr + beats * self.beat_bytes - 1) // 4096, f"{addr:#x}: crosses a 4 KiB boundary"
         tier = addr // (BLOCK * 256)  # reset values of TIER_BASE
-        assert (tier == 1) == ((way == "r") == (id == 0)), f"id {id} has no business in tier {tier} ({way})"
+        allowed = (way == "r" and tier == 1) if id == 2 else (tier == 1) == ((way == "r") == (id == 0))
+        assert allowed, f"id {id} has no business in tier {tier} ({way})"
         self.bursts[way, id] += 1
         return beats
 
