@@ -1,4 +1,4 @@
-"""The Linux driver's copies of numbers agree with where they come from. What the driver does is tested in a guest: `make guest`."""
+"""The Linux driver's copies of numbers agree with their source. What the driver does is tested in a guest: `make guest`."""
 
 from __future__ import annotations
 
