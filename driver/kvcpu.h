@@ -25,6 +25,7 @@
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include <linux/kvcpu.h>
 #include "kvcpu_regs.h"
@@ -127,6 +128,8 @@ struct kvcpu {
 	struct list_head sent;		/* commands that the device has, oldest first */
 	u32 in_flight;			/* how many of them; never above `depth` */
 	struct list_head files;
+	struct delayed_work watch;	/* while commands are out */
+	unsigned long progress;		/* jiffies of the last result, or of the first command since there was none out */
 	wait_queue_head_t room;		/* in_flight fell, or the device is gone */
 
 	void *lent[2];			/* memory of this host that holds tiers 2 and 3 */
@@ -168,6 +171,7 @@ static inline u64 kvcpu_read64(struct kvcpu *kv, u32 offset)
 void kvcpu_drain(struct kvcpu *kv);
 int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count);
 int kvcpu_post(struct kvcpu *kv, struct kvcpu_command *command, bool wait);
+void kvcpu_watch(struct work_struct *work);
 void kvcpu_abandon(struct kvcpu *kv, int error);
 void kvcpu_add(struct kvcpu_command *command, u32 offset, u32 bytes, u64 value);
 void kvcpu_begin(struct kvcpu_command *command, enum kvcpu_opcode opcode);
@@ -182,6 +186,7 @@ void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
 extern const struct file_operations kvcpu_fops;
 void kvcpu_tell_move(struct kvcpu *kv, u64 record);
 void kvcpu_tell_result(struct kvcpu_command *command);
+void kvcpu_wake_files(struct kvcpu *kv);
 void kvcpu_unmap(struct kvcpu *kv);
 
 /* attributes.c */

@@ -61,18 +61,8 @@ static int kvcpu_release(struct inode *inode, struct file *file)
 {
 	struct kvcpu_file *open = file->private_data;
 	struct kvcpu *kv = open->kv;
-	unsigned long end = jiffies + 60 * HZ;
 
-	while (!wait_event_timeout(open->wait, !READ_ONCE(open->outstanding), HZ / 5)) {
-		if (enter(kv) == 0) {
-			kvcpu_drain(kv);
-			up_read(&kv->here);
-		} else {
-			kvcpu_abandon(kv, -ENODEV);
-		}
-		if (time_after(jiffies, end))
-			kv->failed = true;
-	}
+	wait_event(open->wait, !READ_ONCE(open->outstanding));
 	mutex_lock(&kv->drain);		/* who told the last result may still be waking us */
 	spin_lock(&kv->list);
 	list_del(&open->files);
@@ -590,6 +580,17 @@ static int kvcpu_mmap(struct file *file, struct vm_area_struct *vma)
 out:
 	up_read(&kv->here);
 	return error;
+}
+
+/* The device is not to be used any more: whoever waits may see it. */
+void kvcpu_wake_files(struct kvcpu *kv)
+{
+	struct kvcpu_file *open;
+
+	spin_lock(&kv->list);
+	list_for_each_entry(open, &kv->files, files)
+		wake_up_all(&open->wait);
+	spin_unlock(&kv->list);
 }
 
 /* Take the mappings back and wake everybody, as the device goes. */

@@ -165,6 +165,7 @@ static struct kvcpu *kvcpu_alloc(struct pci_dev *pdev)
 	INIT_LIST_HEAD(&kv->sent);
 	INIT_LIST_HEAD(&kv->files);
 	init_waitqueue_head(&kv->room);
+	INIT_DELAYED_WORK(&kv->watch, kvcpu_watch);
 	device_initialize(&kv->dev);
 	kv->dev.parent = &pdev->dev;
 	kv->dev.class = &kvcpu_class;
@@ -185,9 +186,10 @@ static void stop_device(struct kvcpu *kv)
 	WRITE_ONCE(kv->gone, true);
 	kvcpu_abandon(kv, -ENODEV);
 	kvcpu_unmap(kv);
-	down_write(&kv->here);		/* until everybody is out */
+	down_write(&kv->here);		/* until everybody is out; the watch ends what was sent by somebody on his way in */
 	up_write(&kv->here);
-	kvcpu_abandon(kv, -ENODEV);	/* what was sent by somebody who was on his way in */
+	cancel_delayed_work_sync(&kv->watch);
+	kvcpu_abandon(kv, -ENODEV);
 	kvcpu_unmap(kv);
 	if (kvcpu_read32(kv, REG(DEVICE_ID)) == KVCPU_ID) {
 		writel(0, kv->bar0 + REG(IRQ_ENABLE));

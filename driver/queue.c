@@ -2,8 +2,9 @@
 /*
  * Commands. A command is its operands and a doorbell, written under `issue`; the device queues it, runs it in order (R5) and leaves
  * a result. So the oldest command in `sent` is the one whose result comes next, and a command that is not sent while `depth` of
- * them are out is never refused by a full queue. Results are taken by the interrupt's thread; whoever waits also looks by himself
- * from time to time, so that a lost interrupt costs time and nothing else.
+ * them are out is never refused by a full queue. Results are taken by the interrupt's thread. While commands are
+ * out, a watch looks from time to time as well, so that a lost interrupt costs time and nothing else, and ends them all when the
+ * device is gone, or answers no more; so whoever waits is woken in the end.
  */
 #include <linux/jiffies.h>
 #include <linux/slab.h>
@@ -81,6 +82,7 @@ static void take_result(struct kvcpu *kv)
 	if (command && command->opcode == opcode) {
 		list_del(&command->sent);
 		kv->in_flight--;
+		kv->progress = jiffies;
 	} else {
 		command = NULL;
 		kv->failed = true;
@@ -156,16 +158,26 @@ static void give_up(struct kvcpu *kv)
 {
 	dev_err(&kv->dev, "no result for %u s: the device is not used any more\n", PATIENCE / HZ);
 	kv->failed = true;
-	kvcpu_abandon(kv, -EIO);
 }
 
-static void look(struct kvcpu *kv)
+void kvcpu_watch(struct work_struct *work)
 {
+	struct kvcpu *kv = container_of(to_delayed_work(work), struct kvcpu, watch);
 	u32 before = READ_ONCE(kv->in_flight);
 
-	kvcpu_drain(kv);
-	if (READ_ONCE(kv->in_flight) < before)
-		kv->late_results++;
+	if (time_after(jiffies, READ_ONCE(kv->progress) + LOOK_AFTER)) {
+		kvcpu_drain(kv);
+		if (READ_ONCE(kv->in_flight) < before)
+			kv->late_results++;
+	}
+	if (!kvcpu_usable(kv) && READ_ONCE(kv->in_flight) && time_after(jiffies, READ_ONCE(kv->progress) + PATIENCE))
+		give_up(kv);
+	if (kvcpu_usable(kv)) {
+		kvcpu_abandon(kv, kvcpu_usable(kv));
+		kvcpu_wake_files(kv);
+	}
+	if (READ_ONCE(kv->in_flight))
+		schedule_delayed_work(&kv->watch, LOOK_AFTER);
 }
 
 /* ---- commands --------------------------------------------------------------------------------------------------- */
@@ -192,25 +204,15 @@ static bool has_room(struct kvcpu *kv)
 /* Until the device's queue has room. `wait`: else -EAGAIN; `interruptible`: -ERESTARTSYS when a signal comes. */
 static int wait_for_room(struct kvcpu *kv, bool wait, bool interruptible)
 {
-	unsigned long end = jiffies + PATIENCE;
+	int error = 0;
 
-	while (!has_room(kv)) {
-		long left;
-
-		if (!wait)
-			return -EAGAIN;
-		if (interruptible)
-			left = wait_event_interruptible_timeout(kv->room, has_room(kv), LOOK_AFTER);
-		else
-			left = wait_event_timeout(kv->room, has_room(kv), LOOK_AFTER);
-		if (left < 0)
-			return left;
-		if (!left)
-			look(kv);
-		if (time_after(jiffies, end))
-			give_up(kv);
-	}
-	return kvcpu_usable(kv);
+	if (!wait && !has_room(kv))
+		return -EAGAIN;
+	if (interruptible)
+		error = wait_event_interruptible(kv->room, has_room(kv));
+	else
+		wait_event(kv->room, has_room(kv));
+	return error ? error : kvcpu_usable(kv);
 }
 
 /* Operands and doorbell. The command is in `sent` first: its result may be taken before the last write has returned. */
@@ -220,7 +222,10 @@ static void send(struct kvcpu *kv, struct kvcpu_command *command)
 
 	spin_lock(&kv->list);
 	list_add_tail(&command->sent, &kv->sent);
-	kv->in_flight++;
+	if (!kv->in_flight++) {
+		kv->progress = jiffies;
+		schedule_delayed_work(&kv->watch, LOOK_AFTER);
+	}
 	spin_unlock(&kv->list);
 	for (i = 0; i < command->count; i++) {
 		const struct kvcpu_write *write = &command->writes[i];
@@ -228,19 +233,6 @@ static void send(struct kvcpu *kv, struct kvcpu_command *command)
 		writel(lower_32_bits(write->value), kv->bar0 + write->offset);
 		if (write->bytes == 8)
 			writel(upper_32_bits(write->value), kv->bar0 + write->offset + 4);	/* commits (R1) */
-	}
-}
-
-static void wait_for_result(struct kvcpu *kv, struct kvcpu_command *command)
-{
-	unsigned long end = jiffies + PATIENCE;
-
-	while (!wait_for_completion_timeout(&command->done, LOOK_AFTER)) {
-		look(kv);
-		if (time_after(jiffies, end))
-			give_up(kv);
-		else if (kvcpu_usable(kv))
-			kvcpu_abandon(kv, kvcpu_usable(kv));
 	}
 }
 
@@ -276,7 +268,7 @@ int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count)
 	if (error)
 		return error;
 	for (i = 0; i < count; i++)
-		wait_for_result(kv, &commands[i]);
+		wait_for_completion(&commands[i].done);
 	for (i = 0; i < count && !error; i++)
 		error = commands[i].error;
 	return error;
