@@ -28,7 +28,7 @@ FAULTS = {
     "swaps-operands": ("node.c", "load->request | load->head << 16", "load->head | load->request << 16"),
 }
 """(file, what is right, what is wrong) of faults that the driver's tests must see. The first is that of a driver which takes no
-notice of a full queue: its commands vanish."""
+notice of full queues: commands or results vanish."""
 
 
 class Module(NamedTuple):
