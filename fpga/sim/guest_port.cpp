@@ -147,7 +147,7 @@ private:
     Status write_word(uint32_t offset, uint32_t word, uint8_t kind) {
         const Status status = bus_.write(offset, word);
         if (status == kOk) {
-            note(offset, word, true);
+            if (kind & kNoteWrite) note(offset, word, true);
             if (kind & kLookBehind) port_.pressing = 1;
         }
         return status;

@@ -2,8 +2,8 @@
 //
 // One thread does all: it answers the vfio-user messages that read or write BAR0 and BAR2, lets the clock run while the device has
 // something to do, and signals the interrupt. Any other message stays in the socket and is the caller's (host/linux/vfio.py), who
-// calls serve() again afterwards. What the guest writes, and what it takes out of queues, is noted down for the reference model;
-// a look is due (kLook) when the device is idle and either nobody has asked for a while or much has been noted.
+// calls serve() again afterwards. What commands are made of, and what the guest takes out of queues, is noted down for the reference
+// model; a look is due (kLook) when the device is idle and either nobody has asked for a while or much has been noted.
 //
 // As on PCIe, an access that the device refuses reads as all ones, or vanishes (contract R2).
 #pragma once
@@ -27,6 +27,7 @@ enum WordKind : uint8_t {
     kHalf = 8,         // the low word of 64 bits: between it and its high word nobody else may read or write
     kInOrder = 16,     // wait until the device is idle before it is accessed, as commands that are queued would change what it means
     kLookBehind = 32,  // a look is due when it has been written
+    kNoteWrite = 64,   // what is written there is noted
 };
 
 enum class Why : int32_t {

@@ -82,6 +82,9 @@ def kinds(one_by_one: bool) -> dict[int, WordKind]:
     for register in REGISTERS.values():
         if register.width == 64:
             found[register.offset] |= WordKind.HALF
+        if register.name in OPERANDS or register.doorbell or register.config:
+            for offset in range(register.offset, register.offset + register.width // 8, 4):
+                found[offset] |= WordKind.NOTE_WRITE
         if one_by_one and (register.doorbell or register.config):
             found[register.offset + (4 if register.width == 64 else 0)] |= WordKind.IN_ORDER
     found[REGISTERS["CTRL"].offset] |= WordKind.IN_ORDER | WordKind.LOOK_BEHIND
@@ -92,7 +95,7 @@ def kinds(one_by_one: bool) -> dict[int, WordKind]:
         if is_score(offset):
             found[offset] |= WordKind.NOTE_READ
         if offset >= PTABLE:  # the windows, whose words belong to the commands around them
-            found[offset] |= WordKind.IN_ORDER
+            found[offset] |= WordKind.IN_ORDER | WordKind.NOTE_WRITE
     return found
 
 

@@ -47,6 +47,7 @@ class WordKind(IntFlag):
     HALF = 8
     IN_ORDER = 16
     LOOK_BEHIND = 32
+    NOTE_WRITE = 64
 
 
 class Access(NamedTuple):
