@@ -119,6 +119,11 @@ class Follower:
         self._moved: set[tuple[int, int]] = set()
         self._last: Command | str = "reset --raw"
 
+    @property
+    def awaits_results(self) -> bool:
+        """Are there commands whose results the guest has not taken, as far as was looked?"""
+        return bool(self._results)
+
     # ---- Watcher -----------------------------------------------------------------------------------------------------
     def begin(self, port: GuestPort) -> None:
         self._take_up_reset()

@@ -27,7 +27,7 @@ from tests.helpers.random_commands import BLOCK, VA, random_commands
 from tests.helpers.small_device import ENTRIES
 from tests.helpers.vfio_client import BAR0, BAR2, CONFIG, Client, Ram, Refused, rung
 from tests.helpers.vfio_driver import RAM_AT, Driver, at
-from tests.helpers.waiting import LONG
+from tests.helpers.waiting import LONG, until
 
 COMMANDS = int(os.environ.get("KVFPGA_VFIO_COMMANDS", 400))
 EINVAL, EEXIST, ENOTSUP = 22, 17, 95
@@ -390,8 +390,9 @@ def test_a_full_fifo_loses_no_command(followed):
 
 @pytest.mark.parametrize(("spoil", "where"), [
     (lambda model: model.counters.update(hot_count=3), "hot_count"),
-    (lambda model: model.directory.priority.__setitem__(0, 7), "entry 0"),
-    (lambda model: model.memory_write(model.slot_address(2, 1), b"x"), "bytes of block 1 in tier 2"),
+    (lambda model: model.directory.priority.__setitem__(0, 7), "PASS_DIGEST"),
+    (lambda model: model.directory.F.__setitem__(0, 9), "entry 0"),
+    (lambda model: model.memory_write(model.slot_address(1, 1), b"x"), "bytes of block 1 in tier 2"),
     (lambda model: setattr(model, "step", 1000), "ERR_STEP_ORDER"),
 ])  # fmt: skip
 def test_a_difference_stops_the_device_with_a_failure_folder(followed, spoil, where):
@@ -399,8 +400,7 @@ def test_a_difference_stops_the_device_with_a_failure_folder(followed, spoil, wh
     driver.send(cmd.Load(1, 0, 0, 0, 31, VA))
     driver.send(cmd.Load(1, 0, 0, 32, 63, VA + BLOCK))
     assert driver.results() == ["OK", "OK"]
-    followed.client.ask(protocol.GET_INFO, bytes(16))
-    until_looked(followed)
+    until(lambda: followed.lockstep.commands == 2 and not followed.follower.awaits_results)
     spoil(followed.lockstep.model)
     driver.send(cmd.Step(9))
     driver.wait()
@@ -410,13 +410,6 @@ def test_a_difference_stops_the_device_with_a_failure_folder(followed, spoil, wh
     assert isinstance(error, DifferenceError)
     assert where in error.report.text()
     assert (error.report.folder / "report.json").exists()
-
-
-def until_looked(machine: Machine) -> None:
-    """Until the follower has seen all that was done so far."""
-    from tests.helpers.waiting import until
-
-    until(lambda: machine.lockstep.commands == 2 and not machine.follower._results)
 
 
 def test_a_soft_reset_of_the_driver_is_followed(followed):
