@@ -2,7 +2,8 @@
 //
 // Lent ranges lie in a window of the AXI4 space of their own. What a burst reads there is first copied into the simulation's own
 // memory, and what it writes goes to both. So the simulation's own memory keeps what the device has seen, whatever the owner
-// writes afterwards: that is what checks and checkpoints look at. An address of the window that is not lent has no memory: DECERR.
+// writes afterwards: that is what checks and checkpoints look at. An address of the window that is not lent has no memory:
+// DECERR.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace kvsim {
 
 class GuestMemory {
 public:
-    static constexpr uint64_t kFirst = 1ull << 40, kLast = (1ull << 41) - 1;  // the window; host/transport/sim/guest.py has them too
+    static constexpr uint64_t kFirst = 1ull << 40, kLast = (1ull << 41) - 1;  // as WINDOW of host/transport/sim/guest.py
 
     bool open = false;  // is there a window at all?
 

@@ -34,10 +34,15 @@ public:
         for (;;) {
             if (!idle_) clock(kSlice);
             ring();
+            if (idle_) held_ = 0;
             if (look_is_due()) {
                 if (idle_) return Why::kLook;
-                if ((held_ += kSlice) > port_.budget) return Why::kStuck;
-                continue;  // whoever writes on waits until the device has done what there is
+                // Whoever writes on waits until the device has done what there is. Not for ever: it may be waiting for him.
+                if (held_ < port_.budget) {
+                    held_ += kSlice;
+                    continue;
+                }
+                if (is_full()) return Why::kStuck;
             }
             const bool curious = port_.notes && (port_.noted || port_.pressing) && !port_.half;
             pollfd waiting[] = {{port_.socket, POLLIN, 0}, {port_.wake, POLLIN, 0}};
@@ -53,9 +58,9 @@ public:
 private:
     bool look_is_due() const {
         if (!port_.notes) return false;
-        if (port_.noted + kMost / 4 + 8 > port_.room) return true;
-        return (port_.noted >= port_.due || port_.pressing) && !port_.half;
+        return is_full() || ((port_.noted >= port_.due || port_.pressing) && !port_.half);
     }
+    bool is_full() const { return port_.noted + kMost / 4 + 8 > port_.room; }
 
     /// As Program::wait_idle has it: `idle` counts when it has been high for two cycles running.
     void clock(uint64_t cycles) {
@@ -113,7 +118,7 @@ private:
             uint32_t word;
             std::memcpy(&word, message_.data + at, 4);
             const uint8_t kind = port_.kinds && offset + at < kBar0Bytes ? port_.kinds[(offset + at) / 4] : 0;
-            if (kind & kInOrder && !wait()) return Why::kStuck;
+            if (kind & kInOrder) wait();
             const Status status = reads ? read(offset + at, word, kind) : write_word(offset + at, word, kind);
             if (status == kHang) return Why::kStuck;
             if (status != kOk) {
@@ -157,13 +162,9 @@ private:
         if (port_.notes && port_.noted < port_.room) port_.notes[port_.noted++] = {offset, value, is_write};
     }
 
-    bool wait() {
+    void wait() {
         clock(2);
-        for (uint64_t waited = 0; !idle_; waited += kSlice) {
-            if (waited > port_.budget) return false;
-            clock(kSlice);
-        }
-        return true;
+        for (uint64_t waited = 0; !idle_ && waited < port_.budget; waited += kSlice) clock(kSlice);
     }
 
     Why answer(bool reads) {

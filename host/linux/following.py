@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..contract import script
 from ..contract.commands import EVICT, PREFETCH, Command, Result, Step, Trigger
-from ..contract.errors import TargetError
+from ..contract.errors import IdleTimeout, TargetError
 from ..device.answers import SHOWS_PLACE, empty_queues
 from ..device.codec import OPERANDS, RESET_BIT, bits, commands_of, opcode_of
 from ..device.registers import BY_OFFSET, HIGH_WORDS, is_score, query_word, table_word
@@ -42,6 +42,9 @@ ENTRIES_AT_ONCE = 1024
 RESULT, COMPLETION = REGISTERS["RESULT_STATUS"], REGISTERS["COMPLETION"]
 TAKES_RESULT = REGISTERS["RESULT_CYCLES"]
 RESULT_WORDS = (TAKES_RESULT.offset - RESULT.offset) // 4
+RESULT_READY = REGISTERS["STATUS"].fields["result_ready"]
+PATIENCE = 2_000_000
+"""Cycles in which a device is idle that waits for nobody."""
 RESULTS_KEPT = 32
 """Results that the device's queue holds; a further one drops the oldest."""
 
@@ -148,6 +151,18 @@ class Follower:
         self.box.agree(self.lockstep)
         if any(access.offset == REGISTERS["CTRL"].offset for access in notes):
             port.note(kinds(not self.model.settings()["STRICT"]), RESULT.offset, RESULT_WORDS)
+
+    def settle(self) -> None:
+        """Wait until the device is idle. A SCORE that waits for room gets it, as nobody else takes results any more."""
+        mmio = self.lockstep.device.mmio
+        while True:
+            try:
+                mmio.wait_idle(PATIENCE)
+                return
+            except IdleTimeout:
+                if not bits(self.lockstep.read_register("STATUS"), RESULT_READY):
+                    raise
+                mmio.read_burst(RESULT.offset, RESULT_WORDS + 1)
 
     def finish(self) -> None:
         """Leave the device as a command of the command line expects it: with empty queues."""
@@ -354,8 +369,7 @@ class Follower:
     def _find_ends(self) -> None:
         """An empty queue is a new beginning for its answers."""
         if self._unsure["results_lost"]:
-            status = REGISTERS["STATUS"].fields["result_ready"]
-            self._unsure["results_lost"] = bool(bits(self.lockstep.read_register("STATUS"), status))
+            self._unsure["results_lost"] = bool(bits(self.lockstep.read_register("STATUS"), RESULT_READY))
             self._results.clear()
         if self._unsure["completions_lost"]:
             self._unsure["completions_lost"] = self.lockstep.read_register("COMPLETION_LEVEL") > 0

@@ -37,6 +37,9 @@ class Watcher(Protocol):
     def look(self, port: GuestPort) -> None:
         """The device is idle: compare. What is wrong is raised, and ends the connection."""
 
+    def settle(self) -> None:
+        """The guest will not take anything more: let the device come to rest."""
+
     def was_reset(self) -> None:
         """The guest has reset the device, behind a `look`."""
 
@@ -65,7 +68,7 @@ def _serve(
 ) -> dict[str, int]:  # fmt: skip
     def reset() -> None:
         if watcher:
-            sim.wait_idle()
+            watcher.settle()
             watcher.look(port)
         sim.reset()
         if watcher:
@@ -86,7 +89,7 @@ def _serve(
             if why is Why.LOOK and watcher:
                 watcher.look(port)
         if watcher:
-            sim.wait_idle()
+            watcher.settle()
             watcher.look(port)
         return port.counts()
 

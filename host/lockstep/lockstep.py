@@ -252,8 +252,8 @@ class Lockstep(Surface):
             raise
 
     def conclude(self, command: Command | str, differences: list[Difference], behind: int = 0) -> None:
-        """A check is done, of what `command` left: differences are reported by DifferenceError. `behind`: commands that the device
-        had run behind this one when it was looked at."""
+        """A check is done, of what `command` left. DifferenceError where anything differs. `behind`: commands that the device had
+        run behind this one when it was looked at."""
         self.checks += 1
         if differences:
             self._report(command, differences, behind, [])

@@ -102,7 +102,7 @@ class GuestPort:
             setattr(self, f"_{name[3:]}", function)
         self._kinds = (c_uint8 * (BAR0_BYTES // 4))()
         self._notes = (_Access * ROOM)()
-        self._port = _Port(socket, -1, wake, PATIENCE_MS, ROOM, 0, DUE, budget=sim.idle_budget)
+        self._port = _Port(socket, -1, wake, PATIENCE_MS, ROOM, 0, DUE, budget=sim.idle_budget // 16)
         self._port.kinds = ctypes.addressof(self._kinds)
         self._guest_open(sim.handle, 1)
 
@@ -137,7 +137,8 @@ class GuestPort:
         why = Why(status)
         if why is Why.STUCK:
             raise TargetError(
-                f"the device is still busy after {self._port.budget:,} cycles, or does not answer", "reset the guest's device"
+                "the guest's device does not answer, or has been busy through more than can be followed",
+                "have the driver take its results, for a SCORE waits for room; or serve it with --no-check",
             )
         return why
 
