@@ -55,7 +55,7 @@ def systemverilog() -> str:
         items = "\n".join(f"            3'd{i}: {name} = {bits}'d{value};" for i, value in enumerate(values[:-1]))
         return f"""
     function automatic logic [{bits - 1}:0] {name}(input logic [2:0] segment);
-        unique case (segment)
+        case (segment)
 {items}
             default: {name} = {bits}'d{values[-1]};
         endcase

@@ -160,7 +160,7 @@ module kvcpu
     logic [$clog2(64 * CLASSES)-1:2] table_waddr, table_raddr;
     logic [31:0] table_data;
 
-    logic        nmce_select, query_write, query_read, scores_read;
+    logic        nmce_work, nmce_select, query_write, query_read, scores_read;
     logic [14:2] query_waddr, nmce_raddr;
     logic [31:0] query_data, scores_data;
 
@@ -241,7 +241,7 @@ module kvcpu
     // takes 8 cycles at most.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES), .LINGER(8)) u_core_clock (
         .clk, .rst, .gated(clk_core),
-        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req)
+        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req || nmce_work)
     );
 
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -421,9 +421,9 @@ module kvcpu
     if (NMCE) begin : g_nmce
         localparam int unsigned QW = $clog2(128 * HEAD_DIM);
         wire unused = &{1'b0, query_waddr, nmce_raddr, 1'b0};  // windows as large as they can be
-        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (
-            .clk, .rst, .work(stop_core || job_valid || !nmce_idle || nmce_select || scores_taken), .gated(clk_nmce)
-        );
+        // Behind the clock of the core, so that it costs nothing while that rests.
+        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (.clk(clk_core), .rst, .work(stop_core || job_valid || nmce_work), .gated(clk_nmce));
+        assign nmce_work = !nmce_idle || nmce_select || scores_taken;
         kvcpu_nmce #(.DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES)) u_nmce (
             .clk(clk_nmce), .rst(rst_dma), .flush(stop_core), .idle(nmce_idle),
             .job_valid, .job_ready, .job_addr, .job_rows, .job_slot, .job_numerators, .done_valid(job_done), .done_error(job_error),
@@ -436,6 +436,7 @@ module kvcpu
         );
     end else begin : g_no_nmce
         assign clk_nmce = 1'b0;
+        assign nmce_work = 1'b0;
         assign nmce_idle = 1'b1;
         assign {job_ready, job_done, job_error, nmce_ar_valid} = '0;
         assign nmce_ar_addr = '0;

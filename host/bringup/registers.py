@@ -27,7 +27,7 @@ READ_ONLY = [r for r in REGISTERS.values() if r.access == "r"]
 POPS = ("RESULT_CYCLES", "COMPLETION")
 LIVE = ("STATUS", "ERROR_OFFSET", "RTBD_", "RESULT_", "COMPLETION", "DIGEST", "T_")
 """What may change by itself, or because a write was refused: not compared around one."""
-UNMAPPED = (0x0004, 0x0070, 0x02F0, 0x07FC, 0x0F00, 0xC000, 0xFFFC, 0x1_0000, 0x20_0000, BAR2_ENTRIES - 4)
+UNMAPPED = (0x0004, 0x0070, 0x02F0, 0x07FC, 0x0F00, 0x1F00, 0x2FFC, 0x1_0000, 0x20_0000, BAR2_ENTRIES - 4)
 """Offsets at which the map has nothing; BAR2 behind the last entry comes on top."""
 KIND = {BusErrorCode.UNMAPPED: "an unmapped", BusErrorCode.MISALIGNED: "a misaligned"}
 COMMON = 3

@@ -81,8 +81,9 @@ def start(bench: Bench) -> Lockstep:
     lockstep.reset()
     lockstep.execute_many(bench.place_tiers())
     random = np.random.default_rng(7)
-    for base in bench.tier_bases:
-        lockstep.memory_write(base, random.bytes(BLOCKS * lockstep.block_bytes))
+    for base in bench.tier_bases:  # FP16 values, of which none is infinite or no number
+        values = random.integers(0, 1 << 16, BLOCKS * lockstep.block_bytes // 2, np.uint16) & 0xBFFF
+        lockstep.memory_write(base, values.tobytes())
     if lockstep.model.nmce:
         lockstep.query_write(0, random.standard_normal((2, lockstep.model.head_dim)).astype(np.float16))
     return lockstep

@@ -38,8 +38,8 @@ LESS_TRAFFIC, LESS_SHARED, HEADS = 25.6, 128, 64
 SCORE_CYCLES = 62.5
 """0.25 µs, by the design's clock of 250 MHz."""
 EXP_ERROR = 0.001
-MOVED = 96
-"""Blocks that each DMA channel moves beside SCOREs: so many that it has not done before them."""
+MOVED, BESIDE = 16, (4, 12)
+"""Blocks that each DMA channel moves beside SCOREs, as many as its queue takes at once, and SCOREs that end before it does."""
 CHATS, PROMPT_BLOCKS = 16, 8
 """Requests that share a prefix, and its blocks."""
 
@@ -184,18 +184,19 @@ def key_rate(bench: Bench) -> Finding:
     with bench.device() as device:
         identity = device.device.identity
     keys, width = identity.block_bytes / 2, identity.data_bits / 8
-    found = {"alone": round(keys / _between(bench), 2), "beside both DMA channels": round(keys / _between(bench, MOVED), 2)}
+    apiece = {"alone": _between(bench), "beside both DMA channels": _between(bench, BESIDE, MOVED)}
+    found = {what: round(keys / spent, 2) for what, spent in apiece.items()}
     text = ", ".join(f"{what} {rate:g}" for what, rate in found.items()) + f" bytes a cycle, of {width:g}"
     return Finding(text, HELD if found["alone"] >= DMA_SHARE * width else REFUTED, found)
 
 
-def _between(bench: Bench, moved: int = 0) -> float:
+def _between(bench: Bench, counts: tuple[int, int] = (cycles.FEW, cycles.MANY), moved: int = 0) -> float:
     """Cycles from one SCORE to the next."""
     spent = []
-    for count in (cycles.FEW, cycles.MANY):
+    for count in counts:
         with bench.device() as device:
             spent.append(scores.back_to_back(device.device, count, moved))
-    return (spent[1] - spent[0]) / (cycles.MANY - cycles.FEW)
+    return (spent[1] - spent[0]) / (counts[1] - counts[0])
 
 
 def exponentials(bench: Bench) -> Finding:

@@ -34,6 +34,8 @@ def claims(app: App, out: Path | None) -> None:
         raise UsageError(f"claims are measured on a simulation, and --target {app.target.text} is none", "use --target sim")
     if not app.check:
         raise UsageError("--no-check: claims are measured in lockstep with the reference model", "leave it out")
+    if out:
+        out.mkdir(parents=True, exist_ok=True)  # to be told now that it cannot be, and not in some minutes
     target = app.target.filled()
     size = target.parameters
     with target.open_lockstep() as first:
@@ -42,9 +44,9 @@ def claims(app: App, out: Path | None) -> None:
     with app.progress("measuring claims") as update:
         found = all_claims.measure(target.open_lockstep, on, update)
     shown = {"command": "claims", "on": on, "claims": [claim.to_json() for claim in found]}
+    app.present(shown, lambda: _print(found))
     if out:
         write_whole(out / CLAIMS, (json.dumps(shown, indent=1) + "\n").encode())
-    app.present(shown, lambda: _print(found))
 
 
 def _print(found: list[Claim]) -> None:

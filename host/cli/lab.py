@@ -21,4 +21,12 @@ class Lab(Later):
 
 @click.group(cls=Lab)
 def lab() -> None:
-    """The policy lab: request traces, the policies that the field publishes, the device's own, and the proof on the device."""
+    """The policy lab: request traces, the policies that the field publishes, the device's own, and the proof on the device.
+
+    \b
+    kvfpga lab run sample --capacity 64,128           a first look, on a trace that comes along
+    kvfpga lab run traffic.jsonl --out results        your traffic; results/report.html shows what was found
+    kvfpga lab prove sample --capacity 64             the same on the device, touch by touch
+
+    `kvfpga claims` measures what the design promises. The lab takes more libraries: pip install 'kvfpga[lab]'.
+    """

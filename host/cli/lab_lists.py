@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..lab.sources import Source
 
 
-@click.command()
+@click.command(short_help="What can be compared, and what uses the future.")
 @click.pass_obj
 def policies(app: App) -> None:
     """The policies that `kvfpga lab run` can compare.
@@ -36,7 +36,7 @@ def policies(app: App) -> None:
     )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="What a trace is: format, sizes, how much comes back.")
 @click.argument("files", nargs=-1, required=True, metavar="TRACE...")
 @LIMIT
 @TIME_UNIT

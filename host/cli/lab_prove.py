@@ -8,12 +8,12 @@ from ..contract.errors import DifferenceError
 from ..lab.device_policy import LEARNT, NAMES
 from . import output
 from .app import App, note
-from .values import EXISTING, Number
+from .values import Number
 
 
-@click.command()
-@click.argument("trace", type=EXISTING)
-@click.option("--capacity", type=Number(32), default=4096, show_default=True, help="Blocks that fit into T1.")
+@click.command(short_help="A trace on the device, touch by touch beside the lab.")
+@click.argument("trace", metavar="TRACE")
+@click.option("--capacity", type=Number(32), help="Blocks that fit into T1.  [default: 4096, or all of a smaller device]")
 @click.option("--limit", type=Number(32), default=200, show_default=True, help="Only the first so many requests.")
 @click.option("--policy", type=click.Choice(NAMES), default=LEARNT, show_default=True,
               help="How the device decides what T1 holds.")  # fmt: skip
@@ -21,25 +21,29 @@ from .values import EXISTING, Number
 @click.option("--time-unit", type=click.Choice(["s", "ms"]),
               help="Of the trace's timestamps.  [default: what its format says; asked for where it does not]")  # fmt: skip
 @click.pass_obj
-def prove(app: App, trace: str, capacity: int, limit: int, policy: str, step_ms: float, time_unit: str | None) -> None:
+def prove(app: App, trace: str, capacity: int | None, limit: int, policy: str, step_ms: float, time_unit: str | None) -> None:
     """Replay the first requests of a trace on the device, in lockstep, and compare every touch with the lab's compiled device.
 
     \b
     kvfpga lab prove conversation.jsonl --capacity 4096 --limit 2000
-    kvfpga --board u250 lab prove conversation.jsonl --policy linear:balanced
+    kvfpga --board u250 lab prove sample --policy linear:balanced
 
-    The device is one of its own: the session stays as it is, and a board is reset. Where a touch hits on the one and misses on
-    the other, the first such touch is named and the exit code is 4, as where hardware and reference model differ.
+    TRACE as in `kvfpga lab run`. A simulation is one of its own, the session stays as it is; a board, or a device that
+    `kvfpga serve` shares, is reset. Where a touch hits on the one and misses on the other, the first such touch is named and the
+    exit code is 4, as where hardware and reference model differ.
     """
     from ..blackbox.attach import attach
+    from ..lab import extra, sources
+
+    extra.require("numba")
     from ..lab.prove import prove as proves
-    from ..lab.traces import load_trace
     from ..session.session import default_folder
 
-    requests = load_trace(trace, limit, time_unit)
+    requests = sources.trace(trace, limit, time_unit)
     target = app.target.filled()
     with target.open(app.check, app.trace) as device:
         if target.is_board:
+            note(f"{target.text} is reset, and keeps what the last request leaves there")
             device.reset()
         attach(device, target, (app.folder or default_folder(target)) / "failures")
         with app.progress("proving") as update:

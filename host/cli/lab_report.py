@@ -11,7 +11,7 @@ from .output import echo
 from .values import Number
 
 
-@click.command()
+@click.command(short_help="The page, JSON and pictures of a finished run.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--block-bytes", type=Number(32), metavar="N",
               help="What a block weighs, for the bytes moved.  [default: a block of the device]")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..lab.runs import Pool
 
 FAILED_CODE = 3
+LONGEST = 1_000_000
+"""Seconds that a timeout may have: the system's waits end at some two million."""
+MOST_JOBS = 1024
 TIME_UNIT = click.option(
     "--time-unit", type=click.Choice(["s", "ms"]),
     help="Of the traces' timestamps.  [default: what their format says; asked for where it does not]",
@@ -26,7 +29,7 @@ TIME_UNIT = click.option(
 LIMIT = click.option("--limit", type=Number(32), help="Only the first so many requests of each trace.")
 
 
-@click.command()
+@click.command(short_help="What would have hit in tier 1: traces, policies, sizes.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option("--policy", "policies", metavar="NAME,...",
               help="What to compare (`kvfpga lab policies`).  [default: the usual ones]")  # fmt: skip
@@ -36,8 +39,9 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--step-ms", type=float, default=100.0, show_default=True, help="Milliseconds of the trace for each decode step.")
 @click.option("--classes", type=Number(16), default=256, show_default=True, help="Classes of the device's rank table.")
 @click.option("--final-accuracy", type=float, metavar="Q",
-              help="Share of requests, 0 to 1, in which `ranked+final` is told right whether the session ends: from the future, "
-              "since a trace does not say it.  [default: 0.9, and `ranked+final` only where it is named]")  # fmt: skip
+              help="Share of requests, 0 to 1, in which `ranked+final` and `ranked+final+announce` are told right whether the "
+              "session ends: from the future, since a trace does not say it.  [default: 0.9, and both only where they are "
+              "named]")  # fmt: skip
 @click.option("--seed", type=Number(63), default=0, show_default=True, help="Draws in which requests it is told wrong.")
 @LIMIT
 @TIME_UNIT
@@ -69,24 +73,24 @@ def run(
     from ..lab import extra
 
     extra.require("numba", "libcachesim", *["distributed"] * bool(scheduler), *["jinja2", "matplotlib"] * bool(out))
-    from ..lab import runs, sources
+    from ..lab import one_run, runs, sources
     from ..lab.policies.contender import Options
-    from ..lab.policies.contenders import USUAL_ACCURACY, WITH_FINAL
+    from ..lab.policies.contenders import accuracy
     from .lab_tables import tables
 
-    if final_accuracy is None and policies and WITH_FINAL in policies.split(","):
-        final_accuracy = USUAL_ACCURACY
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"a timeout of {timeout:g} seconds", "give more than 0, or none")
-    if jobs == 0:
-        raise UsageError("no process at all is to compute", "give --jobs 1 or more")
-    options = Options(entries, step_ms, final_accuracy, seed, classes).checked()
-    opened = sources.all_opened(traces, limit, time_unit)
-    for source in opened:
-        note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")
-    asked = runs.wanted(opened, policies, sizes, options)
-    with closing(_pool(scheduler, jobs, timeout)) as pool, app.progress("cells") as update:
-        found = runs.run(asked, options, pool, out, timeout, update, note)
+    if timeout is not None and not 0 < timeout <= LONGEST:
+        raise UsageError(f"a timeout of {timeout:g} seconds", f"give more than 0 and not more than {LONGEST:,}, or none")
+    if jobs is not None and not 0 < jobs <= MOST_JOBS:
+        raise UsageError(f"{jobs:,} processes are to compute", f"give --jobs 1 to {MOST_JOBS}")
+    runs.check_capacities(sizes)
+    options = Options(entries, step_ms, accuracy(final_accuracy, policies), seed, classes).checked()
+    with one_run.alone_in(out) if out else nullcontext():
+        opened = sources.all_opened(traces, limit, time_unit)
+        for source in opened:
+            note(f"{source.stream.name}: {source.title}, {counted(source.stream.touches, 'touch', 'touches')}")
+        asked = runs.wanted(opened, policies, sizes, options)
+        with closing(_pool(scheduler, jobs, timeout)) as pool, app.progress("cells") as update:
+            found = runs.run(asked, options, pool, out, timeout, update, note)
     if app.json:
         for cell in found:
             output.print_json(cell.to_json())

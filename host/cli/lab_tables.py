@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..contract.wording import counted
-from ..lab.device_policy import RANKED_AGE
-from ..lab.policies.contenders import CONTENDERS, LINEAR, OPTIMAL, RANKED, WITH_FINAL
+from ..lab.device_policy import ANNOUNCED, RANKED_AGE
+from ..lab.policies.contenders import CONTENDERS, LINEAR, OPTIMAL, RANKED, WITH_BOTH, WITH_FINAL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOTHING = "–"
 FUTURE = "*"
-OWN = (LINEAR, RANKED_AGE, RANKED, WITH_FINAL)
+OWN = (LINEAR, RANKED_AGE, RANKED, WITH_FINAL, ANNOUNCED, WITH_BOTH)
 
 
 def tables(found: Sequence[Cell]) -> Iterator[Table]:

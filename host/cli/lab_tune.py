@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..lab.tune import Tuned
 
 
-@click.command()
+@click.command(short_help="Better numbers for a device's policy, if there are any.")
 @click.argument("trace", metavar="TRACE")
 @click.option("--policy", type=click.Choice(["linear", "ranked"]), default="linear", show_default=True,
               help="linear: weights, thresholds, window. ranked: the learner's constants.")  # fmt: skip

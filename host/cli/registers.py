@@ -34,7 +34,8 @@ def read_register(app: App, place: str) -> None:
     from ..device import registers
 
     where = registers.find(place)
-    value = registers.read(app.device(Purpose.LOOK if app.target.is_board else Purpose.RUN), where)
+    only_looks = app.target.is_board and not registers.is_score(where.address)  # reading those is counted
+    value = registers.read(app.device(Purpose.LOOK if only_looks else Purpose.RUN), where)
     found = {"command": "reg", "code": "OK"} | _described(where, value)
     if where.register:
         found["fields"] = registers.fields(where.register, value)

@@ -18,7 +18,7 @@ from ..contract.commands import Result, Score
 from ..transport.mmio import Batch
 from .answers import RESULT_WORDS, ask_scores, results_of, scores_of
 from .codec import STRICT_BIT, bits, writes
-from .regmap import REGISTERS
+from .regmap import REGISTERS, Code
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .device import Device
 
 AT_ONCE = 2
+STATUS = REGISTERS["RESULT_STATUS"].fields
 
 
 def run(device: Device, commands: Sequence[Score]) -> list[Result]:
@@ -65,14 +66,15 @@ def _send(device: Device, batch: Batch, command: Score) -> None:
 
 def _in_order(answers: NDArray[np.uint32], levels: NDArray[np.uint32], records: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The completion records in the order of the commands that they belong to, whose `answers` get their number: a SCORE moves no
-    block but its own, so a record of a pair belongs to the first that names its block. What belongs to none comes last."""
+    block but the one that it did not find in tier 1. What belongs to none comes last."""
     index, found, first = bits(records, REGISTERS["COMPLETION"].fields["index"]).tolist(), [], 0
     for pair, level in enumerate(levels.tolist()):
         left = dict(zip(index[first : first + level], records[first : first + level].tolist()))
         for answer in answers[AT_ONCE * pair : AT_ONCE * (pair + 1)]:
-            if (record := left.pop(int(answer[4]), None)) is not None:
+            status, index_found = int(answer[0]), int(answer[4])
+            if bits(status, STATUS["code"]) == Code.ERR_NOT_RESIDENT and index_found in left:
                 answer[RESULT_WORDS] = 1
-                found.append(record)
+                found.append(left.pop(index_found))
         found += left.values()
         first += level
     return np.array([*found, *records[first:].tolist()], np.uint64)

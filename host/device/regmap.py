@@ -121,7 +121,7 @@ REGISTERS: dict[str, Register] = {
     'WINDOW': Register('WINDOW', 0x0008, 32, 'rw', {"value": Field(0, 32)}, None, 'WINDOW', None, 'Protection window W (R14), 8 bits'),
     'RTBD_SHARE': Register('RTBD_SHARE', 0x0020, 32, 'rw', {"value": Field(0, 32)}, 'SHARE_INDEX', None, None, 'Share by entry index (R20)'),
     'RTBD_RELEASE': Register('RTBD_RELEASE', 0x0024, 32, 'rw', {"value": Field(0, 32)}, 'RELEASE_INDEX', None, None, 'Release by entry index (R20)'),
-    'CONTEND_POLICY': Register('CONTEND_POLICY', 0x0030, 32, 'rw', {"value": Field(0, 32)}, None, 'CONTEND_POLICY', None, 'DMA arbitration: 0 round-robin, 1 fixed priority (evict first)'),
+    'CONTEND_POLICY': Register('CONTEND_POLICY', 0x0030, 32, 'rw', {"value": Field(0, 32)}, None, 'CONTEND_POLICY', None, 'Who goes first, in DMA and NMCE reads and among lookup ports: 0 round-robin, 1 fixed priority (R35)'),
     'DEVICE_ID': Register('DEVICE_ID', 0x0040, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Device identity'),
     'VERSION': Register('VERSION', 0x0044, 32, 'r', {"minor": Field(0, 16), "major": Field(16, 16)}, None, None, None, 'Version'),
     'BUILD_ID': Register('BUILD_ID', 0x0048, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'Hash of RTL sources and parameters'),

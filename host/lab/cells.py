@@ -151,14 +151,19 @@ def samples(place: Path, cell: Cell) -> Samples | None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Have a file with this content, or what was there before: never a part."""
+    """Have a file with this content, or what was there before: never a part. OSError names the file, also where the disk is
+    full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     sync(path.parent)
 
 

@@ -10,12 +10,13 @@ counts are theirs. What is done:
   UNLOAD of those longest out of use where the directory is full; at the end the requests that are still active come to theirs.
 - ranked (`run_ranked`, contract R40 to R47): the class and order of `Hints` on every TOUCH and LOAD, CLASS at a request's end for
   the blocks that no later request has touched, a new table in force after the STEPs that lead to a request and before its first
-  touch; before the first table all codes are 0. Nothing is shared.
+  touch; before the first table all codes are 0. Nothing is shared. Where the hints have requests announced, PREFETCH of a
+  request's blocks before the STEP at which it arrives, WINDOW being 1.
 - linear (`run_linear`, R13 to R16): a request's blocks are shared while it is active.
 
-What is left out is what such a replay never does, HOT, EVICT, PREFETCH, LOOKUP and what follows from them (pins, armed entries),
-and what has no effect on where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles.
-ENTRIES may be any number here; a device has a power of two.
+What is left out is what such a replay never does, HOT, EVICT, LOOKUP and what follows from them (pins), and what has no effect on
+where a block is: addresses, bytes, dirty blocks, counters beside those of `Outcome`, clock cycles. ENTRIES may be any number
+here; a device has a power of two.
 
 Needs numba (`pip install 'kvfpga[lab]'`). How it is done without looking at every entry in a STEP, kernels/ says.
 """
@@ -81,15 +82,19 @@ class Outcome(NamedTuple):
         return self.placed + self.prefetches
 
 
-def plan(stream: Stream, entries: int = 65536, step_ms: float = 100.0, unload_batch: int = 256) -> Plan:
-    """What is sent, on a directory of `entries`: the same for every policy and capacity, so one plan serves many runs."""
+def plan(
+    stream: Stream, entries: int = 65536, step_ms: float = 100.0, unload_batch: int = 256, announced: bool = False
+) -> Plan:
+    """What is sent, on a directory of `entries`: the same for every policy and capacity, so one plan serves many runs.
+    `announced`: it can serve hints that have requests announced, too."""
     _at_least(1, entries=entries, unload_batch=unload_batch)
     arrivals = (stream.times / step_ms).astype(np.int64)
     ends = arrivals + np.maximum(stream.output_lengths, 1)
     if len(ends) and ends.max() > MAX_STEP:
         raise UsageError(f"the trace ends at step {ends.max()}, and steps end at {MAX_STEP}", "make the decode step longer")
     by_end = np.argsort(ends, kind="stable")
-    placed = place_blocks(arrivals, ends, by_end, stream.offsets, stream.blocks, len(stream.ids), entries, unload_batch)
+    size = len(stream.ids), entries, unload_batch
+    placed = place_blocks(arrivals, ends, by_end, stream.offsets, stream.blocks, *size, announced)
     return Plan(arrivals, ends, by_end, stream.offsets, *placed)
 
 
@@ -106,17 +111,20 @@ def run_ranked(
     planned: Plan | None = None,
 ) -> Outcome:
     """The stream on a device whose tier 1 has `capacity` blocks, under the ranked policy with these hints. `planned`: what `plan`
-    made of the same stream, entries, step and batch, to save making it again. `sample_every`: STEPs between two samples, 0 for
-    none. UsageError where an argument is out of range, or the hints are not of this stream."""
+    made of the same stream, entries, step and batch, to save making it again; with `announced`, where the hints have that.
+    `sample_every`: STEPs between two samples, 0 for none. UsageError where an argument is out of range, or the hints are not of
+    this stream."""
     _check_capacity(capacity, entries)
     _at_least(0, fill_age=fill_age, sample_every=sample_every)
     if fill_age > 255:
         raise UsageError(f"FILL_AGE {fill_age} does not fit into 8 bits", "give 0 to 255")
     _check_hints(stream, hints)
-    p = planned or plan(stream, entries, step_ms, unload_batch)
+    p = planned or plan(stream, entries, step_ms, unload_batch, hints.announced)
+    if hints.announced and not p.announced.size:
+        raise UsageError("the hints have requests announced, and the plan does not", "make it by plan(…, announced=True)")
     state = ranked.empty(entries, hints.tables.shape[1], fill_age, _buckets())
     hits = np.zeros(stream.touches, bool)
-    told = hints.arrival, hints.orders, hints.completion, hints.tables, hints.table_of
+    told = hints.arrival, hints.orders, hints.completion, hints.tables, hints.table_of, hints.announced
     samples = ranked.run(p, state, *told, capacity, fill_age, hits, sample_every)
     return _outcome(p, hits, state.numbers, Samples(*samples))
 

@@ -8,6 +8,10 @@ request's blocks cannot be hit by itself, and guarded ones would hold places tha
 
 `ranked` is the same with what the host learns on the way: a class for each touch, another one at the request's end, and tables
 (`Hints` in policy/hints.py; the learner is policy/ranked.py). Nothing of it comes from beyond the trace, or from its future.
+
+`ranked+announce` also has the device told which request comes next, as a host that queues them can: PREFETCH of its blocks with
+the last STEP before it. A replay knows that from the trace's future. WINDOW is 1, so that PREFETCH takes effect in the STEP that
+it is for (R46), where ranks decide, and neither at once nor in later ones.
 """
 
 from __future__ import annotations
@@ -30,14 +34,18 @@ if TYPE_CHECKING:
 
 RANKED_AGE = "ranked-age"
 LEARNT = "ranked"
-NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT)
+ANNOUNCED = "ranked+announce"
+NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT, ANNOUNCED)
+LEARNING = (LEARNT, ANNOUNCED)
+"""Those that take `Hints`."""
 
 
 class DevicePolicy:
     """What every policy decides. `settings` are programmed before the first request. `shares`: are blocks shared (R20) while a
-    request uses them?"""
+    request uses them? `announces`: is PREFETCH sent of a request's blocks before the STEP at which it arrives?"""
 
     shares = True
+    announces = False
 
     def __init__(self, name: str, settings: Sequence[Set] = ()):
         self.name = name
@@ -78,12 +86,13 @@ class Hinted(Ranked):
     """What `hints` tell, to a device of `classes`. The requests must be those that the hints are of, in their order."""
 
     def __init__(self, name: str, hints: Hints, classes: int):
-        super().__init__(name, _RANKED_SETTINGS)
+        super().__init__(name, [*_RANKED_SETTINGS, *[Set("WINDOW", 1)] * hints.announced])
         if hints.tables.shape[1] != classes:
             raise UsageError(
                 f"hints with {hints.tables.shape[1]} classes, for a device of {classes}", f"make them with classes={classes}"
             )
         self._told = hints
+        self.announces = hints.announced
         self._at = slice(0, 0)  # the touches of the request
         self._number = -1
         self._in_force: int | None = None
@@ -110,7 +119,7 @@ _RANKED_SETTINGS = (Set("FILL_AGE", 1), Set("POLICY", RANKED))
 
 
 def named(name: str, classes: int) -> DevicePolicy:
-    """The policy of that name, one of NAMES but LEARNT, for a device whose table has `classes`."""
+    """The policy of that name, one of NAMES but not of LEARNING, for a device whose table has `classes`."""
     check(name)
     if name == RANKED_AGE:
         return Ranked(name, _RANKED_SETTINGS, rank_tables.by_age(classes))

@@ -9,6 +9,7 @@ For every request in order of arrival:
 - each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11), with the hint that the policy has for it.
 - classes: at a request's end CLASS (R42) for those of its blocks that no later request has touched, where the policy has classes
   for then (device_policy.py), in as few ranges as there can be (class_ranges.py).
+- announced: where the policy has it, PREFETCH (R19) of a request's blocks for the step at which it arrives, before that STEP.
 - active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
   SHARE and one RELEASE by range. Some policies share nothing (device_policy.py).
 - full: where a LOAD would find no free entry, the blocks that have been out of use longest are unloaded first (R21),
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from ..contract.commands import Class, Command, Load, Release, Share, Step, Touch, Unload, order_in
+from ..contract.commands import Class, Command, Load, Prefetch, Release, Share, Step, Touch, Unload, order_in
 from .class_ranges import class_ranges
 from .device_policy import DevicePolicy
 from .trace_formats import Run
@@ -93,11 +94,17 @@ class Planner:
         self.steps = 0
         self.unplaced = 0
 
-    def advance(self, request: Request) -> Iterator[Action]:
-        """Everything from where the plan stands to the step at which the request arrives."""
-        target = self._arrival(request)
+    def advance(self, request: Request, beside: Iterable[Request] = ()) -> Iterator[Action]:
+        """Everything from where the plan stands to the step at which the request arrives. `beside`: those behind it that arrive
+        at the same one."""
+        target = self.arrival_of(request)
         while self.step < target:
-            yield from self._step_to(self.step + 1 if self.active else target)
+            step = self.step + 1 if self.active else target
+            if self.policy.announces and step == target:
+                for coming in (request, *beside):
+                    for first, count in _runs(set(coming.blocks.tolist())):
+                        yield Action(Prefetch(*self._range(first, count), target))
+            yield from self._step_to(step)
 
     def arrive(self, request: Request) -> Iterator[Action]:
         """At that step, everything until the request is active."""
@@ -130,14 +137,15 @@ class Planner:
 
     def end_of(self, request: Request) -> int:
         """The step at which a request is released."""
-        return self._arrival(request) + max(1, request.output_length)
+        return self.arrival_of(request) + max(1, request.output_length)
 
     def finish(self) -> Iterator[Action]:
         """The requests still active come to their ends, without the steps between."""
         while self.active:
             yield from self._step_to(self.active[0].end)
 
-    def _arrival(self, request: Request) -> int:
+    def arrival_of(self, request: Request) -> int:
+        """The step at which a request arrives."""
         return self.first_step + int(request.timestamp_ms / self.step_ms)
 
     def _step_to(self, step: int) -> Iterator[Action]:

@@ -80,6 +80,12 @@ class Worker:
             return Answer(task.blank.failed(answer["error"]))
         return Answer(of_json(answer["cell"]), answer["samples"])
 
+    def kill(self) -> None:
+        """For another thread than the one that computes, which then finds the process ended. Its pipes stay that one's: closed
+        under it, they would wake it no more."""
+        if process := self._process:
+            process.kill()
+
     def end(self) -> None:
         """Kill it, whatever it does."""
         if process := self._process:
@@ -172,9 +178,10 @@ class Local:
     def close(self) -> None:
         self._ended.set()
         for worker in self._workers:
-            worker.end()
             self._groups.put(None)
-        for thread in self._threads:
-            thread.join()
-        for worker in self._workers:
-            worker.end()  # one that its thread started meanwhile
+            worker.kill()
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            while thread.is_alive():
+                worker.kill()  # also one that its thread has started meanwhile
+                thread.join(0.1)
+            worker.end()

@@ -13,7 +13,7 @@ import numpy as np
 from ..contract.wording import counted
 from . import compiled
 from . import replay as replays
-from .device_policy import LEARNT, RANKED_AGE, check
+from .device_policy import ANNOUNCED, LEARNING, RANKED_AGE, check
 from .hinting import by_age, learnt
 from .replay import ReplayOptions
 from .stream import Stream
@@ -95,22 +95,29 @@ def prove(
     device: CheckedDevice,
     trace: Trace,
     policy: str,
-    capacity: int,
+    capacity: int | None = None,
     step_ms: float = 100.0,
     progress: Progress | None = None,
     hints: Hints | None = None,
 ) -> Proof:
-    """Replay the trace on an empty device and on the compiled one. `policy`: one of device_policy.NAMES. `hints` as for `replay`.
+    """Replay the trace on an empty device and on the compiled one. `policy`: one of device_policy.NAMES. `capacity`, `hints`: as
+    for `replay`.
     Raises what `replay` does; that touches differ is no error, but what was asked."""
     check(policy)
     options = ReplayOptions(policy=policy, t1_capacity=capacity, step_ms=step_ms, sample=100, check_every=0)
     stream = stream_of(trace)
     size: dict[str, Any] = {"entries": device.entries, "step_ms": step_ms, "unload_batch": options.unload_batch}
-    if policy == LEARNT and hints is None:
-        hints = learnt(stream, classes=device.model.classes, **size)
+    if policy in LEARNING and hints is None:
+        tell = progress or (lambda done, total, note: None)
+
+        def told(done: int) -> None:
+            tell(done, stream.requests, "learning")
+
+        hints = learnt(stream, classes=device.model.classes, announced=policy == ANNOUNCED, progress=told, **size)
     elif policy == RANKED_AGE:
         hints = by_age(stream)
     summary = replays.replay(device, trace, options, progress, hints)
+    capacity = summary.t1_capacity
     if hints is None:
         outcome = compiled.run_linear(stream, policy.removeprefix("linear:"), capacity, **size)
     else:

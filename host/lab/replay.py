@@ -14,7 +14,7 @@ is used as it is.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,12 @@ from ..contract.errors import DeviceRefused, DifferenceError, UsageError
 from ..contract.wording import counted
 from . import device_policy
 from .checked_device import CheckedDevice, check_block, require_empty
-from .device_policy import LEARNT, DevicePolicy, Hinted
+from .device_policy import ANNOUNCED, LEARNING, DevicePolicy, Hinted
 from .hinting import learnt
 from .plan import MAX_STEP, Action, Planner
 from .policies.table import POLICIES, Baselines, baselines
 from .stream import of as stream_of
-from .traces import Trace, load_trace
+from .traces import Request, Trace, load_trace
 from .workload import block_pattern
 
 if TYPE_CHECKING:
@@ -225,8 +225,8 @@ def replay(
     progress: Progress | None = None,
     hints: Hints | None = None,
 ) -> ReplaySummary:
-    """Replay a trace, or the one at a path. `hints`: what the policy `ranked` tells the device; learnt from the trace where there
-    are none. UsageError for a bad trace or a device that is not empty, DeviceRefused where the device refuses a command,
+    """Replay a trace, or the one at a path. `hints`: what a policy that learns tells the device; learnt from the trace where
+    there are none. UsageError for a bad trace or a device that is not empty, DeviceRefused where the device refuses a command,
     DifferenceError where device and reference, or a sampled block and its bytes, disagree."""
     options = options or ReplayOptions()
     if not isinstance(trace, Trace):
@@ -278,7 +278,7 @@ class _Run:
         name, classes = self.options.policy, self.device.model.classes
         if name is None:
             return device_policy.in_force(self.device.settings())
-        if name != LEARNT:
+        if name not in LEARNING:
             return device_policy.named(name, classes)
         return Hinted(name, self._learnt() if hints is None else hints, classes)
 
@@ -291,6 +291,7 @@ class _Run:
             entries=self.device.entries,
             unload_batch=self.options.unload_batch,
             classes=self.device.model.classes,
+            announced=self.options.policy == ANNOUNCED,
             progress=lambda done: self.progress(done, total, "learning"),
         )
 
@@ -300,7 +301,7 @@ class _Run:
         total = len(self.requests)
         self._send(map(Action, [Set("T1_CAPACITY", self.t1_capacity), *self.policy.settings]))
         for done, request in enumerate(self.requests, start=1):
-            self._send(self.planner.advance(request))
+            self._send(self.planner.advance(request, self._beside(done)))
             if (table := self.policy.table(request)) is not None:
                 self._put_in_force(table)
             self._send(self.planner.arrive(request))
@@ -344,6 +345,13 @@ class _Run:
             sampled_bytes_compared=self.sampler.bytes_compared,
             hits=np.array(self.hits, bool),
         )
+
+    def _beside(self, number: int) -> Iterator[Request]:
+        """The requests from this one on that arrive when the one before it does."""
+        step = self.planner.arrival_of(self.requests[number - 1])
+        while number < len(self.requests) and self.planner.arrival_of(self.requests[number]) == step:
+            yield self.requests[number]
+            number += 1
 
     def _put_in_force(self, table: NDArray[np.uint8]) -> None:
         """From here on. The window is written at once, so what was gathered must have run before (R45)."""

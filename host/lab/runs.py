@@ -55,6 +55,12 @@ def capacities(text: str, blocks: int, entries: int) -> list[int]:
     return list(dict.fromkeys(found))
 
 
+def check_capacities(text: str) -> None:
+    """UsageError where the list cannot be meant, whatever the trace: known before one is read, which can take long."""
+    for part in text.split(","):
+        _capacity(part.strip(), blocks=1)
+
+
 def _capacity(text: str, blocks: int) -> int:
     try:
         if text.endswith("%"):

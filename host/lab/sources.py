@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..contract.errors import UsageError
 from . import digests
 from .stream import Stream, of
-from .traces import SAMPLE, load_trace
+from .traces import SAMPLE, Trace, load_trace
 
 GENERATED = "generated:"
 SAMPLE_NAME = "sample"
@@ -30,17 +31,22 @@ class Source(NamedTuple):
         return self.path in (None, SAMPLE)
 
 
-def opened(text: str, limit: int | None = None, time_unit: str | None = None) -> Source:
-    """The trace of that name, the first `limit` requests of it. UsageError where there is none, or no lab can use it."""
+def trace(text: str, limit: int | None = None, time_unit: str | None = None) -> Trace:
+    """The trace of that name, the first `limit` requests of it. UsageError where there is none."""
     if text.startswith(GENERATED):
-        stream = _generated(text.removeprefix(GENERATED), limit)
-        return Source(stream, digests.of_stream(stream), "generated")
-    path = SAMPLE if text == SAMPLE_NAME else Path(text)
-    trace = load_trace(path, limit, time_unit)
-    stream = of(trace)
+        return _generated(text.removeprefix(GENERATED), limit)
     if text == SAMPLE_NAME:
-        stream = stream._replace(name=SAMPLE_NAME)
-    return Source(stream, digests.of_stream(stream), str(trace), path)
+        return replace(load_trace(SAMPLE, limit, time_unit), name=SAMPLE_NAME)
+    return load_trace(text, limit, time_unit)
+
+
+def opened(text: str, limit: int | None = None, time_unit: str | None = None) -> Source:
+    """The same for the lab, as arrays. UsageError also where no lab can use it."""
+    found = trace(text, limit, time_unit)
+    stream = of(found)
+    if text.startswith(GENERATED):
+        return Source(stream, digests.of_stream(stream), "generated")
+    return Source(stream, digests.of_stream(stream), str(found), SAMPLE if text == SAMPLE_NAME else Path(text))
 
 
 def all_opened(texts: tuple[str, ...], limit: int | None = None, time_unit: str | None = None) -> list[Source]:
@@ -54,7 +60,7 @@ def all_opened(texts: tuple[str, ...], limit: int | None = None, time_unit: str 
     return list(found.values())
 
 
-def _generated(text: str, requests: int | None) -> Stream:
+def _generated(text: str, requests: int | None) -> Trace:
     from . import generated
 
     name, _, seed = text.partition(":")
@@ -67,5 +73,5 @@ def _generated(text: str, requests: int | None) -> Stream:
     known = [long.removeprefix("generated-") for long in generated.NAMES]
     if name not in known:
         raise UsageError(f"there is no generated traffic {name!r}", f"write generated: and one of {', '.join(known)}")
-    stream = of(generated.trace(f"generated-{name}", requests or GENERATED_REQUESTS, number))
-    return stream if number == 1 else stream._replace(name=f"{stream.name}-{number}")
+    made = generated.trace(f"generated-{name}", requests or GENERATED_REQUESTS, number)
+    return made if number == 1 else replace(made, name=f"{made.name}-{number}")

@@ -76,9 +76,11 @@ class Lockstep(Surface):
         recorder: Recorder | None = None,
         blocks: bool = True,
     ):
-        one, other = ((side.entries, side.block_bytes, side.nmce) for side in (device, model))
-        if one != other:
-            raise UsageError(f"the device has (entries, block_bytes, nmce) = {one}, the reference {other}")
+        if (device.entries, device.block_bytes, device.nmce) != (model.entries, model.block_bytes, model.nmce):
+            raise UsageError(
+                f"the device has {device.entries} entries of {device.block_bytes} bytes and nmce={device.nmce}, "
+                f"the reference {model.entries} of {model.block_bytes} and nmce={model.nmce}"
+            )
         self.device = device
         self.model = model
         self.comparison = Comparison(device, model)

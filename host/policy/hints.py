@@ -24,6 +24,9 @@ class Hints(NamedTuple):
     table_of    int32[n]: the table that ranks from the request's first touch on, -1 for none yet; never falls. The STEPs that
                 lead to the request rank by the one before
     uses_future  True where something that a host cannot know when it tells it went in
+    announced    True where each request is announced: with the last STEP before it, PREFETCH (R19) for the step at which it
+                 arrives, over its blocks. The tables have to say what that is worth, in bucket 0: in a STEP nothing else is in
+                 it, since what was touched is a step old by then
     """
 
     arrival: NDArray[np.uint8]
@@ -32,3 +35,4 @@ class Hints(NamedTuple):
     tables: NDArray[np.uint8]
     table_of: NDArray[np.int32]
     uses_future: bool = False
+    announced: bool = False

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .features import Arrival
     from .learner import Told
 
+EXPECTED = 255
+"""The code of what is announced; rank.py makes none that is as high."""
+
 
 def hints(
     times: NDArray[np.float64],
@@ -38,6 +41,7 @@ def hints(
     classes: int = 256,
     final_accuracy: float | None = None,
     seed: int = 0,
+    announced: bool = False,
     constants: Constants = DEFAULT,
     progress: Callable[[int], None] | None = None,
 ) -> Hints:
@@ -47,6 +51,9 @@ def hints(
     `final_accuracy`: with each completion the device is told whether its session ends there. Nothing in a trace says so: it is
     looked up in the future, and wrong in a share of 1 - final_accuracy of the requests, drawn by `seed`, whichever way it is
     wrong. The hints then say `uses_future`. UsageError where the accuracy is no share.
+
+    `announced`: a host that queues requests tells the device of each one a step before it runs (`Hints.announced`). A trace has
+    no queue, so this too is looked up in the future, and always right. What is announced ranks above everything else.
     """
     steps = np.floor(times / step_ms).astype(np.int64)
     ends = steps + np.maximum(1, output_lengths)
@@ -84,7 +91,10 @@ def hints(
         arrival[mine], order[mine] = told.classes, told.orders
         if progress:
             progress(request + 1)
-    return Hints(arrival, order, completion, np.stack(tables), table_of, uses_future=final_accuracy is not None)
+    table = np.stack(tables)
+    if announced:
+        table[:, :, 0] = EXPECTED
+    return Hints(arrival, order, completion, table, table_of, announced or final_accuracy is not None, announced)
 
 
 def _events(steps: NDArray[np.int64], ends: NDArray[np.int64]) -> Iterator[tuple[int, int, bool]]:

@@ -147,7 +147,7 @@ class Mmio(ABC):
     name: str
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
     blank_memory = False
-    """Does memory that nobody has written read as zero? Only a simulation's does."""
+    """Does memory that nobody has written read as zero, and the query buffer too? Only a simulation's does."""
     unwanted: Callable[[], bool] | None = None
     """Asked now and then while a batch or a wait runs: True ends it with CutOff. For who runs them for others."""
 

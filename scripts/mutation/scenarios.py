@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from kvfpga.contract.commands import Command, Hot, Load, Lookup, Step, Touch, Unload, UnloadRequest
 from kvfpga.device.device import Device
-from kvfpga.device.regmap import PTABLE
+from kvfpga.device.regmap import PTABLE, QUERY, SCORES
 from scripts.mutation import host_side
 from tests.helpers.key_collisions import Key, colliding, twins
-from tests.helpers.random_script import BASE, BLOCK, Script
+from tests.helpers.random_script import BASE, BLOCK, Script, random_halves
 
 ENTRIES, ROW = 256, 4
 """ROW: entries of a row, as many as lanes."""
@@ -67,6 +69,10 @@ def span(first: int, blocks: int = 1) -> str:
 def load(n: int, request: int = 1, tier: int = 1, layer: int = 0, head: int = 0, tokens: str | None = None) -> str:
     tokens = tokens or f"{32 * n}:{32 * n + 31}"
     return f"load --request {request} --layer {layer} --head {head} --tokens {tokens} --va {va(n):#x} --tier {tier}"
+
+
+def score(token: int, slot: int) -> str:
+    return f"score 1 0 0 {token} --slot {slot}"
 
 
 def weights(**values: int) -> str:
@@ -302,6 +308,31 @@ def rank_table() -> Iterator[str]:
     yield from ("reg write PTABLE_COMMIT 1", "step 2", "verify")
 
 
+def scores() -> Iterator[str]:
+    """Rows and queries of any size, numerators, blocks with few tokens, refusals, blocks that are called back (R30 to R33)."""
+    usual, any_size = np.random.default_rng(5).standard_normal((5, 32, 128)).astype(np.float16), random_halves(5, 98 * 128)
+    keys = [*(usual[n] * np.float16(scale) for n, scale in enumerate((1, 9, 1e-5, 4000, 0))),
+            *any_size[: 96 * 128].view(np.float16).reshape(3, 32, 128)]
+    queries = {0: usual[4, 0], 1: usual[4, 1] * np.float16(0.001), 2: any_size[-128:].view(np.float16), 63: usual[4, 3]}
+    yield QUIET
+    for slot, query in queries.items():
+        words = query.view("<u4").tolist()
+        yield from (f"reg write {QUERY + 256 * slot + 4 * word:#x} {value}" for word, value in enumerate(words))
+    for n, block in enumerate(keys):
+        yield load(n, tokens=f"{32 * n}:{32 * n + (31, 31, 30, 0, 31, 16, 31, 1)[n]}")
+        yield f"mem write {(ENTRIES + n) * BLOCK:#x} {block.tobytes().hex()}"
+    for slot in queries:
+        yield from (score(32 * n + 9, slot) + (" --exp", "")[(slot + n) % 3 == 2] for n in range(len(keys)))
+    yield from (score(3, 64), score(3, 0) + " --flags 2", score(3, 1) + " --flags 0x80000000", score(999, 0))
+    yield from (score(3, 0) + " --hint 0x20000", score(3, 0) + " --class 7 --order 9")
+    yield from (f"reg read {address:#x}" for address in (SCORES, SCORES + 0xC04, QUERY + 64 * 256 - 4))
+    yield from ("config --clear-counters", score(3, 63) + " --exp", f"evict {span(0, 3)}", score(3, 0), score(3, 0))
+    yield from (score(33, 0) + " --exp --wait", "config --t1-capacity 3", score(65, 0) + " --wait", load(20, tier=0))
+    yield from (score(640, 0), load(21, request=0), score(672, 0), "verify", "reset --raw")
+    yield from (f"query read {slot}" for slot in queries)
+    yield from (load(0), "config --strict 0", score(3, 0) + " --exp", score(3, 63), "verify")
+
+
 def hints() -> Iterator[str]:
     """TOUCH_HINT on LOAD and TOUCH, CLASS with its borders (R41, R42), in both modes."""
     yield from (QUIET, *table(lambda k, b: (k + 7 * b) % 256, 256))
@@ -402,6 +433,7 @@ FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
     ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
     twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, all_win, many_counts,
+    scores,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from kvfpga.blackbox.handoff import _shrink
@@ -16,6 +17,7 @@ from kvfpga.device.device import Identity
 from kvfpga.targets.target import Target, rtl_sources
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.command_line import BLOCK, Kvfpga
+from tests.helpers.keys import random_block, random_query
 
 VA = 0x7F000000
 
@@ -136,6 +138,31 @@ def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     assert (folder / "waveform.fst").stat().st_size > 1000
     text = kv.text("handoff", "--no-shrink", folder)
     assert "does not show" in text and "RESULT_MATCHED" in text and "timing" in text
+
+
+@pytest.mark.xdist_group("mutant")
+def test_queries_and_scores_go_along(kv, tmp_path):
+    """The query that a reset has left is there again, so that only the spoilt word differs from what the board had."""
+    from kvfpga.device.regmap import REGISTERS
+
+    for number in (1, 2):
+        np.save(tmp_path / f"query{number}.npy", random_query(number))
+    np.save(tmp_path / "block.npy", random_block(1))
+    kv("query", "write", 4, tmp_path / "query1.npy")
+    kv("reset", "--raw")
+    kv("query", "write", 5, tmp_path / "query2.npy")
+    kv(*load(0).split(), "--data", tmp_path / "block.npy")
+    place = REGISTERS["RESULT_MATCHED"].offset
+    kv.board().spoil = lambda offset, word: word | 8 if offset == place else word
+    script = tmp_path / "scores.kvfpga"
+    script.write_text("score 1 2 3 5 --slot 4 --exp\n")
+    kv("run", script, code=4)
+    (folder,) = (tmp_path / "session" / "failures").iterdir()
+    lines = [line.split() for line in (folder / "commands.kvfpga").read_text().splitlines()]
+    assert [words[:3] for words in lines[:3]] == [["query", "write", "4"], ["reset", "--raw"], ["query", "write", "5"]]
+    found = kv("handoff", "--no-shrink", folder)
+    assert found["shows"] is False
+    assert {call["where"] for call in found["first_calls"]} == {"RESULT_MATCHED"}
 
 
 @pytest.mark.xdist_group("mutant")

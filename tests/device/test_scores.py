@@ -160,6 +160,14 @@ def test_r34_overlapped_scores_give_the_same_results(fake, device, count):
     assert fake.model.telemetry() == twin.model.telemetry()
 
 
+def test_r34_a_record_belongs_to_the_score_that_called_its_block_back(fake, device):
+    """Not to a refused one, whose result has no index and so perhaps the same number."""
+    device.execute(cmd.Evict(0x7F000000, 1))
+    refused, back = overlap.run(device, [score(0, slot=64), score(0)])
+    assert (refused.code, refused.triggers) == ("ERR_RANGE", ())
+    assert (back.code, back.triggers) == ("ERR_NOT_RESIDENT", (cmd.Trigger(0, cmd.PREFETCH, 2, 1),))
+
+
 def test_r34_two_are_under_way_while_a_result_is_read(fake, device):
     most = []
     rung = fake._commit

@@ -33,6 +33,7 @@ RAM, RAM_2R, RAM_FIFO, KEYS, LOOKUP = (
 )
 PASS, DMA, CHANNEL, MAP, AXIL = "kvcpu_pass.sv", "kvcpu_dma.sv", "kvcpu_dma_channel.sv", "kvcpu_free_map.sv", "kvcpu_axil.sv"
 CONTEST = "kvcpu_contest.sv"
+FETCH = "kvcpu_nmce_fetch.sv"
 FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_telemetry.sv"
 
 ROWS: tuple[Row, ...] = (
@@ -111,7 +112,7 @@ ROWS: tuple[Row, ...] = (
     Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (
         Mutation("formal-lookup-turn", LOOKUP, "~(pick | (pick - 1'b1));", "~(pick - 1'b1);", "R35",
                  "a port may keep the others waiting"),
-        Mutation("formal-lookup-engine", LOOKUP, "contend_fixed ? '0 : asks & behind;", "(contend_fixed || eng_valid) ? '0 : asks & behind;",
+        Mutation("formal-lookup-engine", LOOKUP, "contend_fixed ? '0 : asks", "(contend_fixed || eng_valid) ? '0 : asks",
                  "R35", "commands go first whatever the policy"),
         Mutation("formal-lookup-fixed", LOOKUP, "contend_fixed ? '0 : asks & behind;", "asks & behind;", "R35",
                  "the fixed policy is none"),
@@ -166,7 +167,7 @@ ROWS: tuple[Row, ...] = (
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
         Mutation("formal-dma-turn", DMA, "next_of(ar_valid, contend_fixed ? 2'd2 : ar_last)", "next_of(ar_valid, 2'd0)", "R16",
                  "evictions never read while prefetches do"),
-        Mutation("formal-dma-reader", DMA, "asks[2] ? 2'd2 : asks[0] ? 2'd0 : 2'd1;", "asks[0] ? 2'd0 : asks[2] ? 2'd2 : 2'd1;", "R34",
+        Mutation("formal-dma-reader", DMA, "2'd1: next_of = asks[2] ? 2'd2 : asks[0] ?", "2'd1: next_of = asks[0] ?", "R34",
                  "NMCE never reads while both channels do"),
         Mutation("formal-dma-fixed", DMA, "contend_fixed ? 1'b0 : !aw_last) : aw_valid", "!aw_last) : aw_valid", "R16",
                  "the fixed policy is none"),
@@ -211,5 +212,19 @@ ROWS: tuple[Row, ...] = (
                  "an answer has no place"),
         Mutation("formal-axil-block", AXIL, "(!rtaken || rmove) && !block;", "(!rtaken || rmove);", "D20",
                  "reads are taken while a reset waits for the last"),
+    )),
+    Row("nmce-fetch", "nmce_fetch", "prove", 1, (CHECKS, PLAIN_FIFO, FETCH), (
+        Mutation("formal-nmce-address", FETCH, "ar_addr + 64'(BURST * BEAT_BYTES)", "ar_addr + 64'(BEAT_BYTES)", "R31",
+                 "the second burst begins with the second beat"),
+        Mutation("formal-nmce-bounds", FETCH, "(left != NW'(1)) && !flush;", "!flush;", "R31",
+                 "values are read as keys, without end"),
+        Mutation("formal-nmce-flush", FETCH, "(left != NW'(1)) && !flush;", "(left != NW'(1));", "D20",
+                 "bursts are asked for while a reset waits"),
+        Mutation("formal-nmce-quiet", FETCH, "quiet = !ar_valid && open == '0", "quiet = !ar_valid", "D20",
+                 "a reset comes while keys are on their way"),
+        Mutation("formal-nmce-slot", FETCH, ".pop(r_valid && job_last)", ".pop(r_valid && job_last && !r_error)", "R31",
+                 "behind an error keys meet the query before"),
+        Mutation("formal-nmce-failed", FETCH, "failed <= !job_last && beat_failed;", "failed <= beat_failed;", "D33",
+                 "a job has the error of the one before"),
     )),
 )  # fmt: skip

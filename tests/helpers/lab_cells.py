@@ -15,11 +15,12 @@ STRENGTHS = {
     "lru": 0.0, "lfu": 0.05, "fifo": -0.04, "arc": 0.12, "mq": 0.24, "s3fifo": 0.16, "wtinylfu": 0.1, "lirs": 0.15,
     "cacheus": 0.11, "twoq": 0.13, "clock2qplus": 0.14, "sieve": 0.09, "lhd": 0.18, "gdsf": 0.06, "optimal": 1.0,
     "linear:balanced": -0.3, "ranked-age": 0.03, "ranked": 0.31, "ranked+final": 0.51,
+    "ranked+announce": 1.15, "ranked+final+announce": 1.16,
 }  # fmt: skip
 """Policies, and which share of the gap each closes."""
 CAPACITIES = (1024, 2048, 4096, 8192, 16384)
 TOUCHES = 100_000
-FUTURE = ("optimal", "ranked+final")
+FUTURE = ("optimal", "ranked+final", "ranked+announce", "ranked+final+announce")
 
 
 def cell(trace: str, policy: str, capacity: int, strength: float, **more) -> Cell:
@@ -28,7 +29,7 @@ def cell(trace: str, policy: str, capacity: int, strength: float, **more) -> Cel
     rate = max(0.001, low + strength * (high - low))
     is_device = policy.startswith(("ranked", "linear:"))
     options = {"entries": 65536, "step_ms": 100.0} if is_device else {}
-    if policy == "ranked+final":
+    if policy.startswith("ranked+final"):
         options |= {"final_accuracy": 0.9, "seed": 1}
     return Cell(
         trace, policy, capacity, 12031, TOUCHES, 40_000, hits=round(TOUCHES * rate), prefix_hits=round(TOUCHES * rate * 0.9),

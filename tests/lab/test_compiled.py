@@ -16,7 +16,7 @@ from kvfpga.contract.errors import UsageError
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lab import compiled, replay
 from kvfpga.lab import stream as streams
-from kvfpga.lab.device_policy import LEARNT, NAMES
+from kvfpga.lab.device_policy import ANNOUNCED, LEARNING, LEARNT, NAMES
 from kvfpga.lab.hinting import by_age
 from kvfpga.lab.prove import prove
 from kvfpga.lab.replay import ReplayOptions
@@ -66,7 +66,7 @@ def compare(found, summary):
     assert found.steps == summary.steps
 
 
-def random_hints(stream, draw, tables=3, classes=CLASSES):
+def random_hints(stream, draw, tables=3, classes=CLASSES, announced=False):
     """Classes, orders and tables without any sense: few codes and few orders, so that there are ties of both kinds."""
 
     def some(most):
@@ -75,7 +75,7 @@ def random_hints(stream, draw, tables=3, classes=CLASSES):
     codes = draw.integers(0, draw.choice([0, 2, 255]), (tables, classes, 64), dtype=np.uint8, endpoint=True)
     table_of = np.sort(draw.integers(-1, tables, stream.requests)).astype(np.int32)
     falling = np.maximum(0, 255 - (stream.depths >> int(draw.integers(0, 4)))).astype(np.uint8)
-    return Hints(some(classes), draw.choice([falling, some(3)]), some(classes), codes, table_of)
+    return Hints(some(classes), draw.choice([falling, some(3)]), some(classes), codes, table_of, announced=announced)
 
 
 RUNS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=4)
@@ -97,12 +97,13 @@ REQUESTS = st.lists(
     share=st.sampled_from([0.0, 0.1, 0.4, 0.9, 1.0]),
     unload_batch=st.integers(1, 8),
     fill_age=st.sampled_from([1, 1, 0, 2, 5, 255]),
+    announced=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_the_ranked_device_touch_by_touch(requests, entries, share, unload_batch, fill_age, seed):
+def test_the_ranked_device_touch_by_touch(requests, entries, share, unload_batch, fill_age, announced, seed):
     trace = trace_of(requests)
     stream = streams.of(trace)
-    hints = random_hints(stream, np.random.default_rng(seed))
+    hints = random_hints(stream, np.random.default_rng(seed), announced=announced)
     capacity = round(share * entries)
     dut = Tiny(entries, fill_age)
     options = ReplayOptions(t1_capacity=capacity, policy=LEARNT, unload_batch=unload_batch, check_every=0, sample=0)
@@ -153,13 +154,17 @@ def test_every_touch_of_a_whole_trace(path, entries, t1_capacity, policy):
     proof = prove(Reference(ReferenceModel(entries)), load_trace(path), policy, t1_capacity)
     assert proof.different == 0 and proof.first is None
     compare(proof.outcome, proof.device)
-    assert 0 < proof.outcome.hits.sum() <= proof.device.baselines.hits["optimal"]
+    assert 0 < proof.outcome.hits.sum()
+    on_demand = proof.device.baselines.hits["optimal"]
+    assert (proof.outcome.hits.sum() > on_demand) == (policy == ANNOUNCED)  # what is fetched before it is touched needs no miss
 
 
-@pytest.mark.parametrize("policy", [LEARNT, "linear:balanced"])
+@pytest.mark.parametrize("policy", [LEARNT, ANNOUNCED, "linear:balanced"])
 def test_the_verilated_device_touch_by_touch(lockstep, policy):
     trace = load_trace(CHATS, 100)
-    hints = random_hints(streams.of(trace), np.random.default_rng(1), classes=256) if policy == LEARNT else None
+    hints = None
+    if policy in LEARNING:
+        hints = random_hints(streams.of(trace), np.random.default_rng(1), classes=256, announced=policy == ANNOUNCED)
     proof = prove(lockstep, trace, policy, 40, hints=hints)
     assert proof.different == proof.device.differences == 0 and proof.device.checks >= 100
     assert proof.outcome.unloads and proof.outcome.evictions and proof.outcome.prefetches
@@ -175,6 +180,17 @@ def test_one_plan_serves_every_capacity():
         assert (again.hits == compiled.run_ranked(stream, hints, capacity, entries=1024).hits).all()
         linear = compiled.run_linear(stream, "seed", capacity, entries=1024, planned=planned)
         assert (linear.hits == compiled.run_linear(stream, "seed", capacity, entries=1024).hits).all()
+
+
+def test_a_plan_for_hints_with_announcements():
+    stream = streams.of(load_trace(CHATS, 100))
+    hints = by_age(stream)._replace(announced=True)
+    with pytest.raises(UsageError, match="plan does not") as caught:
+        compiled.run_ranked(stream, hints, 64, entries=1024, planned=compiled.plan(stream, 1024))
+    assert "announced=True" in caught.value.remedy
+    planned = compiled.plan(stream, 1024, announced=True)
+    again = compiled.run_ranked(stream, hints, 64, entries=1024, planned=planned)
+    assert (again.hits == compiled.run_ranked(stream, hints, 64, entries=1024).hits).all()
 
 
 def test_samples_are_taken_every_so_many_steps():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from kvfpga.contract.errors import UsageError
-from kvfpga.lab import cells, extra, runs
+from kvfpga.lab import cells, extra, pools, runs
 from kvfpga.lab.policies import lru, optimal
+from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.sources import opened
 from tests.helpers.command_line import Kvfpga
 from tests.helpers.traces import write_trace
@@ -79,6 +83,19 @@ def test_the_sample_under_the_learnt_policies(kvfpga):
     assert (found["ranked"]["uses_future"], found["ranked"]["final_accuracy"]) == (False, None)
     assert found["ranked"]["learn_seconds"] > 0 and found["ranked"]["device"]["steps"] > 0
     assert found["ranked"]["classes"] == 256 and found["linear:balanced"]["classes"] is None
+
+
+def test_what_is_announced_hits_without_a_miss_before(kvfpga):
+    """More than the optimum of those that fetch what misses. The usual accuracy goes with FINAL, wherever that is in the list."""
+    policies = "ranked, ranked+announce, ranked+final+announce"
+    lines = kvfpga("lab", "run", "sample", "--limit", 60, "--policy", policies, "--capacity", "25%", "--jobs", 1)
+    found = {line["policy"]: line for line in lines}
+    assert found["ranked"]["hits"] < found["optimal"]["hits"] < found["ranked+announce"]["hits"]
+    assert found["ranked+announce"]["gap_closed"] > 1
+    assert [found[name]["uses_future"] for name in policies.split(", ")] == [False, True, True]
+    assert [found[name]["final_accuracy"] for name in policies.split(", ")] == [None, None, 0.9]
+    shown = kvfpga.text("lab", "run", "sample", "--limit", 60, "--policy", policies, "--capacity", "25%", "--jobs", 1)
+    assert "ranked+announce*" in shown and "ranked+final+announce*" in shown
 
 
 def test_a_device_of_few_classes_is_told_less(kvfpga):
@@ -194,6 +211,41 @@ def test_a_kill_loses_one_cell_at_most(kvfpga, trace, tmp_path):
             assert (out / "cells" / name).stat().st_mtime_ns == written
 
 
+def test_a_folder_takes_one_run_at_a_time(kvfpga, trace, tmp_path):
+    """The other one is told who has it. A kill leaves no lock behind, and nothing half written."""
+    out = tmp_path / "out"
+    code = ("import sys, time; from pathlib import Path; from kvfpga.lab.one_run import alone_in\n"
+            "with alone_in(Path(sys.argv[1])): time.sleep(600)")  # fmt: skip
+    words = ("lab", "run", trace, "--policy", "lru", "--capacity", 4, "--jobs", 1, "--out", out)
+    with subprocess.Popen([sys.executable, "-c", code, str(out)]) as holder:
+        try:
+            until(lambda: (out / "cells" / "lock").exists() and str(holder.pid) in (out / "cells" / "lock").read_text())
+            kvfpga(*words, code=3)
+            assert f"process {holder.pid} on" in notes(kvfpga) and "another folder with --out" in notes(kvfpga)
+            kvfpga(*words[:-1], tmp_path / "other")
+        finally:
+            holder.kill()
+    (out / "cells" / "t.jsonl.lru.4.json.1.part").write_text("{")
+    assert {line["status"] for line in kvfpga(*words)} == {"done"}
+    assert not list(out.glob("cells/*.part"))
+
+
+def test_a_pool_that_is_closed_closes_nothing_that_a_thread_waits_for(tmp_path, monkeypatch):
+    """Ctrl-C, or a disk that is full, in the middle of a cell: the thread that waits for it must see its process end."""
+    os.mkfifo(tmp_path / "stream")  # reading it takes for ever
+    task = pools.Task(str(tmp_path / "stream"), "d", cells.Cell("t", "lru", 4, 1, 1, 1), Options()._asdict(), False)
+    pool = pools.Local(1)
+    (thread,), closed, closes = pool._threads, [], pools._closed
+    monkeypatch.setattr(pools, "_closed", lambda stream: (
+        closed.append(threading.current_thread() is thread or not thread.is_alive()), closes(stream)
+    ))  # fmt: skip
+    waits = threading.Thread(target=lambda: next(pool.answers([task])), daemon=True)
+    waits.start()
+    until(lambda: pool._workers[0]._process is not None)
+    pool.close()
+    assert closed and all(closed) and not thread.is_alive()
+
+
 def test_workers_end_with_the_run(trace, tmp_path):
     """However it ends: here its process is killed while a worker waits for work."""
     code = ("import sys, time; from kvfpga.lab.pools import Worker; w = Worker(); p = w._started(); "
@@ -232,6 +284,23 @@ def test_a_damaged_cell_is_refused_by_name(kvfpga, trace, tmp_path):
     assert "t.jsonl.lru.4.json is no cell of the lab" in notes(kvfpga) and "remove it" in notes(kvfpga)
 
 
+def test_a_full_disk_is_named_with_the_file(kvfpga, trace, tmp_path, monkeypatch):
+    """A write that fails names no file by itself. What was half written goes."""
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cells.os, "fsync", full)
+    kvfpga("lab", "run", trace, "--policy", "lru", "--capacity", 4, "--jobs", 1, "--out", tmp_path / "out", code=3)
+    assert "t.jsonl.optimal.4.json: No space left on device" in notes(kvfpga) and "make room on that disk" in notes(kvfpga)
+    assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["lock"]
+
+
+def test_a_capacity_that_cannot_be_meant_is_refused_before_a_trace_is_read(kvfpga):
+    kvfpga("lab", "run", "nothing.jsonl", "--capacity", "4,x", code=2)
+    assert "a capacity of x" in notes(kvfpga)
+
+
 def test_there_is_no_gap_where_the_bounds_are_equal_or_missing():
     hits = {"lru": 3, "optimal": 7, "mq": 5}
     low, high, some = (cells.Cell("t", policy, 4, 1, 10, 5, hits=number) for policy, number in hits.items())
@@ -256,7 +325,10 @@ def test_there_is_no_gap_where_the_bounds_are_equal_or_missing():
     (["--step-ms", "0"], "decode steps of 0 ms"),
     (["--final-accuracy", "2"], "a FINAL accuracy of 2"),
     (["--timeout", "0"], "a timeout of 0 seconds"),
-    (["--jobs", "0"], "no process at all"),
+    (["--timeout", "inf"], "a timeout of inf seconds"),
+    (["--jobs", "0"], "0 processes"),
+    (["--jobs", "20000"], "20,000 processes"),
+    (["--policy", ""], "no policy '' in the lab"),
     (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "--jobs is of this machine"),
     (["--limit", "0"], "a limit of 0 requests"),
 ])  # fmt: skip
@@ -294,7 +366,9 @@ def test_shares_are_of_the_different_blocks():
 
 def test_policies_are_listed_with_what_uses_the_future(kvfpga):
     lines = {line["policy"]: line for line in kvfpga("lab", "policies")}
-    assert [name for name, line in lines.items() if line["uses_future"]] == ["optimal", "ranked+final"]
+    assert [name for name, line in lines.items() if line["uses_future"]] == [
+        "optimal", "ranked+final", "ranked+announce", "ranked+final+announce"
+    ]  # fmt: skip
     assert {"lru", "arc", "mq", "s3fifo", "linear:balanced", "ranked-age", "ranked"} <= lines.keys()
     assert (lines["mq"]["source"], lines["ranked"]["source"]) == ("libcachesim", "the device")
     shown = kvfpga.text("lab", "policies")

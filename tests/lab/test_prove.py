@@ -62,6 +62,13 @@ def test_the_first_touch_that_differs_is_named(monkeypatch, policy):
     assert f"block {first['block']} at place 1 of request 2: it {ours} on the device" in done.stderr
 
 
+def test_without_a_capacity_tier_1_is_as_large_as_the_device():
+    """And the trace is one that comes along, by its name."""
+    words = ["--target", "model", "--entries", "256", "--json", "lab", "prove", "sample", "--limit", "9"]
+    found = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert (found["trace"], found["capacity"], found["different_touches"]) == ("sample", 256, 0)
+
+
 def test_a_capacity_that_the_device_does_not_have():
     done = lab_prove(str(SAMPLE), "--capacity", "257")
     assert done.exit_code == 2 and "256 entries" in done.stderr

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvfpga.cli.main import cli
 from kvfpga.contract import presets, rank_tables
-from kvfpga.contract.commands import Class, Load, Release, Set, Share, Step, Touch, hint_of
+from kvfpga.contract.commands import Class, Load, Prefetch, Release, Set, Share, Step, Touch, hint_of
 from kvfpga.contract.errors import UsageError
 from kvfpga.contract.settings import LINEAR, RANKED
 from kvfpga.hepc_ref import ReferenceModel
@@ -235,6 +235,26 @@ def test_hints_with_each_touch_and_classes_at_a_requests_end():
         Step(3), Class(va_of(7, BLOCK), 2 * BLOCK, 21),
     ]  # fmt: skip
     assert not [command for command in dut.log if isinstance(command, (Share, Release))]
+
+
+def test_requests_are_announced_with_the_last_step_before_them():
+    """Those that arrive together, together; the first, for which there is no STEP, not at all. WINDOW 1 leaves it to the STEP."""
+    hints = told([0] * 7, [255, 254, 253, 255, 255, 254, 253], [0] * 7, [-1] * 4)._replace(announced=True)
+    dut = replayed([(0, 9, 7, 3), (2, 1, 9, 1), (2, 1, 30, 2), (900, 1, 7, 1)], hints, t1_capacity=8)
+    assert [command for command in dut.log if isinstance(command, (Step, Prefetch, Touch))][3:] == [
+        Step(1),
+        Prefetch(va_of(9, BLOCK), BLOCK, 2), Prefetch(va_of(30, BLOCK), 2 * BLOCK, 2),
+        Step(2),
+        *[command for command in dut.log if isinstance(command, Touch)][3:6],
+        *map(Step, range(3, 10)),
+        Prefetch(va_of(7, BLOCK), BLOCK, 900),
+        Step(900),
+        [command for command in dut.log if isinstance(command, Touch)][6],
+        Step(901),
+    ]  # fmt: skip
+    assert dut.log.index(Set("WINDOW", 1)) < dut.log.index(Step(1))
+    assert not [command for command in replayed([(0, 9, 7, 3), (2, 1, 9, 1)], told([0] * 4, [9] * 4, [0] * 4, [-1] * 2)).log
+                if isinstance(command, Prefetch) or command == Set("WINDOW", 1)]  # fmt: skip
 
 
 def test_of_a_block_named_twice_the_last_touch_counts():

@@ -467,7 +467,7 @@ def test_r45_a_word_of_the_window_reaches_both(fake, pair):
     pair.verify()
 
 
-@pytest.mark.parametrize("address", [0x4000 + 16384, 0x4000 + 2, 0x4000 - 4])
+@pytest.mark.parametrize("address", [0x8000 + 16384, 0x4000 + 2, 0x4000 - 4])
 def test_r45_words_beside_the_window_are_none_of_it(pair, address):
     with pytest.raises(BusError):
         pair.write_word(address, 5)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Result
@@ -18,6 +20,7 @@ from kvfpga.lockstep.reference import Reference
 from kvfpga.lockstep.scored import BlockScores, softmax
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.keys import plain_scores, random_block, random_query
+from tests.helpers.random_script import random_halves
 
 VA, BLOCK = 0x7F000000, 16384
 SCORE = cmd.Score(1, 2, 3, 5, 0, cmd.NUMERATORS)
@@ -41,9 +44,12 @@ def pair(fake):
     return fill(Lockstep(Device(fake), ReferenceModel(256)))
 
 
-@pytest.fixture(params=["pair", "reference"])
-def either(request):
-    return request.getfixturevalue("pair") if request.param == "pair" else fill(Reference(ReferenceModel(256)))
+@pytest.fixture(params=["model", "fake", "sim"])
+def any_device(request):
+    """The reference alone; in lockstep with it a fake device, and the RTL."""
+    if request.param == "sim":
+        return fill(request.getfixturevalue("lockstep"))
+    return request.getfixturevalue("pair") if request.param == "fake" else fill(Reference(ReferenceModel(256)))
 
 
 def differences(run) -> list[tuple]:
@@ -53,67 +59,67 @@ def differences(run) -> list[tuple]:
 
 
 # ---- from Python ----------------------------------------------------------------------------------------------------
-def test_a_score_is_arrays(either):
-    found = either.score(1, 2, 3, 37, slot=0, exp=True)
+def test_a_score_is_arrays(any_device):
+    found = any_device.score(1, 2, 3, 37, slot=0, exp=True)
     plain = plain_scores(random_query(0), random_block(1))
     assert (found.scores.dtype, found.halves.dtype, found.exps.dtype) == (np.float32, np.float16, np.float32)
     assert np.allclose(found.scores, plain, rtol=1e-6) and np.allclose(found.halves, plain, rtol=1e-3)
     assert found.max == found.scores.max() and np.allclose(found.exps, np.exp(plain - plain.max()), rtol=1e-3)
     assert np.isclose(found.sum, found.exps.sum()) and (found.result.code, found.result.index) == ("OK", 1)
-    short = either.score(1, 2, 3, 37, 0)
+    short = any_device.score(1, 2, 3, 37, 0)
     assert short.exps is short.max is short.sum is None and (short.scores == found.scores).all()
 
 
-def test_rows_behind_the_last_token_score_minus_infinity(either):
-    either.load(9, 0, 0, (0, 6), 0, data=random_block(9))
-    found = either.score(9, 0, 0, 3, 0, exp=True)
+def test_rows_behind_the_last_token_score_minus_infinity(any_device):
+    any_device.load(9, 0, 0, (0, 6), 0, data=random_block(9))
+    found = any_device.score(9, 0, 0, 3, 0, exp=True)
     assert (found.scores[7:] == -np.inf).all() and np.isfinite(found.scores[:7]).all() and not found.exps[7:].any()
 
 
-def test_several_blocks_at_once(either):
+def test_several_blocks_at_once(any_device):
     keys = [(1, 2, 3, 32 * n, 0) for n in range(3)]
-    alone = [either.score(*key, exp=True) for key in keys]
-    together = either.score_many(keys, exp=True)
+    alone = [any_device.score(*key, exp=True) for key in keys]
+    together = any_device.score_many(keys, exp=True)
     for one, other in zip(alone, together):
         assert (one.scores == other.scores).all() and one.sum == other.sum and one.result == other.result
-    assert either.score_many([]) == []
+    assert any_device.score_many([]) == []
     with pytest.raises(DeviceRefused, match="score 0x1 2 3 96 --slot 0: refused, ERR_NOT_RESIDENT"):
-        either.score_many([*keys, (1, 2, 3, 96, 0)])
+        any_device.score_many([*keys, (1, 2, 3, 96, 0)])
 
 
-def test_waiting_scores_a_block_once_it_is_back(either):
+def test_waiting_scores_a_block_once_it_is_back(any_device):
     with pytest.raises(DeviceRefused, match="ERR_NOT_RESIDENT: the block is not in tier 1") as refused:
-        either.score(1, 2, 3, 96, 0)
+        any_device.score(1, 2, 3, 96, 0)
     assert "score it again" in refused.value.remedy and refused.value.result.tier == 2
-    either.evict(VA + 3 * BLOCK, BLOCK)
-    found = either.score(1, 2, 3, 96, 0, wait=True)
+    any_device.evict(VA + 3 * BLOCK, BLOCK)
+    found = any_device.score(1, 2, 3, 96, 0, wait=True)
     assert found.result.triggers == (cmd.Trigger(3, cmd.PREFETCH, 2, 1),) and found.result.tier == 1
     assert np.allclose(found.scores, plain_scores(random_query(0), random_block(3)), rtol=1e-6)
 
 
-def test_waiting_ends_where_there_is_no_room(either):
-    either.set(T1_CAPACITY=3)
-    before = either.telemetry()["denials"]
+def test_waiting_ends_where_there_is_no_room(any_device):
+    any_device.set(T1_CAPACITY=3)
+    before = any_device.telemetry()["denials"]
     with pytest.raises(DeviceRefused, match="ERR_NOT_RESIDENT"):
-        either.score(1, 2, 3, 96, 0, wait=True)
-    assert either.telemetry()["denials"] == before + 1
+        any_device.score(1, 2, 3, 96, 0, wait=True)
+    assert any_device.telemetry()["denials"] == before + 1
 
 
 @pytest.mark.parametrize("key, slot, code", [
     ((9, 9, 9, 0), 0, "ERR_NOT_FOUND"), ((1, 2, 3, 0), 64, "ERR_RANGE"), ((1, 2, 3, 0), 1 << 40, "ERR_RANGE"),
 ])  # fmt: skip
-def test_a_refused_score_is_an_exception(either, key, slot, code):
+def test_a_refused_score_is_an_exception(any_device, key, slot, code):
     with pytest.raises(DeviceRefused, match=code):
-        either.score(*key, slot=slot)
+        any_device.score(*key, slot=slot)
 
 
-def test_a_query_stays_until_it_is_written_anew(either):
-    either.query_write(61, np.stack([random_query(n) for n in range(3)]).astype(">f2"))
-    assert (either.query_read(63) == random_query(2)).all() and not either.query_read(60).any()
-    either.reset()
-    assert (either.query_read(61) == random_query(0)).all() and either.telemetry()["query_bytes"] == 0
-    either.query_write(61, random_query(5))
-    assert (either.query_read(61) == random_query(5)).all() and either.telemetry()["query_bytes"] == 256
+def test_a_query_stays_until_it_is_written_anew(any_device):
+    any_device.query_write(61, np.stack([random_query(n) for n in range(3)]).astype(">f2"))
+    assert (any_device.query_read(63) == random_query(2)).all() and not any_device.query_read(60).any()
+    any_device.reset()
+    assert (any_device.query_read(61) == random_query(0)).all() and any_device.telemetry()["query_bytes"] == 0
+    any_device.query_write(61, random_query(5))
+    assert (any_device.query_read(61) == random_query(5)).all() and any_device.telemetry()["query_bytes"] == 256
 
 
 @pytest.mark.parametrize("slot, query, said", [
@@ -124,16 +130,16 @@ def test_a_query_stays_until_it_is_written_anew(either):
     (0, np.zeros((1, 1, 128), np.float16), "128 values"), (0, np.zeros((0, 128), np.float16), "128 values"),
     (0, "query.npy", "no query"), (0, [[1], [2, 3]], "no array"), (0, None, "holds object"),
 ])  # fmt: skip
-def test_what_is_no_query_is_not_written(either, slot, query, said):
-    before = either.telemetry()["query_bytes"]
+def test_what_is_no_query_is_not_written(any_device, slot, query, said):
+    before = any_device.telemetry()["query_bytes"]
     with pytest.raises(UsageError, match=said) as error:
-        either.query_write(slot, query)
-    assert error.value.remedy and either.telemetry()["query_bytes"] == before
+        any_device.query_write(slot, query)
+    assert error.value.remedy and any_device.telemetry()["query_bytes"] == before
 
 
-def test_only_scores_overlap(either):
+def test_only_scores_overlap(any_device):
     with pytest.raises(UsageError, match="is no Score"):
-        either.overlap_scores([cmd.Step(1)])
+        any_device.overlap_scores([cmd.Step(1)])
 
 
 def test_r36_a_device_without_the_engine_says_so():
@@ -222,16 +228,16 @@ def test_a_reset_takes_what_is_in_a_boards_query_buffer(fake, pair):
     pair.verify()
 
 
-def test_words_of_the_windows_reach_both(either):
-    either.write_word(QUERY + 2 * 128 * 5 + 8, 0x3C004000)
-    assert either.read_word(QUERY + 2 * 128 * 5 + 8) == 0x3C004000
-    assert either.query_read(5)[4:6].tolist() == [2.0, 1.0]
-    before = either.telemetry()
-    assert either.read_word(SCORES + 0xC00) == 0, "every score was taken with its result"
-    either.execute(cmd.Lookup(1, 2, 3, 5))
-    assert either.telemetry()["result_bytes"] == before["result_bytes"] + 4
+def test_words_of_the_windows_reach_both(any_device):
+    any_device.write_word(QUERY + 2 * 128 * 5 + 8, 0x3C004000)
+    assert any_device.read_word(QUERY + 2 * 128 * 5 + 8) == 0x3C004000
+    assert any_device.query_read(5)[4:6].tolist() == [2.0, 1.0]
+    before = any_device.telemetry()
+    assert any_device.read_word(SCORES + 0xC00) == 0, "every score was taken with its result"
+    any_device.execute(cmd.Lookup(1, 2, 3, 5))
+    assert any_device.telemetry()["result_bytes"] == before["result_bytes"] + 4
     assert before["query_bytes"] == 256 + 4
-    either.verify()
+    any_device.verify()
 
 
 def test_r36_words_of_the_windows_without_the_engine():
@@ -243,12 +249,12 @@ def test_r36_words_of_the_windows_without_the_engine():
 
 
 # ---- one softmax over several blocks ---------------------------------------------------------------------------------
-def test_blocks_merge_into_one_softmax(either):
+def test_blocks_merge_into_one_softmax(any_device):
     """Held against float64, over blocks whose largest scores are far apart."""
     query = random_query(0)
     for n in range(3):
-        either.memory_write(either.entry(n)["phys_addr"], (random_block(n) * np.float16(1 + 3 * n)).tobytes())
-    weights = softmax([either.score(1, 2, 3, 32 * n, 0, exp=True) for n in range(3)])
+        any_device.memory_write(any_device.entry(n)["phys_addr"], (random_block(n) * np.float16(1 + 3 * n)).tobytes())
+    weights = softmax([any_device.score(1, 2, 3, 32 * n, 0, exp=True) for n in range(3)])
     scores = np.concatenate([plain_scores(query, random_block(n) * np.float16(1 + 3 * n)) for n in range(3)])
     plain = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
     found = np.concatenate(weights)
@@ -271,9 +277,52 @@ def test_the_largest_score_of_a_block_may_be_infinite(blocks, weights):
     assert np.array_equal(softmax(blocks), weights)
 
 
-def test_a_softmax_needs_blocks_with_numerators(either):
+def test_a_softmax_needs_blocks_with_numerators(any_device):
     with pytest.raises(UsageError, match="a softmax of no blocks"):
         softmax([])
     with pytest.raises(UsageError, match="scored without numerators") as error:
-        softmax([either.score(1, 2, 3, 0, 0)])
+        softmax([any_device.score(1, 2, 3, 0, 0)])
     assert error.value.remedy == "score it with exp=True"
+
+
+# ---- any sequence ----------------------------------------------------------------------------------------------------
+def actions() -> st.SearchStrategy:
+    """Scores, alone and overlapping, among what moves blocks, changes queries and lets memory timing show (strict 0)."""
+    n = st.integers(0, 9)
+    keys = st.builds(lambda n, request: (request, 2, 3, 32 * n), n, st.sampled_from([1, 1, 1, 0, 9]))
+    hints = st.sampled_from([0, 0, cmd.hint_of(3, 4), 1 << 17])
+    scores = st.builds(lambda key, *more: cmd.Score(*key, *more), keys, st.sampled_from([0, 1, 63, 64]), st.integers(0, 2), hints)
+    places = st.builds(lambda n, blocks: (VA + n * BLOCK, blocks * BLOCK), n, st.integers(1, 4))
+    rows, tiers = st.integers(0, 31), st.integers(0, 3)
+    loads = st.builds(lambda n, row, tier: cmd.Load(1, 2, 3, 32 * n, 32 * n + row, VA + n * BLOCK, tier), n, rows, tiers)
+    commands = st.one_of(
+        loads, st.builds(lambda place: cmd.Evict(*place), places), st.builds(lambda place: cmd.Unload(*place), places),
+        st.builds(lambda key: cmd.Touch(*key), keys), st.builds(cmd.Step, st.integers(0, 3)),
+        st.builds(cmd.Set, st.just("T1_CAPACITY"), st.integers(0, 6)), st.builds(cmd.Set, st.just("STRICT"), st.integers(0, 1)),
+        st.just(cmd.Set("CLEAR_COUNTERS", 0)),
+    )  # fmt: skip
+    queries = st.tuples(st.sampled_from([0, 1, 63]), st.integers(0, 9))
+    return st.lists(st.one_of(scores, st.lists(scores, min_size=1, max_size=7), commands, queries, st.just("reset")), max_size=30)
+
+
+@given(sequence=actions())
+@settings(max_examples=25, deadline=None, database=None)
+def test_any_sequence_of_scores_agrees(small_sim, sequence):
+    sim, fresh = small_sim
+    sim.restore(fresh)
+    pair = Lockstep(Device(sim), ReferenceModel(256))
+    for n in range(10):
+        for tier in range(4):
+            pair.memory_write(pair.model.slot_address(tier, n), random_halves(n, BLOCK // 2).tobytes())
+    fill(pair)
+    for action in sequence:
+        match action:
+            case "reset":
+                pair.reset()
+            case list():
+                pair.overlap_scores(action)
+            case (slot, seed):
+                pair.query_write(slot, random_halves(seed, 128).view(np.float16))
+            case _:
+                pair.execute(action)
+    pair.verify()

@@ -50,6 +50,15 @@ def test_nothing_is_told_that_only_the_future_knows():
     assert (whole.completion[:touches][ended] == part.completion[ended]).all()
 
 
+def test_what_is_announced_ranks_above_all_that_is_learnt():
+    """Nothing but the code of bucket 0 differs, which no block has in a STEP that was not announced."""
+    plain, told = hints(), hints(announced=True)
+    assert told.announced and told.uses_future and not plain.announced
+    assert (told.tables[:, :, 0] == 255).all() and plain.tables.max() < 255
+    assert (told.tables[:, :, 1:] == plain.tables[:, :, 1:]).all()
+    assert all((one == other).all() for one, other in zip(told[:3], plain[:3]))
+
+
 def test_the_shapes_are_those_of_the_device():
     found = hints(classes=128)
     assert found.tables.shape[1:] == (128, 64)

@@ -20,6 +20,7 @@ from kvfpga.session.purpose import Purpose
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import BLOCK, Kvfpga
 from tests.helpers.fake_device import FakeDevice
+from tests.helpers.keys import plain_scores, random_block, random_query
 
 VA = 0x7F000000
 
@@ -91,6 +92,31 @@ def test_bytes_that_the_memory_held_before_travel_with_the_block(kv, board):
     kv("prefetch", VA, BLOCK, 3)
     assert kv("verify")["differences"] == 0
     assert board.memory.memory_read(2 * 256 * BLOCK, BLOCK) == board.memory.memory_read(256 * BLOCK, BLOCK) != bytes(BLOCK)
+
+
+def test_queries_stay_on_the_board_and_in_the_reference(kv, board, tmp_path):
+    """Those that nobody has written in this session too: a reset leaves them, so the reference takes what the board has."""
+    board.model.queries[:] = np.arange(64 * 128, dtype=np.uint16).reshape(64, 128)
+    np.save(tmp_path / "query.npy", random_query(3))
+    np.save(tmp_path / "block.npy", random_block(3))
+    kv("reset")
+    kv(*load(0, "--data", tmp_path / "block.npy"))
+    assert kv("score", 1, 2, 3, 5, "--slot", 1)["checked"]
+    kv("query", "write", 9, tmp_path / "query.npy")
+    found = kv("score", 1, 2, 3, 5, "--slot", 9)
+    assert np.allclose(np.array(found["score_bits"], np.uint32).view(np.float32), plain_scores(random_query(3), random_block(3)))
+    assert kv("query", "read", 1)["query_bits"] == list(range(128, 256)) and kv("verify")["differences"] == 0
+    board.model.write_query(9, board.model.queries[1])
+    kv("verify", code=4)
+    assert "query in slot 9" in kv.err
+    kv("sync")
+    assert kv("score", 1, 2, 3, 5, "--slot", 9)["checked"]
+
+
+def test_looking_at_scores_counts_and_so_the_session_keeps_it(kv, board):
+    kv("reset")
+    kv("reg", "read", 0x3000)
+    assert kv("step", 1)["checked"] and kv("telemetry")["result_bytes"] == 4
 
 
 def test_many_loads_in_one_batch_each_take_their_slot(board):

@@ -159,7 +159,7 @@ module kvcpu_telemetry
             dma_errors <= dma_errors + 64'(completion_valid && completion.error) + 64'(streamed && !accepted);
             if (query_written) query_bytes <= query_bytes + 64'd4;
             if (scores_read) result_bytes <= result_bytes + 64'd4;
-            if (streamed) key_bytes <= key_bytes + 64'(BLOCK_BYTES / 2);
+            if (streamed) key_bytes <= key_bytes + (64'(BLOCK_BYTES) >> 1);
             if (streamed && accepted) blocks_scored <= blocks_scored + 64'd1;
             for (int k = 0; k < 3; k++) if (waits[k]) waited[k] <= waited[k] + 64'd1;
             if (index_overflow) index_overflows <= index_overflows + 64'd1;

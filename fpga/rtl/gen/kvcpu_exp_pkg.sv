@@ -9,7 +9,7 @@ package kvcpu_exp_pkg;
     localparam logic [17:0] LOG2E = 18'd189097;
 
     function automatic logic [22:0] line_start(input logic [2:0] segment);
-        unique case (segment)
+        case (segment)
             3'd0: line_start = 23'd8384654;
             3'd1: line_start = 23'd7688761;
             3'd2: line_start = 23'd7050625;
@@ -22,7 +22,7 @@ package kvcpu_exp_pkg;
     endfunction
 
     function automatic logic [16:0] line_slope(input logic [2:0] segment);
-        unique case (segment)
+        case (segment)
             3'd0: line_slope = 17'd86987;
             3'd1: line_slope = 17'd79767;
             3'd2: line_slope = 17'd73147;

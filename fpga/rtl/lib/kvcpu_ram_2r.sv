@@ -1,10 +1,12 @@
 // kvcpu_ram_2r - true dual-port memory, one clock: port A writes or reads, port B reads.
 //
-// Reads take one cycle. Port A's output keeps its value in a cycle that writes. Contents after reset are undefined.
+// Reads take one cycle. Port A's output keeps its value in a cycle that writes. Contents after reset are undefined; BLANK: in
+// simulation they begin as zero, as the memory behind the tiers does.
 `default_nettype none
 module kvcpu_ram_2r #(
     parameter int unsigned WIDTH = 32,
     parameter int unsigned DEPTH = 256,
+    parameter bit BLANK = 1'b0,
     localparam int unsigned AW = (DEPTH > 1) ? $clog2(DEPTH) : 1
 ) (
     input  wire logic             clk,
@@ -18,8 +20,13 @@ module kvcpu_ram_2r #(
     output logic      [WIDTH-1:0] b_rdata
 );
     logic [WIDTH-1:0] mem [DEPTH];
+`ifndef SYNTHESIS
+    if (BLANK) begin : g_blank
+        initial for (int unsigned i = 0; i < DEPTH; i++) mem[i] = '0;
+    end
+`endif
 
-    always_ff @(posedge clk) begin
+    always @(posedge clk) begin  // no always_ff: it would allow no other process to write `mem`, and there is `initial`
         if (a_we) mem[a_addr] <= a_wdata;
         else if (a_en) a_rdata <= mem[a_addr];
     end

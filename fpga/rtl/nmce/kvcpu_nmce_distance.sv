@@ -21,10 +21,11 @@ module kvcpu_nmce_distance
     localparam int unsigned STAGES = 8;
     localparam logic [7:0] FAR = 8'd134;      // exponent of 128
 
+    logic [STAGES:1] later;
     logic [STAGES:0] go;
-    assign go[0] = row;
+    assign go = {later, row};
     assign valid = go[STAGES];
-    always_ff @(posedge clk) go[STAGES:1] <= rst ? '0 : go[STAGES-1:0];
+    always_ff @(posedge clk) later <= rst ? '0 : go[STAGES-1:0];
 
     function automatic logic [23:0] significand(input logic [30:0] value);
         significand = {value[30:23] != '0, value[22:0]};

@@ -29,14 +29,15 @@ module kvcpu_nmce_dot
     localparam int unsigned STAGES = 4 + LEVELS;
 
     // ---- what goes along ---------------------------------------------------------------------------------------------------
+    logic [STAGES:1] later, later_last, later_failed;
     logic [STAGES:0] valid, is_last, has_failed;
-    assign valid[0] = beat;
-    assign is_last[0] = last;
-    assign has_failed[0] = failed;
+    assign valid = {later, beat};
+    assign is_last = {later_last, last};
+    assign has_failed = {later_failed, failed};
     always_ff @(posedge clk) begin
-        valid[STAGES:1] <= rst ? '0 : valid[STAGES-1:0];
-        is_last[STAGES:1] <= is_last[STAGES-1:0];
-        has_failed[STAGES:1] <= has_failed[STAGES-1:0];
+        later <= rst ? '0 : valid[STAGES-1:0];
+        later_last <= is_last[STAGES-1:0];
+        later_failed <= has_failed[STAGES-1:0];
     end
 
     // ---- products and their sum --------------------------------------------------------------------------------------------

@@ -23,13 +23,14 @@ module kvcpu_nmce_exp
         $error("%m: the widths here are those of other constants: see scripts/gen_exp.py");
     end
 
+    logic [STAGES:1] later;
     logic [STAGES:0] go;
     numerator_e      kinds [STAGES+1];
-    assign go[0] = row;
+    assign go = {later, row};
     assign valid = go[STAGES];
     assign kinds[0] = (kind == BY_DISTANCE && t == '0) ? IS_ONE : kind;
     always_ff @(posedge clk) begin
-        go[STAGES:1] <= rst ? '0 : go[STAGES-1:0];
+        later <= rst ? '0 : go[STAGES-1:0];
         kinds[1:STAGES] <= kinds[0:STAGES-1];
     end
 

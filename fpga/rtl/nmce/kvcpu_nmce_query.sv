@@ -1,7 +1,7 @@
 // kvcpu_nmce_query - the query buffer (R30): SLOTS vectors of HEAD_DIM FP16 values, as words for the host and as beats for the engine.
 //
 // A bank for each word of a beat, so that the engine reads a beat a cycle while the host reads or writes a word, never both in one cycle.
-// Answers come in the next cycle. Resets leave the buffer as it is; what was never written is undefined.
+// Answers come in the next cycle. Resets leave the buffer as it is; what was never written is undefined, in simulation zero.
 `default_nettype none
 module kvcpu_nmce_query #(
     parameter int unsigned DATA_BITS = 512,
@@ -35,7 +35,7 @@ module kvcpu_nmce_query #(
     assign rdata = found[bank_read];
 
     for (genvar b = 0; b < BANKS; b++) begin : g_bank
-        kvcpu_ram_2r #(.WIDTH(32), .DEPTH(BEATS)) u_bank (
+        kvcpu_ram_2r #(.WIDTH(32), .DEPTH(BEATS), .BLANK(1'b1)) u_bank (
             .clk, .a_we(write && bank == SW'(b)), .a_en(read && bank == SW'(b)), .a_addr(addr[AW-1 -: BW]), .a_wdata(wdata), .a_rdata(found[b]),
             .b_en(beat_read), .b_addr(beat_addr), .b_rdata(beat[32*b +: 32])
         );

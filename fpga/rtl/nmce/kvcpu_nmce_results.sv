@@ -53,9 +53,10 @@ module kvcpu_nmce_results
     // ---- memories --------------------------------------------------------------------------------------------------------------
     logic [31:0]   single_read, numerator_read, halves_read;
     logic [15:0]   half_before;      // of the row in front, which is an even one
-    logic [TW:0]   read_row, read_pair;
+    logic [TW:0]   read_row;
+    logic [TW-1:0] read_pair;
     assign read_row = {shown_buffer, raddr[TW+1:2]};
-    assign read_pair = {shown_buffer, TW'(raddr[TW+1:2] << 1)};  // its first row
+    assign read_pair = (shown_buffer ? TW'(BLOCK_TOKENS / 2) : '0) + raddr[TW+1:2];
     always_ff @(posedge clk) if (write) half_before <= score.half;
 
     kvcpu_ram #(.WIDTH(32), .DEPTH(2 * BLOCK_TOKENS)) u_singles (
@@ -63,7 +64,7 @@ module kvcpu_nmce_results
     );
     kvcpu_ram #(.WIDTH(32), .DEPTH(BLOCK_TOKENS)) u_halves (
         .clk, .we(write && write_row[0]), .waddr(TW'({write_buffer, write_row} >> 1)), .wdata({score.half, half_before}),
-        .ren(read), .raddr(TW'(read_pair >> 1)), .rdata(halves_read)
+        .ren(read), .raddr(read_pair), .rdata(halves_read)
     );
     kvcpu_ram #(.WIDTH(32), .DEPTH(2 * BLOCK_TOKENS)) u_numerators (
         .clk, .we(numerator_write), .waddr({numerator_buffer, numerator_row}), .wdata(numerator),

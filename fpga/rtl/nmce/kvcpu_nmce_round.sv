@@ -35,12 +35,13 @@ module kvcpu_nmce_round
         $error("%m: every number must be normal in FP32");
     end
 
+    logic [STAGES:1] later;
     logic [STAGES:0] valid;
     tag_t            tag [STAGES+1];
-    assign valid[0] = row;
+    assign valid = {later, row};
     assign tag[0] = '{negative: negative, kinds: kinds, failed: failed};
     always_ff @(posedge clk) begin
-        valid[STAGES:1] <= rst ? '0 : valid[STAGES-1:0];
+        later <= rst ? '0 : valid[STAGES-1:0];
         tag[1:STAGES] <= tag[0:STAGES-1];
     end
     assign rounded = valid[STAGES];

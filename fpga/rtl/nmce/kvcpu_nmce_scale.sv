@@ -37,12 +37,13 @@ module kvcpu_nmce_scale
     } tag_t;
 
     // ---- magnitude, and what goes along --------------------------------------------------------------------------------------
+    logic [STAGES:1]  later;
     logic [STAGES:0]  valid;
     tag_t             tag [STAGES:1];
     logic [WIDTH-2:0] magnitude;
-    assign valid[0] = row;
+    assign valid = {later, row};
     always_ff @(posedge clk) begin
-        valid[STAGES:1] <= rst ? '0 : valid[STAGES-1:0];
+        later <= rst ? '0 : valid[STAGES-1:0];
         tag[1] <= '{negative: sum[WIDTH-1], kinds: kinds, failed: failed};
         for (int k = 2; k <= STAGES; k++) tag[k] <= tag[k-1];
         if (row) magnitude <= (WIDTH-1)'(sum[WIDTH-1] ? -sum : sum);

@@ -29,6 +29,8 @@ class Plan(NamedTuple):
     unload_before  int64[k], ascending: the touch whose LOAD each batch makes room for
     unload_offsets int64[k + 1]: batch i unloads unloaded[unload_offsets[i] : unload_offsets[i + 1]]
     unloaded       int32: entries
+    announced      int32[m]: the entry that the touch's block has when its request is announced, -1 for none; int32[0] where no
+                   request is
     """
 
     arrivals: NDArray[np.int64]
@@ -40,12 +42,22 @@ class Plan(NamedTuple):
     unload_before: NDArray[np.int64]
     unload_offsets: NDArray[np.int64]
     unloaded: NDArray[np.int32]
+    announced: NDArray[np.int32]
 
 
 @compiled
 def stepped(step: int, target: int, active: bool) -> int:
     """The STEP after `step` on the way to `target`: one of its own while a request is active, else idle time is skipped."""
     return step + 1 if active else target
+
+
+@compiled
+def arrivals_at(arrivals: NDArray[np.int64], request: int) -> int:
+    """The first request behind this one that arrives later."""
+    behind = request + 1
+    while behind < arrivals.size and arrivals[behind] == arrivals[request]:
+        behind += 1
+    return behind
 
 
 @compiled
@@ -58,10 +70,12 @@ def place_blocks(
     different: int,
     size: int,
     unload_batch: int,
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """The last five arrays of a Plan, for a directory of `size` entries and a trace of `different` blocks."""
+    announces: bool,
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """The last six arrays of a Plan, for a directory of `size` entries and a trace of `different` blocks."""
     entries = np.full(blocks.size, -1, np.int32)
     loaded = np.zeros(blocks.size, np.bool_)
+    announced = np.full(blocks.size if announces else 0, -1, np.int32)
     unload_before = [0 for _ in range(0)]
     unload_offsets = [0]
     unloaded: list[Any] = [np.int32(0) for _ in range(0)]
@@ -80,6 +94,10 @@ def place_blocks(
         while ended < request and ends[by_end[ended]] <= arrivals[request]:
             _leave(by_end[ended], offsets, blocks, entries, users, seen_by, later, earlier)
             ended += 1
+        if announces and (request == 0 or arrivals[request] > arrivals[request - 1]):
+            beside = arrivals_at(arrivals, request)
+            for touch in range(offsets[request], offsets[beside]):
+                announced[touch] = entry_of[blocks[touch]]
         for touch in range(offsets[request], offsets[request + 1]):  # before anything is unloaded to make room
             block = blocks[touch]
             if entry_of[block] >= 0 and seen_by[block] != request:
@@ -110,7 +128,7 @@ def place_blocks(
                 seen_by[block] = request
                 loaded[touch] = True
             entries[touch] = entry_of[block]
-    return entries, loaded, np.array(unload_before), np.array(unload_offsets), np.array(unloaded)
+    return entries, loaded, np.array(unload_before), np.array(unload_offsets), np.array(unloaded), announced
 
 
 @compiled

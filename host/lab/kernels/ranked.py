@@ -6,7 +6,10 @@ that have the code of θ are looked at one by one, for their order and then thei
 all go, above it those outside all come.
 
 A group holds its members that the pool may have: those in tier 1, and while it is young (its age is FILL_AGE at most) those
-outside. An entry that is in neither is in no group: nothing but a TOUCH can bring it back, and that gives it a new one.
+outside. An entry that is in neither is in no group: nothing but a TOUCH or a PREFETCH can bring it back, and that gives it a new
+one.
+
+An entry that PREFETCH expects at the next STEP is as one accessed then. With WINDOW 1 it is neither fetched before nor due after.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 from .counts import COUNTS, EVICTIONS, POOL, PREFETCHES, SEARCHED, STEPS, THETA, USED
 from .jit import compiled
-from .planning import Plan, stepped
+from .planning import Plan, arrivals_at, stepped
 from .tier1 import touched
 
 if TYPE_CHECKING:
@@ -31,8 +34,10 @@ LIVE, YOUNG, SPARE = range(COUNTS, COUNTS + 3)
 NOWHERE = -1
 
 
-ENTRY = np.dtype([("last", "i8"), ("group", "i4"), ("after", "i4"), ("before", "i4"), ("order", "u1"), ("inside", "?")])
-"""The touch that was its last, the group (NOWHERE: in none), the links of its list, is it in tier 1?"""
+ENTRY = np.dtype([
+    ("last", "i8"), ("group", "i4"), ("after", "i4"), ("before", "i4"), ("class_id", "u1"), ("order", "u1"), ("inside", "?"),
+])  # fmt: skip
+"""The touch that was its last, the group (NOWHERE: in none), the links of its list, class, order, is it in tier 1?"""
 GROUP = np.dtype([("access", "i8"), ("place", "i4"), ("class_id", "u1"), ("code", "u1"), ("young", "?")])
 """`place`: in the list of live groups. `code`: in this STEP."""
 LIST = np.dtype([("first", "i4"), ("count", "i4")])
@@ -94,6 +99,7 @@ def run(
     completion: NDArray[np.uint8],
     tables: NDArray[np.uint8],
     table_of: NDArray[np.int32],
+    announced: bool,
     capacity: int,
     fill_age: int,
     hits: NDArray[np.bool_],
@@ -112,7 +118,10 @@ def run(
         while (step < plan.arrivals[request]) if request < requests else ended < requests:
             target = plan.arrivals[request] if request < requests else plan.ends[plan.by_end[ended]]
             step = stepped(step, target, ended < request < requests)
-            _advance(s, step, capacity, fill_age, table)
+            _grow_older(s, step, fill_age)
+            if announced and request < requests and step == target:
+                _expect(s, plan, request, step, fill_age)
+            _advance(s, step, capacity, table)
             if sample_every and n[STEPS] % sample_every == 0:
                 steps.append(step)
                 used.append(n[USED])
@@ -138,9 +147,10 @@ def run(
             entry = entries[e]
             _drop(s, e)
             hits[touch] = touched(entry, loaded[touch], capacity, n)
+            entry.class_id = arrival[touch]
             entry.order = orders[touch]
             entry.last = touch
-            _join(s, e, _young_group(s, step, arrival[touch], fill_age))
+            _join(s, e, _young_group(s, step, entry.class_id, fill_age))
     return np.array(steps), np.array(used), np.array(thetas), np.array(pools)
 
 
@@ -287,17 +297,19 @@ def _move(s: State, g: int, into: bool) -> None:
 
 @compiled
 def _end(s: State, plan: Plan, request: int, step: int, fill_age: int, completion: NDArray[np.uint8]) -> None:
-    """CLASS (R42) for the blocks that the request has touched last. The class of an entry that is in no group decides nothing
-    before a TOUCH sets it anew."""
+    """CLASS (R42) for the blocks that the request has touched last."""
     entries, places = s.entries, plan.entries
-    access = plan.arrivals[request]
     for touch in range(plan.offsets[request], plan.offsets[request + 1]):
         e = places[touch]
-        if e < 0 or entries[e].last != touch or entries[e].group == NOWHERE:
+        if e < 0 or entries[e].last != touch:
             continue
         class_id = completion[touch]
-        if s.groups[entries[e].group].class_id == class_id:
+        if entries[e].class_id == class_id:
             continue
+        entries[e].class_id = class_id
+        if entries[e].group == NOWHERE:
+            continue
+        access = s.groups[entries[e].group].access
         if step - access <= fill_age:
             g = _young_group(s, access, class_id, fill_age)
         else:
@@ -310,11 +322,24 @@ def _end(s: State, plan: Plan, request: int, step: int, fill_age: int, completio
 
 
 @compiled
-def _advance(s: State, step: int, capacity: int, fill_age: int, table: NDArray[np.uint8]) -> None:
+def _expect(s: State, plan: Plan, request: int, step: int, fill_age: int) -> None:
+    """PREFETCH (R19), for this STEP, of the blocks of this request and of those that arrive with it."""
+    for touch in range(plan.offsets[request], plan.offsets[arrivals_at(plan.arrivals, request)]):
+        e = plan.announced[touch]
+        if e >= 0:
+            _drop(s, e)
+            _join(s, e, _young_group(s, step, s.entries[e].class_id, fill_age))
+
+
+@compiled
+def _advance(s: State, step: int, capacity: int, table: NDArray[np.uint8]) -> None:
+    """STEP, once `_grow_older` has been."""
     n = s.numbers
     n[STEPS] += 1
     n[THETA] = 0
-    outside = _grow_older(s, step, fill_age)
+    outside = 0
+    for k in range(n[YOUNG]):
+        outside += s.lists[2 * s.young[k] + OUTSIDE].count
     n[POOL] = n[USED] + outside
     if n[POOL] > capacity:
         n[SEARCHED] += 1
@@ -327,23 +352,21 @@ def _advance(s: State, step: int, capacity: int, fill_age: int, table: NDArray[n
 
 
 @compiled
-def _grow_older(s: State, step: int, fill_age: int) -> int:
-    """Groups that are no longer young lose their members outside. Returns how many the others have there."""
+def _grow_older(s: State, step: int, fill_age: int) -> None:
+    """Groups that are no longer young at this step lose their members outside."""
     n = s.numbers
-    outside = young = 0
+    young = 0
     for k in range(n[YOUNG]):
         g = s.young[k]
         group = s.groups[g]
         if step - group.access <= fill_age:
             s.young[young] = g
             young += 1
-            outside += s.lists[2 * g + OUTSIDE].count
         else:
             s.recent[group.access % (fill_age + 1), group.class_id] = NOWHERE
             group.young = False
             _release_outside(s, g)
     n[YOUNG] = young
-    return outside
 
 
 @compiled

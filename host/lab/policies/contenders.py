@@ -15,9 +15,10 @@ from . import on_device, optimal, published
 from .contender import Contender, Options, Run
 
 RANKED, WITH_FINAL, OPTIMAL = "ranked", "ranked+final", "optimal"
+WITH_BOTH = f"{WITH_FINAL}+announce"
 LINEAR = f"linear:{presets.DEFAULT}"
 USUAL_ACCURACY = 0.9
-"""Of FINAL, where `ranked+final` is asked for and no accuracy."""
+"""Of FINAL, where a policy that is told it is asked for and no accuracy."""
 
 
 def _optimal(stream: Stream, capacity: int, options: Options, upcoming: Any) -> Run:
@@ -55,8 +56,17 @@ def named(name: str) -> Contender:
 
 def chosen(text: str | None, options: Options) -> list[Contender]:
     """The policies of a comma-separated list, each once, in its order; the usual ones for None."""
-    if text is None:
-        names = [*USUAL, *[WITH_FINAL] * (options.final_accuracy is not None)]
-    else:
-        names = [name.strip() for name in text.split(",")]
-    return [named(name) for name in dict.fromkeys(names)]
+    if text is not None:
+        return _listed(text)
+    return [named(name) for name in (*USUAL, *[WITH_FINAL] * (options.final_accuracy is not None))]
+
+
+def _listed(text: str) -> list[Contender]:
+    return [named(name) for name in dict.fromkeys(name.strip() for name in text.split(","))]
+
+
+def accuracy(given: float | None, text: str | None) -> float | None:
+    """Of FINAL: the one that was given, or the usual one where the policies of a list depend on it."""
+    if given is None and any("final_accuracy" in row.depends for row in chosen(text, Options())):
+        return USUAL_ACCURACY
+    return given

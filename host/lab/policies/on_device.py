@@ -1,7 +1,8 @@
 """The device's own policies, on the compiled device (lab/compiled.py), which does what `kvfpga replay` makes a device do.
 
 Hints are learnt once from a stream and serve every capacity; nothing in them comes from later than the moment when they are told,
-except with FINAL, which a trace does not have and which is therefore made from the future, right in a stated share of cases.
+except with FINAL and ANNOUNCE. A trace does not have them, so both are made from the future: FINAL right in a stated share of
+cases, ANNOUNCE always.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...contract import presets
 from .. import hinting
-from ..device_policy import RANKED_AGE
+from ..device_policy import ANNOUNCED, RANKED_AGE
 from .contender import Contender, Options, Run, Runner
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def contenders() -> Iterable[Contender]:
         code=(*CODE, *LEARNER),
     )  # fmt: skip
     yield learning
+    told, final = f"{about}, told", (*learning.depends, "final_accuracy", "seed")
     yield learning._replace(
-        name="ranked+final", about=f"{about}, told when a session ends", prepare=_learnt_with_final,
-        depends=(*learning.depends, "final_accuracy", "seed"), uses_future=True,
-    )  # fmt: skip
+        name="ranked+final", about=f"{told} when a session ends", prepare=_learnt_with_final, depends=final, uses_future=True
+    )
+    yield learning._replace(name=ANNOUNCED, about=f"{told} which request comes next", prepare=_announced, uses_future=True)
+    yield learning._replace(
+        name="ranked+final+announce", about=f"{told} both", prepare=_announced_with_final, depends=final, uses_future=True
+    )
 
 
 # ---- what the hints are ------------------------------------------------------------------------------------------------
@@ -66,6 +71,14 @@ def _learnt(stream: Stream, options: Options) -> Hints:
 
 def _learnt_with_final(stream: Stream, options: Options) -> Hints:
     return learnt(stream, options)
+
+
+def _announced(stream: Stream, options: Options) -> Hints:
+    return learnt(stream, options._replace(final_accuracy=None), announced=True)
+
+
+def _announced_with_final(stream: Stream, options: Options) -> Hints:
+    return learnt(stream, options, announced=True)
 
 
 def learnt(stream: Stream, options: Options, **more: Any) -> Hints:

@@ -17,8 +17,8 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
 )  # fmt: skip
 PUBLISHED_COLOURS = (SKY, GREEN, PURPLE, ORANGE)
 PUBLISHED_MARKERS = "sv^Dphd<>PX"
-OWN_DASHES = ("-", "--", "-.", ":")
-OWN_MARKERS = "o*sX"
+OWN_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+OWN_MARKERS = "o*sXp"
 
 
 def looks(policies: Sequence[str], futures: frozenset[str] = frozenset()) -> dict[str, dict[str, Any]]:
@@ -33,7 +33,7 @@ def looks(policies: Sequence[str], futures: frozenset[str] = frozenset()) -> dic
         elif is_device(policy):
             number = ranked if (is_ranked := policy.startswith("ranked")) else linear
             ranked, linear = ranked + is_ranked, linear + (not is_ranked)
-            how = {"linestyle": OWN_DASHES[number % 4], "marker": OWN_MARKERS[number % 4], "linewidth": 2.6, "markersize": 7}
+            how = {"linestyle": OWN_DASHES[number % 5], "marker": OWN_MARKERS[number % 5], "linewidth": 2.6, "markersize": 7}
             found[policy] = {"color": VERMILLION if is_ranked else BLUE, "zorder": 5, **how}
         else:
             colour, marker = PUBLISHED_COLOURS[published % 4], PUBLISHED_MARKERS[published % 11]

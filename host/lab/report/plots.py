@@ -35,7 +35,7 @@ Measure = Callable[[Cell], "float | None"]
 
 def rates(view: TraceView) -> Figure | None:
     """Hit rate and prefix-hit rate over the capacity of tier 1."""
-    prefix = "touches that hit with no miss before them in their request"
+    prefix = "those with no miss before them in their request"
     return _pair(view, ("touches that hit", _rate, "%"), (prefix, _prefix_rate, "%"))
 
 

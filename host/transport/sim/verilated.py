@@ -29,7 +29,7 @@ from .pyverilator import load_pyverilator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from numpy.typing import NDArray
 
@@ -116,7 +116,7 @@ class VerilatorSim(Simulation):
     def __init__(
         self, entries: int = 65536, lanes: int = 8, data_bits: int = 512, seed: int = 0, trace: str | Path | None = None,
         latency: tuple[int, int] = (4, 24), stall_percent: int = 0, sources: list[Path] | None = None,
-        wave: str | None = None, restore: str | Path | None = None, design: Design = CORE, **parameters: int | None,
+        wave: str | None = None, restore: str | Path | None = None, design: Design = CORE, **parameters: Any,
     ):  # fmt: skip
         if not 0 <= latency[0] <= latency[1] < 1 << 32 or not 0 <= stall_percent < 100:
             raise UsageError(f"memory latency {latency} or stall percentage {stall_percent} makes no sense")

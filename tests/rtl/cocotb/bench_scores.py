@@ -36,8 +36,7 @@ def session(bench: Bench, strict: int, fixed: int) -> None:
             token, slot, flags = 32 * draw.randrange(BLOCKS), draw.randrange(SLOTS), draw.choice((0, NUMERATORS))
             codes.add(pins.execute(Score(1, 0, 0, token, slot, flags)).code)
     assert codes == {"OK", "ERR_NOT_RESIDENT"}
-    pins.verify()
-    assert pins.differences == 0
+    assert pins.differences == 0 and pins.checks > 30
 
 
 @cocotb.test()

@@ -17,15 +17,16 @@ from tests.rtl.nmce.nmce_bench import NO_BEAT, Geometry, Job, Run, run
 
 SLOTS = 64
 GEOMETRIES = (
-    Geometry(512, 32, 128), Geometry(64, 64, 4), Geometry(32, 2, 64), Geometry(32, 4, 4), Geometry(64, 16, 128), Geometry(64, 2, 32),
-    Geometry(128, 8, 8), Geometry(128, 16, 256), Geometry(256, 256, 16), Geometry(512, 2, 32), Geometry(512, 64, 256), Geometry(1024, 32, 64),
+    Geometry(512, 32, 128), Geometry(64, 64, 4), Geometry(32, 2, 64), Geometry(32, 4, 4), Geometry(64, 16, 128),
+    Geometry(64, 2, 32), Geometry(128, 8, 8), Geometry(128, 16, 256), Geometry(256, 256, 16), Geometry(512, 2, 32),
+    Geometry(512, 64, 256), Geometry(1024, 32, 64),
 )  # fmt: skip
 
 
 # ---- what goes in ------------------------------------------------------------------------------------------------------
 def vectors(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """uint16: FP16 bits of vectors of several kinds, the last axis being one: any bits, rarely infinite or NaN; plain numbers; a few
-    powers of two among zeros, whose sums are often exactly between two floats, or exactly zero; all tiny; infinities and zeros."""
+    """uint16: FP16 bits of vectors of several kinds, the last axis being one: any bits, rarely infinite or NaN; plain numbers; a
+    few powers of two among zeros, whose sums are often exactly between two floats, or zero; all tiny; infinities and zeros."""
     bits = rng.integers(0, 1 << 16, shape).astype(np.uint16)
     finite = np.where((bits & 0x7C00 == 0x7C00) & (rng.random(shape) < 0.995), bits & 0xBFFF, bits)
     plain = (rng.standard_normal(shape) * 2.0 ** rng.integers(-5, 3, (*shape[:-1], 1))).astype(np.float16).view(np.uint16)
@@ -33,8 +34,29 @@ def vectors(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     powers = np.where(powers & 0x7C00 == 0x7C00, 0x3C00, powers)
     tiny = bits & 0x83FF | rng.integers(0, 3, shape).astype(np.uint16) << 10
     special = np.where(rng.random(shape) < 1.5 / shape[-1], bits & 0x8000 | 0x7C00, np.where(rng.random(shape) < 0.02, 0, plain))
+    special = np.where(rng.random(shape) < 0.02 / shape[-1], rng.choice([0x7C01, 0x7E00, 0xFE00, 0xFD00], shape), special)
     kind = rng.choice(5, (*shape[:-1], 1), p=(0.3, 0.35, 0.2, 0.05, 0.1))
     return np.choose(kind, (finite, plain, powers, tiny, special)).astype(np.uint16)
+
+
+TWOS = np.full(4, 0x4000, np.uint16)
+"""With this query, of 2.0, the score of a row of HEAD_DIM 4 is the sum of its values."""
+
+
+def chosen_scores(rng: np.random.Generator, tokens: int) -> np.ndarray:
+    """uint16[tokens, 4]: rows whose scores, by TWOS, are hard cases for m - score and for what comes of it."""
+    largest = rng.choice([2.0 ** rng.integers(-6, 8), rng.uniform(-1500, 1500), rng.integers(-60, 60) / 4, 0.0])
+    far = rng.choice([16, 32, 64, 128, 87.33, 87]) + rng.integers(-9, 9, tokens) * 2.0 ** -rng.integers(15, 24, tokens)
+    near = 2.0 ** rng.uniform(-21, 7.2, tokens)
+    tiny = rng.integers(0, 64, tokens) * 2.0**-24
+    below = np.choose(rng.integers(0, 3, tokens), (far, near, np.full(tokens, rng.uniform(0, 90))))
+    rest = np.where(rng.random(tokens) < 0.4, np.minimum(tiny, largest), largest - below)
+    rest[rng.integers(tokens // 2, tokens)] = largest  # so that sums begin small
+    keys = np.zeros((tokens, 4), np.float16)
+    for piece in range(4):
+        keys[:, piece] = rest
+        rest = rest - keys[:, piece]
+    return keys.view(np.uint16)
 
 
 def stimulus(geometry: Geometry, blocks: int, jobs: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[Job]]:
@@ -46,10 +68,12 @@ def stimulus(geometry: Geometry, blocks: int, jobs: int, seed: int) -> tuple[np.
         block[1::2] = block[::2] ^ (rng.random(block[::2].shape) < 1 / geometry.head_dim)
     for block in keys[1::4]:  # of one size
         block[:] = (rng.standard_normal(block.shape) * 2.0 ** rng.integers(-3, 3)).astype(np.float16).view(np.uint16)
-    queries[:16] = (rng.standard_normal((16, geometry.head_dim)) * 2.0 ** rng.integers(-12, 6, (16, 1))).astype(np.float16).view(np.uint16)
+    usual = rng.standard_normal((16, geometry.head_dim)) * 2.0 ** rng.integers(-12, 6, (16, 1))
+    queries[:16] = usual.astype(np.float16).view(np.uint16)
     return queries, keys, [
         Job(
-            int(rng.integers(blocks)), int(rng.integers(1, geometry.block_tokens + 1)), int(rng.integers(16 if rng.random() < 0.6 else SLOTS)),
+            int(rng.integers(blocks)), int(rng.integers(1, geometry.block_tokens + 1)),
+            int(rng.integers(16 if rng.random() < 0.6 else SLOTS)),
             bool(rng.random() < 0.7), int(rng.integers(geometry.beats)) if rng.random() < 0.05 else NO_BEAT,
         )
         for _ in range(jobs)
@@ -67,6 +91,14 @@ def window(geometry: Geometry, query: np.ndarray, keys: np.ndarray, job: Job) ->
         words[256 : 256 + tokens] = scores.exp_bits
         words[768:770] = scores.max_bits, scores.sum_bits
     return words
+
+
+def check_numerators(geometry: Geometry, blocks: int, seed: int) -> int:
+    """Blocks of `chosen_scores`; the rows compared."""
+    rng = np.random.default_rng(seed)
+    keys = np.stack([chosen_scores(rng, geometry.block_tokens) for _ in range(blocks)])
+    jobs = [Job(block, geometry.block_tokens, 0, True) for block in range(blocks)]
+    return compare(geometry, TWOS[None], keys, jobs, run(geometry, TWOS[None], keys, jobs))
 
 
 def compare(geometry: Geometry, queries: np.ndarray, keys: np.ndarray, jobs: list[Job], found: Run) -> int:
