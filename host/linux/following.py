@@ -32,6 +32,7 @@ from ..device.registers import BY_OFFSET, HIGH_WORDS, is_score, query_word, tabl
 from ..device.regmap import PTABLE, QUERY, REGISTERS, SCORES, TELEMETRY, Code, Opcode
 from ..lockstep.compare import differing
 from ..lockstep.report import Difference
+from ..transport.mmio import Simulation
 from ..transport.sim.guest import BAR0_BYTES, WINDOW, Access, GuestPort, WordKind
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ RESULT, COMPLETION = REGISTERS["RESULT_STATUS"], REGISTERS["COMPLETION"]
 TAKES_RESULT = REGISTERS["RESULT_CYCLES"]
 RESULT_WORDS = (TAKES_RESULT.offset - RESULT.offset) // 4
 RESULT_READY = REGISTERS["STATUS"].fields["result_ready"]
-PATIENCE = 2_000_000
-"""Cycles in which a device is idle that waits for nobody."""
+PATIENCE = 20_000
+"""Cycles after which a device that is not idle may be waiting for room."""
 RESULTS_KEPT = 32
 """Results that the device's queue holds; a further one drops the oldest."""
 
@@ -155,14 +156,15 @@ class Follower:
     def settle(self) -> None:
         """Wait until the device is idle. A SCORE that waits for room gets it, as nobody else takes results any more."""
         mmio = self.lockstep.device.mmio
-        while True:
+        assert isinstance(mmio, Simulation)
+        for _ in range(mmio.idle_budget // PATIENCE):
             try:
                 mmio.wait_idle(PATIENCE)
                 return
             except IdleTimeout:
-                if not bits(self.lockstep.read_register("STATUS"), RESULT_READY):
-                    raise
-                mmio.read_burst(RESULT.offset, RESULT_WORDS + 1)
+                if bits(self.lockstep.read_register("STATUS"), RESULT_READY):
+                    mmio.read_burst(RESULT.offset, RESULT_WORDS + 1)
+        mmio.wait_idle()
 
     def finish(self) -> None:
         """Leave the device as a command of the command line expects it: with empty queues."""

@@ -51,7 +51,8 @@ class Client:
 
     def receive(self, ident: int, command: int) -> bytes:
         header = self.exactly(16)
-        assert len(header) == 16, "the server closed the connection"
+        if len(header) < 16:
+            raise ConnectionError("the server closed the connection")
         back, what, size, flags, error = struct.unpack("<HHIII", header)
         body = self.exactly(size - 16)
         assert (back, what, flags & 15) == (ident, command, 1)
