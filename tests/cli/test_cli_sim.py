@@ -129,18 +129,18 @@ def test_bytes_move_with_the_block_between_processes(kv):
 
 def test_a_bus_error_exits_3_and_the_device_remembers_it(kv):
     kv(*LOAD)
-    for words in (["reg", "read", "0x3000"], ["reg", "write", "DEVICE_ID", 1], ["reg", "write", "0x400000", 1]):
+    for words in (["reg", "read", "0x1F00"], ["reg", "write", "DEVICE_ID", 1], ["reg", "write", "0x400000", 1]):
         assert kv(*words, code=3) == []
         assert "bus error" in kv.err
     assert kv("reg", "read", "ERROR")["fields"] == {"bus": 1, "dma": 0, "code": 1}
-    assert kv("reg", "read", "ERROR_OFFSET")["value"] == 0x3000
+    assert kv("reg", "read", "ERROR_OFFSET")["value"] == 0x1F00
     kv("reg", "write", "ERROR", 3)
     assert kv("reg", "read", "ERROR")["fields"]["bus"] == 0
     assert kv("step", 1)["checked"]
 
 
 def test_run_stops_at_a_bus_error(kv, tmp_path):
-    (tmp_path / "s").write_text("step 1\nreg read 0x3000\nstep 2\n")
+    (tmp_path / "s").write_text("step 1\nreg read 0x1F00\nstep 2\n")
     kv("run", tmp_path / "s", code=3)
     assert "line 2" in kv.err
     assert kv("telemetry")["current_step"] == 1

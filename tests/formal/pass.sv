@@ -141,7 +141,7 @@ module kvcpu_score_lanes import kvcpu_pkg::*; #(
     input wire logic clk, input wire logic advance, input wire logic [4:0] stage, input wire pass_t pass, input wire settings_t set,
     input wire logic frees, input wire entry_key_t key [LANES], input wire entry_state_t state [LANES],
     input wire entry_res_t res [LANES], input wire logic [63:0] va [LANES], output logic candidates,
-    output logic [31:0] age1 [LANES], output logic [LANES-1:0] ahead1, output logic [15:0] label1 [LANES],
+    output logic [31:0] from1 [LANES], output logic [LANES-1:0] ahead1, output logic [15:0] label1 [LANES],
     input wire logic [7:0] code [LANES], output logic [LANES-1:0] pool1, output logic [15:0] rank1 [LANES],
     input wire logic [LANES-1:0] wins, output logic [LANES-1:0] pool, output logic [LANES-1:0] outside, output logic [15:0] rank [LANES],
     output logic [LANES-1:0] matched, output logic [LANES-1:0] matched_shared, output entry_state_t new_state [LANES],
@@ -156,7 +156,7 @@ module kvcpu_score_lanes import kvcpu_pkg::*; #(
     always_ff @(posedge clk) if (advance && stage[4]) {evict, prefetch, freed} <= {evicts, prefetches, frees4};
     assign {matched, matched_shared, write, guarded, saturated, release_refused, ahead1, pool1, pool, outside} = '0;
     always_comb begin
-        age1 = '{default: '0};
+        from1 = '{default: '0};
         label1 = '{default: '0};
         rank1 = '{default: '0};
         rank = '{default: '0};
@@ -173,7 +173,7 @@ module kvcpu_rank_table #(
     input wire logic clk, input wire logic rst, output logic clearing, input wire logic commit, output logic bank,
     input wire logic host_write, input wire logic [AW-1:0] host_waddr, input wire logic [31:0] host_wdata,
     input wire logic host_read, input wire logic [AW-1:0] host_raddr, output logic [31:0] host_rdata,
-    input wire logic wanted, input wire logic advance, input wire logic [2:1] stage, input wire logic [31:0] age1 [LANES],
+    input wire logic wanted, input wire logic advance, input wire logic [2:1] stage, input wire logic [31:0] t, input wire logic [31:0] from1 [LANES],
     input wire logic [LANES-1:0] ahead1, input wire logic [15:0] label1 [LANES], output logic [7:0] code [LANES]
 );
     assign {clearing, bank, host_rdata} = '0;

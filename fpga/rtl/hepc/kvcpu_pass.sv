@@ -156,7 +156,7 @@ module kvcpu_pass
     assign lanes_work = deciding && (entering || stage != '0);
     assign unloading = (pass.op == OP_UNLOAD || pass.op == OP_UNLOAD_REQUEST);
 
-    logic [31:0]      age1 [LANES];
+    logic [31:0]      from1 [LANES];
     logic [15:0]      label1 [LANES];
     logic [7:0]       code [LANES];
     logic [LANES-1:0] ahead1, pool1, wins, l_pool, l_outside;
@@ -167,7 +167,7 @@ module kvcpu_pass
         .clk(clk_lanes), .advance(advance && deciding), .stage({stage[4:1], entering}), .pass, .set, .frees(unloading),
         .key(q_key), .state(q_state), .res(q_res), .va(q_va),
         .matched(l_matched), .matched_shared(l_shared), .new_state(l_state), .new_res(l_res), .write(l_write),
-        .age1, .ahead1, .label1, .code, .pool1, .rank1, .wins, .pool(l_pool), .outside(l_outside), .rank(l_rank), .candidates(l_candidates),
+        .from1, .ahead1, .label1, .code, .pool1, .rank1, .wins, .pool(l_pool), .outside(l_outside), .rank(l_rank), .candidates(l_candidates),
         .evict(l_evict), .prefetch(l_prefetch), .freed(l_freed), .freed_key(l_key),
         .guarded(l_guarded), .saturated(l_saturated), .release_refused(l_refused)
     );
@@ -178,7 +178,7 @@ module kvcpu_pass
         .clk(clk_rank), .rst, .clearing(table_clears), .commit, .bank,
         .host_write(table_write), .host_waddr(table_waddr), .host_wdata(table_wdata),
         .host_read(table_read), .host_raddr(table_raddr), .host_rdata(table_rdata),
-        .wanted(set.ranked), .advance(advance && deciding), .stage(stage[2:1]), .age1, .ahead1, .label1, .code
+        .wanted(set.ranked), .advance(advance && deciding), .stage(stage[2:1]), .t(pass.t), .from1, .ahead1, .label1, .code
     );
     kvcpu_contest #(.ENTRIES(ENTRIES), .LANES(LANES)) u_contest (
         .clk(clk_rank), .rst, .clearing(contest_clears), .capacity(set.t1_capacity),

@@ -3,7 +3,7 @@
 // Two banks of CLASSES × 64 codes, 8 bits each, four a word. The lanes read the bank in force, the host writes and reads the other,
 // `commit` swaps them. Every lane has a copy of its own, and so has the host. After reset the table clears itself, a word a cycle.
 //
-// It goes with the lanes: `age1`, `ahead1` and `label1` are what stage 1 of kvcpu_score_lanes left. Stage 2 makes the distance, stage 3
+// It goes with the lanes: `from1`, `ahead1` and `label1` are what stage 1 of kvcpu_score_lanes left. Stage 2 makes the distance, stage 3
 // the bucket, by which the table is read; `code` is there for stage 4.
 `default_nettype none
 module kvcpu_rank_table
@@ -30,7 +30,8 @@ module kvcpu_rank_table
     input  wire logic          wanted,        // a row of a ranked pass may be on its way
     input  wire logic          advance,
     input  wire logic [2:1]    stage,         // stage k+1 takes a row
-    input  wire logic [31:0]   age1 [LANES],
+    input  wire logic [31:0]   t,             // constant during a pass
+    input  wire logic [31:0]   from1 [LANES], // where the distance to t is counted from
     input  wire logic [LANES-1:0] ahead1,
     input  wire logic [15:0]   label1 [LANES],
     output logic [7:0]         code [LANES]
@@ -47,14 +48,13 @@ module kvcpu_rank_table
     end
 
     // ---- age buckets (R43) -----------------------------------------------------------------------------------------------
-    // a = 1 + |t - from|, of which only the three highest bits count. From 2^17 on all ages are in the last bucket: {that, a}.
-    function automatic logic [17:0] age_of(input logic [31:0] age, input logic ahead);
-        logic [17:0] a;
-        logic [31:0] distance;  // less one where t is below
-        distance = age ^ {32{ahead}};
-        a = {1'b0, distance[16:0]} + 18'd1 + 18'(ahead);
-        age_of = {a[17] || distance[31:17] != '0, a[16:0]};
-    endfunction
+    // a = 1 + |t - from|, of which only the three highest bits count: (t + 1) - from, or from - (t - 1). From 2^17 on all ages are in the
+    // last bucket.
+    logic [32:0] behind_t, before_t;
+    always_ff @(posedge clk) begin
+        behind_t <= {1'b0, t} + 33'd1;
+        before_t <= {1'b0, t} - 33'd1;
+    end
 
     // The bucket is {l - 1, the two bits below the highest} less one, or a less one where that is below 4.
     function automatic logic [5:0] bucket_of(input logic far, input logic [16:0] a);
@@ -63,21 +63,22 @@ module kvcpu_rank_table
         bucket_of = far ? 6'd63 : bucket_of - 6'd1;
     endfunction
 
-    logic [16:0]      a1 [LANES], a2 [LANES];
-    logic [LANES-1:0] far1, far2;
+    logic [32:0]      a1 [LANES];
+    logic [16:0]      a2 [LANES];
+    logic [LANES-1:0] far2;
     logic [CW-1:0]    cls2 [LANES];
     logic [5:0]       bucket [LANES];
     logic [1:0]       byte3 [LANES];
 
     always_comb begin
         a1 = '{default: '0};
-        far1 = '0;
-        if (wanted) for (int l = 0; l < LANES; l++) {far1[l], a1[l]} = age_of(age1[l], ahead1[l]);
+        if (wanted) for (int l = 0; l < LANES; l++)
+            a1[l] = ahead1[l] ? {1'b0, from1[l]} - before_t : behind_t - {1'b0, from1[l]};
     end
     always_ff @(posedge clk) begin
         if (advance && stage[1]) begin
-            a2 <= a1;
-            far2 <= far1;
+            for (int l = 0; l < LANES; l++) a2[l] <= a1[l][16:0];
+            for (int l = 0; l < LANES; l++) far2[l] <= (a1[l][32:17] != '0);
             for (int l = 0; l < LANES; l++) cls2[l] <= label1[l][CW-1:0];
         end
     end

@@ -31,7 +31,7 @@ module kvcpu_score_lanes
     input  wire logic [63:0]  va [LANES],
 
     // ranked mode
-    output logic [31:0]       age1 [LANES],    // of the row behind stage 1: t - from, modulo 2^32
+    output logic [31:0]       from1 [LANES],   // of the row behind stage 1: where the distance to t is counted from
     output logic [LANES-1:0]  ahead1,          // t < from
     output logic [15:0]       label1 [LANES],  // {order, class}
     input  wire logic [7:0]   code [LANES],    // of that behind stage 3
@@ -184,6 +184,7 @@ module kvcpu_score_lanes
     flags_t      in_range1, of_request1, of_block1, of_id1, of_shared1;  // what the comparisons say together
     flags_t      match1, match2, shared2, write2;
     row_t        changed1, row2;
+    logic [31:0] age1 [LANES];               // t - from, modulo 2^32
     logic [7:0]  aged1 [LANES], used1 [LANES], counted1 [LANES];  // R, F, ref_count as the command leaves them
     logic [7:0]  r2 [LANES], f2 [LANES], ref2 [LANES];
     logic [7:0]  left1 [LANES], left2 [LANES];  // window - |t - from|, modulo 2^8
@@ -226,6 +227,7 @@ module kvcpu_score_lanes
         endcase
     end
 
+    assign from1 = access1;
     always_comb begin
         for (int l = 0; l < LANES; l++) age1[l] = pass.t - access1[l];
         for (int l = 0; l < LANES; l++) ahead1[l] = (pass.t < access1[l]);

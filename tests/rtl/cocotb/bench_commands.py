@@ -182,7 +182,7 @@ async def the_interrupt(dut):
                 if enabled != enable and enabled:  # the other two blocks are still in tier 1
                     await bench.execute(Prefetch(VA + index * BLOCK, 1, 0))
             else:
-                assert (await bench.read(0x3000))[0] == AxiResp.SLVERR
+                assert (await bench.read(0x1F00))[0] == AxiResp.SLVERR
             await bench.idle()
             assert not dut.irq.value
             await bench.put("IRQ_ENABLE", enabled)

@@ -151,7 +151,7 @@ async def misaligned(dut):
     bench = await Bench(dut, seed=7, pause=0.2).start()
     before = await state(bench)
     places = [REGISTERS[name].offset for name in ("SCRATCH", "STEP_FAST", "LOAD_VA", "COMPLETION", "RESULT_CYCLES", "CTRL")]
-    for place in [*places, BAR2_ENTRIES, BAR2_VAS, 0x3000, 0x7FFFFC]:
+    for place in [*places, BAR2_ENTRIES, BAR2_VAS, 0x1F00, 0x7FFFFC]:
         for shift in (1, 2, 3):
             offset = place + shift
             assert (await bench.read(offset))[0] == AxiResp.SLVERR
@@ -185,14 +185,14 @@ async def the_first_error_is_kept(dut):
     """R4: offset and code of the first error stay until ERROR is cleared; writing 0 does not clear."""
     bench = await Bench(dut, seed=9, pause=0.3).start()
     scratch = REGISTERS["SCRATCH"].offset
-    assert (await bench.read(0x3000))[0] == AxiResp.SLVERR
+    assert (await bench.read(0x1F00))[0] == AxiResp.SLVERR
     assert await bench.write_raw(scratch, 1, 3) == AxiResp.SLVERR
     assert (await bench.read(scratch + 1))[0] == AxiResp.SLVERR
     await bench.write32(REGISTERS["ERROR"].offset, 0)
     await bench.write32(REGISTERS["ERROR"].offset, 2)  # the other bit
     assert await bench.get("ERROR") == BUS | UNMAPPED << 8
     assert await bench.get("STATUS") >> 3 & 1
-    assert await bench.error() == (BUS, UNMAPPED, 0x3000)
+    assert await bench.error() == (BUS, UNMAPPED, 0x1F00)
     assert not await bench.get("STATUS") >> 3 & 1
     assert (await bench.read(scratch + 1))[0] == AxiResp.SLVERR
     assert await bench.error() == (BUS, MISALIGNED, scratch + 1)
@@ -204,7 +204,7 @@ async def no_error_is_lost_beside_a_write(dut):
     """R2: a read that fails is recorded at whatever moment of it a write goes through."""
     bench = await Bench(dut, seed=11).start()
     scratch, beyond = REGISTERS["SCRATCH"].offset, BAR2_VAS + 8 * ENTRIES
-    for offset in (beyond, 0x3000, scratch + 1):
+    for offset in (beyond, 0x1F00, scratch + 1):
         for cycles in range(16):
             reading = cocotb.start_soon(bench.read(offset))
             for _ in range(cycles):
