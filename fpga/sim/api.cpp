@@ -8,6 +8,7 @@
 #include <new>
 
 #include "checkpoint.h"
+#include "guest_port.h"
 #include "program.h"
 #include "sim.h"
 
@@ -160,6 +161,26 @@ KV_API int32_t kv_restore(Sim* sim, const char* path, const char* build) {
         return static_cast<int32_t>(kvsim::FileError::kDamaged);
     }
 }
+
+/// Why it returned (guest_port.h), or a negative Status.
+KV_API int32_t kv_guest_serve(Sim* sim, kvsim::GuestPort* port) {
+    return guarded(sim, [=]() -> int32_t { return static_cast<int32_t>(kvsim::serve(*sim, *port)); });
+}
+
+/// From here on the window of GuestMemory is there, with nothing lent.
+KV_API void kv_guest_open(Sim* sim, int32_t open) {
+    sim->memory.guest.take_back_all();
+    sim->memory.guest.open = open;
+}
+
+KV_API void kv_guest_lend(Sim* sim, uint64_t addr, uint8_t* data, uint64_t size, int32_t writable) {
+    sim->memory.guest.lend(addr, data, size, writable);
+}
+
+KV_API void kv_guest_take_back(Sim* sim, uint64_t addr) { sim->memory.guest.take_back(addr); }
+
+/// Let the next interrupt be signalled, even if its line is high already.
+KV_API void kv_guest_arm(Sim* sim) { sim->irq_was_low = true; }
 
 KV_API int32_t kv_trace_start(Sim* sim, const char* path) { return sim->trace_start(path); }
 KV_API void kv_trace_stop(Sim* sim) { sim->trace_stop(); }

@@ -21,6 +21,7 @@
 
 #include "Vkvcpu.h"
 #include "fault.h"
+#include "guest_memory.h"
 #include "sparse_memory.h"
 
 namespace kvsim {
@@ -62,6 +63,7 @@ public:
     };
 
     SparseMemory memory;
+    GuestMemory guest;  // no part of a checkpoint: `memory` has what the device saw of it
     Settings settings;
     Counters counters;
     Random random;
@@ -87,7 +89,7 @@ public:
         ++flow_.now;
         const Address ar{top.m_axi_araddr, top.m_axi_arlen + 1u, top.m_axi_arid};
         if (accept("AR", flow_.ar, ar, top.m_axi_arvalid, top.m_axi_arready, top.m_axi_arsize, top.m_axi_arburst)) {
-            reads_[ar.id].push_back({ar.addr, due(), ar.beats, 0, response_to(ar, settings.fault_reads), 0});
+            reads_[ar.id].push_back({ar.addr, due(), ar.beats, 0, response_to(ar, settings.fault_reads, false), 0});
             ++counters.read_bursts;
         }
         const Address aw{top.m_axi_awaddr, top.m_axi_awlen + 1u, top.m_axi_awid};
@@ -168,9 +170,10 @@ private:
         return flow_.now + settings.latency_min + (span ? random.below(span + 1) : 0);
     }
 
-    Response response_to(const Address& a, bool faulty) const {
-        const uint64_t last = a.addr + (uint64_t{a.beats} * kBeatBytes - 1);
+    Response response_to(const Address& a, bool faulty, bool write) const {
+        const uint64_t size = uint64_t{a.beats} * kBeatBytes, last = a.addr + (size - 1);
         if (last > settings.last_address) return kDecErr;
+        if (guest.covers(a.addr) && !guest.allows(a.addr, size, write)) return kDecErr;
         return faulty && last >= settings.fault_first && a.addr <= settings.fault_last ? kSlvErr : kOkay;
     }
 
@@ -277,7 +280,9 @@ private:
         const Read& read = reads_[flow_.read_id].front();
         auto* bytes = reinterpret_cast<uint8_t*>(&top.m_axi_rdata);
         if (read.response == kOkay) {
-            memory.read(read.addr + uint64_t{read.done} * kBeatBytes, bytes, kBeatBytes);
+            const uint64_t addr = read.addr + uint64_t{read.done} * kBeatBytes;
+            if (guest.covers(addr)) fetch(addr);
+            memory.read(addr, bytes, kBeatBytes);
         } else {
             std::memset(bytes, 0xEE, kBeatBytes);
         }
@@ -295,7 +300,7 @@ private:
         const int32_t id = pick(responses_);
         if (id < 0) return;
         const Write& write = responses_[id].front();
-        Response response = response_to(write.address, settings.fault_writes);
+        Response response = response_to(write.address, settings.fault_writes, true);
         const uint64_t size = uint64_t{write.address.beats} * kBeatBytes;
         if (response == kOkay && !memory.has_room(write.address.addr, size)) response = kDecErr;  // there is no memory
         if (response == kOkay) commit(write);
@@ -308,6 +313,9 @@ private:
     void commit(const Write& write) {
         constexpr uint64_t all = kBeatBytes == 64 ? ~0ull : (1ull << (kBeatBytes % 64)) - 1;
         const WriteData& data = write.data;
+        const uint64_t first = write.address.addr, size = data.beats * kBeatBytes;
+        const bool lent = guest.covers(first);
+        if (lent) guest.fetch(memory, first, size);
         uint8_t* page = memory.touch(write.address.addr / SparseMemory::kPageBytes).data();
         uint8_t* out = page + write.address.addr % SparseMemory::kPageBytes;
         for (uint64_t beat = 0; beat < data.beats; ++beat) {
@@ -320,6 +328,12 @@ private:
                 if (data.strobes[beat] >> byte & 1) out[at + byte] = data.bytes[at + byte];
             }
         }
+        if (lent) guest.store(memory, first, size);
+    }
+
+    /// The beat as its owner has it now. It may have been taken back since the burst was accepted, which then reads what was seen last.
+    void fetch(uint64_t addr) {
+        if (guest.allows(addr, kBeatBytes, false)) guest.fetch(memory, addr, kBeatBytes);
     }
 
     std::deque<Read> reads_[kIds];

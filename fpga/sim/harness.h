@@ -50,6 +50,7 @@ public:
     uint64_t watchdog = 100'000;  // cycles without any handshake on AXI4-Lite before an access counts as hung
     Failure failure;
     std::string broken;   // why nothing works any more; empty while everything does
+    bool irq_was_low = true;  // in any cycle since whoever waits for interrupts set it to false
     bool beyond_reset = false;  // broken in the middle of an evaluation: not even a reset helps
 
     explicit Harness(std::unique_ptr<VerilatedContext> ctx)
@@ -95,6 +96,7 @@ public:
         top.clk = 1;
         evaluate();
         ++cycles;
+        irq_was_low |= !top.irq;
         wave(cycles * kPeriod);
         memory.drive(top);
     }

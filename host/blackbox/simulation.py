@@ -31,6 +31,7 @@ from ..contract import script
 from ..contract.commands import Command
 from ..contract.errors import BuildError, KvfpgaError
 from ..contract.waveforms import SUFFIXES
+from ..device.answers import empty_queues
 from ..device.device import Device
 from ..lockstep.lockstep import Lockstep
 from .base import BlackBox, query_lines, table_line
@@ -76,11 +77,8 @@ class SimulationBlackBox(BlackBox):
 
     def before(self, lockstep: Lockstep, commands: Sequence[Command]) -> None:
         """These are about to run."""
-        if self.folder:
-            self._refresh(lockstep)
-            self.log.append(tuple(commands))
-        if self.history:
-            self.history.new += commands
+        self.agree(lockstep)
+        self.done(commands)
 
     def before_memory(self, lockstep: Lockstep, addr: int, data: bytes) -> None:
         """This is about to be written."""
@@ -100,12 +98,40 @@ class SimulationBlackBox(BlackBox):
             self.history.new.append(QueryWrite.of(0, bits, kept=True))
 
     def _before_write(self, lockstep: Lockstep, write: Bulk, size: int) -> None:
+        self.agree(lockstep)
+        self._written(write, size)
+
+    def _written(self, write: Bulk, size: int) -> None:
         if self.folder:
-            self._refresh(lockstep)
             self.log.append(write)
             self._bytes += size
         if self.history:
             self.history.new.append(write)
+
+    # ---- the same in two halves, for who hears of commands when they have run ------------------------------------------
+    def agree(self, lockstep: Lockstep) -> None:
+        """Device and model are in the same state: a start is made of it where one is due."""
+        if self.folder:
+            self._refresh(lockstep)
+
+    def done(self, commands: Sequence[Command]) -> None:
+        """These have run since."""
+        if self.folder:
+            self.log.append(tuple(commands))
+        if self.history:
+            self.history.new += commands
+
+    def memory_done(self, addr: int, data: bytes) -> None:
+        """This was there before the commands that come next."""
+        self._written(MemoryWrite(addr, data), len(data))
+
+    def table_done(self, codes: bytes) -> None:
+        """These were written into PTABLE."""
+        self._written(TableWrite(codes), len(codes))
+
+    def query_done(self, slot: int, bits: NDArray[np.uint16]) -> None:
+        """These were written into the query buffer."""
+        self._written(QueryWrite.of(slot, bits), bits.nbytes)
 
     def register_written(self, offset: int, value: int, width: int) -> None:
         """A register was written that is no command: the next command makes a new start."""
@@ -258,6 +284,7 @@ class SimulationBlackBox(BlackBox):
         with state.checkpoint() as checkpoint:
             pair = self.target.open_lockstep(check=False, restore=checkpoint)
         state.read_model(pair)
+        empty_queues(pair.device.mmio)  # a driver may not have read them yet
         return pair
 
     def _command(self, folder: Path, wave: str) -> str:

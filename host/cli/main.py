@@ -65,6 +65,7 @@ class Cli(Later):
         "program": "program",
         "bringup": "bringup",
         **dict.fromkeys(("serve", "keys"), "serve"),
+        "vfio": "vfio",
         "follow": "follow",
     }
     """In the order that a newcomer meets them in."""

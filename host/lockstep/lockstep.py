@@ -150,7 +150,7 @@ class Lockstep(Surface):
             shown = self.device.run(self.device.stretches([], Look([0], [0])))[1].states[0]
             differences = differing_results(commands, results, expected)
             differences += self._differing_state(shown, State(self.model.telemetry(), self.model.digest()), last=True)
-            self._conclude(commands[-1], differences)
+            self.conclude(commands[-1], differences)
         return results
 
     def _expect(self, stretch: Stretch) -> _Expected:
@@ -183,7 +183,7 @@ class Lockstep(Surface):
             if expected.state:
                 differences += self._differing_state(next(states), expected.state, last=not behind)
             if differences or expected.state:
-                self._conclude(commands[done - 1], differences, behind=behind)
+                self.conclude(commands[done - 1], differences, behind=behind)
         return results
 
     def _differing_state(self, found: State, expected: State, last: bool) -> list[Difference]:
@@ -253,8 +253,9 @@ class Lockstep(Surface):
                 raise TargetError(f"a command met a {error.message}", error.remedy) from error
             raise
 
-    def _conclude(self, command: Command | str, differences: list[Difference], behind: int = 0) -> None:
-        """`behind`: commands that the device had run behind this one when it was looked at."""
+    def conclude(self, command: Command | str, differences: list[Difference], behind: int = 0) -> None:
+        """A check is done, of what `command` left. DifferenceError where anything differs. `behind`: commands that the device had
+        run behind this one when it was looked at."""
         self.checks += 1
         if differences:
             self._report(command, differences, behind, [])
@@ -300,7 +301,7 @@ class Lockstep(Surface):
             differences += self.comparison.entries(lo, hi)
             count(hi - lo)
         differences += self.comparison.blocks(blocks, count)
-        self._conclude("verify", differences)
+        self.conclude("verify", differences)
         return Verified(self.entries, len(blocks), self.block_bytes)
 
     # ---- what both hold --------------------------------------------------------------------------------------------
@@ -382,7 +383,7 @@ class Lockstep(Surface):
             differences += differing("operand", self.device.operands(), dict.fromkeys(OPERANDS, 0))
             if self.device.digest() != self.model.digest():
                 differences += self.comparison.entries_behind(self.device.digest(), self.model.digest())
-            self._conclude("reset --raw", differences)
+            self.conclude("reset --raw", differences)
 
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take the device's state as the reference's: entries, settings, counters, PTABLE, the query buffer, and the bytes of

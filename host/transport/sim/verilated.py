@@ -200,6 +200,11 @@ class VerilatorSim(Simulation):
         """What the BUILD_ID register of this design says."""
         return self.model.build_id
 
+    @property
+    def handle(self) -> c_void_p | None:
+        """What the functions of the model's library take first; None once it is closed."""
+        return self._handle
+
     def clock(self, cycles: int = 1) -> None:
         """Let the clock run."""
         self._check(self._kv_clock(self._handle, cycles))
