@@ -75,8 +75,8 @@ module formal_nmce_fetch (
         assert (dut.failed == (got[10:9] == bad[10:9] && got[8:0] > bad[8:0]));
         if (!flushed) assert (count_t'({taken, 9'd0}) == count_t'(asked + (ar_valid ? count_t'(32'(dut.left) * BURST) : '0)));
         if (flushed) assert (was_flush && !ar_valid && asked == count_t'({last, 9'd0}) + count_t'(BURST));
-        assert (job_t'(taken - now) <= 2'd2 && dut.u_slots.level == job_t'(taken - now));
-        for (int i = 0; i < 2; i++) if (i < 32'(dut.u_slots.level)) assert (dut.u_slots.mem[i] == slot_of(now + job_t'(i)));
+        assert (job_t'(taken - now) <= 2'd2 && dut.u_queued.level == job_t'(taken - now));
+        for (int i = 0; i < 2; i++) if (i < 32'(dut.u_queued.level)) assert (dut.u_queued.mem[i] == slot_of(now + job_t'(i)));
     end
 endmodule
 `default_nettype wire

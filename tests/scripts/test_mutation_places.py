@@ -202,4 +202,5 @@ endmodule
 def test_the_whole_rtl_with_a_place_of_every_module_is_a_design(found):
     texts = {path.name: path.read_text() for path in verilator_build.rtl_sources()}
     drawn = sample([place for place in found if place.file in texts], 100, seed=1)
-    assert fit(texts, drawn, verilator_build.TOP) == drawn
+    # The constants of the compute engine are worked out when the design is built, and so tried alone.
+    assert fit(texts, drawn, verilator_build.TOP) == [place for place in drawn if place.file != "kvcpu_nmce_pkg.sv"]

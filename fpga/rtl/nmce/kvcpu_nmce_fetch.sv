@@ -70,7 +70,7 @@ module kvcpu_nmce_fetch #(
     // ---- beats -----------------------------------------------------------------------------------------------------------------
     logic [KW-1:0] beat;    // of its job
     logic          job_last, failed;
-    kvcpu_fifo #(.WIDTH(6), .DEPTH(2)) u_slots (
+    kvcpu_fifo #(.WIDTH(6), .DEPTH(2)) u_queued (
         .clk, .rst, .push(take), .wdata(slot), .pop(r_valid && job_last), .rdata(beat_slot), .empty(), .full(), .level()
     );
     assign job_last = (beat == KW'(BEATS - 1));
