@@ -103,7 +103,7 @@ async def both_channels_at_once(dut):
             seen.append(n)
     assert [n for n in seen if n < 6] == list(range(6)) and [n for n in seen if n >= 6] == list(range(6, 12)), "R16: in order"
     assert bench.memory.both > 1000, "the channels took turns block by block"
-    assert bench.memory.bursts == {("r", 0): 24, ("w", 0): 24, ("r", 1): 24, ("w", 1): 24, ("r", 2): 0}
+    assert {of: n for of, n in bench.memory.bursts.items() if n} == {("r", 0): 24, ("w", 0): 24, ("r", 1): 24, ("w", 1): 24}
     assert (await bench.get("T_EVICT_BYTES"), await bench.get("T_PREFETCH_BYTES")) == (6 * BLOCK, 6 * BLOCK)
     await bench.finish()
 
