@@ -133,7 +133,7 @@ def test_a_uart_board_that_goes_away_in_the_middle(tmp_path, incident, words):
         assert code == 3 and words in err, err
 
 
-@pytest.mark.parametrize("fault, words", [("ones@3000", "dead link"), ("gone@3000", "gone"), ("reset@3000", "differ in")])
+@pytest.mark.parametrize("fault, words", [("ones@7100", "dead link"), ("gone@7100", "gone"), ("reset@7100", "differ in")])
 def test_a_card_that_goes_away_in_the_middle(tmp_path, fault, words):
     with xdma(tmp_path, "--inject", fault) as target:
         assert kvfpga(tmp_path, "--target", target, "reset")[0] == 0

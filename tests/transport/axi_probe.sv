@@ -6,7 +6,7 @@
 // rule to break, see RULE_*. 0x7F0 never answers. Write data: every byte of beat n is n+1.
 module kvcpu #(
     parameter int ENTRIES = 256, LANES = 4, DATA_BITS = 128, BLOCK_TOKENS = 32, HEAD_DIM = 128, CLASSES = 256,
-    parameter logic [63:0] BUILD_ID = 0, parameter logic CLOCK_GATES = 0
+    parameter logic [63:0] BUILD_ID = 0, parameter logic CLOCK_GATES = 0, NMCE = 1
 ) (
     input  logic clk, rst,
     input  logic [22:0] s_axil_awaddr, input logic [2:0] s_axil_awprot, input logic s_axil_awvalid,
@@ -18,16 +18,16 @@ module kvcpu #(
     output logic s_axil_arready,
     output logic [31:0] s_axil_rdata, output logic [1:0] s_axil_rresp, output logic s_axil_rvalid,
     input  logic s_axil_rready,
-    output logic [0:0] m_axi_awid, output logic [63:0] m_axi_awaddr, output logic [7:0] m_axi_awlen,
+    output logic [1:0] m_axi_awid, output logic [63:0] m_axi_awaddr, output logic [7:0] m_axi_awlen,
     output logic [2:0] m_axi_awsize, output logic [1:0] m_axi_awburst, output logic [3:0] m_axi_awcache,
     output logic [2:0] m_axi_awprot, output logic m_axi_awvalid, input logic m_axi_awready,
     output logic [DATA_BITS-1:0] m_axi_wdata, output logic [DATA_BITS/8-1:0] m_axi_wstrb, output logic m_axi_wlast,
     output logic m_axi_wvalid, input logic m_axi_wready,
-    input  logic [0:0] m_axi_bid, input logic [1:0] m_axi_bresp, input logic m_axi_bvalid, output logic m_axi_bready,
-    output logic [0:0] m_axi_arid, output logic [63:0] m_axi_araddr, output logic [7:0] m_axi_arlen,
+    input  logic [1:0] m_axi_bid, input logic [1:0] m_axi_bresp, input logic m_axi_bvalid, output logic m_axi_bready,
+    output logic [1:0] m_axi_arid, output logic [63:0] m_axi_araddr, output logic [7:0] m_axi_arlen,
     output logic [2:0] m_axi_arsize, output logic [1:0] m_axi_arburst, output logic [3:0] m_axi_arcache,
     output logic [2:0] m_axi_arprot, output logic m_axi_arvalid, input logic m_axi_arready,
-    input  logic [0:0] m_axi_rid, input logic [DATA_BITS-1:0] m_axi_rdata, input logic [1:0] m_axi_rresp,
+    input  logic [1:0] m_axi_rid, input logic [DATA_BITS-1:0] m_axi_rdata, input logic [1:0] m_axi_rresp,
     input  logic m_axi_rlast, input logic m_axi_rvalid, output logic m_axi_rready,
     input  logic [1:0] lookup_valid, output logic [1:0] lookup_ready, input logic [127:0] lookup_key,
     output logic [1:0] lookup_done, lookup_hit, lookup_unresolved,

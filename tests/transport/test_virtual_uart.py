@@ -86,11 +86,11 @@ def test_bus_errors_come_through(link):
     _, bridge = link
     batch = Batch()
     batch.write(SCRATCH, 7)
-    batch.burst(0xD000, 2)
+    batch.burst(0x1E00, 2)
     batch.write(SCRATCH, 8)
     with pytest.raises(BusError) as caught:
         bridge.run(batch)
-    assert (caught.value.position, caught.value.offset) == (1, 0xD000)
+    assert (caught.value.position, caught.value.offset) == (1, 0x1E00)
     assert bridge.read32(SCRATCH) == 7
     with pytest.raises(TargetError, match="memory answered .* with DECERR"):
         bridge.memory_read(4 * 65536, 8)
