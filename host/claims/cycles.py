@@ -13,7 +13,6 @@ from ..contract.commands import Command, Evict, Load, Prefetch, Result, Set, Ste
 from ..contract.errors import DeviceRefused, TargetError
 from ..contract.script import line
 from ..contract.settings import RANKED
-from ..device.codec import writes
 from ..transport.mmio import Batch
 from ..transport.sim.verilated import VerilatorSim
 
@@ -39,7 +38,7 @@ class Bare(Commanded, Protocol):
 
     mmio: Any
 
-    def append_write(self, batch: Batch, name: str, value: int) -> None: ...
+    def append_command(self, batch: Batch, command: Command) -> None: ...
 
 
 def run(device: Commanded, *commands: Command) -> list[Result]:
@@ -142,14 +141,8 @@ def moving(device: Bare, evict: int, prefetch: int) -> Batch:
     for kind, (first, count) in {Prefetch: (0, prefetch), Evict: (prefetch, evict)}.items():
         if count:
             place = span(device, first, count)
-            send(device, batch, Prefetch(*place, 0) if kind is Prefetch else Evict(*place))
+            device.append_command(batch, Prefetch(*place, 0) if kind is Prefetch else Evict(*place))
     return batch
-
-
-def send(device: Bare, batch: Batch, command: Command) -> None:
-    """Its writes, the doorbell last."""
-    for name, value in writes(command):
-        device.append_write(batch, name, value)
 
 
 def dma_cycles(device: Bare, evict: int, prefetch: int) -> int:

@@ -12,7 +12,7 @@ from ..device.answers import HALVES, RESULT_WORDS
 from ..device.codec import bits
 from ..device.regmap import REGISTERS, SCORES, Opcode
 from ..transport.mmio import Batch
-from .cycles import VA, fill, moving, quiet, run, send
+from .cycles import VA, fill, moving, quiet, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def traffic(device: Device, heads: int) -> Traffic:
     device.write_queries(0, np.full((1, dim), 0x3C00, np.uint16))
     for head in range(heads):
         batch = Batch()
-        send(device, batch, Score(1, 0, head, 0, 0))
+        device.append_command(batch, Score(1, 0, head, 0, 0))
         batch.wait_idle()
         batch.burst(SCORES + HALVES, tokens // 2)
         batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
@@ -74,7 +74,7 @@ def back_to_back(device: Device, count: int, moved: int = 0) -> int:
     while taken < count:
         batch = Batch()
         for _ in range(min(count, taken + UNDER_WAY) - sent):
-            send(device, batch, Score(1, 0, 0, 32 * (2 * moved + sent % BLOCKS), 0))
+            device.append_command(batch, Score(1, 0, 0, 32 * (2 * moved + sent % BLOCKS), 0))
             sent += 1
         batch.read(REGISTERS["STATUS"].offset)
         status = int(sim.run(batch).words[0])

@@ -259,6 +259,11 @@ class Device:
         register = REGISTERS[name]
         (batch.write64 if register.width == 64 else batch.write)(register.offset, fitting(register, value))
 
+    def append_command(self, batch: Batch, command: Command) -> None:
+        """Write all registers of a command, the doorbell last; what it answers is left to the caller."""
+        for name, value in writes(command):
+            self.append_write(batch, name, value)
+
     # ---- what the device shows -------------------------------------------------------------------------------------
     def telemetry(self) -> dict[str, int]:
         """Every counter of the register map by its key, in its order (R23)."""

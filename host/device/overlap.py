@@ -17,7 +17,7 @@ from ..contract import commands as cmd
 from ..contract.commands import Result, Score
 from ..transport.mmio import Batch
 from .answers import RESULT_WORDS, ask_scores, results_of, scores_of
-from .codec import STRICT_BIT, bits, writes
+from .codec import STRICT_BIT, bits
 from .regmap import REGISTERS, Code
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(device: Device, commands: Sequence[Score]) -> list[Result]:
     shown: list[int] = []
     left: list[int] = []
     for command in commands[:AT_ONCE]:
-        _send(device, batch, command)
+        device.append_command(batch, command)
     for place, command in enumerate(commands):
         if place % AT_ONCE == 0:
             batch.wait_idle()
@@ -48,7 +48,7 @@ def run(device: Device, commands: Sequence[Score]) -> list[Result]:
         batch.join(ask_scores(rows, bool(command.flags & cmd.NUMERATORS)))
         left.append(batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS).start)
         for following in commands[place + AT_ONCE : place + AT_ONCE + 1]:
-            _send(device, batch, following)
+            device.append_command(batch, following)
     words, records = device.mmio.run(batch)
     answers = np.array([[*words[at : at + RESULT_WORDS], 0] for at in left], np.uint32)
     records = _in_order(answers, words[levels], records)
@@ -57,11 +57,6 @@ def run(device: Device, commands: Sequence[Score]) -> list[Result]:
         if result.code == "OK":  # behind one that was refused, SCORES shows those of the next
             results[place] = replace(result, scores=scores_of(words[shown[place] : left[place]], rows))
     return results
-
-
-def _send(device: Device, batch: Batch, command: Score) -> None:
-    for name, value in writes(command):
-        device.append_write(batch, name, value)
 
 
 def _in_order(answers: NDArray[np.uint32], levels: NDArray[np.uint32], records: NDArray[np.uint64]) -> NDArray[np.uint64]:

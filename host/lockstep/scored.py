@@ -62,7 +62,8 @@ def softmax(blocks: Iterable[BlockScores]) -> list[NDArray[np.float64]]:
     largest = tops.max()
     differ = tops != largest  # for infinity less infinity is no number
     scales = np.exp(np.subtract(tops, largest, out=np.zeros_like(tops), where=differ))
-    return [_weights(exps, scale / (scales * sums).sum()) for (exps, *_), scale in zip(parts, scales)]
+    weights = scales / (scales * sums).sum()
+    return [_weights(exps, weight) for (exps, *_), weight in zip(parts, weights)]
 
 
 def _weights(exps: NDArray[np.float32] | None, scale: float) -> NDArray[np.float64]:

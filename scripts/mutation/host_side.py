@@ -114,8 +114,7 @@ def _refused(device: Device, offset: int) -> int:
 def _ring(device: Device, command: Command) -> None:
     """A command whose result nobody takes."""
     batch = Batch()
-    for name, value in writes(command):
-        device.append_write(batch, name, value)
+    device.append_command(batch, command)
     batch.wait_idle()
     device.mmio.run(batch)
 

@@ -48,7 +48,6 @@ from kvfpga.contract.commands import Command
 from kvfpga.contract.errors import BuildError, DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.parameters import Parameters
 from kvfpga.device.answers import RESULT_WORDS
-from kvfpga.device.codec import writes
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
@@ -194,8 +193,7 @@ def run_queued(pair: Lockstep, commands: Sequence[Command], settles: bool) -> No
     (D21), so it is not compared unless it `settles`; what the RTL promises itself is checked all the same."""
     batch = Batch()
     for command in commands:
-        for name, value in writes(command):
-            pair.device.append_write(batch, name, value)
+        pair.device.append_command(batch, command)
     batch.wait_idle()
     for _ in commands:
         batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
