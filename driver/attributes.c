@@ -13,22 +13,10 @@ static struct kvcpu *of(struct device *dev)
 	return container_of(dev, struct kvcpu, dev);
 }
 
-/* Hold the device for a moment: 0, or the errno with which it is not there. */
-static int enter(struct kvcpu *kv)
-{
-	int error;
-
-	down_read(&kv->here);
-	error = kvcpu_usable(kv);
-	if (error)
-		up_read(&kv->here);
-	return error;
-}
-
 static int telemetry_of(struct device *dev, struct kvcpu_telemetry *telemetry)
 {
 	struct kvcpu *kv = of(dev);
-	int error = enter(kv);
+	int error = kvcpu_enter(kv);
 
 	if (error)
 		return error;
@@ -68,7 +56,7 @@ static ssize_t current_step_store(struct device *dev, struct device_attribute *a
 	int error = kstrtou64(buf, 0, &step.target_step);
 
 	if (!error)
-		error = enter(of(dev));
+		error = kvcpu_enter(of(dev));
 	if (error)
 		return error;
 	error = kvcpu_hint(of(dev), _IOC_NR(KVCPU_STEP_ADVANCE), &step);
@@ -92,7 +80,7 @@ static ssize_t store_weight(struct device *dev, u32 place, const char *buf, size
 	int error = kstrtou32(buf, 0, &value);
 
 	if (!error)
-		error = enter(of(dev));
+		error = kvcpu_enter(of(dev));
 	if (error)
 		return error;
 	error = kvcpu_set_weights(of(dev), &value, place, 1);

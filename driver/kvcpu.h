@@ -180,6 +180,7 @@ int kvcpu_hint(struct kvcpu *kv, u32 number, const struct kvcpu_range *range);
 int kvcpu_set_weights(struct kvcpu *kv, const u32 *values, u32 first, u32 count);
 void kvcpu_telemetry(struct kvcpu *kv, struct kvcpu_telemetry *telemetry);
 int kvcpu_usable(struct kvcpu *kv);
+int kvcpu_enter(struct kvcpu *kv);
 void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
 
 /* node.c */

@@ -15,17 +15,6 @@
 
 #include "kvcpu.h"
 
-static int enter(struct kvcpu *kv)
-{
-	int error;
-
-	down_read(&kv->here);
-	error = kvcpu_usable(kv);
-	if (error)
-		up_read(&kv->here);
-	return error;
-}
-
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 static int kvcpu_open(struct inode *inode, struct file *file)
@@ -43,7 +32,7 @@ static int kvcpu_open(struct inode *inode, struct file *file)
 	init_waitqueue_head(&open->wait);
 	INIT_KFIFO(open->results);
 	INIT_KFIFO(open->moves);
-	error = enter(kv);
+	error = kvcpu_enter(kv);
 	if (error) {
 		kfree(open);
 		return error;
@@ -301,7 +290,7 @@ static long kvcpu_ioctl(struct file *file, unsigned int request, unsigned long a
 		return -ENOTTY;
 	if (_IOC_DIR(request) & _IOC_WRITE && copy_from_user(&argument, user, _IOC_SIZE(request)))
 		return -EFAULT;
-	error = enter(kv);
+	error = kvcpu_enter(kv);
 	if (error)
 		return error;
 	error = dispatch(kv, request, &argument);
@@ -427,7 +416,7 @@ static ssize_t kvcpu_write(struct file *file, const char __user *user, size_t by
 			error = -EFAULT;
 			break;
 		}
-		error = enter(open->kv);
+		error = kvcpu_enter(open->kv);
 		if (error)
 			break;
 		error = post(open, &next, wait);

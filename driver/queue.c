@@ -48,6 +48,18 @@ int kvcpu_usable(struct kvcpu *kv)
 	return kv->failed ? -EIO : 0;
 }
 
+/* Hold the device, until up_read(&kv->here): 0, or the errno with which it is not there. */
+int kvcpu_enter(struct kvcpu *kv)
+{
+	int error;
+
+	down_read(&kv->here);
+	error = kvcpu_usable(kv);
+	if (error)
+		up_read(&kv->here);
+	return error;
+}
+
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
 static void finish(struct kvcpu_command *command)
