@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
-from kvfpga.transport.sim import build, verilator
+from kvfpga.transport.sim import build
 from scripts.mutation.mutations import Edit
+from tests.helpers import verilated_bench
 
 HARNESS = Path(__file__).with_name("nmce_bench.cpp")
-VERILATE = (
-    "--cc --Mdir out --top-module kvcpu_nmce --prefix Vkvcpu_nmce -O3 --x-assign fast --x-initial unique --no-timing"
-    " --output-split 0 -Wno-lint -Wno-style -Wno-fatal --assert"
-).split()
-COMPILE = (
-    "-std=c++17 -O0 -w -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE=0 -DVM_TRACE_FST=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
-    " -DVL_TIME_STAMP64"
-).split()
 NO_BEAT = 0xFFFFFFFF
 
 
@@ -68,7 +57,6 @@ class Run(NamedTuple):
 
 def program(geometry: Geometry, mutation: Edit | None = None) -> Path:
     """The built bench; kept in the cache."""
-    root, version = verilator.find()
     rtl = {path.name: path.read_text() for path in build.rtl_sources() if path.parent.name in ("nmce", "lib", "gen")}
     rtl = {name: text for name, text in rtl.items() if not name.startswith("kvcpu_reg") and name != "kvcpu_map_pkg.sv"}
     if mutation:
@@ -76,30 +64,9 @@ def program(geometry: Geometry, mutation: Edit | None = None) -> Path:
     values = {
         "DATA_BITS": geometry.data_bits, "BLOCK_TOKENS": geometry.block_tokens, "HEAD_DIM": geometry.head_dim,
     }  # fmt: skip
-    recipe = f"{version} {VERILATE} {COMPILE} {HARNESS.read_text()} {rtl} {values}"
-    path = build.cache_folder() / "cocotb" / f"nmce-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            with tempfile.TemporaryDirectory(dir=path.parent) as name:
-                folder = Path(name)
-                for file, text in rtl.items():
-                    (folder / file).write_text(text)
-                generics = [f"-G{key}={value}" for key, value in values.items()]
-                generics.append(f"-GBLOCK_BYTES={4 * geometry.block_tokens * geometry.head_dim}")
-                command = [root / "bin" / "verilator_bin", *VERILATE, *generics, *rtl]
-                environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-                subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-                include = root / "include"
-                runtime = include / "verilated.cpp", include / "verilated_threads.cpp"
-                units = [*sorted((folder / "out").glob("*.cpp")), *runtime, HARNESS]
-                (folder / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units))
-                folders = [part for place in ("out", include, include / "vltstd") for part in ("-I", place)]
-                defines = [f"-D{key}={value}" for key, value in values.items()]
-                compiler = [*build._compiler(), *COMPILE, *defines, *folders, "all.cpp", "-o", "bench", "-lpthread"]
-                subprocess.run(compiler, cwd=folder, check=True)
-                (folder / "bench").rename(path)
-    return path
+    defines = [f"-D{key}={value}" for key, value in values.items()]
+    block = {"BLOCK_BYTES": 4 * geometry.block_tokens * geometry.head_dim}
+    return verilated_bench.program("kvcpu_nmce", rtl, HARNESS, ["--assert"], ["-O0", *defines], values | block)
 
 
 def run(

@@ -1,0 +1,52 @@
+"""A bench in C++ around one Verilated module: built once, kept in the cache of models."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from filelock import FileLock
+
+from kvfpga.transport.sim import build, verilator
+
+VERILATE = (
+    "--cc --Mdir out -O3 --x-assign fast --x-initial unique --no-timing --output-split 0 -Wno-lint -Wno-style -Wno-fatal"
+).split()
+COMPILE = (
+    "-std=c++17 -w -DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE=0 -DVM_TRACE_FST=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
+    " -DVL_TIME_STAMP64"
+).split()
+
+
+def program(
+    top: str, rtl: Mapping[str, str], harness: Path, verilate: list[str], compile: list[str], parameters: Mapping[str, int] = {},
+) -> Path:  # fmt: skip
+    """The built program. `rtl`: the texts of the design by their file names, in the order of compilation. `verilate`, `compile`:
+    flags beside those that all benches have. `parameters` of `top`."""
+    root, version = verilator.find()
+    flags = [*VERILATE, "--top-module", top, "--prefix", f"V{top}", *verilate, *(f"-G{k}={v}" for k, v in parameters.items())]
+    recipe = f"{version} {flags} {COMPILE} {compile} {build._processor()!r} {harness.read_text()} {rtl}"
+    path = build.cache_folder() / "cocotb" / f"{harness.stem}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent) as name:
+                folder = Path(name)
+                for file, text in rtl.items():
+                    (folder / file).write_text(text)
+                environment = {**os.environ, "VERILATOR_ROOT": str(root)}
+                command = [root / "bin" / "verilator_bin", *flags, *rtl]
+                subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+                include = root / "include"
+                runtime = include / "verilated.cpp", include / "verilated_threads.cpp"
+                units = [*sorted((folder / "out").glob("*.cpp")), *runtime, harness]
+                (folder / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units))
+                folders = [part for place in ("out", include, include / "vltstd") for part in ("-I", place)]
+                compiler = [*build._compiler(), *COMPILE, *compile, *folders, "all.cpp", "-o", "bench", "-lpthread"]
+                subprocess.run(compiler, cwd=folder, check=True)
+                (folder / "bench").rename(path)
+    return path
