@@ -79,6 +79,18 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(autouse=True)
+def leaves_the_environment_alone():
+    """Fails the test that changed a variable for those behind it, not those."""
+    before = dict(os.environ)
+    yield
+    after = dict(os.environ)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    os.environ.clear()
+    os.environ.update(before)
+    assert changed in ([], ["PYTEST_CURRENT_TEST"]), f"the test left another environment: {', '.join(changed)}"
+
+
 @pytest.fixture
 def calm(monkeypatch):
     """No repetition only because this machine is busy: for tests that count exchanges or frames of a good line."""

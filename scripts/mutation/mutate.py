@@ -29,6 +29,7 @@ import io
 import itertools
 import json
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -64,7 +65,10 @@ WORKER = (sys.executable, "-m", "scripts.mutation.mutate")
 ORIGINAL = "original"
 """Name of the run without a mutation."""
 TIME_LIMIT = 1800
-"""Seconds that one mutation may take before its process is ended, which counts as caught."""
+"""Seconds of processor time that a process of one mutation may take before it is ended, which counts as caught. A busy machine
+does not shorten them."""
+STANDSTILL = 10 * TIME_LIMIT
+"""Seconds after which one that only waits is ended."""
 
 
 # ---- one mutation --------------------------------------------------------------------------------------------------
@@ -250,11 +254,13 @@ def attempt(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
     try:
-        said, complained = process.communicate(timeout=TIME_LIMIT)
+        said, complained = process.communicate(timeout=STANDSTILL)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the simulator of a bench
         process.communicate()
-        return _dead(name, f"no end within {TIME_LIMIT} s", started)
+        return _dead(name, f"no end within {STANDSTILL} s", started)
+    if process.returncode == -signal.SIGXCPU:
+        return _dead(name, f"no end within {TIME_LIMIT} s of processor time", started)
     if process.returncode < 0:
         return _dead(name, f"the simulation died of signal {-process.returncode}", started)
     if process.returncode:
@@ -423,6 +429,7 @@ def main() -> int:
     parser.add_argument("--among", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
+        resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT + 60))
         answer = try_one(
             options.worker, options.seeds, options.commands, options.work, options.scenario, options.among
         )

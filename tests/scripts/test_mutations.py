@@ -94,6 +94,17 @@ def test_only_its_own_assertion_is_proof():
     assert not mutate.is_proof("check-writers", {"device": proof})
 
 
+def test_one_that_comes_to_no_end_counts_as_caught(monkeypatch, work):
+    """Its own processor time counts, so that a busy machine catches nothing."""
+    endless = (
+        "import sys\nfrom scripts.mutation import mutate\nmutate.TIME_LIMIT = 1\n"
+        "def endless(*arguments):\n    while True: pass\nmutate.try_one = endless\nsys.exit(mutate.main())"
+    )
+    monkeypatch.setattr(mutate, "WORKER", (sys.executable, "-c", endless))
+    result = mutate.attempt(BY_LOCKSTEP[0], 1, 10, work)
+    assert result["caught"] and "s of processor time" in result["field"]
+
+
 def test_a_crash_of_the_simulation_counts_as_caught(monkeypatch, work):
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     monkeypatch.setattr(mutate, "WORKER", (sys.executable, str(work / "crash.py")))
