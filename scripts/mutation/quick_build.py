@@ -31,7 +31,7 @@ def model(parameters: Parameters, sources: list[Path], cache: Path, objects: Pat
     objects.mkdir(parents=True, exist_ok=True)
     # These are part of a model's key, so that none of these models is ever taken for one of the product's.
     verilator_build._VERILATE = [*verilator_build._VERILATE, "-fno-inline"]
-    verilator_build._LEVELS = ((OPTIMISE, OPTIMISE),) * 2
+    verilator_build.effort = lambda: verilator_build.Effort(OPTIMISE, OPTIMISE, 0)
     verilator_build._Build = _QuickBuild
     _QuickBuild.objects = objects
     return verilator_build.model(parameters, sources)

@@ -21,6 +21,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -28,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...contract import folders
 from ...contract.errors import BuildError, UsageError
@@ -60,11 +61,19 @@ if os.uname().machine == "x86_64":  # else g++ may copy words through MMX regist
     _COMPILE.append("-mno-mmx")
 _WIDE_COPIES = ("-mmove-max=256", "-mstore-max=256")
 """A STEP takes 4 % less time if rows are copied 32 bytes at a time. g++ 12 and later can be told so."""
-_LEVELS = ("-O3", "-O1"), ("-O1", "-O0")
-"""How far to optimise what runs in every cycle, and the rest: as the product is, and when it is to be built quickly."""
-_SMALL = 100_000
-"""Bytes of C++ that are not worth a compiler of their own."""
 _UNUSED_DAYS = 30
+
+
+class Effort(NamedTuple):
+    """How far to optimise what runs in every cycle, and the rest; and the bytes of C++ that are worth a compiler of their own, as
+    each reads all headers again."""
+
+    often: str
+    rare: str
+    worth: float
+
+
+_PRODUCT, _QUICK = Effort("-O3", "-O1", 100_000), Effort("-O1", "-O0", math.inf)
 
 
 @dataclass(frozen=True)
@@ -202,10 +211,10 @@ def assertion_flag() -> str:
     return "--assert" if with_assertions() else "--no-assert"
 
 
-def levels() -> tuple[str, str]:
-    """Of _LEVELS. KVFPGA_QUICK_BUILD=1 is for tests: a model is built in two thirds of the time, and whoever runs it for less
-    than millions of cycles does not notice that it is slower. It is part of a model's key."""
-    return _LEVELS[os.environ.get("KVFPGA_QUICK_BUILD") == "1"]
+def effort() -> Effort:
+    """KVFPGA_QUICK_BUILD=1 is for tests: a model is built in half the processor time, and whoever runs it for less than millions
+    of cycles does not notice that it is slower. It is part of a model's key."""
+    return _QUICK if os.environ.get("KVFPGA_QUICK_BUILD") == "1" else _PRODUCT
 
 
 def cache_folder() -> Path:
@@ -235,7 +244,7 @@ def model(
     for path in (*more, *harness):
         _add(digest, path.name, path.read_bytes())
     flags = design.verilate_flags()
-    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _WIDE_COPIES, levels()]).encode())
+    _add(digest, "tools", json.dumps([_FORMAT, version, wave, flags, _COMPILE, _WIDE_COPIES, effort()]).encode())
     _add(digest, "processor", _processor())
     key = digest.hexdigest()
     home = cache_folder() / "models" / key[:32]
@@ -404,7 +413,7 @@ class _Build:
         runtime = ["verilated", "verilated_save", "verilated_threads", *([f"verilated_{wave}_c"] if wave else [])]
         generated = sorted(out.glob("*.cpp"), key=lambda path: (-path.stat().st_size, path))
         slow = [path for path in generated if path.stem.endswith("Slow")]
-        fast, rare = levels()
+        fast, rare, worth = effort()
         sim = rtl_root() / "sim"
         flags: list[str | Path] = [*_compile_flags(self.compiler), "-include", sim / "hooks.h", f"-DVM_TRACE={int(bool(wave))}"]
         flags += [f"-DVM_TRACE_{name.upper()}={int(name == wave)}" for name in WAVES]
@@ -413,7 +422,7 @@ class _Build:
             flags += ["-I", folder]
         # Most of the time goes into reading headers, so what is small is compiled together.
         often = [path for path in generated if path not in slow]
-        small = [path for path in often if path.stat().st_size < _SMALL]
+        small = [path for path in often if path.stat().st_size < worth]
         units = [
             *((path, fast) for path in often if path not in small),
             (self._unite("harness", [*small, *self.harness]), fast),
