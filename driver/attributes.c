@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * /sys/class/kv_cpu/kvcpuN: current_step and the six weights and thresholds, which can be written, telemetry as name=value lines,
- * and counters of the driver's own.
+ * sizes of the device, and counters of the driver's own.
  */
 #include <linux/kstrtox.h>
 #include <linux/sysfs.h>
@@ -106,6 +106,20 @@ WEIGHT(w_d);
 WEIGHT(evict_thresh);
 WEIGHT(prefetch_thresh);
 
+/* What sizes a program has to know: rows of a block and values of a query, for SCORE; classes, for PTABLE. */
+#define CAPABILITY(name)												\
+static ssize_t name##_show(struct device *dev, struct device_attribute *attr, char *buf)				\
+{															\
+	return sysfs_emit(buf, "%u\n", of(dev)->name);									\
+}															\
+static DEVICE_ATTR_RO(name)
+
+CAPABILITY(entries);
+CAPABILITY(classes);
+CAPABILITY(block_bytes);
+CAPABILITY(block_tokens);
+CAPABILITY(head_dim);
+
 /* The driver's own: how often the device called, and how often a result was there without a call. */
 static ssize_t interrupts_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
@@ -128,6 +142,11 @@ static struct attribute *kvcpu_attrs[] = {
 	&dev_attr_w_d.attr,
 	&dev_attr_evict_thresh.attr,
 	&dev_attr_prefetch_thresh.attr,
+	&dev_attr_entries.attr,
+	&dev_attr_classes.attr,
+	&dev_attr_block_bytes.attr,
+	&dev_attr_block_tokens.attr,
+	&dev_attr_head_dim.attr,
 	&dev_attr_interrupts.attr,
 	&dev_attr_late_results.attr,
 	NULL

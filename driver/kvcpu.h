@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The KV-CPU's Linux driver: what its four parts share.
+ * The KV-CPU's Linux driver: what its parts share.
  *
  *   pci.c         the PCI function: identity, memory lent to the device, interrupt, arrival and departure
  *   queue.c       commands: operands and doorbell, a place in the queue, the result; telemetry and settings
+ *   scores.c      the compute engine: queries into its buffer, scores out of it
  *   node.c        /dev/kvcpuN
+ *   uring.c       its commands by io_uring
  *   attributes.c  /sys/class/kv_cpu/kvcpuN
  *
  * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `issue` (operand registers and
@@ -49,6 +51,7 @@ enum kvcpu_opcode {
 	KVCPU_OP_TOUCH = 11,
 	KVCPU_OP_SET = 15,
 	KVCPU_OP_CLASS = 16,
+	KVCPU_OP_SCORE = 17,
 };
 
 enum kvcpu_code {
@@ -65,6 +68,7 @@ enum kvcpu_code {
 	KVCPU_ERR_MEMORY = 10,
 };
 
+struct io_uring_cmd;
 struct kvcpu_file;
 
 struct kvcpu_result {
@@ -74,6 +78,23 @@ struct kvcpu_result {
 	u32 tier;
 	u32 cycles;
 	u64 phys_addr;
+};
+
+/* Of SCORE_FLAGS (R30); the driver's own flags are others. */
+#define KVCPU_SCORE_NUMERATORS	1
+
+/* Most rows that a block has where there is a compute engine (docs/decisions/D33-nmce.md). */
+#define KVCPU_ROWS	256
+
+/* What a SCORE computed, for whoever waits for it; `rows`, `fp16` and `numerators` say what to take. */
+struct kvcpu_scores {
+	u32 rows;
+	bool fp16;
+	bool numerators;
+	u32 max;
+	u32 sum;
+	u32 exps[KVCPU_ROWS];
+	u32 values[KVCPU_ROWS];		/* FP32; or FP16 two a word, the lower row in the lower half */
 };
 
 struct kvcpu_write {
@@ -92,8 +113,10 @@ struct kvcpu_command {
 	struct completion done;
 	int error;			/* once done: 0 or -errno */
 	struct kvcpu_result result;
-	struct kvcpu_file *file;	/* posted by it, which is told; else somebody waits for `done` */
+	struct kvcpu_scores *scores;	/* of a SCORE: to be filled where it is not refused */
+	struct kvcpu_file *file;	/* posted by it, which is told … */
 	u64 cookie;
+	struct io_uring_cmd *uring;	/* … or asked by it, which is answered; else somebody waits for `done` */
 };
 
 #define KVCPU_SETTINGS	6
@@ -109,6 +132,9 @@ struct kvcpu {
 	u32 entries;
 	u32 classes;
 	u32 block_bytes;
+	u32 block_tokens;
+	u32 head_dim;
+	bool nmce;			/* is there a compute engine? */
 
 	struct rw_semaphore here;
 	bool gone;			/* written under `here` */
@@ -167,6 +193,18 @@ static inline u64 kvcpu_read64(struct kvcpu *kv, u32 offset)
 	return low | (u64)readl(kv->bar0 + offset + 4) << 32;
 }
 
+/* TOUCH_HINT (R41), by the flags of LOAD, LOOKUP or SCORE. */
+static inline u32 kvcpu_touch_hint(u32 flags, u8 cls, u8 order)
+{
+	return flags & KVCPU_HINT ? cls | order << KVCPU__TOUCH_HINT__ORDER_bp | KVCPU__TOUCH_HINT__SET_bm : 0;
+}
+
+/* LOAD_ID, LOOKUP_ID and SCORE_ID: word 0 of an entry. */
+static inline u32 kvcpu_key(u16 request, u8 layer, u8 head)
+{
+	return request | head << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__HEAD_bp | (u32)layer << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__LAYER_bp;
+}
+
 /* queue.c */
 void kvcpu_drain(struct kvcpu *kv);
 int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count);
@@ -183,12 +221,21 @@ int kvcpu_usable(struct kvcpu *kv);
 int kvcpu_enter(struct kvcpu *kv);
 void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
 
+/* scores.c */
+int kvcpu_query(struct kvcpu *kv, const struct kvcpu_query *query);
+int kvcpu_score(struct kvcpu *kv, struct kvcpu_score *score);
+void kvcpu_take_scores(struct kvcpu *kv, struct kvcpu_scores *scores);
+
 /* node.c */
 extern const struct file_operations kvcpu_fops;
 void kvcpu_tell_move(struct kvcpu *kv, u64 record);
 void kvcpu_tell_result(struct kvcpu_command *command);
 void kvcpu_wake_files(struct kvcpu *kv);
 void kvcpu_unmap(struct kvcpu *kv);
+
+/* uring.c */
+int kvcpu_uring_cmd(struct io_uring_cmd *request, unsigned int issue_flags);
+void kvcpu_answer_uring(struct kvcpu_command *command);
 
 /* attributes.c */
 extern const struct attribute_group *kvcpu_groups[];

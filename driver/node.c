@@ -66,16 +66,13 @@ static int kvcpu_release(struct inode *inode, struct file *file)
 static long do_load(struct kvcpu *kv, struct kvcpu_load *load)
 {
 	struct kvcpu_command command;
-	u32 hint = 0;
 	int error;
 
 	if (load->flags & ~KVCPU_HINT || load->reserved)
 		return -EINVAL;
-	if (load->flags & KVCPU_HINT)
-		hint = load->cls | load->order << KVCPU__TOUCH_HINT__ORDER_bp | KVCPU__TOUCH_HINT__SET_bm;
 	kvcpu_begin(&command, KVCPU_OP_LOAD);
-	kvcpu_add(&command, REG(TOUCH_HINT), 4, hint);
-	kvcpu_add(&command, REG(LOAD_ID), 4, load->request | load->head << 16 | (u32)load->layer << 24);
+	kvcpu_add(&command, REG(TOUCH_HINT), 4, kvcpu_touch_hint(load->flags, load->cls, load->order));
+	kvcpu_add(&command, REG(LOAD_ID), 4, kvcpu_key(load->request, load->layer, load->head));
 	kvcpu_add(&command, REG(LOAD_TOKEN_START), 4, load->token_start);
 	kvcpu_add(&command, REG(LOAD_VA), 8, load->va);
 	kvcpu_add(&command, REG(LOAD_TOKEN_END), 4, load->token_end);
@@ -111,20 +108,16 @@ static long do_lookup(struct kvcpu *kv, struct kvcpu_lookup *lookup)
 {
 	bool touch = lookup->flags & KVCPU_TOUCH;
 	struct kvcpu_command command;
-	u32 hint = 0;
 	int error;
 
 	if (lookup->flags & ~(KVCPU_HINT | KVCPU_TOUCH) || lookup->reserved || lookup->reserved2)
 		return -EINVAL;
-	if (lookup->flags & KVCPU_HINT) {
-		if (!touch)
-			return -EINVAL;
-		hint = lookup->cls | lookup->order << KVCPU__TOUCH_HINT__ORDER_bp | KVCPU__TOUCH_HINT__SET_bm;
-	}
+	if (lookup->flags & KVCPU_HINT && !touch)
+		return -EINVAL;
 	kvcpu_begin(&command, touch ? KVCPU_OP_TOUCH : KVCPU_OP_LOOKUP);
 	if (touch)
-		kvcpu_add(&command, REG(TOUCH_HINT), 4, hint);
-	kvcpu_add(&command, REG(LOOKUP_ID), 4, lookup->request | lookup->head << 16 | (u32)lookup->layer << 24);
+		kvcpu_add(&command, REG(TOUCH_HINT), 4, kvcpu_touch_hint(lookup->flags, lookup->cls, lookup->order));
+	kvcpu_add(&command, REG(LOOKUP_ID), 4, kvcpu_key(lookup->request, lookup->layer, lookup->head));
 	kvcpu_add(&command, touch ? REG(TOUCH_POS) : REG(LOOKUP_POS), 4, lookup->token_pos);
 	error = kvcpu_run(kv, &command, 1);
 	if (error)
@@ -216,6 +209,8 @@ union argument {
 	struct kvcpu_class cls;
 	struct kvcpu_policy policy;
 	struct kvcpu_ptable ptable;
+	struct kvcpu_query query;
+	struct kvcpu_score score;
 };
 
 static long dispatch(struct kvcpu *kv, unsigned int request, union argument *argument)
@@ -253,6 +248,10 @@ static long dispatch(struct kvcpu *kv, unsigned int request, union argument *arg
 		return do_policy(kv, &argument->policy);
 	case KVCPU_PTABLE:
 		return do_ptable(kv, &argument->ptable);
+	case KVCPU_QUERY:
+		return kvcpu_query(kv, &argument->query);
+	case KVCPU_SCORE:
+		return kvcpu_score(kv, &argument->score);
 	}
 	return -ENOTTY;
 }
@@ -274,6 +273,8 @@ static bool is_known(unsigned int request)
 	case KVCPU_POLICY:
 	case KVCPU_PTABLE:
 	case KVCPU_RELEASE:
+	case KVCPU_QUERY:
+	case KVCPU_SCORE:
 		return true;
 	}
 	return false;
@@ -604,5 +605,6 @@ const struct file_operations kvcpu_fops = {
 	.read = kvcpu_read,
 	.write = kvcpu_write,
 	.poll = kvcpu_poll,
+	.uring_cmd = kvcpu_uring_cmd,
 	.mmap = kvcpu_mmap,
 };

@@ -52,6 +52,9 @@ static int identify(struct kvcpu *kv)
 	kv->entries = kvcpu_read32(kv, REG(CAP_ENTRIES));
 	kv->classes = kvcpu_read32(kv, REG(CAP_CLASSES));
 	kv->block_bytes = kvcpu_read32(kv, REG(CAP_BLOCK_BYTES));
+	kv->block_tokens = kvcpu_read32(kv, REG(CAP_BLOCK_TOKENS));
+	kv->head_dim = kvcpu_read32(kv, REG(CAP_HEAD_DIM));
+	kv->nmce = kvcpu_read32(kv, REG(CAP_NMCE));
 	kv->depth = kvcpu_read32(kv, REG(CAP_FIFO_DEPTH));
 	if (!kv->entries || kv->entries > 65536 || !kv->block_bytes || !kv->depth || kv->classes > 256)
 		return dev_err_probe(dev, -ENODEV, "%u entries, %u bytes a block, a queue of %u, %u classes: no such device\n",

@@ -67,6 +67,9 @@ static void finish(struct kvcpu_command *command)
 	if (command->file) {
 		kvcpu_tell_result(command);
 		kfree(command);
+	} else if (command->uring) {
+		kvcpu_answer_uring(command);
+		kfree(command);
 	} else {
 		complete(&command->done);
 	}
@@ -82,15 +85,19 @@ static void take_result(struct kvcpu *kv)
 	result.code = status & KVCPU__RESULT_STATUS__CODE_bm;
 	result.tier = (status & KVCPU__RESULT_STATUS__TIER_bm) >> KVCPU__RESULT_STATUS__TIER_bp;
 	result.matched = kvcpu_read32(kv, REG(RESULT_MATCHED));
-	if (opcode == KVCPU_OP_LOOKUP || opcode == KVCPU_OP_TOUCH)
+	if (opcode == KVCPU_OP_LOOKUP || opcode == KVCPU_OP_TOUCH || opcode == KVCPU_OP_SCORE)
 		result.phys_addr = kvcpu_read64(kv, REG(RESULT_PHYS));
 	result.index = kvcpu_read32(kv, REG(RESULT_INDEX));
 	if (!(status & KVCPU__RESULT_STATUS__HAS_INDEX_bm))
 		result.index = KVCPU_NO_INDEX;
-	result.cycles = kvcpu_read32(kv, REG(RESULT_CYCLES));	/* takes it off the queue */
-
 	spin_lock(&kv->list);
 	command = list_first_entry_or_null(&kv->sent, struct kvcpu_command, sent);
+	spin_unlock(&kv->list);			/* it stays there: only who holds `drain` takes one out */
+	if (command && command->scores && opcode == KVCPU_OP_SCORE && result.code == KVCPU_OK)
+		kvcpu_take_scores(kv, command->scores);
+	result.cycles = kvcpu_read32(kv, REG(RESULT_CYCLES));	/* takes it off the queue, and its scores */
+
+	spin_lock(&kv->list);
 	if (command && command->opcode == opcode) {
 		list_del(&command->sent);
 		kv->in_flight--;

@@ -4,12 +4,10 @@
  * CHECK says where one failed, and the last line is "N passed, N failed".
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,28 +17,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/kvcpu.h>
+#include "test.h"
 
-#define NODE		"/dev/kvcpu0"
-#define SYSFS		"/sys/class/kv_cpu/kvcpu0/"
-#define BLOCK		16384ul
-#define BASE		0x7f0000000000ull
-
-static int passed, failed, wrong, fd = -1;
-static void *volatile nowhere = (void *)8;	/* where nothing is mapped */
-
-#define CHECK(what) do {										\
-	if (!(what)) {											\
-		printf("  line %d: not so: %s (errno %d)\n", __LINE__, #what, errno);	\
-		wrong = 1;										\
-	}												\
-} while (0)
-#define REFUSED(call, error)	CHECK((errno = 0, (call) == -1 && errno == (error)))
-
+int fd = -1, wrong;
+void *volatile nowhere = (void *)8;
+static int passed, failed;
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
-static double seconds(void)
+double seconds(void)
 {
 	struct timespec t;
 
@@ -83,7 +68,7 @@ static char *get(const char *file)
 	return text;
 }
 
-static unsigned long long number(const char *attribute)
+unsigned long long number(const char *attribute)
 {
 	char path[128];
 
@@ -91,7 +76,7 @@ static unsigned long long number(const char *attribute)
 	return strtoull(get(path), NULL, 0);
 }
 
-static struct kvcpu_telemetry telemetry(void)
+struct kvcpu_telemetry telemetry(void)
 {
 	struct kvcpu_telemetry t;
 
@@ -100,31 +85,37 @@ static struct kvcpu_telemetry telemetry(void)
 	return t;
 }
 
-static int step(unsigned long long to)
+int step(unsigned long long to)
 {
 	struct kvcpu_step s = { to };
 
 	return ioctl(fd, KVCPU_STEP_ADVANCE, &s);
 }
 
-static int range(unsigned long request, unsigned long long va, unsigned long long len, unsigned long long target)
+int range(unsigned long request, unsigned long long va, unsigned long long len, unsigned long long target)
 {
 	struct kvcpu_range r = { va, len, target };
 
 	return ioctl(fd, request, &r);
 }
 
-/* LOAD of the block `i` of request 1, layer 0, head 0; its index, or -1. */
-static int load(int i, int tier)
+/* LOAD of the block `i` of request 1, layer 0, head 0, which has so many tokens; its index, or -1. */
+int load_key(int i, int tier, int tokens)
 {
 	struct kvcpu_load l = {
-		.version = KVCPU_ABI, .request = 1, .token_start = 32 * i, .token_end = 32 * i + 31, .tier = tier, .va = BASE + BLOCK * i,
+		.version = KVCPU_ABI, .request = 1, .token_start = 32 * i, .token_end = 32 * i + tokens - 1, .tier = tier,
+		.va = BASE + BLOCK * i,
 	};
 
 	return ioctl(fd, KVCPU_LOAD, &l) ? -1 : (int)l.index;
 }
 
-static int unload_all(void)
+int load(int i, int tier)
+{
+	return load_key(i, tier, 32);
+}
+
+int unload_all(void)
 {
 	struct kvcpu_unload u = { .version = KVCPU_ABI, .va = 0, .len = ~0ull };
 
@@ -139,7 +130,7 @@ static struct kvcpu_lookup lookup(int i, int flags)
 	return l;
 }
 
-static struct kvcpu_event event_of(int file)
+struct kvcpu_event event_of(int file)
 {
 	struct kvcpu_event e = {};
 
@@ -148,13 +139,23 @@ static struct kvcpu_event event_of(int file)
 }
 
 /* Moves that were told before, of which nobody wants to know. */
-static void forget_events(void)
+void forget_events(void)
 {
 	struct kvcpu_event e;
 	struct pollfd p = { fd, POLLIN, 0 };
 
 	while (poll(&p, 1, 50) == 1 && read(fd, &e, sizeof(e)) == sizeof(e))
 		;
+}
+
+/* The memory of this guest that the device has for a tier. */
+unsigned char *tier_memory(int tier)
+{
+	unsigned long long at = tier == 2 ? KVCPU_MAP_TIER2 : KVCPU_MAP_TIER3;
+	unsigned char *memory = mmap(NULL, ENTRIES * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, at);
+
+	CHECK(memory != MAP_FAILED);
+	return memory;
 }
 
 static volatile const unsigned int *directory(void)
@@ -360,13 +361,11 @@ static void directory_in_memory(void)
 /* A block that this program wrote into tier 3 goes to tier 1 and from there to tier 2, both in this guest's memory. */
 static void moves_through_guest_memory(void)
 {
-	unsigned char *tier2 = mmap(NULL, 256 * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, KVCPU_MAP_TIER2);
-	unsigned char *tier3 = mmap(NULL, 256 * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, KVCPU_MAP_TIER3);
+	unsigned char *tier2 = tier_memory(2), *tier3 = tier_memory(3);
 	struct kvcpu_event e;
 	unsigned long i, differ = 0;
 	int index;
 
-	CHECK(tier2 != MAP_FAILED && tier3 != MAP_FAILED);
 	if (wrong)
 		return;
 	forget_events();
@@ -388,8 +387,8 @@ static void moves_through_guest_memory(void)
 	CHECK(differ == 0);
 	CHECK(tier2[index * BLOCK - 1] == 0xee && tier2[(index + 1) * BLOCK] == 0xee);
 	CHECK(unload_all() == 2);
-	munmap(tier2, 256 * BLOCK);
-	munmap(tier3, 256 * BLOCK);
+	munmap(tier2, ENTRIES * BLOCK);
+	munmap(tier3, ENTRIES * BLOCK);
 }
 
 /* ---- posts and events --------------------------------------------------------------------------------------------- */
@@ -497,6 +496,47 @@ static void close_with_posts(void)
 	CHECK(other >= 0 && post_steps(other, 100, before.current_step + 1) == 100);
 	CHECK(close(other) == 0);
 	CHECK(telemetry().step_count == before.step_count + 100);
+}
+
+static void took(const char *what, double since, int count)
+{
+	printf("  %-44s %9.0f ns each\n", what, (seconds() - since) / count * 1e9);
+}
+
+/* How long calls take, as this guest sees it: printed, and not judged. */
+static void times(void)
+{
+	static struct kvcpu_event events[KVCPU_BATCH];
+	unsigned long long now = telemetry().current_step;
+	struct kvcpu_telemetry t;
+	double start;
+	int i;
+
+	forget_events();
+	start = seconds();
+	for (i = 0; i < 10000; i++)
+		REFUSED(ioctl(fd, _IO('K', 99)), ENOTTY);
+	took("a system call that does nothing", start, 10000);
+	start = seconds();
+	for (i = 0; i < 100; i++)
+		CHECK(ioctl(fd, KVCPU_GET_TELEMETRY, &t) == 0);
+	took("ioctl GET_TELEMETRY (24 registers)", start, 100);
+	start = seconds();
+	for (i = 0; i < 500; i++)
+		CHECK(step(++now) == 0);
+	took("ioctl STEP_ADVANCE, to its result", start, 500);
+	start = seconds();
+	CHECK(post_steps(fd, KVCPU_BATCH, now + 1) == KVCPU_BATCH);
+	took("write of 256 STEPs, to its return", start, KVCPU_BATCH);
+	for (i = 0; i < KVCPU_BATCH; i += read(fd, events + i, sizeof(events) - i * sizeof(events[0])) / (int)sizeof(events[0]))
+		;
+	took("write of 256 STEPs, to the last result", start, KVCPU_BATCH);
+	CHECK(post_steps(fd, KVCPU_BATCH, now + KVCPU_BATCH + 1) == KVCPU_BATCH);
+	while (telemetry().step_count != t.step_count + 500 + 2 * KVCPU_BATCH)
+		usleep(1000);
+	start = seconds();
+	CHECK(read(fd, events, sizeof(events)) == sizeof(events));
+	took("read of 256 results that are there", start, KVCPU_BATCH);
 }
 
 static void nothing(int number)
@@ -690,8 +730,9 @@ static const struct {
 } tests[] = {
 	TEST(numbers), TEST(reset_values), TEST(steps), TEST(hints), TEST(refusals), TEST(weights), TEST(versions), TEST(blocks),
 	TEST(full_directory), TEST(unload_of_a_request), TEST(ranked_policy), TEST(directory_in_memory),
-	TEST(moves_through_guest_memory), TEST(back_pressure), TEST(posts_without_waiting), TEST(refused_posts), TEST(close_with_posts),
-	TEST(signals), TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(reload), TEST(removal_with_the_node_open),
+	TEST(moves_through_guest_memory), TEST(scores), TEST(score_refusals), TEST(scores_of_many_processes),
+	TEST(back_pressure), TEST(posts_without_waiting), TEST(refused_posts), TEST(close_with_posts),
+	TEST(uring_at_a_full_queue), TEST(uring_in_order), TEST(uring_refusals), TEST(uring_left_alone), TEST(times), TEST(signals), TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(reload), TEST(removal_with_the_node_open),
 };
 
 int main(void)

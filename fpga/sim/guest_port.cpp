@@ -118,7 +118,8 @@ private:
             uint32_t word;
             std::memcpy(&word, message_.data + at, 4);
             const uint8_t kind = port_.kinds && offset + at < kBar0Bytes ? port_.kinds[(offset + at) / 4] : 0;
-            if (kind & kInOrder) wait();
+            if (kind & kInOrder) wait_idle();
+            if (reads && kind & kShowsResult) wait_for_result();
             const Status status = reads ? read(offset + at, word, kind) : write_word(offset + at, word, kind);
             if (status == kHang) return Why::kStuck;
             if (status != kOk) {
@@ -162,9 +163,18 @@ private:
         if (port_.notes && port_.noted < port_.room) port_.notes[port_.noted++] = {offset, value, is_write};
     }
 
-    void wait() {
+    void wait_idle() {
         clock(2);
         for (uint64_t waited = 0; !idle_ && waited < port_.budget; waited += kSlice) clock(kSlice);
+    }
+
+    void wait_for_result() {
+        uint32_t status = 0;
+        for (uint64_t waited = 0; waited < port_.budget; waited += kSlice) {
+            if (bus_.read(port_.result_offset, status) != kOk || status & kValid) return;
+            clock(kSlice);
+            if (idle_) return;
+        }
     }
 
     Why answer(bool reads) {

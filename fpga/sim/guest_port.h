@@ -29,6 +29,7 @@ enum WordKind : uint8_t {
     kInOrder = 16,     // is accessed when the device is idle, as commands that are queued would change what it means
     kLookBehind = 32,  // a look is due when it has been written
     kNoteWrite = 64,   // what is written there is noted
+    kShowsResult = 128,  // is read when the device is idle or has a result: it shows what the oldest one computed
 };
 
 enum class Why : int32_t {

@@ -157,6 +157,18 @@ def scores_of(words: NDArray[np.uint32], rows: int) -> Scores:
     return Scores(scores, tuple(halves.tolist()), tuple(more[:rows]), *more[rows:])
 
 
+def score_word(scores: Scores | None, offset: int) -> int:
+    """What SCORES shows at `offset` of the window (D33): nothing is 0."""
+    if scores is None:
+        return 0
+    halves = [low | high << 16 for low, high in zip(scores.half_bits[::2], scores.half_bits[1::2])]
+    largest = (scores.max_bits or 0, scores.sum_bits or 0)
+    parts = {0: scores.score_bits, EXPS: scores.exp_bits or (), HALVES: halves, LARGEST: largest}
+    first = max(start for start in parts if start <= offset)
+    place = (offset - first) // 4
+    return parts[first][place] if place < len(parts[first]) else 0
+
+
 def policy_behind(commands: Sequence[Command], ranked: bool | None) -> bool | None:
     """Is the ranked policy in force behind `commands`? `ranked`: before them; None is not known. A value that the device refuses
     changes nothing."""

@@ -5,6 +5,7 @@ device that it does not do anyway: the accesses that were noted (transport/sim/g
 (device/codec.py) when the device is idle, the model runs them, and what has come back is compared:
 
     results and completion records    those that the guest took off their queues, in order
+    scores                            the words of SCORES that the guest read
     telemetry, directory              at every look; the directory by the PASS_DIGEST (R25) of the last STEP, and as BAR2
                                       shows it, ENTRIES_AT_ONCE at a look, in turn where there are more
     bytes                             of each block that has moved, as the device saw them
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from ..contract import script
 from ..contract.commands import EVICT, PREFETCH, Command, Result, Step, Trigger
 from ..contract.errors import IdleTimeout, TargetError
-from ..device.answers import SHOWS_PLACE, empty_queues
+from ..device.answers import SHOWS_PLACE, empty_queues, score_word
 from ..device.codec import OPERANDS, RESET_BIT, bits, commands_of, opcode_of
 from ..device.registers import BY_OFFSET, HIGH_WORDS, is_score, query_word, table_word
 from ..device.regmap import PTABLE, QUERY, REGISTERS, SCORES, Code, Opcode
@@ -97,7 +98,7 @@ def kinds(one_by_one: bool) -> dict[int, WordKind]:
     found[COMPLETION.offset + 4] |= WordKind.NOTE_READ
     for offset in range(SCORES, BAR0_BYTES, 4):
         if is_score(offset):
-            found[offset] |= WordKind.NOTE_READ
+            found[offset] |= WordKind.NOTE_READ | WordKind.SHOWS_RESULT
         if offset >= PTABLE:  # the windows, whose words belong to the commands around them
             found[offset] |= WordKind.IN_ORDER | WordKind.NOTE_WRITE
     return found
@@ -234,7 +235,7 @@ class Follower:
         for place, event in enumerate(events):
             match event:
                 case Access():
-                    self._access(event, touched)
+                    differences += self._access(event, touched)
                 case Queued(Opcode.NOP):
                     self._take_up_reset()
                     differences, touched = [], {"table": set(), "query": set()}
@@ -292,15 +293,17 @@ class Follower:
                         self.model.memory_write(addr, found)
                         self.box.memory_done(addr, found)
 
-    def _access(self, access: Access, touched: dict[str, set[int]]) -> None:
+    def _access(self, access: Access, touched: dict[str, set[int]]) -> list[Difference]:
         if not access.is_write:
             self.model.scores_read(4)
-        elif (place := table_word(access.offset, self.model.classes)) is not None:
+            return self._differing_score(access)
+        if (place := table_word(access.offset, self.model.classes)) is not None:
             self.model.write_table_word(place, access.value)
             touched["table"].add(0)
         elif (place := query_word(access.offset, self.lockstep.device.identity.head_dim)) is not None:
             self.model.write_query_word(place, access.value)
             touched["query"].add((access.offset - QUERY) // (2 * self.lockstep.device.identity.head_dim))
+        return []
 
     def _record_windows(self, touched: dict[str, set[int]]) -> None:
         """Tell the recorder of what was written into the windows, before a command makes use of it."""
@@ -347,6 +350,21 @@ class Follower:
         if index is not None and isinstance(awaited.command, SHOWS_PLACE):
             expected["tier"], found["tier"] = awaited.result.tier, bits(status, fields["tier"])
         return differing(where, found, expected)
+
+    def _differing_score(self, access: Access) -> list[Difference]:
+        """A word of SCORES, which shows the oldest SCORE that was not refused and not taken. Where its result is not the next one, it
+        may not have been there yet."""
+        if self._unsure["results_lost"]:
+            return []
+        scored = next((awaited.result for awaited in self._results if awaited.result and awaited.result.scores), None)
+        if scored and self._results[0].result is not scored:
+            return []
+        offset = access.offset - SCORES
+        expected = score_word(scored.scores if scored else None, offset)
+        if access.value == expected:
+            return []
+        return [Difference(f"SCORES behind {self._results[0].command if scored else 'nothing'}", f"word {offset:#x}",
+                           f"{access.value:#x}", f"{expected:#x}")]  # fmt: skip
 
     def _differing_record(self, value: int) -> list[Difference]:
         if self._unsure["completions_lost"]:

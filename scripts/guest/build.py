@@ -7,12 +7,15 @@ by a script that starts it with QEMU's.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from .packages import BOOKWORM, GuestError, Kernel, run_with
 
@@ -25,7 +28,7 @@ FAULTS = {
     "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < kv->depth", "READ_ONCE(kv->in_flight) < 1000"),
     "loses-interrupts": ("pci.c", "	kvcpu_drain(kv);\n	return IRQ_HANDLED;", "	return IRQ_HANDLED;"),
     "keeps-mapping": ("node.c", "unmap_mapping_range(open->file->f_mapping, 0, 0, 1);", ";"),
-    "swaps-operands": ("node.c", "load->request | load->head << 16", "load->head | load->request << 16"),
+    "swaps-operands": ("node.c", "kvcpu_key(load->request, load->layer, load->head)", "kvcpu_key(load->head, load->layer, load->request)"),
 }
 """(file, what is right, what is wrong) of faults that the driver's tests must see. The first is that of a driver which takes no
 notice of full queues: commands or results vanish."""
@@ -103,6 +106,14 @@ def test_program(folder: Path) -> Path:
     return program
 
 
+def _scores() -> bytes:
+    """What driver/tests/scores.c has as `nmce`: a block, queries, and the bits of their scores."""
+    folder = ROOT / "tests/data/nmce"
+    cases = json.loads((folder / "expected.json").read_text())
+    halves = [np.load(folder / name) for name in ("block.npy", *sorted({case["query"] for case in cases}))]
+    return b"".join([*(half.tobytes() for half in halves), np.array([case["score_bits"] for case in cases], "<u4").tobytes()])
+
+
 def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path) -> Path:
     """The guest's whole file system, as the kernel takes it."""
     stage, image = folder / f"initramfs-{kernel.line}", (folder / f"initramfs-{kernel.line}.cpio").resolve()
@@ -114,6 +125,7 @@ def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox
     for source, name in ((box, "bin/busybox"), (init, "init"), (module, "kvcpu.ko"), (program, "kvcpu-test")):
         shutil.copy(source, stage / name)
         (stage / name).chmod(0o755)
+    (stage / "nmce").write_bytes(_scores())
     names = "\n".join(str(path.relative_to(stage)) for path in sorted(stage.rglob("*")))
     archive = [str(box), "cpio", "-o", "-H", "newc"]
     with image.open("wb") as out:

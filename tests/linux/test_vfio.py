@@ -13,12 +13,13 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from kvfpga.blackbox.simulation import SimulationBlackBox
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import DifferenceError, KvfpgaError, TargetError, UsageError
-from kvfpga.device.regmap import BAR2_VAS, DEVICE_ID
+from kvfpga.device.regmap import BAR2_VAS, DEVICE_ID, QUERY, SCORES
 from kvfpga.linux import vfio
 from kvfpga.linux.following import Follower
 from kvfpga.session.open import open_session
@@ -378,6 +379,43 @@ def test_random_commands_of_a_driver_are_followed(followed, strict, reads):
     assert followed.end() is None
     assert followed.lockstep.commands >= sent
     assert followed.lockstep.differences == 0
+
+
+def scored_block(followed) -> Driver:
+    """A block of random numbers in tier 1 and a query of ones in slot 0."""
+    driver, ram = Driver(followed.client), lend(followed.client)
+    ram.bytes[:BLOCK] = np.random.default_rng(1).normal(size=BLOCK // 2).astype("<f2").tobytes()
+    for word in range(64):
+        followed.client.writel(QUERY + 4 * word, 0x3C003C00)
+    driver.send(cmd.Load(1, 0, 0, 0, 20, VA, 2))
+    driver.send(cmd.Prefetch(VA, 1, 0))
+    assert driver.results()[-2:] == ["OK", "OK"]
+    return driver
+
+
+def test_scores_are_followed_word_by_word(followed):
+    driver = scored_block(followed)
+    driver.send(cmd.Score(1, 0, 0, 0, 0, 1))
+    found = [followed.client.readl(SCORES + 4 * word) for word in range(1024)]  # the first one waits for the SCORE
+    assert driver.results() == ["OK"]
+    assert 0x3F800000 in found[256:277] and found[20] != found[21] == 0xFF800000
+    assert followed.client.readl(SCORES) == 0  # taken with the result
+    assert followed.end() is None
+    assert followed.lockstep.model.telemetry()["result_bytes"] == 4 * 1025
+
+
+@pytest.mark.parametrize("offset", [0, 0x400, 0x800, 0xC00, 0xC04])
+def test_a_wrong_score_stops_the_device(followed, offset):
+    driver = scored_block(followed)
+    until(lambda: followed.lockstep.commands == 4 and not followed.follower.awaits_results)
+    followed.lockstep.model.queries[0, :] ^= 0x40
+    with suppress(ConnectionError):
+        driver.send(cmd.Score(1, 0, 0, 0, 0, 1))
+        followed.client.readl(SCORES + offset)
+        driver.wait()
+    error = followed.end()
+    assert isinstance(error, DifferenceError)
+    assert f"word {offset:#x}" in error.report.text()
 
 
 def test_scores_that_nobody_takes_hold_up_the_device_and_not_the_machine(followed):

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from kvfpga.device import answers
 from kvfpga.device.regmap import Code, Opcode
 from kvfpga.linux import ioctls
 
@@ -29,6 +30,13 @@ def test_opcodes_are_those_of_the_register_map(driver):
 def test_codes_are_those_of_the_register_map(driver):
     found = numbers((driver / "kvcpu.h").read_text(), "KVCPU_(?=OK|ERR_)")
     assert found == {code.name: code.value for code in Code}
+
+
+def test_the_parts_of_the_scores_window_are_those_of_the_host(driver):
+    found = re.findall(r"\bSCORES_(\w+) = (0x\w+),", (driver / "scores.c").read_text())
+    assert {name: int(value, 0) for name, value in found} == {
+        "EXPS": answers.EXPS, "HALVES": answers.HALVES, "LARGEST": answers.LARGEST, "SUM": answers.LARGEST + 4,
+    }  # fmt: skip
 
 
 def test_the_ioctls_of_existing_tools_are_those_of_the_node_in_user_space(driver, tmp_path):

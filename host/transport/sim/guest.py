@@ -48,6 +48,7 @@ class WordKind(IntFlag):
     IN_ORDER = 16
     LOOK_BEHIND = 32
     NOTE_WRITE = 64
+    SHOWS_RESULT = 128
 
 
 class Access(NamedTuple):

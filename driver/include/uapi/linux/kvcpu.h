@@ -7,7 +7,7 @@
  *   EINVAL      ERR_LEN, ERR_RANGE, ERR_STEP_ORDER, or another version, an unknown flag, a reserved member
  *   ENOENT      ERR_NOT_FOUND              EEXIST      ERR_EXISTS
  *   ENOSPC      ERR_FULL                   EBUSY       ERR_NOT_EMPTY
- *   EAGAIN      ERR_NOT_RESIDENT           EOPNOTSUPP  ERR_UNSUPPORTED
+ *   EAGAIN      ERR_NOT_RESIDENT           EOPNOTSUPP  ERR_UNSUPPORTED, or a device without compute engine
  *   EIO         ERR_MEMORY, or a device that answers wrongly or not at all (every later call, too)
  *   ENODEV      the device is gone
  *   EINTR       a signal came before the command was given to the device
@@ -147,6 +147,52 @@ struct kvcpu_ptable {
 	__u64 codes;
 };
 
+/*
+ * Queries for SCORE: `count` of them, of `head_dim` FP16 values each, which `values` points to, go into the slots from `slot` on (of
+ * KVCPU_SLOTS; R30). `head_dim` must be that of the device. All programs share the slots, and a SCORE under way with a slot may see the
+ * values of before or after: programs agree on who has which, and each waits for its SCOREs.
+ */
+#define KVCPU_SLOTS	64
+
+struct kvcpu_query {
+	__u32 version;
+	__u32 flags;
+	__u32 slot;
+	__u32 count;
+	__u32 head_dim;
+	__u32 reserved;
+	__u64 values;
+};
+
+/* Flags of SCORE, beside KVCPU_HINT. */
+#define KVCPU_NUMERATORS	0x8	/* exp(score - max) of each row, and their sum (R32) */
+#define KVCPU_FP16		0x10	/* scores as FP16, rounded once (R31): half as much to read */
+
+/*
+ * The scores of a block's keys with the query in `slot`: a touch of the block first, then `rows` scores, where `rows` must be the
+ * device's tokens of a block. A block outside of tier 1 is EAGAIN, and was called (R30): the event of its move says when to
+ * ask again.
+ */
+struct kvcpu_score {
+	__u32 version;
+	__u32 flags;
+	__u16 request;
+	__u8 layer;
+	__u8 head;
+	__u32 token_pos;
+	__u32 slot;
+	__u8 cls;
+	__u8 order;
+	__u16 rows;
+	__u64 scores;		/* points to `rows` FP32, or FP16 with KVCPU_FP16 */
+	__u64 numerators;	/* points to `rows` FP32; 0 without KVCPU_NUMERATORS */
+	__u32 max;		/* out, as are all behind it: bits of FP32; 0 without KVCPU_NUMERATORS */
+	__u32 sum;
+	__u32 index;
+	__u32 tier;
+	__u64 phys_addr;
+};
+
 #define KVCPU_STEP_ADVANCE	_IOW('K', 1, struct kvcpu_step)
 #define KVCPU_MARK_HOT		_IOW('K', 2, struct kvcpu_range)
 #define KVCPU_EVICT		_IOW('K', 3, struct kvcpu_range)
@@ -161,6 +207,8 @@ struct kvcpu_ptable {
 #define KVCPU_POLICY		_IOW('K', 12, struct kvcpu_policy)
 #define KVCPU_PTABLE		_IOW('K', 13, struct kvcpu_ptable)
 #define KVCPU_RELEASE		_IOW('K', 14, struct kvcpu_range)
+#define KVCPU_QUERY		_IOW('K', 15, struct kvcpu_query)
+#define KVCPU_SCORE		_IOWR('K', 16, struct kvcpu_score)
 
 /* What write(2) takes: the number of the ioctl (1 to 5, 14) that the command is otherwise given with. */
 struct kvcpu_post {
@@ -170,6 +218,17 @@ struct kvcpu_post {
 	__u64 va;
 	__u64 len;
 	__u64 step;		/* of STEP_ADVANCE and PREFETCH */
+};
+
+/*
+ * What io_uring takes, as `cmd` of an IORING_OP_URING_CMD with the number of the ioctl (1 to 5, 14) as cmd_op. `res` of its answer,
+ * which comes when the device has run the command: blocks in the range (of a STEP all valid ones), or -errno. While the device's
+ * queue is full, commands wait in threads of io_uring and may overtake one another: link those whose order matters.
+ */
+struct kvcpu_uring {
+	__u64 va;
+	__u32 len;
+	__u32 step;		/* of STEP_ADVANCE and PREFETCH */
 };
 
 #define KVCPU_EVENT_RESULT	1
