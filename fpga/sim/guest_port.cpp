@@ -37,12 +37,12 @@ public:
             if (idle_) held_ = 0;
             if (look_is_due()) {
                 if (idle_) return Why::kLook;
-                // Whoever writes on waits until the device has done what there is. Not for ever: it may be waiting for him.
-                if (held_ < port_.budget) {
+                if (may_wait(held_)) {  // whoever writes on waits until the device has done what there is
                     held_ += kSlice;
                     continue;
                 }
-                if (is_full()) return Why::kStuck;
+                held_ = port_.budget;  // until then he is not stopped again
+                if (is_full()) return Why::kFull;
             }
             const bool curious = port_.notes && (port_.noted || port_.pressing) && !port_.half;
             pollfd waiting[] = {{port_.socket, POLLIN, 0}, {port_.wake, POLLIN, 0}};
@@ -71,6 +71,7 @@ private:
             sim_.edge();
         }
         idle_ = stable >= 2;
+        if (idle_) quiet_ = 0;
     }
 
     /// A message for each time that the level rises: it may have been low for one cycle only.
@@ -163,18 +164,29 @@ private:
         if (port_.notes && port_.noted < port_.room) port_.notes[port_.noted++] = {offset, value, is_write};
     }
 
+    /// May the guest be kept waiting on until the device is idle? Not where that waits for him to take a result, as a SCORE does when
+    /// those of two before it are not taken: it has one, moves nothing, and STATUS says the same for longer than a command takes.
+    bool may_wait(uint64_t waited) {
+        uint32_t status = 0;
+        if (waited >= port_.budget || bus_.read(port_.status_offset, status) != kOk) return false;
+        quiet_ = status == status_ && !(status & port_.dma_busy) ? quiet_ + kSlice : 0;
+        status_ = status;
+        return quiet_ < port_.hurry || !(status & port_.result_ready);
+    }
+
     void wait_idle() {
         clock(2);
-        for (uint64_t waited = 0; !idle_ && waited < port_.budget; waited += kSlice) clock(kSlice);
+        for (uint64_t waited = 0; !idle_ && may_wait(waited); waited += kSlice) clock(kSlice);
     }
 
     void wait_for_result() {
+        clock(2);
+        for (uint64_t waited = 0; !idle_ && !has_result() && waited < port_.budget; waited += kSlice) clock(kSlice);
+    }
+
+    bool has_result() {
         uint32_t status = 0;
-        for (uint64_t waited = 0; waited < port_.budget; waited += kSlice) {
-            if (bus_.read(port_.result_offset, status) != kOk || status & kValid) return;
-            clock(kSlice);
-            if (idle_) return;
-        }
+        return bus_.read(port_.result_offset, status) == kOk && status & kValid;
     }
 
     Why answer(bool reads) {
@@ -190,7 +202,9 @@ private:
     AxilMaster& bus_;
     GuestPort& port_;
     Message message_;
-    uint64_t held_ = 0;
+    uint64_t held_ = 0;   // cycles for which the guest was not asked for more, since the device was idle
+    uint64_t quiet_ = 0;  // cycles of waiting in which STATUS stayed the same
+    uint32_t status_ = 0;
     bool idle_ = false;
 };
 

@@ -39,7 +39,8 @@ enum class Why : int32_t {
     kWake = 3,     // somebody wrote to `wake`
     kGone = 4,     // the client closed the connection
     kCut = 5,      // a message has begun and does not come to its end
-    kStuck = 6,    // the device does not answer, or is never idle while more is noted than there is room for
+    kStuck = 6,    // the device does not answer
+    kFull = 7,     // there is no room for more notes, and the device is not idle
 };
 
 struct GuestPort {
@@ -47,10 +48,12 @@ struct GuestPort {
     int32_t patience;                 // ms without a message until a look is due
     uint32_t room, noted, due;        // accesses that `notes` has room for, that it has, and with which a look is due
     uint32_t half;                    // the last access was to the low word of 64 bits
-    uint32_t pressing, unused;        // 1: a look is due whatever was noted; the caller sets it back
+    uint32_t pressing;                // 1: a look is due whatever was noted; the caller sets it back
+    uint32_t hurry;                   // cycles in which a device that only computes is done with a command
     uint64_t budget;                  // cycles that the guest is kept waiting at most, until the device is idle
     uint64_t reads, writes, refused, interrupts;
     uint32_t result_offset, result_words;  // of a result, without the word that takes it off its queue
+    uint32_t status_offset, dma_busy, result_ready, unused;  // STATUS, and two of its bits
     Access* notes;                    // null: nothing is noted, nobody looks
     const uint8_t* kinds;             // WordKind of each word of BAR0
 };

@@ -34,7 +34,7 @@ from ..device.regmap import PTABLE, QUERY, REGISTERS, SCORES, Code, Opcode
 from ..lockstep.compare import differing
 from ..lockstep.report import Difference
 from ..transport.mmio import Simulation
-from ..transport.sim.guest import BAR0_BYTES, WINDOW, Access, GuestPort, WordKind
+from ..transport.sim.guest import BAR0_BYTES, WINDOW, Access, GuestPort, Places, WordKind
 
 if TYPE_CHECKING:
     from ..blackbox.simulation import SimulationBlackBox
@@ -44,7 +44,11 @@ ENTRIES_AT_ONCE = 1024
 RESULT, COMPLETION = REGISTERS["RESULT_STATUS"], REGISTERS["COMPLETION"]
 TAKES_RESULT = REGISTERS["RESULT_CYCLES"]
 RESULT_WORDS = (TAKES_RESULT.offset - RESULT.offset) // 4
-RESULT_READY = REGISTERS["STATUS"].fields["result_ready"]
+STATUS = REGISTERS["STATUS"]
+RESULT_READY = STATUS.fields["result_ready"]
+PLACES = Places(
+    RESULT.offset, RESULT_WORDS, STATUS.offset, 1 << STATUS.fields["dma_busy"].low, 1 << RESULT_READY.low
+)  # fmt: skip
 PATIENCE = 20_000
 """Cycles after which a device that is not idle may be waiting for room."""
 RESULTS_KEPT = 32
@@ -109,6 +113,7 @@ class Follower:
 
     def __init__(self, lockstep: Lockstep, box: SimulationBlackBox):
         self.lockstep, self.model, self.box = lockstep, lockstep.model, box
+        self._kept: list[Access] = []  # noted, and not followed yet
         self._clear()
 
     def _clear(self) -> None:
@@ -132,13 +137,15 @@ class Follower:
     # ---- Watcher -----------------------------------------------------------------------------------------------------
     def begin(self, port: GuestPort) -> None:
         self._take_up_reset()
-        port.note(kinds(False), RESULT.offset, RESULT_WORDS)
+        port.note(kinds(False), PLACES)
 
     def was_reset(self) -> None:
         self._take_up_reset()
 
     def look(self, port: GuestPort) -> None:
-        notes = port.take_notes()
+        self.keep(port)
+        port.was_looked_at()
+        notes, self._kept = self._kept, []
         telemetry = self.lockstep.device.telemetry()
         self._note_losses(telemetry)
         differences = self._follow(notes) if notes else []
@@ -152,7 +159,10 @@ class Follower:
         self._find_ends()
         self.box.agree(self.lockstep)
         if any(access.offset == REGISTERS["CTRL"].offset for access in notes):
-            port.note(kinds(not self.model.settings()["STRICT"]), RESULT.offset, RESULT_WORDS)
+            port.note(kinds(not self.model.settings()["STRICT"]), PLACES)
+
+    def keep(self, port: GuestPort) -> None:
+        self._kept += port.take_notes()
 
     def settle(self) -> None:
         """Wait until the device is idle. A SCORE that waits for room gets it, as nobody else takes results any more."""
@@ -352,8 +362,8 @@ class Follower:
         return differing(where, found, expected)
 
     def _differing_score(self, access: Access) -> list[Difference]:
-        """A word of SCORES, which shows the oldest SCORE that was not refused and not taken. Where its result is not the next one, it
-        may not have been there yet."""
+        """A word of SCORES, which shows the oldest SCORE that was not refused and not taken. Where its result is not the next one,
+        it may not have been there yet."""
         if self._unsure["results_lost"]:
             return []
         scored = next((awaited.result for awaited in self._results if awaited.result and awaited.result.scores), None)

@@ -37,6 +37,9 @@ class Watcher(Protocol):
     def look(self, port: GuestPort) -> None:
         """The device is idle: compare. What is wrong is raised, and ends the connection."""
 
+    def keep(self, port: GuestPort) -> None:
+        """There is no room for more notes: take them over for the next look, as the device is not idle."""
+
     def settle(self) -> None:
         """The guest will not take anything more: let the device come to rest."""
 
@@ -88,6 +91,8 @@ def _serve(
                 os.read(wake, PIPE)
             if why is Why.LOOK and watcher:
                 watcher.look(port)
+            if why is Why.FULL and watcher:
+                watcher.keep(port)
         if watcher:
             watcher.settle()
             watcher.look(port)

@@ -28,7 +28,7 @@ FAULTS = {
     "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < kv->depth", "READ_ONCE(kv->in_flight) < 1000"),
     "loses-interrupts": ("pci.c", "	kvcpu_drain(kv);\n	return IRQ_HANDLED;", "	return IRQ_HANDLED;"),
     "keeps-mapping": ("node.c", "unmap_mapping_range(open->file->f_mapping, 0, 0, 1);", ";"),
-    "swaps-operands": ("node.c", "kvcpu_key(load->request, load->layer, load->head)", "kvcpu_key(load->head, load->layer, load->request)"),
+    "swaps-operands": ("node.c", "kvcpu_key(load->request, load->layer, load", "kvcpu_key(load->layer, load->request, load"),
 }
 """(file, what is right, what is wrong) of faults that the driver's tests must see. The first is that of a driver which takes no
 notice of full queues: commands or results vanish."""

@@ -25,6 +25,8 @@ BAR0_BYTES, BAR2_BYTES = 1 << 16, 1 << 22
 PATIENCE_MS = 2
 ROOM, DUE = 8192, 512
 """Accesses that are kept, and with which a look is due."""
+HURRY = 4_000
+"""Cycles that a command takes at most, but for its passes and what it moves."""
 
 
 class Why(IntEnum):
@@ -36,6 +38,7 @@ class Why(IntEnum):
     GONE = 4
     CUT = 5
     STUCK = 6
+    FULL = 7
 
 
 class WordKind(IntFlag):
@@ -59,6 +62,17 @@ class Access(NamedTuple):
     is_write: bool
 
 
+class Places(NamedTuple):
+    """What the register loop reads by itself: a result, of so many words before the one that takes it off its queue, and STATUS,
+    with the masks of two of its bits."""
+
+    result_offset: int
+    result_words: int
+    status_offset: int
+    dma_busy: int
+    result_ready: int
+
+
 class _Access(ctypes.Structure):
     _fields_ = [("offset", c_uint32), ("value", c_uint32), ("is_write", c_uint32)]
 
@@ -67,9 +81,10 @@ class _Port(ctypes.Structure):
     _fields_ = [
         ("socket", c_int32), ("interrupt", c_int32), ("wake", c_int32), ("patience", c_int32),
         ("room", c_uint32), ("noted", c_uint32), ("due", c_uint32), ("half", c_uint32),
-        ("pressing", c_uint32), ("unused", c_uint32),
+        ("pressing", c_uint32), ("hurry", c_uint32),
         ("budget", c_uint64), ("reads", c_uint64), ("writes", c_uint64), ("refused", c_uint64), ("interrupts", c_uint64),
-        ("result_offset", c_uint32), ("result_words", c_uint32), ("notes", c_void_p), ("kinds", c_void_p),
+        ("result_offset", c_uint32), ("result_words", c_uint32), ("status_offset", c_uint32), ("dma_busy", c_uint32),
+        ("result_ready", c_uint32), ("unused", c_uint32), ("notes", c_void_p), ("kinds", c_void_p),
     ]  # fmt: skip
 
 
@@ -103,7 +118,8 @@ class GuestPort:
             setattr(self, f"_{name[3:]}", function)
         self._kinds = (c_uint8 * (BAR0_BYTES // 4))()
         self._notes = (_Access * ROOM)()
-        self._port = _Port(socket, -1, wake, PATIENCE_MS, ROOM, 0, DUE, budget=sim.idle_budget // 16)
+        hurry = HURRY + 4 * sim.model.parameters.entries
+        self._port = _Port(socket, -1, wake, PATIENCE_MS, ROOM, 0, DUE, hurry=hurry, budget=sim.idle_budget // 16)
         self._port.kinds = ctypes.addressof(self._kinds)
         self._guest_open(sim.handle, 1)
 
@@ -111,19 +127,23 @@ class GuestPort:
         self._guest_open(self._sim.handle, 0)
 
     # ---- what is noted -----------------------------------------------------------------------------------------------
-    def note(self, kinds: Mapping[int, WordKind], result_offset: int, result_words: int) -> None:
-        """Note accesses from here on. `kinds` by the offsets of words; a result has so many words, from there on, before the one
-        that takes it off its queue."""
+    def note(self, kinds: Mapping[int, WordKind], places: Places) -> None:
+        """Note accesses from here on. `kinds` by the offsets of words."""
         for offset, kind in kinds.items():
             self._kinds[offset // 4] = kind
-        self._port.result_offset, self._port.result_words = result_offset, result_words
+        for name, value in places._asdict().items():
+            setattr(self._port, name, value)
         self._port.notes = ctypes.addressof(self._notes)
 
     def take_notes(self) -> list[Access]:
         """What was noted since the last time."""
         found = [Access(a.offset, a.value, bool(a.is_write)) for a in self._notes[: self._port.noted]]
-        self._port.noted = self._port.pressing = 0
+        self._port.noted = 0
         return found
+
+    def was_looked_at(self) -> None:
+        """The look that was due has been taken."""
+        self._port.pressing = 0
 
     def counts(self) -> dict[str, int]:
         """Accesses of the guest, those of them that the device refused, and interrupts signalled."""
@@ -138,8 +158,8 @@ class GuestPort:
         why = Why(status)
         if why is Why.STUCK:
             raise TargetError(
-                "the guest's device does not answer, or has been busy through more than can be followed",
-                "have the driver take its results, for a SCORE waits for room; or serve it with --no-check",
+                "the guest's device does not answer an access to a register",
+                "mend its RTL: every access is answered (R2); `--target sim --trace FILE reg read` shows one",
             )
         return why
 
