@@ -40,7 +40,7 @@ soak: $(TEST)                  # kills, damage and bad inputs; real traces, from
 	$(PYTHON) -m pytest tests/lab/soak_traces.py
 
 guest: $(RUN)                  # the Linux driver on real kernels, before the Verilated RTL; Debian packages, in build/guest
-	$(PYTHON) -m scripts.guest
+	$(PYTHON) -m scripts.guest --check
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh
 	@scripts/setup.sh $(VENV)

@@ -362,7 +362,7 @@ class Follower:
         return differing(where, found, expected)
 
     def _differing_score(self, access: Access) -> list[Difference]:
-        """A word of SCORES, which shows the oldest SCORE that was not refused and not taken. Where its result is not the next one,
+        """A word of SCORES, which shows the oldest SCORE that was neither refused nor taken. Where its result is not the next one,
         it may not have been there yet."""
         if self._unsure["results_lost"]:
             return []

@@ -1,12 +1,12 @@
 """`make guest`: the driver on real kernels, before the Verilated RTL.
 
-    python -m scripts.guest [--kernel 6.1|6.12|newest]... [--build-only] [--fault NAME]
+    python -m scripts.guest [--kernel 6.1|6.12|newest]... [--check] [--build-only] [--fault NAME]
         [--append WORD]... [--folder DIR] [--entries N]
 
 Fetches QEMU, kernels, headers and busybox as Debian packages into DIR (build/guest; nothing is installed), builds driver/ for
 each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
-`N passed, N failed`, over all kernels. A warning of the compiler, a complaint of the kernel (BUG, WARNING), a server that failed
-and a difference from the reference model count as failed.
+`N passed, N failed`, over all kernels. A warning of the compiler or of sparse, a complaint of the kernel (BUG, WARNING), a
+server that failed and a difference from the reference model count as failed.
 Exit code 0: nothing failed. 1: something did. 3: a package, the compiler or the guest is not to be had; never a skip.
 """
 
@@ -38,7 +38,8 @@ def prepare(folder: Path) -> tuple[Path, Path]:
 def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
     """(passed, failed) of the driver on one kernel."""
     root = packages.kernel(folder, kernel)
-    module = build.module(folder, kernel, root, qemu, arguments.fault)
+    sparse = packages.sparse(folder) if arguments.check else None
+    module = build.module(folder, kernel, root, qemu, arguments.fault, sparse)
     print("\n".join(module.warnings), end="\n" if module.warnings else "")
     failed = len(module.warnings)
     megabytes = packages.package_bytes(root) / 1e6
@@ -61,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=raw)
     add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
     add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
+    add("--check", action="store_true", help="let sparse read the driver as well, as a kernel's make C=1 does")
     add("--build-only", action="store_true", help="compile the driver, and boot nothing")
     add("--folder", type=Path, default=build.ROOT / "build/guest", help="for packages and results (default: build/guest)")
     add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")

@@ -69,9 +69,11 @@ def _wrap(program: Path, libraries: Path) -> None:
     program.chmod(0o755)
 
 
-def module(folder: Path, kernel: Kernel, root: Path, libraries: Path, fault: str | None = None) -> Module:
-    """Build driver/ for the kernel, with the warnings of W=1 and, of FAULTS, with `fault`. GuestError where it does not
-    compile."""
+def module(
+    folder: Path, kernel: Kernel, root: Path, libraries: Path, fault: str | None = None, sparse: Path | None = None
+) -> Module:  # fmt: skip
+    """Build driver/ for the kernel, with the warnings of W=1 and, from that root, of sparse; of FAULTS, with `fault`. GuestError
+    where it does not compile."""
     source = folder / f"module-{kernel.line}"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "driver", source / "driver")
@@ -79,6 +81,8 @@ def module(folder: Path, kernel: Kernel, root: Path, libraries: Path, fault: str
     if fault:
         _break(source / "driver", *FAULTS[fault])
     command = ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, "modules"]
+    if sparse:
+        command += ["C=1", "CHECK=" + " ".join([*run_with(libraries.resolve()), str(sparse.resolve() / "usr/bin/sparse")])]
     made = subprocess.run(command, capture_output=True, text=True)
     (folder / f"module-{kernel.line}.log").write_text(made.stdout + made.stderr)
     file = source / "driver/kvcpu.ko"

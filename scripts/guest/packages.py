@@ -143,6 +143,11 @@ def busybox(folder: Path) -> Path:
     return Apt(folder, TRIXIE).unpack(folder / "root-busybox", ["busybox-static"], dependencies=False)
 
 
+def sparse(folder: Path) -> Path:
+    """A root with sparse, which reads a module's C for what a compiler does not see (address spaces, byte orders, contexts)."""
+    return Apt(folder, TRIXIE).unpack(folder / "root-sparse", ["sparse"], dependencies=False)
+
+
 def kernel(folder: Path, kernel: Kernel) -> Path:
     """A root with the kernel, and the headers and tools that a module is built with."""
     root = folder / f"root-{kernel.line}"
