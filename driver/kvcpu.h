@@ -108,6 +108,8 @@ struct kvcpu_command {
 	enum kvcpu_opcode opcode;
 	u32 count;
 	struct kvcpu_write writes[8];
+	u32 number;			/* of the ioctl of existing tools that it is, 0 of none; and what that said of its target */
+	u64 target_step;
 
 	struct list_head sent;		/* in kvcpu.sent until its result came */
 	struct completion done;
@@ -219,7 +221,6 @@ int kvcpu_set_weights(struct kvcpu *kv, const u32 *values, u32 first, u32 count)
 void kvcpu_telemetry(struct kvcpu *kv, struct kvcpu_telemetry *telemetry);
 int kvcpu_usable(struct kvcpu *kv);
 int kvcpu_enter(struct kvcpu *kv);
-void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
 
 /* scores.c */
 int kvcpu_query(struct kvcpu *kv, const struct kvcpu_query *query);

@@ -392,8 +392,6 @@ static int post(struct kvcpu_file *open, const struct kvcpu_post *post, bool wai
 		error = kvcpu_post(open->kv, command, wait);
 		if (error)
 			promise(open, -1, -1);
-		else
-			kvcpu_note_target(open->kv, post->number, post->step);
 	}
 	if (error)
 		kfree(command);

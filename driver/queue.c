@@ -75,6 +75,20 @@ static void finish(struct kvcpu_command *command)
 	}
 }
 
+/*
+ * last_target_step is that of the last command's structure, whichever it was. The device learns it of STEP and PREFETCH (R23) and
+ * shows it in its telemetry; of the other three the driver remembers it. What was refused leaves no trace.
+ */
+static void note_target(struct kvcpu *kv, const struct kvcpu_command *command)
+{
+	if (!command->number || command->number == _IOC_NR(KVCPU_RELEASE))
+		return;
+	spin_lock(&kv->list);
+	kv->target_step = command->target_step;
+	kv->target_step_is_ours = command->number != _IOC_NR(KVCPU_STEP_ADVANCE) && command->number != _IOC_NR(KVCPU_PREFETCH);
+	spin_unlock(&kv->list);
+}
+
 static void take_result(struct kvcpu *kv)
 {
 	struct kvcpu_result result = {};
@@ -113,6 +127,8 @@ static void take_result(struct kvcpu *kv)
 	}
 	command->result = result;
 	command->error = errno_of(result.code);
+	if (!command->error)
+		note_target(kv, command);
 	finish(command);
 	wake_up_all(&kv->room);
 }
@@ -142,6 +158,7 @@ static void drain_locked(struct kvcpu *kv)
 			take_error(kv);
 		else
 			return;
+		cond_resched();			/* a device under load always has something */
 	}
 }
 
@@ -323,35 +340,20 @@ int kvcpu_make_range(struct kvcpu_command *command, u32 number, const struct kvc
 		[_IOC_NR(KVCPU_RELEASE)] = { KVCPU_OP_RELEASE, REG(RELEASE_ADDR), REG(RELEASE_LEN) },
 	};
 
-	if (number == _IOC_NR(KVCPU_STEP_ADVANCE)) {
-		kvcpu_begin(command, KVCPU_OP_STEP);
+	if (number != _IOC_NR(KVCPU_STEP_ADVANCE) && (number >= ARRAY_SIZE(kinds) || !kinds[number].opcode))
+		return -EINVAL;
+	kvcpu_begin(command, number == _IOC_NR(KVCPU_STEP_ADVANCE) ? KVCPU_OP_STEP : kinds[number].opcode);
+	command->number = number;
+	command->target_step = range->target_step;
+	if (command->opcode == KVCPU_OP_STEP) {
 		kvcpu_add(command, REG(STEP_ADVANCE), 8, range->target_step);
 		return 0;
 	}
-	if (number >= ARRAY_SIZE(kinds) || !kinds[number].opcode)
-		return -EINVAL;
-	kvcpu_begin(command, kinds[number].opcode);
 	kvcpu_add(command, kinds[number].address, 8, range->va);
 	kvcpu_add(command, kinds[number].length, 8, range->len);
 	if (command->opcode == KVCPU_OP_PREFETCH)
 		kvcpu_add(command, REG(PREFETCH_STEP), 8, range->target_step);
 	return 0;
-}
-
-/*
- * last_target_step is that of the last command's structure, whichever it was. The device learns it of STEP and PREFETCH (R23) and
- * shows it in its telemetry; of the other three the driver remembers it.
- */
-void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step)
-{
-	bool ours = number == _IOC_NR(KVCPU_MARK_HOT) || number == _IOC_NR(KVCPU_EVICT) || number == _IOC_NR(KVCPU_SHARE_PREFIX);
-
-	if (number == _IOC_NR(KVCPU_RELEASE))
-		return;
-	spin_lock(&kv->list);
-	kv->target_step = target_step;
-	kv->target_step_is_ours = ours;
-	spin_unlock(&kv->list);
 }
 
 int kvcpu_hint(struct kvcpu *kv, u32 number, const struct kvcpu_range *range)
@@ -361,8 +363,6 @@ int kvcpu_hint(struct kvcpu *kv, u32 number, const struct kvcpu_range *range)
 
 	if (!error)
 		error = kvcpu_run(kv, &command, 1);
-	if (!error)
-		kvcpu_note_target(kv, number, range->target_step);
 	return error;
 }
 

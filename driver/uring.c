@@ -65,19 +65,16 @@ void kvcpu_answer_uring(struct kvcpu_command *command)
 static int queue(struct kvcpu *kv, struct io_uring_cmd *request, const struct kvcpu_range *range, bool wait)
 {
 	struct kvcpu_command *command = kmalloc(sizeof(*command), GFP_KERNEL);
-	u32 number = request->cmd_op;
 	int error;
 
 	if (!command)
 		return -ENOMEM;
-	error = kvcpu_make_range(command, number, range);
+	error = kvcpu_make_range(command, request->cmd_op, range);
 	command->uring = request;
 	if (!error)
 		error = kvcpu_post(kv, command, wait);
 	if (error)
 		kfree(command);
-	else
-		kvcpu_note_target(kv, number, range->target_step);
 	return error == -ERESTARTSYS ? -EINTR : error;
 }
 

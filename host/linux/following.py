@@ -114,6 +114,7 @@ class Follower:
     def __init__(self, lockstep: Lockstep, box: SimulationBlackBox):
         self.lockstep, self.model, self.box = lockstep, lockstep.model, box
         self._kept: list[Access] = []  # noted, and not followed yet
+        self._strict = True
         self._clear()
 
     def _clear(self) -> None:
@@ -137,6 +138,7 @@ class Follower:
     # ---- Watcher -----------------------------------------------------------------------------------------------------
     def begin(self, port: GuestPort) -> None:
         self._take_up_reset()
+        self._strict = True
         port.note(kinds(False), PLACES)
 
     def was_reset(self) -> None:
@@ -158,8 +160,10 @@ class Follower:
         self.lockstep.conclude(self._last, differences)
         self._find_ends()
         self.box.agree(self.lockstep)
-        if any(access.offset == REGISTERS["CTRL"].offset for access in notes):
-            port.note(kinds(not self.model.settings()["STRICT"]), PLACES)
+        strict = bool(self.model.settings()["STRICT"])
+        if strict != self._strict:
+            port.note(kinds(not strict), PLACES)
+            self._strict = strict
 
     def keep(self, port: GuestPort) -> None:
         self._kept += port.take_notes()

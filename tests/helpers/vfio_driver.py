@@ -4,9 +4,9 @@ queues."""
 from __future__ import annotations
 
 from kvfpga.contract.commands import Command
-from kvfpga.device.answers import bits
+from kvfpga.device.answers import EXPS, HALVES, LARGEST, bits
 from kvfpga.device.codec import writes
-from kvfpga.device.regmap import REGISTERS, Code
+from kvfpga.device.regmap import REGISTERS, SCORES, Code, Opcode
 from tests.helpers.vfio_client import Client
 
 ERROR_BUS = 1
@@ -19,10 +19,12 @@ def at(name: str) -> int:
 
 
 class Driver:
-    """`posted`: writes are not waited for, as QEMU has it."""
+    """`posted`: writes are not waited for, as QEMU has it. `takes`: results are taken while the device is busy, as a SCORE waits for
+    that; else nobody takes any who is not asked to."""
 
-    def __init__(self, client: Client, posted: bool = True):
-        self.client, self.posted = client, posted
+    def __init__(self, client: Client, posted: bool = True, takes: bool = True):
+        self.client, self.posted, self.takes = client, posted, takes
+        self._taken: list[str] = []
 
     def send(self, command: Command) -> None:
         """Ring the doorbell. A full FIFO refuses it, and then it is rung again."""
@@ -32,6 +34,8 @@ class Driver:
         self.write(doorbell, value)
         while self.client.readl(at("ERROR")) & ERROR_BUS:
             self.client.writel(at("ERROR"), ERROR_BUS)
+            if self.takes:
+                self._take()
             self.write(doorbell, value)
 
     def write(self, name: str, value: int) -> None:
@@ -43,17 +47,27 @@ class Driver:
             self.client.store(0, at(name), value.to_bytes(size, "little"))
 
     def result(self) -> str | None:
-        """The code of the oldest result, taken off its queue; None where there is none."""
+        """The code of the oldest result, taken off its queue; None where there is none. Of a SCORE's scores, some are read."""
         status = self.client.readl(at("RESULT_STATUS"))
         if not status >> 31:
             return None
+        code, opcode = (bits(status, REGISTERS["RESULT_STATUS"].fields[name]) for name in ("code", "opcode"))
+        if (code, opcode) == (Code.OK, Opcode.SCORE):
+            for offset in (0, 4 * 7, EXPS, HALVES, LARGEST + 4):
+                self.client.readl(SCORES + offset)
         self.client.readl(at("RESULT_CYCLES"))
-        return Code(bits(status, REGISTERS["RESULT_STATUS"].fields["code"])).name
+        return Code(code).name
 
     def results(self) -> list[str]:
         """All that there are once the device is idle."""
-        self.wait()
-        return [*iter(self.result, None)]
+        while self.is_busy():
+            self._take()
+        self._take()
+        found, self._taken = self._taken, []
+        return found
+
+    def _take(self) -> None:
+        self._taken += iter(self.result, None)
 
     def records(self) -> list[int]:
         found = []
@@ -61,8 +75,11 @@ class Driver:
             found.append(record)
         return found
 
+    def is_busy(self) -> bool:
+        fields, status = REGISTERS["STATUS"].fields, self.client.readl(at("STATUS"))
+        return any(bits(status, fields[name]) for name in ("busy", "dma_busy", "resetting", "fifo_level"))
+
     def wait(self) -> None:
-        fields = REGISTERS["STATUS"].fields
-        busy = [fields[name] for name in ("busy", "dma_busy", "resetting", "fifo_level")]
-        while any(bits(status, field) for status in [self.client.readl(at("STATUS"))] for field in busy):
+        """Until the device is idle. It never is while a SCORE waits for room: `results` makes some."""
+        while self.is_busy():
             pass
