@@ -19,9 +19,9 @@ from typing import NamedTuple
 from .packages import GuestError, run_with
 
 MEMORY = "256M"
-KERNEL = "console=ttyS0 quiet panic=-1 no_timer_check"
-"""Its command line. A machine that is busy may let a guest without KVM wait for its first ticks longer than the kernel has patience,
-hence the last word."""
+KERNEL = "console=ttyS0 quiet panic=-1 no_timer_check watchdog_thresh=60"
+"""Its command line. A busy machine lets a guest without KVM wait longer than a kernel has patience: for the first ticks of its timer,
+and for its turn, so that it takes a processor for locked up. Hence the last two words."""
 TALLY = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 
