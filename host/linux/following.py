@@ -366,8 +366,8 @@ class Follower:
         return differing(where, found, expected)
 
     def _differing_score(self, access: Access) -> list[Difference]:
-        """A word of SCORES, which shows the oldest SCORE that was neither refused nor taken. Where its result is not the next one,
-        it may not have been there yet."""
+        """A word of SCORES, which shows the oldest SCORE that was neither refused nor taken. Where its result is not the next
+        one, it may not have been there yet."""
         if self._unsure["results_lost"]:
             return []
         scored = next((awaited.result for awaited in self._results if awaited.result and awaited.result.scores), None)

@@ -20,8 +20,8 @@ from .packages import GuestError, run_with
 
 MEMORY = "256M"
 KERNEL = "console=ttyS0 quiet panic=-1 no_timer_check watchdog_thresh=60"
-"""Its command line. A busy machine lets a guest without KVM wait longer than a kernel has patience: for the first ticks of its timer,
-and for its turn, so that it takes a processor for locked up. Hence the last two words."""
+"""Its command line. A busy machine lets a guest without KVM wait longer than a kernel has patience: for the first ticks of its
+timer, and for its turn, so that it takes a processor for locked up. Hence the last two words."""
 TALLY = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 

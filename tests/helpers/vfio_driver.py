@@ -19,8 +19,8 @@ def at(name: str) -> int:
 
 
 class Driver:
-    """`posted`: writes are not waited for, as QEMU has it. `takes`: results are taken while the device is busy, as a SCORE waits for
-    that; else nobody takes any who is not asked to."""
+    """`posted`: writes are not waited for, as QEMU has it. `takes`: results are taken while the device is busy, as a SCORE waits
+    for that; else nobody takes any who is not asked to."""
 
     def __init__(self, client: Client, posted: bool = True, takes: bool = True):
         self.client, self.posted, self.takes = client, posted, takes
