@@ -12,6 +12,9 @@ from tests.helpers.vfio_client import Client
 ERROR_BUS = 1
 RAM_AT = 1 << 40
 """Where the device has the guest's memory."""
+SOME_SCORES = (0, 4 * 7, EXPS, HALVES, LARGEST + 4)
+"""Words of SCORES that are read of each SCORE."""
+SCORES_READ = len(SOME_SCORES)
 
 
 def at(name: str) -> int:
@@ -53,7 +56,7 @@ class Driver:
             return None
         code, opcode = (bits(status, REGISTERS["RESULT_STATUS"].fields[name]) for name in ("code", "opcode"))
         if (code, opcode) == (Code.OK, Opcode.SCORE):
-            for offset in (0, 4 * 7, EXPS, HALVES, LARGEST + 4):
+            for offset in SOME_SCORES:
                 self.client.readl(SCORES + offset)
         self.client.readl(at("RESULT_CYCLES"))
         return Code(code).name

@@ -29,7 +29,7 @@ from tests.helpers.node import small_target
 from tests.helpers.random_commands import BLOCK, VA, random_commands
 from tests.helpers.small_device import ENTRIES
 from tests.helpers.vfio_client import BAR0, BAR2, CONFIG, Client, Ram, Refused, rung
-from tests.helpers.vfio_driver import RAM_AT, Driver, at
+from tests.helpers.vfio_driver import RAM_AT, SCORES_READ, Driver, at
 from tests.helpers.waiting import LONG, until
 
 COMMANDS = int(os.environ.get("KVFPGA_VFIO_COMMANDS", 400))
@@ -407,7 +407,7 @@ def test_scores_are_followed_word_by_word(followed):
     assert 0x3F800000 in found[256:277] and found[20] != found[21] == 0xFF800000
     assert followed.client.readl(SCORES) == 0  # taken with the result
     assert followed.end() is None
-    assert followed.lockstep.model.telemetry()["result_bytes"] == 4 * 1025
+    assert followed.lockstep.model.telemetry()["result_bytes"] == 4 * (1024 + SCORES_READ + 1)
 
 
 @pytest.mark.parametrize("offset", [0, 0x400, 0x800, 0xC00, 0xC04])
