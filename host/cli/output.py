@@ -50,6 +50,17 @@ class OutputLost(Exception):
 
 
 _held: list[str] | None = None
+_quiet = False
+
+
+def be_quiet(wanted: bool) -> None:
+    """Leave notes and progress out from here on, or not (--quiet)."""
+    global _quiet
+    _quiet = wanted
+
+
+def is_quiet() -> bool:
+    return _quiet
 
 
 def hold() -> None:

@@ -13,12 +13,13 @@ from ..contract.wording import counted
 from ..session.purpose import Purpose
 from . import output
 from .app import App
-from .values import EXISTING, NUMBER, Number
+from .later import Group
+from .values import EXISTING, NUMBER, REGISTER, Number
 
 if TYPE_CHECKING:
     from ..device.registers import Place
 
-@click.group()
+@click.group(cls=Group)
 def reg() -> None:
     """Registers by NAME, or by ADDR in bytes (a 32-bit word, or the whole register that begins there).
 
@@ -27,7 +28,7 @@ def reg() -> None:
 
 
 @reg.command("read")
-@click.argument("place", metavar="NAME|ADDR")
+@click.argument("place", metavar="NAME|ADDR", type=REGISTER)
 @click.pass_obj
 def read_register(app: App, place: str) -> None:
     """Read one register."""
@@ -49,7 +50,7 @@ def read_register(app: App, place: str) -> None:
 
 
 @reg.command("write")
-@click.argument("place", metavar="NAME|ADDR")
+@click.argument("place", metavar="NAME|ADDR", type=REGISTER)
 @click.argument("value", type=NUMBER)
 @click.pass_obj
 def write_register(app: App, place: str, value: int) -> None:
@@ -88,7 +89,7 @@ def _described(where: Place, value: int) -> dict[str, Any]:
     return {"name": where.register and where.register.name, "address": where.address, "value": value}
 
 
-@click.group()
+@click.group(cls=Group)
 def mem() -> None:
     """Bytes of the memory behind the device: tier k is at register TIER_BASEk."""
 

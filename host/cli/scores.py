@@ -11,15 +11,16 @@ from ..contract import commands as cmd
 from ..contract.commands import NUMERATORS, QUERY_SLOTS, Result, Scores
 from ..session.purpose import Purpose
 from . import output
-from .app import App, note
+from .app import App, warn
 from .blocks import hint_of, hint_options
+from .later import Group
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST
 
 if TYPE_CHECKING:
     from ..lockstep.surface import Surface
 
 
-@click.group()
+@click.group(cls=Group)
 def query() -> None:
     """Write or read a query of the compute engine: what `score` multiplies the keys of a block with.
 
@@ -104,7 +105,7 @@ def score(
     if result.scores:
         _print_scores(command, result, device)
     else:
-        note(_why_not(command, result, device))
+        warn(_why_not(command, result, device))
 
 
 def _print_scores(command: cmd.Score, result: Result, device: Surface) -> None:

@@ -13,7 +13,8 @@ import click
 
 from ..contract.errors import KvfpgaError, UsageError
 from . import output
-from .app import App, note
+from .app import App, note, warn
+from .later import Group
 from .signals import on_signal
 from .values import Number
 
@@ -76,7 +77,7 @@ def _serve_node(
             except KvfpgaError as error:  # a full disk: there may be room again before the end
                 if str(error) != told:
                     told = str(error)
-                    note(told)
+                    warn(told)
 
     with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
         is_open.set()
@@ -120,7 +121,7 @@ def _ready(app: App, where: str) -> None:
     sys.stdout.flush()
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Keys for devices over TCP: who you are, whom you let in, whom you believe.
 

@@ -122,6 +122,13 @@ def query_word(address: int, head_dim: int) -> int | None:
     return None if odd or not 0 <= place < QUERY_SLOTS * head_dim // 2 else place
 
 
+def shown(offset: int) -> str:
+    """The register at an offset by its name, as people look for it; the offset where it is none."""
+    if offset in HIGH_WORDS:
+        return f"{HIGH_WORDS[offset]}+4"
+    return BY_OFFSET.get(offset, f"{offset:#x}")
+
+
 def fields(register: Register, value: int) -> dict[str, int]:
     """The value taken apart; empty where the register is one number."""
     if list(register.fields) == ["value"]:
