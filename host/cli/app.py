@@ -189,7 +189,7 @@ class App:
             done.append(self.device().execute(command))
             if done[-1].code != "OK":
                 break
-        return Result(done[-1].code, cycles=sum(result.cycles for result in done))
+        return Result(done[-1].code, cycles=sum(result.cycles for result in done), why=done[-1].why)
 
     def show(self, name: str, result: Result, /, **more: Any) -> None:
         """The outcome of a command: one JSON object, or lines for people. `more` are further keys of the object."""
@@ -197,6 +197,8 @@ class App:
         if result.code != "OK":
             self.code = max(self.code, 1)
         if self.json:
+            if result.why:
+                warn(f"{name}: {result.why}")
             output.print_json(output.result_object(name, result, device.checked) | more)
         else:
             output.print_result(name, result, device.checked)

@@ -102,7 +102,7 @@ def _load_file(app: App, file: Path) -> None:
                 cycles += result.cycles
                 if result.code != "OK":
                     code = result.code if code == "OK" else code
-                    warn(f"{file.name}, row {row.number}: refused, {result.code}: {cmd.MEANING[result.code]}")
+                    warn(f"{file.name}, row {row.number}: refused, {result.code}: {result.why or cmd.MEANING[result.code]}")
             update(first + len(chunk), len(rows))
     count = sum(row["code"] == "OK" for row in loaded)
     if not app.json:

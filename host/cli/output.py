@@ -194,6 +194,8 @@ def trigger_object(trigger: Trigger) -> dict[str, Any]:
 def print_result(name: str, result: Result, checked: bool) -> None:
     if result.code != "OK":
         echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
+        if result.why:
+            echo(f"  {result.why}")
         return
     parts = [f"{name}: OK"]
     if name in ("lookup", "score"):

@@ -71,8 +71,10 @@ def read(target: Accessible, place: Place) -> int:
 def write(target: Accessible, place: Place, value: int) -> Result | None:
     """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
     register = place.register
-    if value >> (register.width if register else 32):
-        raise UsageError(f"{value:#x} does not fit into {register.width if register else 32} bits")
+    width = register.width if register else 32
+    if value >> width:
+        what = f"{register.name if register else f'the word at {place.address:#x}'} is asked to be {value:#x}"
+        raise UsageError(f"{what}; it has {width} bits, 0 to {(1 << width) - 1:#x} (R1)", "`kvfpga reg list` shows all widths")
     if register is None:
         _inside(place, True)
         if place.address in HIGH_WORDS and "w" in REGISTERS[HIGH_WORDS[place.address]].access:
