@@ -37,7 +37,7 @@ def targets(incomplete: str) -> list[CompletionItem[str]]:
 
     found: dict[str, str | None] = {}
     for name, kind in KINDS.items():
-        found[kind.form if kind.form == name else kind.form.split(":")[0] + ":"] = kind.form
+        found[name if kind.connect is None else f"{name}://" if "//" in kind.form else f"{name}:"] = kind.form
     found.update((f"uart:{port}", "a serial port") for pattern in PORTS for port in glob(pattern))
     found.update((f"xdma:{node.removesuffix('_user')}", "an XDMA board") for node in glob(XDMA))
     return _offered(found, incomplete)

@@ -26,6 +26,8 @@ class Words(Completer):
             words = words[1:]
         elif not words:
             yield from self._offered(self._own.items(), typed)
+        elif words[0] in self._own:
+            return
         if words or not typed.startswith("-"):  # the options before the command were given to the shell
             for item in self._known.get_completions(words, typed):
                 if item.type == "plain":

@@ -19,7 +19,6 @@ from kvfpga.cli.shell_words import Words
 from tests.helpers.command_line import LOAD, Kvfpga
 from tests.helpers.terminal import Terminal
 
-
 PROMPT = shell.PROMPT.strip()  # a space is a movement of the cursor, which `Terminal` leaves out
 
 
@@ -101,14 +100,14 @@ def test_the_tab_key_completes_and_the_history_outlives_it(tmp_path):
         at.type("reg read CTR\t")
         at.until("CTRL")
         at.type("\r")
-        at.until("CTRL at 0x0")
+        at.until("CTRL at 0x5c")
         at.until(PROMPT)
         at.type("\x04")
         at.ended()
     with Typed(tmp_path) as at:
         at.until(PROMPT)
         at.type("\x1b[A\r")
-        at.until("CTRL at 0x0")
+        at.until("CTRL at 0x5c")
 
 
 def test_help_of_all_and_of_one(tmp_path):

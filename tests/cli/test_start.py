@@ -27,7 +27,11 @@ def test_who_asks_about_kvfpga_waits_for_no_numpy(words):
     assert "click" in found and "numpy" not in found
 
 
-@pytest.mark.parametrize("line", ["kvfpga st", "kvfpga step ", "kvfpga --tar", "kvfpga board serve "])
+@pytest.mark.parametrize("line", [
+    "kvfpga st", "kvfpga step ", "kvfpga --tar", "kvfpga board serve ", "kvfpga --target ", "kvfpga --board u",
+    "kvfpga --entries ", "kvfpga reg read CT", "kvfpga weights preset ", "kvfpga replay --policy ", "kvfpga lab run ",
+    "kvfpga lab run --policy lru,", "kvfpga policy ranked --table ", "kvfpga step 5 --js",
+])  # fmt: skip
 def test_nor_does_completion(line):
     found = imported(_KVFPGA_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")))
     assert "click" in found and "numpy" not in found

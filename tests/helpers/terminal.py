@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-PATIENCE = 15.0
+PATIENCE = 120.0
 """Seconds until a test gives up waiting for what never comes."""
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
 """What moves the cursor and sets colours."""
