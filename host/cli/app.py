@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..lockstep.reference import Reference
     from ..session.session import Session
     from ..targets.target import Target
-    from ..transport.mmio import Mmio
     from .progress import Update
 
 
@@ -74,8 +73,12 @@ class App:
         self.settle()
 
     def settle(self) -> None:
-        """Put in force what the options say about notes."""
+        """Put in force what the options say about notes, and about calls to the device."""
         output.be_quiet(self.options.quiet)
+        if self.options.verbose or self.options.log:
+            from . import calls
+
+            calls.tell(self.options.verbose, self.options.log)
 
     @contextmanager
     def line(self) -> Iterator[None]:
@@ -99,7 +102,8 @@ class App:
 
             from ..session.open import open_session
 
-            self._tell_calls()
+            if self.target.log and self.target.kind == "model":
+                note("--target model has no hardware, so there are no calls to show")
             self.session = session = open_session(self.target, self.folder, note).__enter__()
             self._device = session.open(self.check, purpose)
             # worth keeping, whatever the command; but looking at a board must not make it ours
@@ -108,20 +112,6 @@ class App:
             self.opened.require(purpose)
         self.changed |= changes
         return self._device
-
-    def telling(self, mmio: Mmio) -> Mmio:
-        """A device that a command opens by itself, with its calls told where that was asked for."""
-        self._tell_calls()
-        return self.target.telling(mmio)
-
-    def _tell_calls(self) -> None:
-        """Have the calls to the device told, where that was asked for (--verbose, --log)."""
-        if self.target.log:
-            from . import calls
-
-            calls.tell(self.options.verbose, self.options.log)
-            if self.target.kind == "model":
-                note("--target model has no hardware, so there are no calls to show")
 
     def recover(self) -> None:
         """Have the session go on from the newest state in it that is whole (--recover)."""

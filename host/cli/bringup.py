@@ -54,7 +54,7 @@ def bringup(
         link_words=link_words, force=force, tier_bases=target.board.tiers if target.board else None,
     )  # fmt: skip
     with target.open_mmio() as plain:
-        mmio = app.telling(plain)
+        mmio = target.telling(plain)
         expected = _expected_build(target, plain) if build_id is None else build_id
         try:
             with app.progress("bringup") as update:

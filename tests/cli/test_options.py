@@ -207,6 +207,12 @@ def test_a_log_takes_the_calls_instead_of_stderr(tmp_path):
     assert "cannot write" in kv.err
 
 
+def test_a_bring_up_tells_its_calls(tmp_path):
+    kv = Kvfpga(tmp_path, "--target", "sim", "-v")
+    kv("bringup", "--only", "identity")
+    assert re.search(r"^kvfpga: read DEVICE_ID .*· [\d.]+ µs$", kv.err, re.MULTILINE)
+
+
 def test_a_call_that_fails_is_told_too(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim", "-v")
     kv("reg", "write", "T_MISSES", 0, code=3)

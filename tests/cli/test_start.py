@@ -44,6 +44,7 @@ def test_a_step_imports_what_it_uses(tmp_path):
     found = imported("--target", "model", "--session", tmp_path, "step", 3)
     assert {"kvfpga.session.session", "numpy"} <= found
     assert not found & {"kvfpga.cli.serve", "numpy.ma", "zipfile", "tempfile", "subprocess", "shutil", "rich", "zmq"}
+    assert not found & {"logging", "tomllib", "prompt_toolkit", "kvfpga.transport.telling", "kvfpga.cli.completing"}
 
 
 def test_every_command_is_where_the_table_says():
