@@ -15,7 +15,13 @@ from .options import take_behind
 
 
 class Group(click.Group):
-    """Its help describes each command by the whole first sentence of its own."""
+    """Its help describes each command by the whole first sentence of its own; each takes the options of every command."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command and (ctx.resilient_parsing or any(word.startswith("-") for word in rest)):  # making options takes time
+            take_behind(command)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_section(ctx, formatter, "Commands", self.list_commands(ctx))
@@ -43,4 +49,4 @@ class Later(Group):
             return None
         module = importlib.import_module(f".{self.places[name]}", __package__)
         found: click.Command = getattr(module, name + "_" * keyword.iskeyword(name))
-        return take_behind(found)
+        return found
