@@ -97,6 +97,7 @@ struct kvcpu_command {
 };
 
 #define KVCPU_SETTINGS	6
+#define KVCPU_PAGE	4096		/* of doorbells */
 
 struct kvcpu {
 	struct device dev;
@@ -109,6 +110,7 @@ struct kvcpu {
 	u32 entries;
 	u32 classes;
 	u32 block_bytes;
+	u32 doorbells;			/* offset of their page in BAR0; 0: there is none */
 
 	struct rw_semaphore here;
 	bool gone;			/* written under `here` */
@@ -116,13 +118,15 @@ struct kvcpu {
 
 	struct mutex ptable;		/* the idle bank of the rank table; outside `issue` */
 	struct mutex issue;
-	u32 depth;			/* of the device's queue */
+	u32 depth;			/* of the device's queue, or of the half that is left to us */
 	u64 target_step;		/* of the last HOT, EVICT or SHARE, which the device is not told */
 	bool target_step_is_ours;	/* nothing that the device knows the target step of came after it */
 
 	struct mutex drain;
 	u64 interrupts;
 	u64 late_results;		/* found by looking, without an interrupt */
+	u64 rung_steps;			/* STEPs that user space rang, */
+	u64 rung_refused;		/* and those that the device refused after it had queued them */
 
 	spinlock_t list;
 	struct list_head sent;		/* commands that the device has, oldest first */

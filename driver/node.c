@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * /dev/kvcpuN: ioctls that run a command and wait for it, write() that queues commands, read() and poll() for their results and for
- * the moves between tiers, mmap() of the directory. include/uapi/linux/kvcpu.h is the manual.
+ * the moves between tiers, mmap() of the directory, of memory for tiers, and of the page with STEP's doorbell. include/uapi/linux/kvcpu.h is the manual.
  *
  * The device may go while the node is open: `here` is held while it is used, the mapping is taken back, and whoever waits is woken.
  */
@@ -542,6 +542,35 @@ static int map_tier(struct kvcpu *kv, struct vm_area_struct *vma)
 	return dma_mmap_coherent(&kv->pdev->dev, vma, kv->lent[tier], kv->lent_bus[tier], kv->lent_bytes);
 }
 
+static vm_fault_t doorbell_fault(struct vm_fault *vmf)
+{
+	struct kvcpu *kv = ((struct kvcpu_file *)vmf->vma->vm_file->private_data)->kv;
+	vm_fault_t result = VM_FAULT_SIGBUS;
+
+	if (!down_read_trylock(&kv->here))
+		return VM_FAULT_SIGBUS;
+	if (!kvcpu_usable(kv))
+		result = vmf_insert_pfn(vmf->vma, vmf->address, (pci_resource_start(kv->pdev, 0) + kv->doorbells) >> PAGE_SHIFT);
+	up_read(&kv->here);
+	return result;
+}
+
+static const struct vm_operations_struct doorbell_vm_ops = { .fault = doorbell_fault };
+
+/* Whoever may write to the node may ring STEP, which the device lets have half of its queue: the other half is ours from now on. */
+static int map_doorbell(struct kvcpu *kv, struct vm_area_struct *vma)
+{
+	if (!kv->doorbells || PAGE_SIZE != KVCPU_PAGE || vma_pages(vma) != 1)
+		return -EINVAL;
+	if (!(vma->vm_flags & VM_WRITE))
+		return -EACCES;
+	WRITE_ONCE(kv->depth, kvcpu_read32(kv, REG(CAP_FIFO_DEPTH)) / 2);
+	set_flags(vma);
+	vma->vm_ops = &doorbell_vm_ops;
+	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+	return 0;
+}
+
 static int kvcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct kvcpu *kv = ((struct kvcpu_file *)file->private_data)->kv;
@@ -555,7 +584,9 @@ static int kvcpu_mmap(struct file *file, struct vm_area_struct *vma)
 	error = kvcpu_usable(kv);
 	if (error)
 		goto out;
-	if (at >= KVCPU_MAP_TIER2 >> PAGE_SHIFT) {
+	if (at == KVCPU_MAP_DOORBELL >> PAGE_SHIFT) {
+		error = map_doorbell(kv, vma);
+	} else if (at >= KVCPU_MAP_TIER2 >> PAGE_SHIFT) {
 		error = map_tier(kv, vma);
 	} else if (vma->vm_flags & VM_WRITE) {
 		error = -EACCES;

@@ -53,6 +53,9 @@ static int identify(struct kvcpu *kv)
 	kv->classes = kvcpu_read32(kv, REG(CAP_CLASSES));
 	kv->block_bytes = kvcpu_read32(kv, REG(CAP_BLOCK_BYTES));
 	kv->depth = kvcpu_read32(kv, REG(CAP_FIFO_DEPTH));
+	kv->doorbells = kvcpu_read32(kv, REG(CAP_DOORBELLS));
+	if (kv->doorbells % KVCPU_PAGE || kv->doorbells + KVCPU_PAGE > pci_resource_len(kv->pdev, BAR0))
+		kv->doorbells = 0;
 	if (!kv->entries || kv->entries > 65536 || !kv->block_bytes || !kv->depth || kv->classes > 256)
 		return dev_err_probe(dev, -ENODEV, "%u entries, %u bytes a block, a queue of %u, %u classes: no such device\n",
 				     kv->entries, kv->block_bytes, kv->depth, kv->classes);

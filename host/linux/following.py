@@ -28,7 +28,7 @@ from ..contract.commands import EVICT, PREFETCH, Command, Result, Step, Trigger
 from ..contract.errors import IdleTimeout, TargetError
 from ..device.answers import SHOWS_PLACE, empty_queues
 from ..device.codec import OPERANDS, RESET_BIT, bits, commands_of, opcode_of
-from ..device.registers import BY_OFFSET, HIGH_WORDS, is_score, query_word, table_word
+from ..device.registers import BY_OFFSET, HIGH_WORDS, is_of_page, is_score, query_word, table_word
 from ..device.regmap import PTABLE, QUERY, REGISTERS, SCORES, Code, Opcode
 from ..lockstep.compare import differing
 from ..lockstep.report import Difference
@@ -80,8 +80,9 @@ class Queued(NamedTuple):
 Event: TypeAlias = Queued | Answered | Record | Access
 
 
-def kinds(one_by_one: bool) -> dict[int, WordKind]:
-    """What the register loop has to know of the words of BAR0. `one_by_one`: a command waits for the one before it."""
+def kinds(one_by_one: bool, doorbells: int) -> dict[int, WordKind]:
+    """What the register loop has to know of the words of BAR0. `one_by_one`: a command waits for the one before it. `doorbells`:
+    where their page is, 0 for nowhere."""
     found = dict.fromkeys(range(0, BAR0_BYTES, 4), WordKind(0))
     for register in REGISTERS.values():
         if register.width == 64:
@@ -98,7 +99,7 @@ def kinds(one_by_one: bool) -> dict[int, WordKind]:
     for offset in range(SCORES, BAR0_BYTES, 4):
         if is_score(offset):
             found[offset] |= WordKind.NOTE_READ
-        if offset >= PTABLE:  # the windows, whose words belong to the commands around them
+        if offset >= PTABLE and not (doorbells and is_of_page(offset)):  # the windows, whose words belong to the commands around them
             found[offset] |= WordKind.IN_ORDER | WordKind.NOTE_WRITE
     return found
 
@@ -108,6 +109,7 @@ class Follower:
 
     def __init__(self, lockstep: Lockstep, box: SimulationBlackBox):
         self.lockstep, self.model, self.box = lockstep, lockstep.model, box
+        self._doorbells = lockstep.read_register("CAP_DOORBELLS")
         self._clear()
 
     def _clear(self) -> None:
@@ -131,7 +133,7 @@ class Follower:
     # ---- Watcher -----------------------------------------------------------------------------------------------------
     def begin(self, port: GuestPort) -> None:
         self._take_up_reset()
-        port.note(kinds(False), RESULT.offset, RESULT_WORDS)
+        port.note(kinds(False, self._doorbells), RESULT.offset, RESULT_WORDS)
 
     def was_reset(self) -> None:
         self._take_up_reset()
@@ -151,7 +153,8 @@ class Follower:
         self._find_ends()
         self.box.agree(self.lockstep)
         if any(access.offset == REGISTERS["CTRL"].offset for access in notes):
-            port.note(kinds(not self.model.settings()["STRICT"]), RESULT.offset, RESULT_WORDS)
+            one_by_one = not self.model.settings()["STRICT"]
+            port.note(kinds(one_by_one, self._doorbells), RESULT.offset, RESULT_WORDS)
 
     def settle(self) -> None:
         """Wait until the device is idle. A SCORE that waits for room gets it, as nobody else takes results any more."""
@@ -182,6 +185,8 @@ class Follower:
         result: list[int] = []
         for access in notes:
             name = BY_OFFSET.get(access.offset) or HIGH_WORDS.get(access.offset)
+            if is_of_page(access.offset) and not self._doorbells:
+                name = None  # the query buffer is there
             if not access.is_write:
                 if access.offset == TAKES_RESULT.offset:
                     yield Answered(result)

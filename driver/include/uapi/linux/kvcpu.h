@@ -20,6 +20,13 @@
  * of the blocks from 2 MiB on. At KVCPU_MAP_TIER2 and KVCPU_MAP_TIER3, shared: the memory of this host that the device has for these
  * tiers, block i at i times the size of a block (EINVAL where the device has them in memory of its own). After the device has
  * gone, touching a mapping is a SIGBUS.
+ *
+ * At KVCPU_MAP_DOORBELL, one page, shared, PROT_WRITE: STEP without a system call. A store of 64 bits to KVCPU_RING_STEP, or of 32 to
+ * KVCPU_RING_STEP_FAST, queues it; nobody is told its result, and the telemetry shows it when it has run. Half of the device's queue
+ * is for it: a ring that finds no room there is refused by the device, as is a step behind the current one (the attributes
+ * rung_steps and rung_refused count what ran, and the kernel's log what found no room). From the first such mapping on, the
+ * driver's own commands have the other half. The page reads as zero. Store nothing else to it: that is an error of the device's bus.
+ * EINVAL where the device has no such page, or pages of this machine are larger than 4 KiB.
  */
 #ifndef _UAPI_LINUX_KVCPU_H
 #define _UAPI_LINUX_KVCPU_H
@@ -31,6 +38,10 @@
 
 #define KVCPU_MAP_TIER2	0x100000000ULL
 #define KVCPU_MAP_TIER3	0x200000000ULL
+#define KVCPU_MAP_DOORBELL	0x300000000ULL
+
+#define KVCPU_RING_STEP		0x10
+#define KVCPU_RING_STEP_FAST	0x18
 
 struct kvcpu_step {
 	__u64 step;
