@@ -216,6 +216,8 @@ union argument {
 	struct kvcpu_class cls;
 	struct kvcpu_policy policy;
 	struct kvcpu_ptable ptable;
+	struct kvcpu_run run;
+	struct kvcpu_access access;
 };
 
 static long dispatch(struct kvcpu *kv, unsigned int request, union argument *argument)
@@ -237,6 +239,10 @@ static long dispatch(struct kvcpu *kv, unsigned int request, union argument *arg
 	case KVCPU_GET_TELEMETRY:
 		kvcpu_telemetry(kv, &argument->telemetry);
 		return 0;
+	case KVCPU_IDLE:
+		return kvcpu_do_idle(kv);
+	case KVCPU_RESET:
+		return kvcpu_do_reset(kv);
 	}
 	if (argument->version != KVCPU_ABI)
 		return -EINVAL;
@@ -253,6 +259,10 @@ static long dispatch(struct kvcpu *kv, unsigned int request, union argument *arg
 		return do_policy(kv, &argument->policy);
 	case KVCPU_PTABLE:
 		return do_ptable(kv, &argument->ptable);
+	case KVCPU_RUN:
+		return kvcpu_do_run(kv, &argument->run);
+	case KVCPU_ACCESS:
+		return kvcpu_do_access(kv, &argument->access);
 	}
 	return -ENOTTY;
 }
@@ -274,6 +284,10 @@ static bool is_known(unsigned int request)
 	case KVCPU_POLICY:
 	case KVCPU_PTABLE:
 	case KVCPU_RELEASE:
+	case KVCPU_RUN:
+	case KVCPU_ACCESS:
+	case KVCPU_IDLE:
+	case KVCPU_RESET:
 		return true;
 	}
 	return false;
@@ -288,6 +302,8 @@ static long kvcpu_ioctl(struct file *file, unsigned int request, unsigned long a
 
 	if (!is_known(request))
 		return -ENOTTY;
+	if (_IOC_NR(request) >= _IOC_NR(KVCPU_RUN) && !(file->f_mode & FMODE_WRITE))
+		return -EBADF;
 	if (_IOC_DIR(request) & _IOC_WRITE && copy_from_user(&argument, user, _IOC_SIZE(request)))
 		return -EFAULT;
 	error = kvcpu_enter(kv);
@@ -535,7 +551,7 @@ static int map_tier(struct kvcpu *kv, struct vm_area_struct *vma)
 {
 	u32 tier = vma->vm_pgoff == KVCPU_MAP_TIER3 >> PAGE_SHIFT;
 
-	if (!kv->lent[tier] || vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
+	if (!kv->lends || !kv->lent[tier] || vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
 		return -EINVAL;
 	vma->vm_ops = &tier_vm_ops;
 	vma->vm_pgoff = 0;		/* within the buffer, as dma_mmap_coherent() wants it */

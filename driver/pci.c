@@ -109,6 +109,7 @@ static void lend_memory(struct kvcpu *kv)
 	u32 i;
 
 	kv->lent_bytes = (size_t)kv->entries * kv->block_bytes;
+	kv->lends = true;
 	for (i = 0; i < ARRAY_SIZE(bases) && lend; i++) {
 		int error = -ENOMEM;
 
@@ -240,8 +241,7 @@ static int kvcpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = request_threaded_irq(pci_irq_vector(pdev, 0), NULL, interrupt_thread, IRQF_ONESHOT, "kvcpu", kv);
 	if (error)
 		goto vectors;
-	writel(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | KVCPU__IRQ_ENABLE__ERROR_bm,
-	       kv->bar0 + REG(IRQ_ENABLE));
+	writel(KVCPU_INTERRUPTS, kv->bar0 + REG(IRQ_ENABLE));
 	lend_memory(kv);
 	error = cdev_device_add(&kv->cdev, &kv->dev);
 	if (error)

@@ -12,7 +12,6 @@
 #include "kvcpu.h"
 
 #define LOOK_AFTER	(HZ / 5)	/* without an interrupt */
-#define PATIENCE	(60 * HZ)	/* then the device is taken for dead */
 
 static int errno_of(u32 code)
 {

@@ -39,8 +39,19 @@ import numpy as np
 from .contract.commands import QUERY_SLOTS
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from .contract.parameters import BUCKETS
-from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, PTABLE, QUERY, REGISTERS, SCORES, BusErrorCode, Register
-from .device.registers import PAGE_BYTES, is_of_page
+from .device.regmap import (
+    BAR2_ENTRIES,
+    BAR2_VAS,
+    DEVICE_ID,
+    DOORBELLS,
+    PTABLE,
+    QUERY,
+    REGISTERS,
+    SCORES,
+    BusErrorCode,
+    Register,
+)
+from .transport.holder import lock
 from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind, check_end
 from .transport.xdma import nodes as xdma_nodes
 
@@ -162,7 +173,7 @@ class PcieMmio(Mmio):
         if size is not None and size < need:
             raise too_small
         user = self._descriptor(nodes.user, os.O_RDWR)
-        xdma_nodes.lock(user, nodes.user)
+        lock(user, nodes.user)
         try:
             self._bar = xdma_nodes.open_bar(user, need)
         except OSError:
@@ -292,7 +303,7 @@ class PcieMmio(Mmio):
             return
         if self._depth is None:
             self._depth = self._register(_CAP_FIFO_DEPTH)
-        room = self._depth // 2 if is_of_page(offset) else self._depth
+        room = self._depth // 2 if offset in DOORBELLS else self._depth
         status = self._status()
         if status & _RESETTING or status >> _LEVEL.low & (1 << _LEVEL.width) - 1 >= room:
             reason = "RESETTING" if status & _RESETTING else "FIFO_FULL"
@@ -329,15 +340,14 @@ class PcieMmio(Mmio):
         return max(offset, end) if offset + 4 * count > end else None
 
     def _in_window(self, offset: int, is_write: bool) -> bool:
-        """Is that a word of PTABLE, of SCORES, of the query buffer or of the page of doorbells, which are as the device says (R36, R45)?"""
+        """Is that a word of PTABLE, SCORES, the query buffer or the page of doorbells, which are as the device says?"""
         if not SCORES <= offset < BAR0_BYTES:
             return False
         if self._windows is None:
             classes, dim = self._register(_CAP_CLASSES), self._register(_CAP_HEAD_DIM)
             tables, queries = range(PTABLE, PTABLE + classes * BUCKETS, 4), range(QUERY, QUERY + 2 * QUERY_SLOTS * dim, 4)
             writable = [tables, queries] if self._register(_CAP_NMCE) else [tables]
-            page = self._register(_CAP_DOORBELLS)
-            pages = [range(page, page + PAGE_BYTES, 4)] if page else []
+            pages = [DOORBELLS] if self._register(_CAP_DOORBELLS) else []
             self._windows = {True: writable, False: [tables, queries, range(SCORES, PTABLE, 4), *pages]}
         return any(offset in window for window in self._windows[is_write])
 

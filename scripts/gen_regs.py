@@ -96,7 +96,7 @@ def systemverilog_map(m: Map) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
     near = [r for r in m.registers if r not in m.telemetry and r not in m.rung]
-    cases, rung = ("\n".join(case_item(addresses, facts) for facts, addresses in words(m, these).items()) for these in (near, m.rung))
+    cases, rung = ("\n".join(case_item(at, facts) for facts, at in words(m, these).items()) for these in (near, m.rung))
     used = all_bits([*near, *m.telemetry]) >> 2
     window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
     soft_reset, pass_digest, hint = (m.bar0.get_child_by_name(name) for name in ("CTRL", "PASS_DIGEST", "TOUCH_HINT"))
@@ -268,7 +268,8 @@ BAR2_VAS = {m.mem["BAR2_VAS"].absolute_address:#08x}
 PTABLE = {m.mem["PTABLE"].absolute_address:#08x}
 SCORES = {m.mem["SCORES"].absolute_address:#08x}
 QUERY = {m.mem["QUERY"].absolute_address:#08x}
-DOORBELLS = {m.page.absolute_address:#08x}
+DOORBELLS = range({m.page.absolute_address:#08x}, {m.page.absolute_address + 4096:#08x})
+"""The page that user space may have (D35), where CAP_DOORBELLS is not 0."""
 
 
 {enum("Opcode", "What a command does (R5).", m.opcodes.items())}

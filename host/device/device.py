@@ -70,6 +70,7 @@ class Identity(NamedTuple):
     fifo_depth: int
     classes: int
     nmce: int
+    doorbells: int
 
     @property
     def parameters(self) -> Parameters:

@@ -14,12 +14,10 @@ from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..contract.parameters import BUCKETS
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
-from .regmap import DOORBELLS, PTABLE, QUERY, REGISTERS, SCORES, Register
+from .regmap import PTABLE, QUERY, REGISTERS, SCORES, Register
 
 SCORE_BYTES = 4096
 """Of the window SCORES."""
-PAGE_BYTES = 4096
-"""Of the page of doorbells (D35)."""
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
 
@@ -116,11 +114,6 @@ def table_word(address: int, classes: int) -> int | None:
 def is_score(address: int) -> bool:
     """Is that a word of SCORES, whose reading counts (R33)?"""
     return SCORES <= address < SCORES + SCORE_BYTES
-
-
-def is_of_page(address: int) -> bool:
-    """Is that in the page of doorbells, where a device has one (CAP_DOORBELLS, D35)?"""
-    return DOORBELLS <= address < DOORBELLS + PAGE_BYTES
 
 
 def query_word(address: int, head_dim: int) -> int | None:

@@ -40,7 +40,8 @@ BAR2_VAS = 0x600000
 PTABLE = 0x004000
 SCORES = 0x003000
 QUERY = 0x008000
-DOORBELLS = 0x00e000
+DOORBELLS = range(0x00e000, 0x00f000)
+"""The page that user space may have (D35), where CAP_DOORBELLS is not 0."""
 
 
 class Opcode(IntEnum):

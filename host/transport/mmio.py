@@ -148,6 +148,8 @@ class Mmio(ABC):
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
     blank_memory = False
     """Does memory that nobody has written read as zero, and the query buffer too? Only a simulation's does."""
+    reaches_memory = True
+    """Are there bytes behind `memory_read` and `memory_write`? A driver keeps those of blocks to itself."""
     unwanted: Callable[[], bool] | None = None
     """Asked now and then while a batch or a wait runs: True ends it with CutOff. For who runs them for others."""
 

@@ -42,7 +42,7 @@ class RecordingMmio(Mmio):
 
     def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
         self.inner, self.name = inner, inner.name
-        self.blank_memory = inner.blank_memory
+        self.blank_memory, self.reaches_memory = inner.blank_memory, inner.reaches_memory
         self.calls: list[Call] = []
         self._keep = keep
         try:

@@ -14,7 +14,7 @@ from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.codec import commands_of, writes
 from kvfpga.device.device import Device, Look
 from kvfpga.device.entries import decode_entries
-from kvfpga.device.regmap import ENTRY_FIELDS, PTABLE, REGISTERS, TELEMETRY
+from kvfpga.device.regmap import DOORBELLS, ENTRY_FIELDS, PTABLE, REGISTERS, TELEMETRY
 from kvfpga.transport.mmio import Batch
 from tests.helpers.fake_device import FakeDevice
 
@@ -231,7 +231,7 @@ def test_r4_identity(device):
         "version": "2.0", "build_id": 0x1122334455667788, "entries": 256, "lanes": 8, "block_tokens": 32,
         "head_dim": 128,
         "block_bytes": BLOCK, "data_bits": 128, "lookup_ports": 3, "fifo_depth": 16,
-        "classes": 256, "nmce": 1,
+        "classes": 256, "nmce": 1, "doorbells": DOORBELLS.start,
     }  # fmt: skip
 
 
