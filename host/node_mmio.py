@@ -166,10 +166,10 @@ class NodeMmio(Mmio):
         operands = [(REGISTERS[name], self._operands.get(name, 0)) for name in _BEFORE.get(register.doorbell or "", ())]
         answer = self._node.run([(r.offset, r.width // 8, v) for r, v in [*operands, (register, value)]])
         opcode = Opcode[register.doorbell] if register.doorbell else Opcode.SET
-        status = {"code": answer.code, "opcode": opcode, "has_index": answer.index is not None, "tier": answer.tier, "valid": 1}
+        status = {"code": answer.code, "opcode": opcode, "has_index": answer.entry is not None, "tier": answer.tier, "valid": 1}
         low, high = answer.phys_addr & 0xFFFFFFFF, answer.phys_addr >> 32
         word = sum(_field(_RESULT, field, int(number)) for field, number in status.items())
-        self._results.append([word, answer.matched, low, high, answer.index or 0, answer.cycles])
+        self._results.append([word, answer.matched, low, high, answer.entry or 0, answer.cycles])
 
     # ---- the rest ----------------------------------------------------------------------------------------------------
     def wait_idle(self, budget: float | None = None) -> int:
@@ -195,7 +195,7 @@ _OURS = {
 
 def _record(move: Move) -> int:
     fields = {
-        "index": move.index, "channel": int(move.prefetch), "from_tier": move.from_tier, "to_tier": move.to_tier,
+        "index": move.block, "channel": int(move.prefetch), "from_tier": move.from_tier, "to_tier": move.to_tier,
         "error": int(move.failed), "valid": 1, "step": move.step,
     }  # fmt: skip
     return sum(_field(_COMPLETION, name, value) for name, value in fields.items())

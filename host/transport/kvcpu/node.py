@@ -43,11 +43,11 @@ _TROUBLE = {
 
 
 class Answer(NamedTuple):
-    """What the device said of a command (R5). `index` None: it names no entry."""
+    """What the device said of a command (R5). `entry` None: it names none."""
 
     code: int
     matched: int
-    index: int | None
+    entry: int | None
     tier: int
     phys_addr: int
     cycles: int
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 class Move(NamedTuple):
     """A block that went from one tier to another. `failed`: the memory refused, and it stayed."""
 
-    index: int
+    block: int
     prefetch: bool
     from_tier: int
     to_tier: int
