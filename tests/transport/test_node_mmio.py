@@ -1,5 +1,5 @@
 """`--target kvcpu:NODE` without a kernel: the translation between registers and commands on a fake of the driver, and the bytes
-of the driver's ioctls by a C program with its header. The driver itself is tested in a guest (`python -m scripts.guest --cli`)."""
+of its ioctls by a C program with its header. The driver itself is tested in a guest (`python -m scripts.guest --cli`)."""
 
 from __future__ import annotations
 
