@@ -44,7 +44,7 @@ def _field(register: Register, name: str, value: int) -> int:
 class NodeMmio(Mmio):
     """The device of one node."""
 
-    reaches_memory = False
+    reaches_memory = takes_all = False
 
     def __init__(self, path: str):
         self.name = f"kvcpu:{path}"
@@ -114,6 +114,17 @@ class NodeMmio(Mmio):
         return result[(offset - _RESULT.offset) // 4]
 
     # ---- writes ------------------------------------------------------------------------------------------------------
+    def check_write(self, offset: int, value: int, alone: bool) -> None:
+        """An operand alone would be forgotten with this process: it goes with its command."""
+        register, _ = _WORDS.get(offset, (None, 0))
+        if register is None or "w" not in register.access or register.name == "SCRATCH":
+            return
+        if register.name in _KEPT:
+            if alone:
+                _refuse(f"a write of {value:#x} to {register.name}, alone,")
+        elif not (register.doorbell or register.config) or register.name in _DRIVERS:
+            _refuse(f"a write of {value:#x} to {register.name}")
+
     def write32(self, offset: int, value: int) -> None:
         if offset % 4:
             raise BusError(offset, True, detail="MISALIGNED; not sent")
@@ -138,7 +149,7 @@ class NodeMmio(Mmio):
             super().write_burst(offset, every)
 
     def run(self, batch: Batch) -> BatchResult:
-        """Operands and the doorbell of a command are in one batch; an operand alone would be forgotten with this process."""
+        """Operands and the doorbell of a command are in one batch."""
         self._in_batch = True
         try:
             return super().run(batch)
@@ -147,9 +158,8 @@ class NodeMmio(Mmio):
 
     def _commit(self, register: Register, value: int) -> None:
         name = register.name
+        self.check_write(register.offset, value, alone=not self._in_batch)
         if name in _KEPT:
-            if not self._in_batch:
-                _refuse(f"a write of {value:#x} to {name}, alone,")
             self._operands[name] = value
         elif name == "CTRL" and value & RESET_BIT:
             self._node.reset()
@@ -157,8 +167,6 @@ class NodeMmio(Mmio):
             self._low.clear()
             self._results.clear()
             self._node.moves().clear()
-        elif not (register.doorbell or register.config) or name in _DRIVERS:
-            _refuse(f"a write of {value:#x} to {name}")
         else:
             self._run(register, value)
 

@@ -119,11 +119,12 @@ class Lockstep(Surface):
         if not commands:
             return
         for part, due in self._parts(commands, list(checks)):
+            look = where_to_look(part, due, self.model.step) if self.check else NOWHERE
+            stretches = self.device.stretches(part, look)  # what cannot be sent is said before anything is noted
             if self.recorder:
                 self.recorder.before(self, part)
             ready: list[_Expected] = []
-            look = where_to_look(part, due, self.model.step) if self.check else NOWHERE
-            for stretch in self.device.stretches(part, look):
+            for stretch in stretches:
                 ready.append(self._expect(stretch))
                 if self._moved and stretch.telemetry:
                     yield self._catch_up(ready)
@@ -138,6 +139,7 @@ class Lockstep(Surface):
 
         if not commands:
             return []
+        self.device.stretches(commands[:1])  # what the target does not take is said before anything is noted
         if self.recorder:
             self.recorder.before(self, commands)
         expected = [follow(self.model, command) for command in commands]
@@ -438,9 +440,10 @@ class Lockstep(Surface):
         self._write(address, value, 32)
 
     def _write(self, offset: int, value: int, width: int) -> None:
+        mmio = self.device.mmio
+        mmio.check_write(offset, value, alone=True)
         if self.recorder:
             self.recorder.register_written(offset, value, width)
-        mmio = self.device.mmio
         (mmio.write64 if width == 64 else mmio.write32)(offset, value)
         if (place := table_word(offset, self.model.classes)) is not None:
             self.model.write_table_word(place, value)

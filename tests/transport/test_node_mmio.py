@@ -7,6 +7,7 @@ import errno
 import subprocess
 from collections import deque
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -137,6 +138,20 @@ def test_registers_that_the_driver_keeps_are_refused_with_value_and_remedy(mmio,
     with pytest.raises(UsageError, match=f"0x5 to {name}") as caught:
         (mmio.write64 if register.width == 64 else mmio.write32)(register.offset, 5)
     assert "whole commands" in caught.value.message and "kvfpga --help" in caught.value.remedy
+
+
+@pytest.mark.parametrize("refused", [
+    lambda pair: pair.set(TIER_BASE2=0), lambda pair: pair.execute(cmd.Score(1, 0, 0, 0, 0, 0)),
+    lambda pair: pair.overlap_scores([cmd.Score(1, 0, 0, 0, 0, 0)]), lambda pair: pair.write_register("BOOST_ADDR", 5),
+])  # fmt: skip
+def test_a_refusal_leaves_session_and_reference_as_they_were(pair, refused):
+    """Nothing was begun, so nothing is in doubt (D11)."""
+    pair.recorder = Mock()
+    with pytest.raises(UsageError, match="does not go through the node"):
+        refused(pair)
+    assert pair.recorder.mock_calls == [] and pair.commands == 0
+    pair.recorder = None
+    assert pair.step(3).code == "OK"
 
 
 def test_scores_are_refused(mmio):
