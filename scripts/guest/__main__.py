@@ -48,10 +48,10 @@ def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, 
         return 1 - bool(failed), failed
     more = build.command_line(folder, packages.python(folder)) if arguments.cli else None
     image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more)
-    memory = boot.MEMORY_WITH_PYTHON if more else boot.MEMORY
+    memory, limit = (boot.MEMORY_WITH_PYTHON, 2400) if more else (boot.MEMORY, 900)
     socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
     with boot.server(socket, folder / f"server-{kernel.line}.log", arguments.entries) as device:
-        outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append, memory)
+        outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append, memory, limit)
     print(outcome.text)
     say(f"{kernel.line}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
     say(f"{kernel.line}: the device says {device.counts or device.error}")

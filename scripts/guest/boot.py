@@ -76,8 +76,9 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds
         time.sleep(0.1)
 
 
-def boot(qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], memory: str = MEMORY,
-    limit: int = 900) -> Outcome:
+def boot(
+    qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], memory: str, limit: int
+) -> Outcome:
     """Run the guest to its end, or for `limit` seconds. `append`: words for the kernel's command line."""
     device = f'{{"driver": "vfio-user-pci", "socket": {{"type": "unix", "path": "{socket}"}}}}'
     command = [
