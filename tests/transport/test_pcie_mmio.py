@@ -97,7 +97,8 @@ def test_words_go_where_they_belong(board, card):
 @pytest.mark.parametrize("nmce", [0, 1])
 def test_words_of_windows_are_no_doubt(board, card, nmce):
     """An earlier error still stands: what the register map promises is not taken for refused, what it does not is."""
-    sizes = {"CAP_CLASSES": 16, "CAP_HEAD_DIM": 128, "CAP_NMCE": nmce, "CAP_DOORBELLS": DOORBELLS.start, "ERROR": 1, "STATUS": ERROR_BIT}
+    sizes = {"CAP_CLASSES": 16, "CAP_HEAD_DIM": 128, "CAP_NMCE": nmce, "CAP_DOORBELLS": DOORBELLS.start}
+    sizes |= {"ERROR": 1, "STATUS": ERROR_BIT}
     for name, value in sizes.items():
         put(card / "xdma0_user", REGISTERS[name].offset, value)
     board._stale = True
