@@ -394,13 +394,13 @@ static void moves_through_guest_memory(void)
 
 /* ---- the doorbell of user space ----------------------------------------------------------------------------------- */
 
-static int settled(unsigned long long to)
+static int becomes(const char *attribute, unsigned long long value)
 {
 	int i;
 
-	for (i = 0; i < 500 && telemetry().current_step != to; i++)
+	for (i = 0; i < 1000 && number(attribute) != value; i++)
 		usleep(10000);
-	return telemetry().current_step == to;
+	return number(attribute) == value;
 }
 
 /* STEP without a system call, beside commands of the driver, which notices nothing. */
@@ -418,14 +418,12 @@ static void doorbell(void)
 		zero += *(volatile unsigned int *)(page + i) == 0;
 	CHECK(zero == 1024);
 	*(volatile unsigned long long *)(page + KVCPU_RING_STEP) = now + 3;
-	CHECK(settled(now + 3));
+	CHECK(becomes("rung_steps", rung + 1) && telemetry().current_step == now + 3);
 	*(volatile unsigned int *)(page + KVCPU_RING_STEP_FAST) = now + 4;
-	CHECK(settled(now + 4));
+	CHECK(becomes("rung_steps", rung + 2) && telemetry().current_step == now + 4);
 	CHECK(telemetry().step_count == before.step_count + 2 && telemetry().last_target_step == now + 4);
 	*(volatile unsigned int *)(page + KVCPU_RING_STEP_FAST) = now + 1;	/* behind the current step: refused */
-	for (i = 0; i < 500 && number("rung_refused") == refused; i++)
-		usleep(10000);
-	CHECK(number("rung_refused") == refused + 1 && number("rung_steps") == rung + 2);
+	CHECK(becomes("rung_refused", refused + 1) && number("rung_steps") == rung + 2);
 	CHECK(telemetry().current_step == now + 4);
 	for (i = 0; i < 200; i++) {		/* some find no room: none may cost a command of the driver */
 		*(volatile unsigned long long *)(page + KVCPU_RING_STEP) = now + 5 + i;
