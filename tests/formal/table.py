@@ -213,7 +213,7 @@ ROWS: tuple[Row, ...] = (
         Mutation("formal-axil-block", AXIL, "(!rtaken || rmove) && !block;", "(!rtaken || rmove);", "D20",
                  "reads are taken while a reset waits for the last"),
     )),
-    Row("nmce-fetch", "nmce_fetch", "prove", 1, (CHECKS, PLAIN_FIFO, FETCH), (
+    Row("nmce-fetch", "nmce_fetch", "prove", 1, (CHECKS, FETCH), (
         Mutation("formal-nmce-address", FETCH, "ar_addr + 64'(BURST * BEAT_BYTES)", "ar_addr + 64'(BEAT_BYTES)", "R31",
                  "the second burst begins with the second beat"),
         Mutation("formal-nmce-bounds", FETCH, "(left != NW'(1)) && !flush;", "!flush;", "R31",
@@ -222,9 +222,9 @@ ROWS: tuple[Row, ...] = (
                  "bursts are asked for while a reset waits"),
         Mutation("formal-nmce-quiet", FETCH, "quiet = !ar_valid && open == '0", "quiet = !ar_valid", "D20",
                  "a reset comes while keys are on their way"),
-        Mutation("formal-nmce-slot", FETCH, ".pop(r_valid && job_last)", ".pop(r_valid && job_last && !r_error)", "R31",
+        Mutation("formal-nmce-slot", FETCH, "if (job_last) oldest", "if (job_last && !r_error) oldest", "R31",
                  "behind an error keys meet the query before"),
-        Mutation("formal-nmce-failed", FETCH, "failed <= !job_last && beat_failed;", "failed <= beat_failed;", "D33",
+        Mutation("formal-nmce-failed", FETCH, "(beat_failed && beat != '0)", "beat_failed", "D33",
                  "a job has the error of the one before"),
     )),
 )  # fmt: skip
