@@ -115,8 +115,10 @@ def _linear_draws(preset: dict[str, int]) -> dict[str, float | int]:
 
 
 def _linear_hits(stream: Stream, capacity: int, options: Options, values: Values) -> Any:
+    from .compiled import run_linear
+
     weights = {name: int(value) for name, value in values.items()}
-    return on_device.linear(weights)(stream, capacity, options, None).hits
+    return run_linear(stream, weights, capacity, entries=options.entries, step_ms=options.step_ms).hits
 
 
 # ---- the ranked policy: the learner's constants --------------------------------------------------------------------------

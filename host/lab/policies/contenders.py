@@ -26,7 +26,7 @@ def _optimal(stream: Stream, capacity: int, options: Options, upcoming: Any) -> 
 
     hits = np.zeros(stream.touches, np.bool_)
     compiled(optimal.mark)(upcoming, capacity, np.zeros(stream.touches + 1, np.bool_), hits)
-    return Run(hits, fills=stream.touches - int(np.count_nonzero(hits)))
+    return Run(*stream.hits_of_requests(hits), fills=stream.touches - int(np.count_nonzero(hits)))
 
 
 def _own() -> Iterable[Contender]:
