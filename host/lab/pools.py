@@ -28,8 +28,8 @@ from .cells import TIMED_OUT, Cell, of_json
 PART = 1 << 16
 """Bytes of an answer that are read at once."""
 SOONEST, SLOWEST, LATEST = 3600, 100, 2_000_000
-"""A limit of processor time ends nothing that only waits. So an answer may take SOONEST seconds by the clock, or SLOWEST times the
-limit where that is more: enough on a machine that others use up. The system's waits end a little after LATEST."""
+"""A limit of processor time ends nothing that only waits. So an answer may take SOONEST seconds by the clock, or SLOWEST times
+the limit where that is more: enough on a machine that others use up. The system's waits end a little after LATEST."""
 
 
 class Task(NamedTuple):
