@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import selectors
 import signal
 import subprocess
@@ -27,6 +28,9 @@ from .cells import TIMED_OUT, Cell, of_json
 
 PART = 1 << 16
 """Bytes of an answer that are read at once."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+LOGGED = re.compile(r"^\[ERROR\].*\(tid=\d+\): ")
+"""What libcachesim writes before a message: another time and thread in every run."""
 SOONEST, SLOWEST, LATEST = 3600, 100, 2_000_000
 """A limit of processor time ends nothing that only waits. So an answer may take SOONEST seconds by the clock, or SLOWEST times
 the limit where that is more: enough on a machine that others use up. The system's waits end a little after LATEST."""
@@ -118,10 +122,10 @@ class Worker:
         assert self._process
         code = self._process.wait()
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = COLOURS.sub("", self._errors.read().decode(errors="replace")).strip().splitlines()
         self.end()
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        return f"its process ended with {how}" + (f": {lines[-1][:200]}" if lines else "")
+        return f"its process ended with {how}" + (f": {LOGGED.sub('', lines[-1])[:200]}" if lines else "")
 
 
 def _timed_out(task: Task, timeout: float | None, reason: str) -> Cell:

@@ -14,6 +14,7 @@ Anything else is a `UsageError` that names file, line and remedy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -91,10 +92,27 @@ def load_trace(path: str | Path, limit: int | None = None, unit: str | None = No
         path = Path(path)
     except TypeError:
         raise UsageError(f"a trace is named by its path, not by {path!r}", "`parse_trace` reads any source of lines") from None
-    try:
-        if not path.is_file() and path.stat():  # the latter says why, where there is nothing
-            raise UsageError(f"cannot read the trace {path.name}: it is a folder, a pipe or a device", "give the path of a file")
+    with _refused_by_name(path):
+        _check_file(path)
         return _load(inputs.text_lines(path), path.name, limit, unit)
+
+
+def check_readable(path: Path) -> None:
+    """UsageError where there is no file that can be read: known at once, while reading a trace can take long."""
+    with _refused_by_name(path):
+        _check_file(path)
+        path.open().close()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file() and path.stat():  # the latter says why, where there is nothing
+        raise UsageError(f"cannot read the trace {path.name}: it is a folder, a pipe or a device", "give the path of a file")
+
+
+@contextmanager
+def _refused_by_name(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",

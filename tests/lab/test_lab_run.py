@@ -185,7 +185,10 @@ def test_a_policy_that_takes_its_process_along_is_a_row(kvfpga, trace):
     lines = kvfpga("lab", "run", trace, "--policy", "s3fifo,lfu", "--capacity", 3, "--jobs", 1, code=3)
     found = {line["policy"]: line for line in lines}
     assert (found["s3fifo"]["status"], found["s3fifo"]["hits"]) == ("failed", None)
-    assert "signal 6" in found["s3fifo"]["reason"] and "t.jsonl.s3fifo.3 failed" in notes(kvfpga)
+    assert found["s3fifo"]["reason"] == (
+        "its process ended with signal 6: Invalid cache size configuration: small_fifo=0 bytes, main_fifo=3 bytes"
+    )
+    assert "t.jsonl.s3fifo.3 failed" in notes(kvfpga)
     assert found["lfu"]["status"] == "done"
 
 
@@ -381,6 +384,13 @@ def test_what_cannot_be_meant_is_refused_by_value(kvfpga, trace, words, said):
 def test_a_trace_that_is_none_is_refused_by_name(kvfpga, traces, said):
     kvfpga("lab", "run", *traces, "--policy", "lru", code=2)
     assert said in notes(kvfpga)
+
+
+def test_a_trace_that_is_not_there_is_named_before_the_others_are_read(kvfpga, trace):
+    """The first one cannot be read to its end, which is not found out."""
+    trace.write_text(trace.read_text() + "{")
+    kvfpga("lab", "run", trace, "nothing.jsonl", "--policy", "lru", code=2)
+    assert "cannot read the trace nothing.jsonl" in notes(kvfpga)
 
 
 @pytest.mark.parametrize("words", [["run", "sample"], ["tune", "sample"], ["run", "sample", "--scheduler", "tcp://a:1"]])
