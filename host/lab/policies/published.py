@@ -92,7 +92,7 @@ def _until_a_miss(cache: Any, blocks: NDArray[np.int32]) -> int:
     import libcachesim
 
     request = libcachesim.Request(obj_size=1)
-    for hits, block in enumerate(memoryview(blocks)):
+    for hits, block in enumerate(blocks.data):
         request.obj_id = block
         if not cache.get(request):
             return hits
