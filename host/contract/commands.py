@@ -301,7 +301,9 @@ class Result:
     def _repr_html_(self) -> str:
         from .showing import html_table
 
-        rows = [(t.index, t.channel, f"T{t.from_tier} to T{t.to_tier}") for t in self.triggers[:SHOWN_TRIGGERS]]
+        rows: list[tuple[object, ...]] = []
+        for trigger in self.triggers[:SHOWN_TRIGGERS]:
+            rows.append((trigger.index, trigger.channel, f"T{trigger.from_tier} to T{trigger.to_tier}"))
         if more := len(self.triggers) - len(rows):
             rows.append((f"{more} more", "", ""))
         return html_table(("block", "channel", "way"), rows, repr(self))
