@@ -42,6 +42,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By title, patterns of the names below kvcpu; a group shows them in this order, those of one pattern as the design has them."""
 
+VECTORS = re.compile(TOP + r"(u_pass\.(l_\w+|wins|granted)|m_axi_\w+id)")
+"""Signals whose width follows from a parameter (lanes, channels). Where it is 1 they are vectors all the same, and have a range."""
+
 
 def write(waveform: Path) -> None:
     """Write the view of a waveform (.fst or .vcd) beside it, where the extra is installed and no view is there."""
@@ -84,4 +87,4 @@ def groups(waveform: Path) -> dict[str, list[str]]:
 
 def _with_range(name: str, width: int | None) -> str:
     """The design counts the bits of what is shown here from 0 up."""
-    return name if width in (None, 1) else f"{name}[{width - 1}:0]"
+    return name if width in (None, 1) and not VECTORS.fullmatch(name) else f"{name}[{(width or 1) - 1}:0]"

@@ -25,6 +25,10 @@ $var wire 1 c secret $end
 $scope module u_engine $end
 $var wire 4 d state [3:0] $end
 $upscope $end
+$scope module u_pass $end
+$var wire 1 e l_evict [0:0] $end
+$var wire 1 f active $end
+$upscope $end
 $upscope $end
 $upscope $end
 $enddefinitions $end
@@ -33,7 +37,10 @@ $enddefinitions $end
 b0 b
 0c
 b0 d
+0e
+0f
 """
+"""As of a device with one lane, whose vectors by lane have a range of one bit."""
 
 
 def names_in_view(path) -> list[str]:
@@ -106,7 +113,7 @@ def test_a_group_of_which_the_design_has_nothing_is_left_out(tmp_path):
     path.write_text(SMALL)
     assert wave_view.groups(path) == {
         "clock and reset": ["TOP.kvcpu.clk"], "bus writes": ["TOP.kvcpu.s_axil_wdata[31:0]"],
-        "states": ["TOP.kvcpu.u_engine.state[3:0]"],
+        "states": ["TOP.kvcpu.u_engine.state[3:0]"], "pass and lanes": ["TOP.kvcpu.u_pass.active", "TOP.kvcpu.u_pass.l_evict[0:0]"],
     }  # fmt: skip
     wave_view.write(path)
     text = path.with_suffix(".gtkw").read_text()
