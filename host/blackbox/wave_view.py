@@ -42,8 +42,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By title, patterns of the names below kvcpu; a group shows them in this order, those of one pattern as the design has them."""
 
-VECTORS = re.compile(TOP + r"(u_pass\.(l_\w+|wins|granted)|m_axi_\w+id)")
-"""Signals whose width follows from a parameter (lanes, channels). Where it is 1 they are vectors all the same, and have a range."""
+VECTORS = re.compile(TOP + r"(u_pass\.(l_\w+|wins|granted)|m_axi_(ar|aw|r|b)id)")
+"""Signals whose width follows from a parameter (lanes, channels): vectors with a range even where it is 1."""
 
 
 def write(waveform: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_group_of_which_the_design_has_nothing_is_left_out(tmp_path):
     path.write_text(SMALL)
     assert wave_view.groups(path) == {
         "clock and reset": ["TOP.kvcpu.clk"], "bus writes": ["TOP.kvcpu.s_axil_wdata[31:0]"],
-        "states": ["TOP.kvcpu.u_engine.state[3:0]"], "pass and lanes": ["TOP.kvcpu.u_pass.active", "TOP.kvcpu.u_pass.l_evict[0:0]"],
+        "states": ["TOP.kvcpu.u_engine.state[3:0]"],
+        "pass and lanes": ["TOP.kvcpu.u_pass.active", "TOP.kvcpu.u_pass.l_evict[0:0]"],
     }  # fmt: skip
     wave_view.write(path)
     text = path.with_suffix(".gtkw").read_text()
