@@ -3,7 +3,7 @@
     [project.entry-points."kvfpga.targets"]
     pcie2 = "my_package.target:KIND"            # a targets.kinds.Kind: --target pcie2:ADDRESS
     [project.entry-points."kvfpga.boards"]
-    lab7 = "my_package.boards:LAB7"             # the path of a board file: --board lab7
+    lab7 = "my_package.boards:LAB7"             # the pathlib.Path of a board file: --board lab7
     [project.entry-points."kvfpga.policies"]
     mine = "my_package.policy:MINE"             # a lab.policies.contender.Contender: kvfpga lab run --policy mine
     [project.entry-points."kvfpga.trace_formats"]
@@ -40,7 +40,7 @@ class Plugin(NamedTuple):
 def _installed(group: str) -> dict[str, Plugin]:
     from importlib.metadata import entry_points
 
-    found = {}
+    found: dict[str, Plugin] = {}
     for point in entry_points(group=group):
         found.setdefault(point.name, Plugin(point.name, point.dist.name if point.dist else point.module, point))
     return found
@@ -56,7 +56,7 @@ def package(group: str, name: str) -> str:
     return _installed(group)[name].package
 
 
-def load(group: str, name: str, kind: type[Found] | tuple[type[Found], ...]) -> Found | None:
+def load(group: str, name: str, kind: type[Found]) -> Found | None:
     """The object of that name, of that kind; None where nobody brings one. UsageError where it is none."""
     plugin = _installed(group).get(name)
     if plugin is None:
@@ -68,8 +68,8 @@ def load(group: str, name: str, kind: type[Found] | tuple[type[Found], ...]) -> 
         what = f"the plugin {name} of {plugin.package} ({group}) cannot be loaded: {type(error).__name__}: {error}"
         raise UsageError(what, remedy) from error
     if not isinstance(found, kind):
-        wanted = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise UsageError(f"the plugin {name} of {plugin.package} ({group}) is a {type(found).__name__}, no {wanted}", remedy)
+        what = f"the plugin {name} of {plugin.package} ({group}) is a {type(found).__name__}, no {kind.__name__}"
+        raise UsageError(what, remedy)
     return found
 
 

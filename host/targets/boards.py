@@ -122,11 +122,8 @@ def board_folders() -> list[Path]:
 
 def known() -> dict[str, Path]:
     """Every board by its name, plugins' too."""
-    return {name: Path(_of_plugin(name) or "") for name in plugins.names(plugins.BOARDS)} | _own()
-
-
-def _of_plugin(name: str) -> str | os.PathLike[str] | None:
-    return plugins.load(plugins.BOARDS, name, (str, os.PathLike))
+    brought = {name: plugins.load(plugins.BOARDS, name, Path) for name in plugins.names(plugins.BOARDS)}
+    return {name: path for name, path in brought.items() if path} | _own()
 
 
 def _own() -> dict[str, Path]:
@@ -146,13 +143,13 @@ def find_board(name: str) -> Board:
     except TypeError:
         raise UsageError(f"board {name!r} is not text", "give the name of a board, or the path of its file") from None
     if path.suffix not in (".yaml", ".yml"):
-        found = _own().get(name) or _of_plugin(name)
+        found = _own().get(name) or plugins.load(plugins.BOARDS, name, Path)
         if found is None:
             raise UsageError(
                 f"--board {name}: no such board; there are {', '.join(sorted(known())) or 'none'}",
                 "name one of them, or a board file ending in .yaml (`kvfpga board --help`)",
             )
-        path = Path(found)
+        path = found
     return load(path)
 
 
