@@ -367,7 +367,9 @@ def test_steps_and_a_small_t1():
 
 
 @pytest.mark.parametrize("replies", REPLIES)
-@pytest.mark.parametrize("form,hashes,count", [("arrays", "int", 10_000), ("maps in arrays", "int", 3_000), ("maps", "bytes", 3_000)])
+@pytest.mark.parametrize(
+    "form,hashes,count", [("arrays", "int", 10_000), ("maps in arrays", "int", 3_000), ("maps", "bytes", 3_000)]
+)
 def test_thousands_of_events_with_one_percent_lost(form, hashes, count, replies):
     cache = Cache(seed=7, size=900, hashes=hashes, clear=0.0001)
     mirror = Mirror(model(2048))
