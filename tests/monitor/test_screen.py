@@ -68,7 +68,7 @@ def on_screen(views, size, steps, more=None, stop=None):
                 await pilot.pause(0.01)
             for _ in range(1000):  # the line of keys comes a little later
                 await pilot.pause(0.01)
-                if "q quit" in lines(app)[-1] or app._exit:
+                if app._exit or any("q quit" in line for line in lines(app)[-1:]):  # nothing is shown once it has ended
                     break
             await steps(app, pilot)
         return app
