@@ -26,7 +26,7 @@ from ..contract import inputs
 from ..contract.errors import UsageError
 from ..contract.wording import counted
 from . import trace_formats
-from .trace_formats import MOONCAKE, QWEN, TESTER, Bad, Format, Names, Row, Run
+from .trace_formats import MOONCAKE, QWEN, TESTER, Bad, Foreign, Format, Names, Row, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -164,6 +164,7 @@ class _Reader:
         self.name = name
         self.names = Names()
         self.format = MOONCAKE
+        self._foreign: Foreign | None = None
         self.block_tokens: int | None = None
 
     def rows(self) -> Iterator[Row]:
@@ -174,7 +175,8 @@ class _Reader:
         try:
             trace_formats.refuse_by_look(line)
             first = self._first_object(line)
-            self.format = trace_formats.tell(first)
+            self._foreign = trace_formats.foreign(first)
+            self.format = self._foreign.format if self._foreign else trace_formats.tell(first)
             self.block_tokens = self.format.block_tokens
         except Bad as bad:
             raise self._at(number, bad) from None
@@ -208,7 +210,7 @@ class _Reader:
         previous: int | float = 0
         for number, found in objects:
             try:
-                row = trace_formats.request_row(found, self.names)
+                row = trace_formats.request_row(self._rewritten(found), self.names)
                 if row.time < previous:
                     raise Bad(
                         f"timestamp {row.time:g} is before the previous request's {previous:g}", "sort the trace by timestamp"
@@ -217,6 +219,14 @@ class _Reader:
                 raise self._at(number, bad) from None
             previous = row.time
             yield row
+
+    def _rewritten(self, found: dict[str, object]) -> dict[str, object]:
+        if self._foreign is None:
+            return found
+        row = self._foreign.rewrite(found)
+        if row is None:
+            raise Bad(f"not as {self.format.title} has it", "each line must hold an object of the same format")
+        return row
 
     def _conversations(self, objects: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Row]:
         """They have no clock in common, so all begin together."""
@@ -250,9 +260,9 @@ def _unit(form: Format, times: list[int | float], asked: str | None, name: str) 
     whole = all(isinstance(time, int) for time in times)
     if form is QWEN and not whole:
         return "s", False
-    if whole and (form is MOONCAKE or times[-1] - times[0] >= SLOW * len(times)):
+    if whole and (form is not QWEN or times[-1] - times[0] >= SLOW * len(times)):
         return "ms", False
-    why = "as Mooncake's they would be whole milliseconds" if form is MOONCAKE else "as Qwen-Bailian's they would have decimals"
+    why = "as Mooncake's they would be whole milliseconds" if form is not QWEN else "as Qwen-Bailian's they would have decimals"
     raise UsageError(
         f"{name}: timestamps from {times[0]:g} to {times[-1]:g} may be seconds or milliseconds: {why}",
         "say which: --time-unit s (GuideLLM) or --time-unit ms (Dynamo)",
