@@ -112,6 +112,8 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         assert (dut.any_waiting == (dut.decided && dut.waiting != '0));
         if (dut.decided) assert ((evict & prefetch) == '0 && (free & (evict | prefetch)) == '0);
         assert (places == dut.t1_base);
+        if (settled) for (int k = 0; k < 3; k++)
+            assert (dut.t1_limit[k] == $signed({2'b00, set.t1_capacity}) - 19'(dut.t1_change) + (k == 1 ? 19'sd1 : k == 2 ? -19'sd1 : 19'sd0));
         assert (dut.served == came);
         if (came[1]) assert (came[0] || !wanted[0]);
         if (settled) assert (dut.t1_free == (places < set.t1_capacity));
