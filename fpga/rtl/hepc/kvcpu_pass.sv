@@ -304,6 +304,7 @@ module kvcpu_pass
         if (first_cycle) t1_more = t1_more - 7'($countones(freed_t1));
         if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
+        if (rst) t1_more = 7'd0;
     end
 
     // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
@@ -314,7 +315,7 @@ module kvcpu_pass
     logic [2:0]  t1_room;
     logic        t1_kept;       // of these, the one without a trigger
     always_ff @(posedge clk) begin
-        t1_change <= rst ? '0 : t1_more;
+        t1_change <= t1_more;
         t1_limit[0] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more);
         t1_limit[1] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more) + 19'sd1;
         t1_limit[2] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more) - 19'sd1;
