@@ -103,10 +103,10 @@ ROWS: tuple[Row, ...] = (
                  "write data are given twice"),
     )),
     Row("ram-fifo", "ram_fifo", "prove", 3, (RAM, RAM_FIFO, MARKED_WORD), (
-        Mutation("formal-ram-fifo-full", RAM_FIFO, "full   = stored[AW];", "full   = (stored >= (AW+1)'(DEPTH - 1));", "R5",
+        Mutation("formal-ram-fifo-full", RAM_FIFO, "full = level[AW] && (level[0] || !valid);", "full = level[AW];", "R5",
                  "a queue is full too early"),
         Mutation("formal-ram-fifo-late", RAM_FIFO, "(!valid || pop);", "!valid;", "R5", "a word waits until the output is empty"),
-        Mutation("formal-ram-fifo-over", RAM_FIFO, "(stored != '0) && (!valid || pop)", "(stored != '0)", "R5",
+        Mutation("formal-ram-fifo-over", RAM_FIFO, "some && (!valid || pop)", "some", "R5",
                  "the word on the output is lost to the next"),
     )),
     Row("lookup", "lookup", "prove", 9, (RAM_2R, KEYS, LOOKUP), (

@@ -23,15 +23,15 @@ module kvcpu_ram_fifo #(
         $error("%m: DEPTH must be a power of two, 2 or more");
     end
 
-    logic [AW:0] head, tail, stored;
-    logic        ren;
+    logic [AW-1:0] head, tail;
+    logic          some, ren;  // some: words in RAM
 
-    assign stored = tail - head;
-    assign full   = stored[AW];
-    assign ren    = (stored != '0) && (!valid || pop);
+    assign some = level[AW+1:1] != '0 || (level[0] && !valid);
+    assign full = level[AW] && (level[0] || !valid);
+    assign ren  = some && (!valid || pop);
 
     kvcpu_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_ram (
-        .clk, .we(push && !full), .waddr(tail[AW-1:0]), .wdata, .ren, .raddr(head[AW-1:0]), .rdata
+        .clk, .we(push && !full), .waddr(tail), .wdata, .ren, .raddr(head), .rdata
     );
 
     always_ff @(posedge clk) begin
@@ -55,7 +55,7 @@ module kvcpu_ram_fifo #(
         if (!rst) begin
             no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
             no_underflow: assert (!(pop && !valid)) else $error("nothing is taken that is not there");
-            level_holds: assert (stored <= (AW+1)'(DEPTH) && level == (AW+2)'(stored) + (AW+2)'(valid))
+            level_holds: assert (level <= (AW+2)'(DEPTH) + (AW+2)'(valid) && AW'(tail - head) == AW'(level) - AW'(valid))
                 else $error("no more words are stored than fit, and the level counts them");
         end
     end
