@@ -37,7 +37,7 @@ module formal_ram_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigne
         if (tracking && ahead == '0 && valid) assert (rdata == marked);
         assert (!(put && dut.ren && dut.head == dut.tail));
         // For the induction: where the words are.
-        assert (AW'(dut.tail - dut.head) == AW'(held) - AW'(valid));
+        assert (dut.tail - dut.head == AW'(held) - AW'(valid));
         assert (valid ? held != '0 : held <= (AW+2)'(1));
         if (tracking) assert (ahead < held);
         if (tracking && !(valid && ahead == '0)) assert (dut.u_ram.mem[dut.head + AW'(ahead) - AW'(valid)] == marked);

@@ -55,7 +55,7 @@ module kvcpu_ram_fifo #(
         if (!rst) begin
             no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
             no_underflow: assert (!(pop && !valid)) else $error("nothing is taken that is not there");
-            level_holds: assert (level <= (AW+2)'(DEPTH) + (AW+2)'(valid) && AW'(tail - head) == AW'(level) - AW'(valid))
+            level_holds: assert (level <= (AW+2)'(DEPTH) + (AW+2)'(valid) && tail - head == AW'(level) - AW'(valid))
                 else $error("no more words are stored than fit, and the level counts them");
         end
     end
