@@ -39,7 +39,7 @@ MULTIPLY = 3.9
 CLOCK_TO = {"TRELLIS_FF": 0.52, "DP16KD": 5.7}
 SETUP = {"LSR": 0.42}
 
-# ---- ns of a wire: any, more for each doubling of its fan-out, at a carry chain, at a block RAM; from a LUT to the register beside
+# ---- ns of a wire: any, more for a doubled fan-out, at a carry chain, at a block RAM; from a LUT to the register beside it
 WIRE, DOUBLED, AT_CHAIN, AT_MEMORY, BESIDE = 0.95, 0.15, 1.3, 0.8, 0.13
 # Wires inside a slice or between neighbours, made for that.
 DEDICATED = {("LUT4", "PFUMX"), ("PFUMX", "L6MUX21"), ("L6MUX21", "L6MUX21")}

@@ -62,7 +62,7 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
     );
 
     // ---- what the lanes decided of the row at the tail, and what has come of it ----------------------------------------------
-    logic             started = 1'b0, begun = 1'b0;  // the reset lasts for two cycles, as what depends on the capacity is a cycle old
+    logic             started = 1'b0, going = 1'b0, begun = 1'b0;  // the reset lasts until what depends on the capacity, two cycles old, is there
     logic             active, placed, settled;
     logic [LANES-1:0] evict, prefetch, free, wanted, came, comes;   // came: dealt with before, comes: in this cycle
     logic [16:0]      last_index;    // of the last trigger of this pass, and one more: 0 is none
@@ -77,7 +77,7 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
     end
     always_ff @(posedge clk) begin
         started <= 1'b1;
-        begun <= started;
+        {begun, going} <= {going && started, started};
         settled <= started && !rst;
         if (!started) kept_capacity <= capacity;
         places <= rst ? '0 : places + 17'((trigger_valid && trigger_channel) || (completion_valid && fails && !prefetched))
@@ -116,8 +116,9 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         assert (dut.any_waiting == (dut.decided && dut.waiting != '0));
         if (dut.decided) assert ((evict & prefetch) == '0 && (free & (evict | prefetch)) == '0);
         assert (19'(places) == 19'(dut.t1_used) + 19'(dut.t1_change) && places <= 17'd65536);
-        if (begun) for (int k = 0; k < 3; k++)
-            assert (dut.t1_limit[k] == $signed({2'b00, set.t1_capacity}) - 19'(dut.t1_change) + (k == 1 ? 19'sd1 : k == 2 ? -19'sd1 : 19'sd0));
+        if (going) for (int k = 0; k < 3; k++)
+            assert (dut.t1_places[k] == $signed({2'b00, set.t1_capacity}) + (k == 1 ? 19'sd1 : k == 2 ? -19'sd1 : 19'sd0));
+        if (begun) for (int k = 0; k < 3; k++) assert (dut.t1_limit[k] == dut.t1_places[k] - 19'(dut.t1_change));
         assert (dut.served == came);
         if (came[1]) assert (came[0] || !wanted[0]);
         if (settled) assert (dut.t1_free == (places < set.t1_capacity));

@@ -137,7 +137,7 @@ module kvcpu_contest
     logic [7:0]  scanned_1, scanned_2, scanned_3;
     logic [16:0] sum, room;           // room: the capacity without the blocks in higher bins
     logic        enough;
-    assign enough = sums && sum >= room;
+    assign enough = sums && !1'(({1'b0, sum} - {1'b0, room}) >> 17);  // sum >= room, as the sign of one chain
 
     always_ff @(posedge clk) begin
         if (scan) begin

@@ -309,16 +309,17 @@ module kvcpu_pass
 
     // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
     // move that fails goes no trigger; of the other changes none is followed by a trigger of the same command. What t1_used must be
-    // below is known a cycle ahead, the change of the last cycle included.
+    // below is known a cycle ahead, the change of the last cycle included; the capacity stays for many cycles before a pass.
     logic [16:0] t1_after [3];  // without a trigger, with an eviction's or a failed prefetch, with a prefetch's or a failed eviction
-    logic signed [18:0] t1_limit [3];
+    logic signed [18:0] t1_places [3], t1_limit [3];
     logic [2:0]  t1_room;
     logic        t1_kept;       // of these, the one without a trigger
     always_ff @(posedge clk) begin
         t1_change <= t1_more;
-        t1_limit[0] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more);
-        t1_limit[1] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more) + 19'sd1;
-        t1_limit[2] <= $signed({2'b00, set.t1_capacity}) - 19'(t1_more) - 19'sd1;
+        t1_places[0] <= $signed({2'b00, set.t1_capacity});
+        t1_places[1] <= $signed({2'b00, set.t1_capacity}) + 19'sd1;
+        t1_places[2] <= $signed({2'b00, set.t1_capacity}) - 19'sd1;
+        for (int k = 0; k < 3; k++) t1_limit[k] <= t1_places[k] - 19'(t1_more);
     end
     assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};

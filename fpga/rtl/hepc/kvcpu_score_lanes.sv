@@ -78,6 +78,11 @@ module kvcpu_score_lanes
         logic [3:0]  id, shared;            // the request is that wanted, is 0
     } in_key_t;
 
+    // a < b, as the sign of a difference: it comes out of the last cell of the carry chain, with a register beside it.
+    function automatic logic below(input logic [31:0] a, input logic [31:0] b);
+        below = 1'(({1'b0, a} - {1'b0, b}) >> 32);
+    endfunction
+
     in_range_t   range1 [LANES];
     in_key_t     wanted1 [LANES];
     logic [3:0]  request1 [LANES];  // the request is that wanted, by four bits
@@ -87,8 +92,8 @@ module kvcpu_score_lanes
             in_range_t range0 [LANES];
             for (int l = 0; l < LANES; l++) begin
                 for (int k = 0; k < 2; k++) begin
-                    range0[l].less_low[k] = (va[l][32*k +: 32] < pass.va_low[32*k +: 32]);
-                    range0[l].less_high[k] = (va[l][32*k +: 32] < pass.va_end[32*k +: 32]);
+                    range0[l].less_low[k] = below(va[l][32*k +: 32], pass.va_low[32*k +: 32]);
+                    range0[l].less_high[k] = below(va[l][32*k +: 32], pass.va_end[32*k +: 32]);
                 end
                 for (int k = 0; k < 8; k++) begin
                     range0[l].other_low[k] = (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
