@@ -13,10 +13,6 @@ demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
 
 test: $(TEST)
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
-	$(PYTHON) scripts/gen_regs.py --check
-	$(PYTHON) scripts/gen_exp.py --check
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rdl, and the constants of exp

@@ -62,7 +62,7 @@ ready_for_tests=$venv/ready-for-tests
 echo "kvfpga: setting up $venv${extra:+ with what the tests need}"
 [ -e "$ready" ] || python3 -m venv --clear "$venv"
 rm -f "$ready" "$ready_for_tests"
-# --use-pep517: old versions of pip warn of packages without a pyproject.toml otherwise.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".${extra:+[$extra]}"
+# --use-pep517: old versions of pip warn of packages without a pyproject.toml otherwise. --no-compile: Python compiles what is used.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --use-pep517 --editable ".${extra:+[$extra]}"
 touch "$ready"
 [ "$extra" != test ] || touch "$ready_for_tests"

@@ -20,7 +20,7 @@ from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim import build as verilator_build
 from kvfpga.transport.sim.build import Model
 
-OPTIMISE = "-O1"
+OPTIMISE = "-Og"
 CHOICE = "kvcpu_mutant_pkg.sv"
 """The package that says which of many mutations counts."""
 

@@ -21,6 +21,7 @@ from kvfpga.contract.errors import BusError, TargetError, UsageError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, REGISTERS
 from kvfpga.transport.mmio import Batch, Mmio, Op, OpKind
+from tests.helpers.small_device import LEAST
 
 ENTRIES, BLOCK_BYTES = 256, 16384
 WINDOW = ENTRIES * BLOCK_BYTES
@@ -197,10 +198,10 @@ def test_tiers_stay_where_the_board_has_them(sim):
 
 
 def test_small_blocks(tmp_path):
-    """As the bring-up build of a UART board has them: one lane, 256 bytes a block, memory that ends behind tier 3."""
+    """As the bring-up build of a UART board has them, with memory that ends behind tier 3."""
     from kvfpga.transport.sim.verilated import VerilatorSim
 
-    with VerilatorSim(256, 1, 64, block_tokens=32, head_dim=2) as small:
+    with VerilatorSim(**LEAST) as small:
         small.memory_limit(4 * 256 * 256 - 1)
         report = bringup.run(small, Options(), small.build_id)
     assert report.ok, failing(report)

@@ -5,13 +5,14 @@ from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.transport.sim.verilated import VerilatorSim
+from tests.helpers.small_device import LEAST
 
 
 def test_responses_that_come_faster_than_blocks_complete():
     """Blocks of one burst, moving both ways: a block's response comes while the completion of the one before waits for that of
     the other channel. (A channel that expects one block's responses at a time forgets it and never ends.)"""
-    with VerilatorSim(256, 1, 64, seed=1, latency=(0, 800), block_tokens=32, head_dim=2) as sim:
-        pair = Lockstep(Device(sim), ReferenceModel(256, 32, 2))
+    with VerilatorSim(**LEAST, seed=1, latency=(0, 800)) as sim:
+        pair = Lockstep(Device(sim), ReferenceModel(256, 32, 2, 16))
         size = pair.block_bytes
         for setting in (Set("EVICT_THRESH", 0xFFFF), Set("PREFETCH_THRESH", 0)):  # every block leaves its tier at every step
             pair.execute(setting)

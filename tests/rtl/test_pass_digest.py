@@ -11,14 +11,14 @@ from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.random_commands import random_commands
-from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
+from tests.helpers.small_device import ONE_LANE, SMALL, WIDE
 
 VA, BLOCK = 0x7F00_0000_0000, 16384
 
 
-@pytest.fixture(params=[LANES, 1, 16])
+@pytest.fixture(params=[SMALL, ONE_LANE, WIDE], ids=["small", "one lane", "wide"])
 def device(request):
-    with VerilatorSim(ENTRIES, request.param, DATA_BITS) as sim:
+    with VerilatorSim(**request.param) as sim:
         yield Device(sim)
 
 
@@ -56,11 +56,12 @@ def test_no_blocks_have_none_and_a_reset_forgets_it(device):
     assert pass_digest(device) == 0
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 5, 40, ENTRIES])
+@pytest.mark.parametrize("blocks", [0, 1, 5, 40, 1 << 16])
 @pytest.mark.parametrize("order", ["S", "SS", "SD", "DS", "SDSSD"])
 def test_steps_and_digests_that_follow_each_other_at_once(device, blocks, order):
     """The hash of one pass is still on its way when the next begins."""
-    model, loads = ReferenceModel(ENTRIES), [*map(load, range(blocks)), cmd.Set("EVICT_THRESH", 0)]
+    entries = device.identity.entries
+    model, loads = ReferenceModel(entries), [*map(load, range(min(blocks, entries))), cmd.Set("EVICT_THRESH", 0)]
     device.execute_many(loads)
     for command in loads:
         model.execute(command)
@@ -70,7 +71,7 @@ def test_steps_and_digests_that_follow_each_other_at_once(device, blocks, order)
     for number, which in enumerate(order):
         if which == "D":
             asked = model.digest()
-            device.append_write(batch, "DIGEST_END", ENTRIES)
+            device.append_write(batch, "DIGEST_END", entries)
         else:
             passed = model.digest()
             model.execute(cmd.Step(number))
@@ -91,11 +92,12 @@ def test_a_refused_step_leaves_it(device):
 
 def test_the_window_read_while_a_step_runs_changes_nothing(device):
     """A host's read holds the pass and reads another row in between."""
-    device.execute_many([load(n) for n in range(ENTRIES)])
+    entries = device.identity.entries
+    device.execute_many([load(n) for n in range(entries)])
     device.execute(cmd.Set("EVICT_THRESH", 0))
     before, batch = device.digest(), Batch()
     device.append_write(batch, "STEP_FAST", 1)
-    batch.burst(BAR2_ENTRIES + 32 * (ENTRIES - 2), 16)
+    batch.burst(BAR2_ENTRIES + 32 * (entries - 2), 16)
     device.mmio.run(batch)
     device.mmio.wait_idle()
     assert pass_digest(device) == before

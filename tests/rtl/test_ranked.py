@@ -14,7 +14,7 @@ from kvfpga.device.regmap import BAR2_ENTRIES, PTABLE, REGISTERS
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim.verilated import VerilatorSim
-from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
+from tests.helpers.small_device import ENTRIES, LANES, LEAST, ONE_LANE, SMALL, WIDE
 
 VA, BLOCK = 0x7F00_0000_0000, 16384
 ROWS = ENTRIES // LANES
@@ -28,7 +28,9 @@ class Pair:
 
     def __init__(self, sim: VerilatorSim):
         self.device = Device(sim)
-        self.model = ReferenceModel(ENTRIES, classes=self.device.classes)
+        known = self.device.identity
+        self.entries = known.entries
+        self.model = ReferenceModel(known.entries, known.block_tokens, known.head_dim, known.classes)
 
     def table(self, codes) -> None:
         for side in (self.device, self.model):
@@ -67,16 +69,16 @@ def load(n: int, tier: int = 1, hint: int = 0) -> cmd.Load:
     return cmd.Load(1, 0, 0, 32 * n, 32 * n + 31, VA + n * BLOCK, tier, hint)
 
 
-@pytest.fixture(params=[LANES, 1, 16])
+@pytest.fixture(params=[SMALL, ONE_LANE, WIDE], ids=["small", "one lane", "wide"])
 def pair(request):
-    with VerilatorSim(ENTRIES, request.param, DATA_BITS) as sim:
+    with VerilatorSim(**request.param) as sim:
         yield Pair(sim)
 
 
 @pytest.fixture
-def slow():
-    """A memory that answers long after a pass has filled both queues."""
-    with VerilatorSim(ENTRIES, LANES, DATA_BITS, latency=(2000, 4000)) as sim:
+def slow(request):
+    """A memory that answers long after a pass has filled both queues. Its latency, where a test names another."""
+    with VerilatorSim(**SMALL, latency=getattr(request, "param", (2000, 4000))) as sim:
         yield Pair(sim)
 
 
@@ -107,7 +109,7 @@ def test_R46_random_commands(pair, seed):
 
 def test_R47_evictions_are_queued_before_prefetches_each_by_index(pair):
     pair.contest()
-    for n in range(0, ENTRIES, 5):
+    for n in range(0, pair.entries, 5):
         pair.do(cmd.Touch(1, 0, 0, 32 * n))  # denied outside tier 1, which is full
     queued = [(t.channel, t.index) for t in pair.do(cmd.Step(2)).triggers]
     assert queued == sorted(queued)
@@ -128,8 +130,7 @@ def test_R16_full_queues_stall_the_third_and_the_fourth_pass(slow, latency):
 
 def test_R47_cycles(pair):
     """One pass where nothing moves, four and two scans where something does; the first trigger is timed in both modes (R48)."""
-    lanes = pair.device.identity.lanes
-    rows = ENTRIES // lanes
+    rows = pair.entries // pair.device.identity.lanes
     pair.contest()
     pair.do(cmd.Set("FILL_AGE", 0))
     idle = pair.do(cmd.Step(2))
@@ -142,6 +143,7 @@ def test_R47_cycles(pair):
     assert 2 * rows < pair.device.telemetry()["step_to_trigger_cycles"] < moving.cycles
 
 
+@pytest.mark.parametrize("slow", [(200, 400)], indirect=True)
 def test_a_soft_reset_in_each_pass_leaves_an_empty_device(slow):
     """CTRL.soft_reset while the first, second, third and fourth pass run, and while θ is looked for."""
     states = set()
@@ -167,7 +169,7 @@ def test_a_soft_reset_in_each_pass_leaves_an_empty_device(slow):
 
 def test_R45_banks_swap_between_two_steps_that_follow_each_other(pair):
     """STEP, COMMIT, STEP in the queue at once, and the idle bank written while the first STEP runs."""
-    pair.contest(ENTRIES)
+    pair.contest(pair.entries)
     flipped = 255 - AGE
     for side in (pair.device, pair.model):
         side.write_table(flipped[: pair.device.classes])
@@ -198,7 +200,7 @@ def test_the_windows_read_while_a_ranked_step_runs_change_nothing(pair):
     pair.device.append_write(batch, "T1_CAPACITY", 33)
     pair.device.append_write(batch, "STEP_FAST", 2)
     for _ in range(6):
-        batch.burst(BAR2_ENTRIES + 32 * (ENTRIES - 2), 16)
+        batch.burst(BAR2_ENTRIES + 32 * (pair.entries - 2), 16)
         batch.burst(PTABLE + 64, 16)
     pair.run(batch)
     assert pair.device.mmio.read64(REGISTERS["PASS_DIGEST"].offset) == before
@@ -235,7 +237,7 @@ def test_R22_steps_that_overlap_moves_keep_their_places(slow):
 
 
 def test_R45_a_small_table_refuses_classes_beyond_it():
-    with VerilatorSim(ENTRIES, 2, DATA_BITS, classes=16) as sim:
+    with VerilatorSim(**LEAST) as sim:
         pair = Pair(sim)
         pair.contest()
         assert pair.device.classes == 16

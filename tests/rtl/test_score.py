@@ -17,7 +17,7 @@ from kvfpga.device.regmap import QUERY, REGISTERS, SCORES, BusErrorCode, Code, O
 from kvfpga.model.nmce import block_scores
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.keys import HEAD_DIM, TOKENS, random_block, random_query
-from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
+from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES, LEAST
 
 BLOCK = 4 * TOKENS * HEAD_DIM
 VA = 0x1000_0000
@@ -235,7 +235,7 @@ def test_counters_count_words_of_the_windows(scorer):
 
 
 def test_a_build_without_the_engine_refuses_and_touches_nothing():
-    with closing(VerilatorSim(ENTRIES, 1, 64, head_dim=2, classes=16)) as sim:
+    with closing(VerilatorSim(**LEAST)) as sim:
         device = Device(sim)
         assert device.identity.nmce == 0
         assert device.execute(Load(1, 0, 0, 0, 31, VA, tier=2)).code == "OK"

@@ -73,7 +73,7 @@ class Effort(NamedTuple):
     worth: float
 
 
-_PRODUCT, _QUICK = Effort("-O3", "-O1", 100_000), Effort("-O1", "-O0", math.inf)
+_PRODUCT, _QUICK = Effort("-O3", "-O1", 100_000), Effort("-Og", "-O0", math.inf)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from kvfpga.transport.sim import build, verilator
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = Parameters(entries=256, lanes=4, data_bits=128)
-OPTIMIZE = " OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+OPTIMIZE = " OPT_FAST=-Og OPT_SLOW=-O0 OPT_GLOBAL=-Og"
 ARGUMENTS = "-O3 --x-assign fast --x-initial unique --timescale 1ns/1ps -Wno-lint -Wno-style -Wno-fatal -CFLAGS -w".split()
 ARGUMENTS.append(build.assertion_flag())
 
