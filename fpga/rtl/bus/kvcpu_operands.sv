@@ -143,6 +143,7 @@ module kvcpu_operands
     logic [4:0]  op;
     layout_e     layout;
     logic        hinted;       // the command takes `hint` along
+    logic        rung;
     hint_t       hint;         // TOUCH_HINT
     logic [4:0]  sets;
     logic [31:0] stamp;
@@ -158,6 +159,7 @@ module kvcpu_operands
             op <= wkind.op;
             layout <= layout_of(wkind.op);
             hinted <= (wkind.op == OP_LOAD || wkind.op == OP_TOUCH || wkind.op == OP_SCORE);
+            rung <= (waddr[15:12] == DOORBELLS[15:12]);
             sets <= wkind.setting;
             stamp <= wstamp;
         end
@@ -180,6 +182,7 @@ module kvcpu_operands
         cmd = '0;
         cmd.op = op;
         cmd.stamp = stamp;
+        cmd.rung = rung;
         cmd.a = own;
         case (layout)
             TWO_ROWS: {cmd.a, cmd.b} = {one_before, own};
