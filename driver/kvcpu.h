@@ -6,11 +6,13 @@
  *   queue.c       commands: operands and doorbell, a place in the queue, the result; telemetry and settings
  *   scores.c      the compute engine: queries into its buffer, scores out of it
  *   node.c        /dev/kvcpuN
+ *   registers.c   of that, the ioctls by which a host runs commands by their registers
  *   uring.c       its commands by io_uring
  *   attributes.c  /sys/class/kv_cpu/kvcpuN
  *
- * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `issue` (operand registers and
- * doorbells, so also the order of `sent`), `drain` (RESULT, COMPLETION and ERROR registers), `list` (the lists, a spinlock).
+ * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `windows` (queries, and the idle
+ * bank of the rank table until it is committed), `issue` (operand registers and doorbells, so also the order of `sent`), `drain`
+ * (RESULT, SCORES, COMPLETION and ERROR registers), `list` (the lists, a spinlock).
  */
 #ifndef KVCPU_H
 #define KVCPU_H
@@ -49,6 +51,9 @@ enum kvcpu_opcode {
 	KVCPU_OP_LOAD = 9,
 	KVCPU_OP_LOOKUP = 10,
 	KVCPU_OP_TOUCH = 11,
+	KVCPU_OP_SHARE_INDEX = 12,
+	KVCPU_OP_RELEASE_INDEX = 13,
+	KVCPU_OP_DIGEST = 14,
 	KVCPU_OP_SET = 15,
 	KVCPU_OP_CLASS = 16,
 	KVCPU_OP_SCORE = 17,
@@ -108,7 +113,7 @@ struct kvcpu_command {
 	enum kvcpu_opcode opcode;
 	u32 count;
 	struct kvcpu_write writes[8];
-	u32 number;			/* of the ioctl of existing tools that it is, 0 of none; and what that said of its target */
+	bool has_target;		/* came with a target step */
 	u64 target_step;
 
 	struct list_head sent;		/* in kvcpu.sent until its result came */
@@ -121,7 +126,10 @@ struct kvcpu_command {
 	struct io_uring_cmd *uring;	/* … or asked by it, which is answered; else somebody waits for `done` */
 };
 
+#define PATIENCE	(60 * HZ)	/* with a device that does not come to an end: then it is taken for dead */
 #define KVCPU_SETTINGS	6
+#define KVCPU_PAGE	4096		/* of doorbells */
+#define KVCPU_INTERRUPTS	(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | KVCPU__IRQ_ENABLE__ERROR_bm)
 
 struct kvcpu {
 	struct device dev;
@@ -137,20 +145,23 @@ struct kvcpu {
 	u32 block_tokens;
 	u32 head_dim;
 	bool nmce;			/* is there a compute engine? */
+	u32 doorbells;			/* offset of their page in BAR0; 0: there is none */
 
 	struct rw_semaphore here;
 	bool gone;			/* written under `here` */
 	bool failed;			/* the device answered wrongly: nothing is asked of it any more */
 
-	struct mutex ptable;		/* the idle bank of the rank table; outside `issue` */
+	struct mutex windows;
 	struct mutex issue;
-	u32 depth;			/* of the device's queue */
+	u32 depth;			/* of the device's queue, or of the half that is left to us */
 	u64 target_step;		/* of the last HOT, EVICT or SHARE, which the device is not told */
 	bool target_step_is_ours;	/* nothing that the device knows the target step of came after it */
 
 	struct mutex drain;
 	u64 interrupts;
 	u64 late_results;		/* found by looking, without an interrupt */
+	u64 rung_steps;			/* STEPs that user space rang, */
+	u64 rung_refused;		/* and those that the device refused after it had queued them */
 
 	spinlock_t list;
 	struct list_head sent;		/* commands that the device has, oldest first */
@@ -160,6 +171,7 @@ struct kvcpu {
 	unsigned long progress;		/* jiffies of the last result, or of the first command since there was none out */
 	wait_queue_head_t room;		/* in_flight fell, or the device is gone */
 
+	bool lends;			/* until a reset of KVCPU_RESET */
 	void *lent[2];			/* memory of this host that holds tiers 2 and 3 */
 	dma_addr_t lent_bus[2];
 	size_t lent_bytes;
@@ -226,6 +238,12 @@ int kvcpu_enter(struct kvcpu *kv);
 int kvcpu_query(struct kvcpu *kv, const struct kvcpu_query *query);
 int kvcpu_score(struct kvcpu *kv, struct kvcpu_score *score);
 void kvcpu_take_scores(struct kvcpu *kv, struct kvcpu_scores *scores);
+
+/* registers.c */
+long kvcpu_do_run(struct kvcpu *kv, struct kvcpu_run *run);
+long kvcpu_do_access(struct kvcpu *kv, const struct kvcpu_access *access);
+long kvcpu_do_idle(struct kvcpu *kv);
+long kvcpu_do_reset(struct kvcpu *kv);
 
 /* node.c */
 extern const struct file_operations kvcpu_fops;

@@ -12,7 +12,6 @@
 #include "kvcpu.h"
 
 #define LOOK_AFTER	(HZ / 5)	/* without an interrupt */
-#define PATIENCE	(60 * HZ)	/* then the device is taken for dead */
 
 static int errno_of(u32 code)
 {
@@ -76,16 +75,32 @@ static void finish(struct kvcpu_command *command)
 }
 
 /*
- * last_target_step is that of the last command's structure, whichever it was. The device learns it of STEP and PREFETCH (R23) and
- * shows it in its telemetry; of the other three the driver remembers it. What was refused leaves no trace.
+ * last_target_step is that of the last command's structure, whichever it was. The device learns it of STEP and PREFETCH (R23), in
+ * whichever way they came, and shows it in its telemetry; of HOT, EVICT and SHARE the driver remembers it. What was refused
+ * leaves no trace.
  */
 static void note_target(struct kvcpu *kv, const struct kvcpu_command *command)
 {
-	if (!command->number || command->number == _IOC_NR(KVCPU_RELEASE))
+	bool is_known = command->opcode == KVCPU_OP_STEP || command->opcode == KVCPU_OP_PREFETCH;
+
+	if (!is_known && !command->has_target)
 		return;
 	spin_lock(&kv->list);
 	kv->target_step = command->target_step;
-	kv->target_step_is_ours = command->number != _IOC_NR(KVCPU_STEP_ADVANCE) && command->number != _IOC_NR(KVCPU_PREFETCH);
+	kv->target_step_is_ours = !is_known;
+	spin_unlock(&kv->list);
+}
+
+/* A STEP that user space rang: no command waits for its result. */
+static void note_rung(struct kvcpu *kv, u32 code)
+{
+	if (code != KVCPU_OK) {
+		kv->rung_refused++;
+		return;
+	}
+	kv->rung_steps++;
+	spin_lock(&kv->list);
+	kv->target_step_is_ours = false;
 	spin_unlock(&kv->list);
 }
 
@@ -97,6 +112,11 @@ static void take_result(struct kvcpu *kv)
 	u32 opcode = (status & KVCPU__RESULT_STATUS__OPCODE_bm) >> KVCPU__RESULT_STATUS__OPCODE_bp;
 
 	result.code = status & KVCPU__RESULT_STATUS__CODE_bm;
+	if (status & KVCPU__RESULT_STATUS__RUNG_bm) {
+		kvcpu_read32(kv, REG(RESULT_CYCLES));		/* takes it off the queue */
+		note_rung(kv, result.code);
+		return;
+	}
 	result.tier = (status & KVCPU__RESULT_STATUS__TIER_bm) >> KVCPU__RESULT_STATUS__TIER_bp;
 	result.matched = kvcpu_read32(kv, REG(RESULT_MATCHED));
 	if (opcode == KVCPU_OP_LOOKUP || opcode == KVCPU_OP_TOUCH || opcode == KVCPU_OP_SCORE)
@@ -104,6 +124,7 @@ static void take_result(struct kvcpu *kv)
 	result.index = kvcpu_read32(kv, REG(RESULT_INDEX));
 	if (!(status & KVCPU__RESULT_STATUS__HAS_INDEX_bm))
 		result.index = KVCPU_NO_INDEX;
+
 	spin_lock(&kv->list);
 	command = list_first_entry_or_null(&kv->sent, struct kvcpu_command, sent);
 	spin_unlock(&kv->list);			/* it stays there: only who holds `drain` takes one out */
@@ -234,7 +255,7 @@ void kvcpu_add(struct kvcpu_command *command, u32 offset, u32 bytes, u64 value)
 
 static bool has_room(struct kvcpu *kv)
 {
-	return READ_ONCE(kv->in_flight) < kv->depth || kvcpu_usable(kv);
+	return READ_ONCE(kv->in_flight) < READ_ONCE(kv->depth) || kvcpu_usable(kv);
 }
 
 /* Until the device's queue has room. `wait`: else -EAGAIN; `interruptible`: -ERESTARTSYS when a signal comes. */
@@ -343,7 +364,7 @@ int kvcpu_make_range(struct kvcpu_command *command, u32 number, const struct kvc
 	if (number != _IOC_NR(KVCPU_STEP_ADVANCE) && (number >= ARRAY_SIZE(kinds) || !kinds[number].opcode))
 		return -EINVAL;
 	kvcpu_begin(command, number == _IOC_NR(KVCPU_STEP_ADVANCE) ? KVCPU_OP_STEP : kinds[number].opcode);
-	command->number = number;
+	command->has_target = number != _IOC_NR(KVCPU_RELEASE);
 	command->target_step = range->target_step;
 	if (command->opcode == KVCPU_OP_STEP) {
 		kvcpu_add(command, REG(STEP_ADVANCE), 8, range->target_step);

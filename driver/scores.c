@@ -45,10 +45,14 @@ int kvcpu_query(struct kvcpu *kv, const struct kvcpu_query *query)
 	values = memdup_user(u64_to_user_ptr(query->values), count * sizeof(u16));
 	if (IS_ERR(values))
 		return PTR_ERR(values);
-	for (i = 0; i < count; i += 2)
-		writel(values[i] | (u32)values[i + 1] << 16, kv->bar0 + QUERY + (first + i) * sizeof(u16));
+	error = mutex_lock_interruptible(&kv->windows) ? -ERESTARTSYS : 0;
+	if (!error) {
+		for (i = 0; i < count; i += 2)
+			writel(values[i] | (u32)values[i + 1] << 16, kv->bar0 + QUERY + (first + i) * sizeof(u16));
+		mutex_unlock(&kv->windows);
+	}
 	kfree(values);
-	return 0;
+	return error;
 }
 
 /* ---- scores ------------------------------------------------------------------------------------------------------ */

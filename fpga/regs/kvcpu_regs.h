@@ -180,6 +180,12 @@ extern "C" {
 #define RO32_T_NAME_0A206414__VALUE_bw 32
 #define RO32_T_NAME_0A206414__VALUE_reset 0x0
 
+// reg - ro32_t_name_3dddf24d
+#define RO32_T_NAME_3DDDF24D__VALUE_bm 0xffffffff
+#define RO32_T_NAME_3DDDF24D__VALUE_bp 0
+#define RO32_T_NAME_3DDDF24D__VALUE_bw 32
+#define RO32_T_NAME_3DDDF24D__VALUE_reset 0x0
+
 // reg - op64_t_doorbell_522f694f
 #define OP64_T_DOORBELL_522F694F__VALUE_bm 0xffffffffffffffff
 #define OP64_T_DOORBELL_522F694F__VALUE_bp 0
@@ -423,6 +429,10 @@ extern "C" {
 #define KVCPU__RESULT_STATUS__TIER_bp 17
 #define KVCPU__RESULT_STATUS__TIER_bw 2
 #define KVCPU__RESULT_STATUS__TIER_reset 0x0
+#define KVCPU__RESULT_STATUS__RUNG_bm 0x80000
+#define KVCPU__RESULT_STATUS__RUNG_bp 19
+#define KVCPU__RESULT_STATUS__RUNG_bw 1
+#define KVCPU__RESULT_STATUS__RUNG_reset 0x0
 #define KVCPU__RESULT_STATUS__VALID_bm 0x80000000
 #define KVCPU__RESULT_STATUS__VALID_bp 31
 #define KVCPU__RESULT_STATUS__VALID_bw 1
@@ -434,225 +444,225 @@ extern "C" {
 #define KVCPU__RESULT_CYCLES__VALUE_bw 32
 #define KVCPU__RESULT_CYCLES__VALUE_reset 0x0
 
-// reg - tele64_t_telemetry_1fba93c6
-#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bp 0
-#define TELE64_T_TELEMETRY_1FBA93C6__VALUE_bw 64
+// reg - tele64_t_name_9dc2264a_telemetry_1fba93c6
+#define TELE64_T_NAME_9DC2264A_TELEMETRY_1FBA93C6__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_9DC2264A_TELEMETRY_1FBA93C6__VALUE_bp 0
+#define TELE64_T_NAME_9DC2264A_TELEMETRY_1FBA93C6__VALUE_bw 64
 
-// reg - tele64_t_telemetry_a9a286cb
-#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bp 0
-#define TELE64_T_TELEMETRY_A9A286CB__VALUE_bw 64
+// reg - tele64_t_name_8004f6c2_telemetry_a9a286cb
+#define TELE64_T_NAME_8004F6C2_TELEMETRY_A9A286CB__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_8004F6C2_TELEMETRY_A9A286CB__VALUE_bp 0
+#define TELE64_T_NAME_8004F6C2_TELEMETRY_A9A286CB__VALUE_bw 64
 
-// reg - tele64_t_telemetry_81541ec3
-#define TELE64_T_TELEMETRY_81541EC3__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_81541EC3__VALUE_bp 0
-#define TELE64_T_TELEMETRY_81541EC3__VALUE_bw 64
+// reg - tele64_t_name_67d09aa6_telemetry_81541ec3
+#define TELE64_T_NAME_67D09AA6_TELEMETRY_81541EC3__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_67D09AA6_TELEMETRY_81541EC3__VALUE_bp 0
+#define TELE64_T_NAME_67D09AA6_TELEMETRY_81541EC3__VALUE_bw 64
 
-// reg - tele64_t_telemetry_37062b10
-#define TELE64_T_TELEMETRY_37062B10__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_37062B10__VALUE_bp 0
-#define TELE64_T_TELEMETRY_37062B10__VALUE_bw 64
+// reg - tele64_t_name_0005f8a5_telemetry_37062b10
+#define TELE64_T_NAME_0005F8A5_TELEMETRY_37062B10__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_0005F8A5_TELEMETRY_37062B10__VALUE_bp 0
+#define TELE64_T_NAME_0005F8A5_TELEMETRY_37062B10__VALUE_bw 64
 
-// reg - tele64_t_telemetry_8aefb965
-#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bp 0
-#define TELE64_T_TELEMETRY_8AEFB965__VALUE_bw 64
+// reg - tele64_t_name_bf9841ce_telemetry_8aefb965
+#define TELE64_T_NAME_BF9841CE_TELEMETRY_8AEFB965__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_BF9841CE_TELEMETRY_8AEFB965__VALUE_bp 0
+#define TELE64_T_NAME_BF9841CE_TELEMETRY_8AEFB965__VALUE_bw 64
 
-// reg - tele64_t_telemetry_2ad111fe
-#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bp 0
-#define TELE64_T_TELEMETRY_2AD111FE__VALUE_bw 64
+// reg - tele64_t_name_8a49fb5f_telemetry_2ad111fe
+#define TELE64_T_NAME_8A49FB5F_TELEMETRY_2AD111FE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_8A49FB5F_TELEMETRY_2AD111FE__VALUE_bp 0
+#define TELE64_T_NAME_8A49FB5F_TELEMETRY_2AD111FE__VALUE_bw 64
 
-// reg - tele64_t_telemetry_f73a0977
-#define TELE64_T_TELEMETRY_F73A0977__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_F73A0977__VALUE_bp 0
-#define TELE64_T_TELEMETRY_F73A0977__VALUE_bw 64
+// reg - tele64_t_name_52179119_telemetry_f73a0977
+#define TELE64_T_NAME_52179119_TELEMETRY_F73A0977__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_52179119_TELEMETRY_F73A0977__VALUE_bp 0
+#define TELE64_T_NAME_52179119_TELEMETRY_F73A0977__VALUE_bw 64
 
-// reg - tele64_t_telemetry_c5e7b9e8
-#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bp 0
-#define TELE64_T_TELEMETRY_C5E7B9E8__VALUE_bw 64
+// reg - tele64_t_name_dd73c0d4_telemetry_c5e7b9e8
+#define TELE64_T_NAME_DD73C0D4_TELEMETRY_C5E7B9E8__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_DD73C0D4_TELEMETRY_C5E7B9E8__VALUE_bp 0
+#define TELE64_T_NAME_DD73C0D4_TELEMETRY_C5E7B9E8__VALUE_bw 64
 
-// reg - tele64_t_telemetry_7147f1af
-#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bp 0
-#define TELE64_T_TELEMETRY_7147F1AF__VALUE_bw 64
+// reg - tele64_t_name_13d82809_telemetry_7147f1af
+#define TELE64_T_NAME_13D82809_TELEMETRY_7147F1AF__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_13D82809_TELEMETRY_7147F1AF__VALUE_bp 0
+#define TELE64_T_NAME_13D82809_TELEMETRY_7147F1AF__VALUE_bw 64
 
-// reg - tele64_t_telemetry_dcdfe3c7
-#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bp 0
-#define TELE64_T_TELEMETRY_DCDFE3C7__VALUE_bw 64
+// reg - tele64_t_name_f30e2897_telemetry_dcdfe3c7
+#define TELE64_T_NAME_F30E2897_TELEMETRY_DCDFE3C7__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_F30E2897_TELEMETRY_DCDFE3C7__VALUE_bp 0
+#define TELE64_T_NAME_F30E2897_TELEMETRY_DCDFE3C7__VALUE_bw 64
 
-// reg - tele64_t_telemetry_08575732
-#define TELE64_T_TELEMETRY_08575732__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_08575732__VALUE_bp 0
-#define TELE64_T_TELEMETRY_08575732__VALUE_bw 64
+// reg - tele64_t_name_873a24be_telemetry_08575732
+#define TELE64_T_NAME_873A24BE_TELEMETRY_08575732__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_873A24BE_TELEMETRY_08575732__VALUE_bp 0
+#define TELE64_T_NAME_873A24BE_TELEMETRY_08575732__VALUE_bw 64
 
-// reg - tele64_t_telemetry_b18e78de
-#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bp 0
-#define TELE64_T_TELEMETRY_B18E78DE__VALUE_bw 64
+// reg - tele64_t_name_11ee061a_telemetry_b18e78de
+#define TELE64_T_NAME_11EE061A_TELEMETRY_B18E78DE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_11EE061A_TELEMETRY_B18E78DE__VALUE_bp 0
+#define TELE64_T_NAME_11EE061A_TELEMETRY_B18E78DE__VALUE_bw 64
 
-// reg - tele64_t_telemetry_9bfca44c
-#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bp 0
-#define TELE64_T_TELEMETRY_9BFCA44C__VALUE_bw 64
+// reg - tele64_t_name_fa8b5a40_telemetry_9bfca44c
+#define TELE64_T_NAME_FA8B5A40_TELEMETRY_9BFCA44C__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_FA8B5A40_TELEMETRY_9BFCA44C__VALUE_bp 0
+#define TELE64_T_NAME_FA8B5A40_TELEMETRY_9BFCA44C__VALUE_bw 64
 
-// reg - tele64_t_telemetry_3a182b56
-#define TELE64_T_TELEMETRY_3A182B56__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_3A182B56__VALUE_bp 0
-#define TELE64_T_TELEMETRY_3A182B56__VALUE_bw 64
+// reg - tele64_t_name_1fb6f272_telemetry_3a182b56
+#define TELE64_T_NAME_1FB6F272_TELEMETRY_3A182B56__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_1FB6F272_TELEMETRY_3A182B56__VALUE_bp 0
+#define TELE64_T_NAME_1FB6F272_TELEMETRY_3A182B56__VALUE_bw 64
 
-// reg - tele64_t_telemetry_62aa727a
-#define TELE64_T_TELEMETRY_62AA727A__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_62AA727A__VALUE_bp 0
-#define TELE64_T_TELEMETRY_62AA727A__VALUE_bw 64
+// reg - tele64_t_name_d78d5798_telemetry_62aa727a
+#define TELE64_T_NAME_D78D5798_TELEMETRY_62AA727A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_D78D5798_TELEMETRY_62AA727A__VALUE_bp 0
+#define TELE64_T_NAME_D78D5798_TELEMETRY_62AA727A__VALUE_bw 64
 
-// reg - tele64_t_telemetry_ae72b1c4
-#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bp 0
-#define TELE64_T_TELEMETRY_AE72B1C4__VALUE_bw 64
+// reg - tele64_t_name_d2596423_telemetry_ae72b1c4
+#define TELE64_T_NAME_D2596423_TELEMETRY_AE72B1C4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_D2596423_TELEMETRY_AE72B1C4__VALUE_bp 0
+#define TELE64_T_NAME_D2596423_TELEMETRY_AE72B1C4__VALUE_bw 64
 
-// reg - tele64_t_telemetry_52d2d072
-#define TELE64_T_TELEMETRY_52D2D072__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_52D2D072__VALUE_bp 0
-#define TELE64_T_TELEMETRY_52D2D072__VALUE_bw 64
+// reg - tele64_t_name_ac136b8b_telemetry_52d2d072
+#define TELE64_T_NAME_AC136B8B_TELEMETRY_52D2D072__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_AC136B8B_TELEMETRY_52D2D072__VALUE_bp 0
+#define TELE64_T_NAME_AC136B8B_TELEMETRY_52D2D072__VALUE_bw 64
 
-// reg - tele64_t_telemetry_d6a6e14f
-#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bp 0
-#define TELE64_T_TELEMETRY_D6A6E14F__VALUE_bw 64
+// reg - tele64_t_name_a0b0ab84_telemetry_d6a6e14f
+#define TELE64_T_NAME_A0B0AB84_TELEMETRY_D6A6E14F__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_A0B0AB84_TELEMETRY_D6A6E14F__VALUE_bp 0
+#define TELE64_T_NAME_A0B0AB84_TELEMETRY_D6A6E14F__VALUE_bw 64
 
-// reg - tele64_t_telemetry_77e719d9
-#define TELE64_T_TELEMETRY_77E719D9__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_77E719D9__VALUE_bp 0
-#define TELE64_T_TELEMETRY_77E719D9__VALUE_bw 64
+// reg - tele64_t_name_a709373c_telemetry_77e719d9
+#define TELE64_T_NAME_A709373C_TELEMETRY_77E719D9__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_A709373C_TELEMETRY_77E719D9__VALUE_bp 0
+#define TELE64_T_NAME_A709373C_TELEMETRY_77E719D9__VALUE_bw 64
 
-// reg - tele64_t_telemetry_cadeb390
-#define TELE64_T_TELEMETRY_CADEB390__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_CADEB390__VALUE_bp 0
-#define TELE64_T_TELEMETRY_CADEB390__VALUE_bw 64
+// reg - tele64_t_name_40798e20_telemetry_cadeb390
+#define TELE64_T_NAME_40798E20_TELEMETRY_CADEB390__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_40798E20_TELEMETRY_CADEB390__VALUE_bp 0
+#define TELE64_T_NAME_40798E20_TELEMETRY_CADEB390__VALUE_bw 64
 
-// reg - tele64_t_telemetry_b18ccacd
-#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bp 0
-#define TELE64_T_TELEMETRY_B18CCACD__VALUE_bw 64
+// reg - tele64_t_name_e6205b2f_telemetry_b18ccacd
+#define TELE64_T_NAME_E6205B2F_TELEMETRY_B18CCACD__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_E6205B2F_TELEMETRY_B18CCACD__VALUE_bp 0
+#define TELE64_T_NAME_E6205B2F_TELEMETRY_B18CCACD__VALUE_bw 64
 
-// reg - tele64_t_telemetry_82ccd0a4
-#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bp 0
-#define TELE64_T_TELEMETRY_82CCD0A4__VALUE_bw 64
+// reg - tele64_t_name_62f44752_telemetry_82ccd0a4
+#define TELE64_T_NAME_62F44752_TELEMETRY_82CCD0A4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_62F44752_TELEMETRY_82CCD0A4__VALUE_bp 0
+#define TELE64_T_NAME_62F44752_TELEMETRY_82CCD0A4__VALUE_bw 64
 
-// reg - tele64_t_telemetry_e8887701
-#define TELE64_T_TELEMETRY_E8887701__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_E8887701__VALUE_bp 0
-#define TELE64_T_TELEMETRY_E8887701__VALUE_bw 64
+// reg - tele64_t_name_46187083_telemetry_e8887701
+#define TELE64_T_NAME_46187083_TELEMETRY_E8887701__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_46187083_TELEMETRY_E8887701__VALUE_bp 0
+#define TELE64_T_NAME_46187083_TELEMETRY_E8887701__VALUE_bw 64
 
-// reg - tele64_t_telemetry_4e903ad0
-#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bp 0
-#define TELE64_T_TELEMETRY_4E903AD0__VALUE_bw 64
+// reg - tele64_t_name_42c1f923_telemetry_4e903ad0
+#define TELE64_T_NAME_42C1F923_TELEMETRY_4E903AD0__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_42C1F923_TELEMETRY_4E903AD0__VALUE_bp 0
+#define TELE64_T_NAME_42C1F923_TELEMETRY_4E903AD0__VALUE_bw 64
 
-// reg - tele64_t_telemetry_a5318e28
-#define TELE64_T_TELEMETRY_A5318E28__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_A5318E28__VALUE_bp 0
-#define TELE64_T_TELEMETRY_A5318E28__VALUE_bw 64
+// reg - tele64_t_name_86c107ea_telemetry_a5318e28
+#define TELE64_T_NAME_86C107EA_TELEMETRY_A5318E28__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_86C107EA_TELEMETRY_A5318E28__VALUE_bp 0
+#define TELE64_T_NAME_86C107EA_TELEMETRY_A5318E28__VALUE_bw 64
 
-// reg - tele64_t_telemetry_a6ae8e80
-#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bp 0
-#define TELE64_T_TELEMETRY_A6AE8E80__VALUE_bw 64
+// reg - tele64_t_name_3d063272_telemetry_a6ae8e80
+#define TELE64_T_NAME_3D063272_TELEMETRY_A6AE8E80__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_3D063272_TELEMETRY_A6AE8E80__VALUE_bp 0
+#define TELE64_T_NAME_3D063272_TELEMETRY_A6AE8E80__VALUE_bw 64
 
-// reg - tele64_t_telemetry_7cd6a072
-#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bp 0
-#define TELE64_T_TELEMETRY_7CD6A072__VALUE_bw 64
+// reg - tele64_t_name_9fe78d4f_telemetry_7cd6a072
+#define TELE64_T_NAME_9FE78D4F_TELEMETRY_7CD6A072__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_9FE78D4F_TELEMETRY_7CD6A072__VALUE_bp 0
+#define TELE64_T_NAME_9FE78D4F_TELEMETRY_7CD6A072__VALUE_bw 64
 
-// reg - tele64_t_telemetry_fa287c88
-#define TELE64_T_TELEMETRY_FA287C88__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_FA287C88__VALUE_bp 0
-#define TELE64_T_TELEMETRY_FA287C88__VALUE_bw 64
+// reg - tele64_t_name_0a012773_telemetry_fa287c88
+#define TELE64_T_NAME_0A012773_TELEMETRY_FA287C88__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_0A012773_TELEMETRY_FA287C88__VALUE_bp 0
+#define TELE64_T_NAME_0A012773_TELEMETRY_FA287C88__VALUE_bw 64
 
-// reg - tele64_t_telemetry_4bbf1e95
-#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bp 0
-#define TELE64_T_TELEMETRY_4BBF1E95__VALUE_bw 64
+// reg - tele64_t_name_7ec861ba_telemetry_4bbf1e95
+#define TELE64_T_NAME_7EC861BA_TELEMETRY_4BBF1E95__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_7EC861BA_TELEMETRY_4BBF1E95__VALUE_bp 0
+#define TELE64_T_NAME_7EC861BA_TELEMETRY_4BBF1E95__VALUE_bw 64
 
-// reg - tele64_t_telemetry_d248f7e4
-#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bp 0
-#define TELE64_T_TELEMETRY_D248F7E4__VALUE_bw 64
+// reg - tele64_t_name_6c1a75e1_telemetry_d248f7e4
+#define TELE64_T_NAME_6C1A75E1_TELEMETRY_D248F7E4__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_6C1A75E1_TELEMETRY_D248F7E4__VALUE_bp 0
+#define TELE64_T_NAME_6C1A75E1_TELEMETRY_D248F7E4__VALUE_bw 64
 
-// reg - tele64_t_telemetry_33e7533d
-#define TELE64_T_TELEMETRY_33E7533D__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_33E7533D__VALUE_bp 0
-#define TELE64_T_TELEMETRY_33E7533D__VALUE_bw 64
+// reg - tele64_t_name_7635c2c9_telemetry_33e7533d
+#define TELE64_T_NAME_7635C2C9_TELEMETRY_33E7533D__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_7635C2C9_TELEMETRY_33E7533D__VALUE_bp 0
+#define TELE64_T_NAME_7635C2C9_TELEMETRY_33E7533D__VALUE_bw 64
 
-// reg - tele64_t_telemetry_64e3b78e
-#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bp 0
-#define TELE64_T_TELEMETRY_64E3B78E__VALUE_bw 64
+// reg - tele64_t_name_48163863_telemetry_64e3b78e
+#define TELE64_T_NAME_48163863_TELEMETRY_64E3B78E__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_48163863_TELEMETRY_64E3B78E__VALUE_bp 0
+#define TELE64_T_NAME_48163863_TELEMETRY_64E3B78E__VALUE_bw 64
 
-// reg - tele64_t_telemetry_1db02694
-#define TELE64_T_TELEMETRY_1DB02694__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_1DB02694__VALUE_bp 0
-#define TELE64_T_TELEMETRY_1DB02694__VALUE_bw 64
+// reg - tele64_t_name_08593b01_telemetry_1db02694
+#define TELE64_T_NAME_08593B01_TELEMETRY_1DB02694__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_08593B01_TELEMETRY_1DB02694__VALUE_bp 0
+#define TELE64_T_NAME_08593B01_TELEMETRY_1DB02694__VALUE_bw 64
 
-// reg - tele64_t_telemetry_61a74be6
-#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bp 0
-#define TELE64_T_TELEMETRY_61A74BE6__VALUE_bw 64
+// reg - tele64_t_name_bd324b9e_telemetry_61a74be6
+#define TELE64_T_NAME_BD324B9E_TELEMETRY_61A74BE6__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_BD324B9E_TELEMETRY_61A74BE6__VALUE_bp 0
+#define TELE64_T_NAME_BD324B9E_TELEMETRY_61A74BE6__VALUE_bw 64
 
-// reg - tele64_t_telemetry_b10a8c0b
-#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bp 0
-#define TELE64_T_TELEMETRY_B10A8C0B__VALUE_bw 64
+// reg - tele64_t_name_e6485153_telemetry_b10a8c0b
+#define TELE64_T_NAME_E6485153_TELEMETRY_B10A8C0B__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_E6485153_TELEMETRY_B10A8C0B__VALUE_bp 0
+#define TELE64_T_NAME_E6485153_TELEMETRY_B10A8C0B__VALUE_bw 64
 
-// reg - tele64_t_telemetry_c3016361
-#define TELE64_T_TELEMETRY_C3016361__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_C3016361__VALUE_bp 0
-#define TELE64_T_TELEMETRY_C3016361__VALUE_bw 64
+// reg - tele64_t_name_3507a923_telemetry_c3016361
+#define TELE64_T_NAME_3507A923_TELEMETRY_C3016361__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_3507A923_TELEMETRY_C3016361__VALUE_bp 0
+#define TELE64_T_NAME_3507A923_TELEMETRY_C3016361__VALUE_bw 64
 
-// reg - tele64_t_telemetry_5c619c5a
-#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bp 0
-#define TELE64_T_TELEMETRY_5C619C5A__VALUE_bw 64
+// reg - tele64_t_name_7f1e4e7c_telemetry_5c619c5a
+#define TELE64_T_NAME_7F1E4E7C_TELEMETRY_5C619C5A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_7F1E4E7C_TELEMETRY_5C619C5A__VALUE_bp 0
+#define TELE64_T_NAME_7F1E4E7C_TELEMETRY_5C619C5A__VALUE_bw 64
 
-// reg - tele64_t_telemetry_cb6edd4a
-#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bp 0
-#define TELE64_T_TELEMETRY_CB6EDD4A__VALUE_bw 64
+// reg - tele64_t_name_dc215254_telemetry_cb6edd4a
+#define TELE64_T_NAME_DC215254_TELEMETRY_CB6EDD4A__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_DC215254_TELEMETRY_CB6EDD4A__VALUE_bp 0
+#define TELE64_T_NAME_DC215254_TELEMETRY_CB6EDD4A__VALUE_bw 64
 
-// reg - tele64_t_telemetry_d95113e5
-#define TELE64_T_TELEMETRY_D95113E5__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_D95113E5__VALUE_bp 0
-#define TELE64_T_TELEMETRY_D95113E5__VALUE_bw 64
+// reg - tele64_t_name_4e7f21ef_telemetry_d95113e5
+#define TELE64_T_NAME_4E7F21EF_TELEMETRY_D95113E5__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_4E7F21EF_TELEMETRY_D95113E5__VALUE_bp 0
+#define TELE64_T_NAME_4E7F21EF_TELEMETRY_D95113E5__VALUE_bw 64
 
-// reg - tele64_t_telemetry_066facf5
-#define TELE64_T_TELEMETRY_066FACF5__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_066FACF5__VALUE_bp 0
-#define TELE64_T_TELEMETRY_066FACF5__VALUE_bw 64
+// reg - tele64_t_name_1fea0c81_telemetry_066facf5
+#define TELE64_T_NAME_1FEA0C81_TELEMETRY_066FACF5__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_1FEA0C81_TELEMETRY_066FACF5__VALUE_bp 0
+#define TELE64_T_NAME_1FEA0C81_TELEMETRY_066FACF5__VALUE_bw 64
 
-// reg - tele64_t_telemetry_257f4e49
-#define TELE64_T_TELEMETRY_257F4E49__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_257F4E49__VALUE_bp 0
-#define TELE64_T_TELEMETRY_257F4E49__VALUE_bw 64
+// reg - tele64_t_name_7c855425_telemetry_257f4e49
+#define TELE64_T_NAME_7C855425_TELEMETRY_257F4E49__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_7C855425_TELEMETRY_257F4E49__VALUE_bp 0
+#define TELE64_T_NAME_7C855425_TELEMETRY_257F4E49__VALUE_bw 64
 
-// reg - tele64_t_telemetry_941ed1ce
-#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bp 0
-#define TELE64_T_TELEMETRY_941ED1CE__VALUE_bw 64
+// reg - tele64_t_name_7d8327d0_telemetry_941ed1ce
+#define TELE64_T_NAME_7D8327D0_TELEMETRY_941ED1CE__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_7D8327D0_TELEMETRY_941ED1CE__VALUE_bp 0
+#define TELE64_T_NAME_7D8327D0_TELEMETRY_941ED1CE__VALUE_bw 64
 
-// reg - tele64_t_telemetry_4fa49452
-#define TELE64_T_TELEMETRY_4FA49452__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_4FA49452__VALUE_bp 0
-#define TELE64_T_TELEMETRY_4FA49452__VALUE_bw 64
+// reg - tele64_t_name_0971bcad_telemetry_4fa49452
+#define TELE64_T_NAME_0971BCAD_TELEMETRY_4FA49452__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_0971BCAD_TELEMETRY_4FA49452__VALUE_bp 0
+#define TELE64_T_NAME_0971BCAD_TELEMETRY_4FA49452__VALUE_bw 64
 
-// reg - tele64_t_telemetry_b37e0e05
-#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bm 0xffffffffffffffff
-#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bp 0
-#define TELE64_T_TELEMETRY_B37E0E05__VALUE_bw 64
+// reg - tele64_t_name_de607bdf_telemetry_b37e0e05
+#define TELE64_T_NAME_DE607BDF_TELEMETRY_B37E0E05__VALUE_bm 0xffffffffffffffff
+#define TELE64_T_NAME_DE607BDF_TELEMETRY_B37E0E05__VALUE_bp 0
+#define TELE64_T_NAME_DE607BDF_TELEMETRY_B37E0E05__VALUE_bw 64
 
 // regfile - kvcpu::TELEMETRY
 typedef struct __attribute__ ((__packed__)) {
@@ -820,7 +830,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t CAP_FIFO_DEPTH;
     uint32_t CAP_CLASSES;
     uint32_t CAP_NMCE;
-    uint8_t RESERVED_a8_ff[0x58];
+    uint32_t CAP_DOORBELLS;
+    uint8_t RESERVED_ac_ff[0x54];
     uint64_t STEP_ADVANCE;
     uint8_t RESERVED_108_11f[0x18];
     uint64_t RTBD_HIT_COUNT;
@@ -909,8 +920,27 @@ typedef struct __attribute__ ((__packed__)) {
 
 // mem - kvcpu_space::QUERY
 typedef struct __attribute__ ((__packed__)) {
-    uint32_t mem[8192];
+    uint32_t mem[6144];
 } kvcpu_space__QUERY_t;
+
+// reg - ring64_t_doorbell_522f694f_name_674d5fbe
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bm 0xffffffffffffffff
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bp 0
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bw 64
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_reset 0x0
+
+// reg - ring32_t_doorbell_522f694f_name_15735870
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bm 0xffffffff
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bp 0
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bw 32
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_reset 0x0
+
+// addrmap - doorbells
+typedef struct __attribute__ ((__packed__)) {
+    uint8_t RESERVED_0_f[0x10];
+    uint64_t RING_STEP;
+    uint32_t RING_STEP_FAST;
+} doorbells_t;
 
 // reg - kvcpu_space::BAR2_ENTRIES::entry
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__REQUEST_ID_bm 0xffff
@@ -992,7 +1022,8 @@ typedef struct __attribute__ ((__packed__)) {
     kvcpu_space__SCORES_t SCORES;
     kvcpu_space__PTABLE_t PTABLE;
     kvcpu_space__QUERY_t QUERY;
-    uint8_t RESERVED_10000_3fffff[0x3f0000];
+    doorbells_t DOORBELLS;
+    uint8_t RESERVED_e01c_3fffff[0x3f1fe4];
     kvcpu_space__BAR2_ENTRIES_t BAR2_ENTRIES;
     kvcpu_space__BAR2_VAS_t BAR2_VAS;
 } kvcpu_space_t;

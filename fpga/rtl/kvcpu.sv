@@ -119,19 +119,19 @@ module kvcpu
 
     wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains
 
+    // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
+    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_nmce, clk_queues, clk_events;
+
     // ---- reset -----------------------------------------------------------------------------------------------------------
     logic soft_reset, draining, stop_core, block, reset_all, rst_regs, rst_core, rst_dma;
     logic dma_idle, nmce_idle, bus_quiet, clearing, key_clearing, rank_clearing;
     assign clearing = key_clearing || rank_clearing;
     kvcpu_reset u_reset (
-        .clk, .rst, .request(soft_reset), .dma_idle(dma_idle && nmce_idle), .bus_quiet, .draining, .stop_core, .block, .reset_all
+        .clk(clk_bus), .rst, .request(soft_reset), .dma_idle(dma_idle && nmce_idle), .bus_quiet, .draining, .stop_core, .block, .reset_all
     );
     assign rst_regs = rst || reset_all;
     assign rst_core = rst || stop_core;
     assign rst_dma = rst || reset_all;
-
-    // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
-    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_nmce, clk_queues, clk_events;
 
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
@@ -160,14 +160,20 @@ module kvcpu
     logic [$clog2(64 * CLASSES)-1:2] table_waddr, table_raddr;
     logic [31:0] table_data;
 
-    logic        nmce_work, nmce_select, query_write, query_read, scores_read;
+    logic        nmce_select, query_write, query_read, scores_read;
     logic [14:2] query_waddr, nmce_raddr;
     logic [31:0] query_data, scores_data;
+
+    // A STEP of user space never takes a place that the host's driver counts on (D35): of commands out and of results not taken, eight
+    // are the driver's, in queues of 16 and 32.
+    logic        ring_room;
+    logic [5:0]  results_waiting;
+    assign ring_room = fifo_level + 5'(cmd_forming) < 5'(FIFO_DEPTH / 2) && results_waiting < 6'd8;
 
     // A command on its way to the queue counts as being there.
     kvcpu_axil #(.CLASSES(CLASSES), .HEAD_DIM(HEAD_DIM), .NMCE(NMCE)) u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
-        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
+        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .ring_room, .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
@@ -241,7 +247,7 @@ module kvcpu
     // takes 8 cycles at most.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES), .LINGER(8)) u_core_clock (
         .clk, .rst, .gated(clk_core),
-        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req || nmce_work)
+        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req)
     );
 
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -399,7 +405,7 @@ module kvcpu
     logic [63:0] nmce_ar_addr;
     logic [7:0]  nmce_ar_len;
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_dma_clock (
-        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle || nmce_ar_valid || !nmce_idle), .gated(clk_dma)
+        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle || !nmce_idle), .gated(clk_dma)
     );
     kvcpu_dma #(.DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_dma (
         .clk(clk_dma), .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
@@ -421,9 +427,9 @@ module kvcpu
     if (NMCE) begin : g_nmce
         localparam int unsigned QW = $clog2(128 * HEAD_DIM);
         wire unused = &{1'b0, query_waddr, nmce_raddr, 1'b0};  // windows as large as they can be
-        // Behind the clock of the core, so that it costs nothing while that rests.
-        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (.clk(clk_core), .rst, .work(stop_core || job_valid || nmce_work), .gated(clk_nmce));
-        assign nmce_work = !nmce_idle || nmce_select || scores_taken;
+        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (
+            .clk, .rst, .work(stop_core || job_valid || !nmce_idle || nmce_select || scores_taken), .gated(clk_nmce)
+        );
         kvcpu_nmce #(.DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES)) u_nmce (
             .clk(clk_nmce), .rst(rst_dma), .flush(stop_core), .idle(nmce_idle),
             .job_valid, .job_ready, .job_addr, .job_rows, .job_slot, .job_numerators, .done_valid(job_done), .done_error(job_error),
@@ -436,7 +442,6 @@ module kvcpu
         );
     end else begin : g_no_nmce
         assign clk_nmce = 1'b0;
-        assign nmce_work = 1'b0;
         assign nmce_idle = 1'b1;
         assign {job_ready, job_done, job_error, nmce_ar_valid} = '0;
         assign nmce_ar_addr = '0;
@@ -454,7 +459,7 @@ module kvcpu
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
         .clk(clk_queues), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
-        .leaves(result_leaves), .under_way(result_under_way), .lost(result_lost)
+        .leaves(result_leaves), .under_way(result_under_way), .lost(result_lost), .level(results_waiting)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
     // the RAM, which is too slow for the register block.

@@ -28,6 +28,7 @@ class Reference(Surface):
     """`operands` are the registers that only hold operands, so that `reg write BOOST_ADDR` works here as well."""
 
     checked = check = False
+    reaches_memory = True
     recorder = None
 
     def __init__(self, model: ReferenceModel):
@@ -163,6 +164,8 @@ class Reference(Surface):
 
     def close(self) -> None:
         self.closed = True
+        if self.closing:
+            self.closing()
 
 
 def _no_hardware(what: str) -> UsageError:

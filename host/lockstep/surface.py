@@ -32,7 +32,7 @@ from ..contract import commands as cmd
 from ..contract import inputs, presets, rank_tables, script
 from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
-from ..contract.errors import DeviceRefused, UsageError
+from ..contract.errors import DeviceRefused, NoMemoryError, UsageError
 from ..contract.settings import LINEAR, code_of_set
 from .arguments import guard
 from .arguments import number as _number
@@ -66,6 +66,10 @@ class Primitives(ABC):
     checks: int
     differences: int
     closed = False
+    closing: Callable[[], None] | None = None
+    """Called once the device is closed."""
+    replayer: Callable[..., Any] | None = None
+    """What `replay` calls; `kvfpga.open` hands it in, for replays belong to a higher layer."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -101,6 +105,10 @@ class Primitives(ABC):
 
     @abstractmethod
     def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
+
+    @property
+    @abstractmethod
+    def reaches_memory(self) -> bool: ...
 
     @abstractmethod
     def memory_read(self, addr: int, size: int) -> bytes: ...
@@ -147,6 +155,12 @@ class Primitives(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def __repr__(self) -> str:
+        """Without asking the device."""
+        checked = f", {self.checks} checks, {self.differences} differences" if self.check else ""
+        state = "closed" if self.closed else f"{self.commands} commands{checked}"
+        return f"<{type(self).__name__}: {self.entries} blocks of {self.block_bytes} bytes, {state}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -175,6 +189,8 @@ class Surface(Primitives):
         """
         first, last = _tokens(tokens)
         content = None if data is None else self._content(data)
+        if content is not None:
+            self.require_memory()
         block = cmd.Load(
             _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8), first, last,
             _number("va", va), _number("tier", tier, 32), _hint(class_id, order),
@@ -338,6 +354,16 @@ class Surface(Primitives):
         """Set all counters of `telemetry()` to zero; the step, t1_used and valid_entries stay."""
         return self._run(cmd.Set("CLEAR_COUNTERS", 0))
 
+    def replay(self, trace: Any = None, **options: Any) -> Any:
+        """Replay a request trace, loaded or named by its path, on this device, which must be empty (lab/replay.py). Without one
+        it is the small trace that comes along. The options are those of `kvfpga.ReplayOptions`, such as limit=100 or
+        policy="ranked". Returns a `kvfpga.ReplaySummary`.
+
+        UsageError for a bad trace, an unknown option, or a device that was not opened by `kvfpga.open`."""
+        if self.replayer is None:
+            raise UsageError("replay: this device was not opened by kvfpga.open", "use kvfpga.replay(device, trace, options)")
+        return self.replayer(self, trace, **options)
+
     # ---- looking -----------------------------------------------------------------------------------------------------
     def table(self) -> NDArray[np.void]:
         """The valid entries in index order: a structured array[blocks] of ENTRY_DTYPE, read back from the device.
@@ -354,6 +380,11 @@ class Surface(Primitives):
         content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
         found: NDArray[np.float16] = content.reshape(2, self.model.block_tokens, -1).copy()
         return found
+
+    def require_memory(self) -> None:
+        """UsageError where the bytes of blocks do not go through the target; to be asked before a command that goes with some."""
+        if not self.reaches_memory:
+            raise NoMemoryError("this target")
 
     # ---- parts -------------------------------------------------------------------------------------------------------
     def _run(self, command: Command) -> Result:
@@ -394,7 +425,7 @@ def _accepted(command: Command, result: Result) -> Result:
         return result
     meaning, remedy = cmd.MEANING.get(result.code, "see contract R10"), cmd.REMEDY.get(result.code)
     raise DeviceRefused(
-        result.code, f"{script.line(command)}: refused, {result.code}: {meaning}",
+        result.code, f"{script.line(command)}: refused, {result.code}: {meaning}{': ' * bool(result.why)}{result.why}",
         remedy or "nothing has changed; `execute` returns a refusal instead of raising it", result,
     )  # fmt: skip
 

@@ -22,6 +22,8 @@ MEMORY = "256M"
 KERNEL = "console=ttyS0 quiet panic=-1 no_timer_check watchdog_thresh=60"
 """Its command line. A busy machine lets a guest without KVM wait longer than a kernel has patience: for the first ticks of its
 timer, and for its turn, so that it takes a processor for locked up. Hence the last two words."""
+MEMORY_WITH_PYTHON = "1G"
+"""For the file system twice: as the kernel is given it, and unpacked."""
 TALLY = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 
@@ -77,14 +79,16 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds
         time.sleep(0.1)
 
 
-def boot(qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], limit: int = 900) -> Outcome:
+def boot(
+    qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], memory: str, limit: int
+) -> Outcome:
     """Run the guest to its end, or for `limit` seconds. `append`: words for the kernel's command line."""
     device = f'{{"driver": "vfio-user-pci", "socket": {{"type": "unix", "path": "{socket}"}}}}'
     command = [
         *run_with(qemu), qemu / "usr/bin/qemu-system-x86_64", "-L", qemu / "usr/share/qemu", "-L", qemu / "usr/share/seabios",
-        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "2",
+        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", memory, "-smp", "2",
         "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot",
-        "-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on", "-device", device,
+        "-object", f"memory-backend-memfd,id=ram,size={memory},share=on", "-device", device,
         "-kernel", kernel, "-initrd", initramfs, "-append", " ".join((KERNEL, *append)),
     ]  # fmt: skip
     start = time.monotonic()

@@ -197,7 +197,7 @@ WRONG = [
     (lambda d: d.lookup(1, 0, 0, 1 << 32), "token_pos 4294967296 does not fit into 32 bits"),
     (lambda d: d.lookup(1, 0, 0, "3"), "token_pos '3' is not a whole number"),
     (lambda d: d.set(T1_CAPACITY=5, WEIGHT_Q=1), "WEIGHT_Q: no such setting"),
-    (lambda d: d.set(T1_CAPACITY=5, STRICT=2), "STRICT is one bit"),
+    (lambda d: d.set(T1_CAPACITY=5, STRICT=2), r"STRICT is 2; it has 1 bit, 0 to 0x1 \(R22\)"),
     (lambda d: d.set(T1_CAPACITY=5, WINDOW=-1), "WINDOW -1 is negative"),
     (lambda d: d.weights("fast"), "'fast' is not a preset"),
     (lambda d: d.weights(w_q=1), "w_q: no such weight"),
@@ -352,13 +352,19 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
     device = request.getfixturevalue("lockstep") if target == "sim" else Reference(ReferenceModel(256))
     monkeypatch.setattr(device, "close", lambda: None)  # the simulation is every test's
     opened = []
-    monkeypatch.setattr(kvfpga, "open", lambda *given, **named: opened.append((given, named)) or device)
+    real = kvfpga.open
+
+    def open_(*given, **named):
+        opened.append((given, named))
+        return device if len(opened) == 1 else real(*given, **named)
+
+    monkeypatch.setattr(kvfpga, "open", open_)
     examples = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-    assert len(examples) == 8
+    assert len(examples) == 9
     names: dict = {}
     for example in examples:
         exec(compile(example, str(GUIDE), "exec"), names)
-    assert opened == [(("sim",), {"entries": 256})]
+    assert opened == [(("sim",), {"entries": 256}), *[(("model",), {"entries": 256})] * 2]
     assert capsys.readouterr().out.splitlines()[:2] == ["0 evict 1 to 2", "1 evict 1 to 2"]
     assert device.telemetry()["current_step"] == 402
 
