@@ -692,6 +692,22 @@ static void interrupts(void)
 	CHECK(number("late_results") == late);
 }
 
+/* A command by its registers is noted as its ioctl is: the driver's memory of a target step ends with a STEP, however that came. */
+static void step_by_its_register(void)
+{
+	unsigned long long now = telemetry().current_step;
+	struct kvcpu_register doorbell = { 0x100, 8, now + 1 };		/* STEP_ADVANCE */
+	struct kvcpu_run run = { .version = KVCPU_ABI, .count = 1, .writes = (unsigned long)&doorbell };
+
+	CHECK(range(KVCPU_MARK_HOT, 0x1000, 1, now + 77) == 0 && telemetry().last_target_step == now + 77);
+	CHECK(ioctl(fd, KVCPU_RUN, &run) == 0 && run.code == 0 && telemetry().current_step == now + 1);
+	CHECK(telemetry().last_target_step == now + 1);
+	CHECK(range(KVCPU_MARK_HOT, 0x1000, 1, now + 78) == 0 && telemetry().last_target_step == now + 78);
+	doorbell.value = now;						/* behind the current step: no error of the ioctl */
+	CHECK(ioctl(fd, KVCPU_RUN, &run) == 0 && run.code == 6);
+	CHECK(telemetry().last_target_step == now + 78);
+}
+
 /* ---- coming and going ---------------------------------------------------------------------------------------------- */
 
 static void reload(void)
@@ -796,7 +812,8 @@ static const struct {
 	TEST(moves_through_guest_memory), TEST(scores), TEST(score_refusals), TEST(scores_of_many_processes),
 	TEST(back_pressure), TEST(posts_without_waiting), TEST(refused_posts), TEST(close_with_posts),
 	TEST(uring_at_a_full_queue), TEST(uring_in_order), TEST(uring_refusals), TEST(uring_left_alone), TEST(times), TEST(signals),
-	TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(doorbell), TEST(reload), TEST(removal_with_the_node_open),
+	TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(step_by_its_register), TEST(doorbell), TEST(reload),
+	TEST(removal_with_the_node_open),
 };
 
 int main(void)
