@@ -19,6 +19,7 @@ from kvfpga.lab.replay import replay
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
 from kvfpga.lockstep.surface import ENTRY_DTYPE, Surface
+from tests.helpers import pages
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.places import DOCS
 
@@ -353,7 +354,7 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
     monkeypatch.setattr(device, "close", lambda: None)  # the simulation is every test's
     opened = []
     monkeypatch.setattr(kvfpga, "open", lambda *given, **named: opened.append((given, named)) or device)
-    examples = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
+    examples = pages.code(GUIDE, "python")
     assert len(examples) == 8
     names: dict = {}
     for example in examples:
