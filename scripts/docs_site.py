@@ -11,13 +11,18 @@ as its text, for the project has no public address that could be linked to. Func
 
 from __future__ import annotations
 
+import inspect
 import posixpath
 import re
+import textwrap
 from pathlib import Path
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from kvfpga.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
@@ -32,9 +37,23 @@ As `kvfpga COMMAND --help` says it. What the output means is on [the page of the
     :command: cli
     :prog_name: kvfpga
     :depth: 1
-    :style: table
 """
+EXAMPLE = re.compile(r"^\x08\n((?:.+\n?)+)", re.M)
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^)\s:]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    with_examples(cli)
+    return config
+
+
+def with_examples(command: click.Command) -> None:
+    """Makes blocks of Markdown of the paragraphs that click leaves as they are, such as examples, in all help texts."""
+    command.help = EXAMPLE.sub(lambda found: textwrap.indent(found[1], "    "), inspect.cleandoc(command.help or ""))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            with_examples(command.get_command(context, name))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
