@@ -4,17 +4,16 @@
     python -m scripts.coverage --seeds 20 --commands 400    more of these
     python -m scripts.coverage --only cold_blocks --json    one scenario
 
-The run is the one that mutations have to get through (scripts/mutation/scenarios.py), in one process, on the core with 256 entries and
-4 lanes. **It says what was run, not that anything was checked**: for that there is `make mutate`. Not in it: toggles and conditions
-of the RTL, the UART bridge and board tops, other sizes, and whatever of host/ is no lockstep, such as targets, sessions and the lab,
-which `make test` tests in many processes. build/coverage gets host/ as pages (`python/index.html`) and the RTL's unreached points
-(`rtl.txt`). Exit code 1 where hardware and reference differ.
+The run is the one that mutations have to get through (scripts/mutation/scenarios.py), in one process, on the core with 256
+entries and 4 lanes. **It says what was run, not that anything was checked**: for that there is `make mutate`. Not in it:
+toggles and conditions of the RTL, checkpoints, the UART bridge and board tops, other sizes, and whatever of host/ is no
+lockstep, such as targets, sessions and the lab, which `make test` tests in many processes. build/coverage gets host/ as
+pages (`python/index.html`) and the RTL's unreached points (`rtl.txt`). Exit code 1 where hardware and reference differ.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -32,22 +31,26 @@ OUT = ROOT / "build" / "coverage"
 
 def run(seeds: int, commands: int, only: list[str]) -> dict:
     """Runs the scenarios: by module of the RTL what was reached; `unreached` points; what differed."""
-    from kvfpga.transport.sim.build import rtl_sources
+    from kvfpga.contract.parameters import Parameters
+    from kvfpga.transport.sim import build
     from scripts.coverage import rtl
     from scripts.mutation.mutate import run_scenario
-    from scripts.mutation.scenarios import scenarios
+    from scripts.mutation.scenarios import ENTRIES, scenarios
+    from tests.helpers.small_device import DATA_BITS, LANES
 
+    build.model(Parameters(ENTRIES, LANES, DATA_BITS), design=rtl.COUNTING)  # ends here where it cannot be built
     rtl.CountingSim.points = OUT / "points.dat"
     chosen = [scenario for scenario in scenarios(seeds, commands) if not only or scenario.name in only]
     if not chosen:
         sys.exit(f"no scenario is called {' or '.join(only)}; they are in scripts/mutation/scenarios.py")
     done, differs = 0, []
     for scenario in shown(chosen, "scenarios"):
-        lines, evidence = run_scenario(scenario, rtl_sources())
+        lines, evidence = run_scenario(scenario, build.rtl_sources())
         done += lines
         differs += [f"{scenario.name}: {evidence}"] if evidence else []
     reached = rtl.CountingSim.reached
-    return {"scenarios": len(chosen), "commands": done, "differs": differs, "rtl": rtl.by_module(reached), "unreached": rtl.unreached(reached)}
+    ran = {"scenarios": len(chosen), "commands": done, "differs": differs}
+    return ran | {"rtl": rtl.by_module(reached), "unreached": rtl.unreached(reached)}
 
 
 def python_coverage(measured: coverage.Coverage) -> dict[str, float]:
@@ -85,7 +88,8 @@ def show(found: dict) -> None:
     for layer, share in found["python"].items():
         table.add_row(layer, f"{share:.1f}%")
     console.print(table)
-    console.print(f"unreached points of the RTL: {OUT / 'rtl.txt'}; pages of host/: {OUT / 'python' / 'index.html'}", soft_wrap=True)
+    places = f"unreached points of the RTL: {OUT / 'rtl.txt'}; pages of host/: {OUT / 'python' / 'index.html'}"
+    console.print(places, soft_wrap=True)
     for line in found["differs"]:
         console.print(line)
 
@@ -98,7 +102,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"KVFPGA_QUICK_BUILD": "1", "KVFPGA_ASSERTIONS": "0"}  # assertions are lines, too, and nothing that should be reached
+    os.environ["KVFPGA_QUICK_BUILD"] = "1"
+    os.environ["KVFPGA_ASSERTIONS"] = "0"  # a failed one is a line, too, and none that should be reached
     measured = coverage.Coverage(data_file=None, branch=True, source=[str(HOST)])
     measured.start()  # before anything of kvfpga is imported
     try:

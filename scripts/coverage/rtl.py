@@ -21,10 +21,10 @@ class Counting(build.Design):
     """The core, with counters."""
 
     def harness_files(self) -> list[Path]:
-        return [*super().harness_files(), Path(__file__).with_name("points.cpp")]
+        return [Path(__file__).with_name("points.cpp"), *super().harness_files()]
 
     def verilate_flags(self) -> list[str]:
-        return [*super().verilate_flags(), "--coverage-line"]
+        return [*(flag for flag in super().verilate_flags() if flag != "--savable"), "--coverage-line"]
 
 
 COUNTING = Counting(build.CORE.top, "a simulation model that counts", build.CORE.more_rtl, build.CORE.harness)

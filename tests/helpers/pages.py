@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-_BLOCK = re.compile(r"^(?:<!-- not run: needs (.+) -->\n)?```(\w+)\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^(?:<!-- not run: needs ([^\n]+) -->\n)?```(\w+)\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):

@@ -16,7 +16,8 @@ MADE = ("kvfpga.egg-info/", "PKG-INFO", "setup.cfg")
 def tracked() -> list[str]:
     """Paths from the root on, of files that are there."""
     if (ROOT / ".git").exists():
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+        listed = done.stdout.split("\0")
     else:
         listed = [path for path in (ROOT / SOURCES).read_text("utf-8").splitlines() if not path.startswith(MADE)]
     return [path for path in listed if path and Path(ROOT, path).is_file()]

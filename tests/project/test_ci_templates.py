@@ -1,4 +1,4 @@
-"""docs/ci: the files are YAML as the services take it, and each line of them works on a copy of fpga/, but for the installation."""
+"""docs/ci: both files are YAML as the services take it, and each line but the installation works on a copy of fpga/."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from kvfpga.cli.main import cli
 from tests.helpers.places import DOCS, ROOT
 
-FETCHED = re.compile(r'(?:<script[^>]* src|<img[^>]* src|<link[^>]* rel="(?:stylesheet|preconnect|icon)"[^>]* href)="?(https?:[^" >]*)')
+FETCHED = re.compile(r'<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)="?(https?:[^" >]*)')
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def test_every_page_is_in_it(site):
     pages = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")}
     pages = {name.replace("README.html", "index.html") for name in pages}
     there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
-    assert there - {"404.html"} == pages | {"index.html", "CONTRIBUTING.html", "CHANGELOG.html", "commands.html", "registers.html"}
+    more = {"404.html", "index.html", "CONTRIBUTING.html", "CHANGELOG.html", "commands.html", "registers.html"}
+    assert there == pages | more
 
 
 def test_the_register_map_is_as_it_was_generated(site):
@@ -38,7 +39,7 @@ def test_the_register_map_is_as_it_was_generated(site):
 
 def test_all_commands_are_in_it(site):
     text = (site / "commands.html").read_text("utf-8")
-    headings = set(re.findall(r'<h2 id="[^"]*">(?:<[^>]*>)?(?:kvfpga )?([\w-]+)', text))
+    headings = set(re.findall(r'<h3 id="[^"]*">([\w-]+)', text))
     assert set(cli.list_commands(None)) <= headings
 
 
