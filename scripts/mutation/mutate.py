@@ -240,14 +240,14 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
 def attempt(
-    name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = ()
+    name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = (), only: Sequence[str] = ()
 ) -> dict:
     """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
     scenario, line, where, field, device, expected, build_seconds, run_seconds, stillborn (why), equivalent (True). `among`:
-    places that are in one model, with this one or ORIGINAL chosen in it."""
+    places that are in one model, with this one or ORIGINAL chosen in it. `only`: names of scenarios, instead of all."""
     numbers = {"--seeds": seeds, "--commands": count, "--work": work}
     command = [*WORKER, "--worker", name, *(str(word) for pair in numbers.items() for word in pair)]
-    command += [f"--among={other}" for other in among]
+    command += [f"--among={other}" for other in among] + [f"--scenario={wanted}" for wanted in only]
     started = time.monotonic()
     environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
     process = subprocess.Popen(

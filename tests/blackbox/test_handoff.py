@@ -45,6 +45,12 @@ class SimulatedBoard(VerilatorSim):
 
 
 @pytest.fixture
+def one_design(mutant, monkeypatch):
+    """Board and RTL are of one design, the wrong one, of which a model that writes waveforms is built already."""
+    monkeypatch.setenv("KVFPGA_RTL", str(mutant))
+
+
+@pytest.fixture
 def kv(tmp_path, monkeypatch, request):
     board = None
     real = Target.open_mmio
@@ -83,8 +89,8 @@ def fail(kv, tmp_path):
 
 
 @pytest.mark.xdist_group("mutant")
-def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant, tmp_path, monkeypatch):
-    monkeypatch.setenv("KVFPGA_RTL", str(mutant))
+@pytest.mark.usefixtures("one_design")
+def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, tmp_path):
     folder = fail(kv, tmp_path)
     found = kv("handoff", folder)
     assert found["shows"] is True and "ref_count" in found["difference"]
@@ -103,9 +109,9 @@ def test_a_wrong_design_shows_in_simulation_with_the_fewest_commands(kv, mutant,
 
 
 @pytest.mark.xdist_group("mutant")
-def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("one_design")
+def test_the_ranked_policy_goes_along(kv, tmp_path):
     """Tables are written again in simulation, whole or by the word."""
-    monkeypatch.setenv("KVFPGA_RTL", str(mutant))
     shared = f"{VA + 5 * BLOCK} 1"
     script = [
         "policy ranked --table age --fill-age 9", "reg write 0x4000 0x01020304", "reg write PTABLE_COMMIT 1",
@@ -123,6 +129,7 @@ def test_the_ranked_policy_goes_along(kv, mutant, tmp_path, monkeypatch):
 
 
 @pytest.mark.xdist_group("mutant")
+@pytest.mark.usefixtures("one_design")
 def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
     """Bit 3 of RESULT_MATCHED is stuck on the way to the host."""
     from kvfpga.device.regmap import REGISTERS
@@ -141,6 +148,7 @@ def test_what_only_the_board_does_is_told_by_the_register(kv, tmp_path):
 
 
 @pytest.mark.xdist_group("mutant")
+@pytest.mark.usefixtures("one_design")
 def test_queries_and_scores_go_along(kv, tmp_path):
     """The query that a reset has left is there again, so that only the spoilt word differs from what the board had."""
     from kvfpga.device.regmap import REGISTERS

@@ -367,27 +367,29 @@ def test_steps_and_a_small_t1():
 
 
 @pytest.mark.parametrize("replies", REPLIES)
-@pytest.mark.parametrize("form,hashes", [("arrays", "int"), ("maps in arrays", "int"), ("maps", "bytes")])
-def test_ten_thousand_events_with_one_percent_lost(form, hashes, replies):
+@pytest.mark.parametrize(
+    "form,hashes,count", [("arrays", "int", 10_000), ("maps in arrays", "int", 3_000), ("maps", "bytes", 3_000)]
+)
+def test_thousands_of_events_with_one_percent_lost(form, hashes, count, replies):
     cache = Cache(seed=7, size=900, hashes=hashes, clear=0.0001)
     mirror = Mirror(model(2048))
     publisher = Publisher(form, lose=0.01, seed=2, replies=replies)
     with publisher, Follower(publisher.endpoint, mirror, publisher.replay) as f:
         publisher.wait_for_subscriber()
         events = 0
-        while events < 10_000:
-            number = min(cache.random.randint(1, 4), 10_000 - events)
+        while events < count:
+            number = min(cache.random.randint(1, 4), count - events)
             publisher.publish(cache.batch(number))
             events += number
             if cache.random.random() < 0.02:
                 keep_pace(f, publisher)
         follow_to_the_end(f, publisher)
-        assert f.counts.events == 10_000 and f.counts.lost == f.counts.malformed == f.counts.restarts == 0
-        assert publisher.lost > 20 and f.counts.gaps > 10 and f.counts.replayed >= publisher.lost
+        assert f.counts.events == count and f.counts.lost == f.counts.malformed == f.counts.restarts == 0
+        assert publisher.lost > count / 500 and f.counts.gaps > count / 1000 and f.counts.replayed >= publisher.lost
         assert f.mirror.blocks == cache.truth and len(cache.truth) > 200 and f.complete
         assert in_tier_1(f.mirror) == set(cache.truth)
         assert f.mirror.verify() == len(cache.truth)
-        assert min(f.mirror.counts.shares, f.mirror.counts.returns, f.mirror.counts.releases) > 100
+        assert min(f.mirror.counts.shares, f.mirror.counts.returns, f.mirror.counts.releases) > count / 100
 
 
 def test_in_lockstep_with_the_rtl(lockstep):

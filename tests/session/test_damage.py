@@ -28,13 +28,16 @@ def first(tmp_path_factory):
     """Sessions of a model and of a simulation after six commands, with bytes in memory and in the history, and their dumps."""
     folder = tmp_path_factory.mktemp("damage") / "first"
     for kind in ("model", "sim"):
-        kv = Kvfpga(folder, "--target", kind)
-        kv("reset", "--raw")
-        for n in range(2):
-            kv("load", "--request", 1, "--layer", 0, "--head", 0, "--tokens", f"{32 * n}:{32 * n + 31}", "--va", n * BLOCK)
-        kv("mem", "write", n * BLOCK, "0123456789abcdef")
-        kv("step", 3)
+        use(Kvfpga(folder, "--target", kind))
     return folder
+
+
+def use(kv):
+    kv("reset", "--raw")
+    for n in range(2):
+        kv("load", "--request", 1, "--layer", 0, "--head", 0, "--tokens", f"{32 * n}:{32 * n + 31}", "--va", n * BLOCK)
+    kv("mem", "write", n * BLOCK, "0123456789abcdef")
+    kv("step", 3)
 
 
 @pytest.fixture
@@ -223,8 +226,11 @@ def test_an_older_state_is_taken_where_the_newest_is_damaged(of_kind):
     assert kv("step", 9)["code"] == "OK"
 
 
-def test_after_a_damaged_history_there_is_no_waveform_until_a_reset(of_kind, tmp_path):
-    kv, home = of_kind("sim")
+@pytest.mark.xdist_group("mutant")
+def test_after_a_damaged_history_there_is_no_waveform_until_a_reset(mutant, tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_RTL", str(mutant))  # of which others need a model that writes waveforms, too
+    kv, home = Kvfpga(tmp_path / "s", "--target", "sim"), tmp_path / "s" / "sim"
+    use(kv)
     OTHERWISE["a bit"](home / "history-1.jsonl")
     kv("verify", code=3)
     Kvfpga(home.parent, "--target", "sim", "--recover")("verify")
