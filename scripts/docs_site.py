@@ -70,7 +70,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def moved(link: re.Match[str]) -> str:
         text, target = link.groups()
         name, mark, anchor = target.partition("#")
-        if not name or source == "docs/commands.md":
+        if not name or place == "commands.md":
             return link.group()
         found = in_site(posixpath.normpath(posixpath.join(posixpath.dirname(source), name)))
         if found is None:

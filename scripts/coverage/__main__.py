@@ -33,7 +33,7 @@ def run(seeds: int, commands: int, only: list[str]) -> dict:
     """Runs the scenarios: by module of the RTL what was reached; `unreached` points; what differed."""
     from kvfpga.contract.parameters import Parameters
     from kvfpga.transport.sim import build
-    from scripts.coverage import rtl
+    from scripts.coverage import points, rtl
     from scripts.mutation.mutate import run_scenario
     from scripts.mutation.scenarios import ENTRIES, scenarios
     from tests.helpers.small_device import DATA_BITS, LANES
@@ -50,7 +50,7 @@ def run(seeds: int, commands: int, only: list[str]) -> dict:
         differs += [f"{scenario.name}: {evidence}"] if evidence else []
     reached = rtl.CountingSim.reached
     ran = {"scenarios": len(chosen), "commands": done, "differs": differs}
-    return ran | {"rtl": rtl.by_module(reached), "unreached": rtl.unreached(reached)}
+    return ran | {"rtl": points.by_module(reached), "unreached": points.unreached(reached)}
 
 
 def python_coverage(measured: coverage.Coverage) -> dict[str, float]:
