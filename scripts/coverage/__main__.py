@@ -1,4 +1,4 @@
-"""What a lockstep run reaches: lines and branches of the RTL (Verilator) and of host/ (coverage.py).
+"""What a lockstep run reaches: lines and branches of the RTL (Verilator) and of host/ (the package coverage).
 
     python -m scripts.coverage                              all scenarios of the mutations, and three random scripts
     python -m scripts.coverage --seeds 20 --commands 400    more of these
@@ -33,13 +33,13 @@ def run(seeds: int, commands: int, only: list[str]) -> dict:
     """Runs the scenarios: by module of the RTL what was reached; `unreached` points; what differed."""
     from kvfpga.contract.parameters import Parameters
     from kvfpga.transport.sim import build
-    from scripts.coverage import points, rtl
+    from scripts.coverage import counting, points
     from scripts.mutation.mutate import run_scenario
     from scripts.mutation.scenarios import ENTRIES, scenarios
     from tests.helpers.small_device import DATA_BITS, LANES
 
-    build.model(Parameters(ENTRIES, LANES, DATA_BITS), design=rtl.COUNTING)  # ends here where it cannot be built
-    rtl.CountingSim.points = OUT / "points.dat"
+    build.model(Parameters(ENTRIES, LANES, DATA_BITS), design=counting.COUNTING)  # ends here where it cannot be built
+    counting.CountingSim.points = OUT / "points.dat"
     chosen = [scenario for scenario in scenarios(seeds, commands) if not only or scenario.name in only]
     if not chosen:
         sys.exit(f"no scenario is called {' or '.join(only)}; they are in scripts/mutation/scenarios.py")
@@ -48,7 +48,7 @@ def run(seeds: int, commands: int, only: list[str]) -> dict:
         lines, evidence = run_scenario(scenario, build.rtl_sources())
         done += lines
         differs += [f"{scenario.name}: {evidence}"] if evidence else []
-    reached = rtl.CountingSim.reached
+    reached = counting.CountingSim.reached
     ran = {"scenarios": len(chosen), "commands": done, "differs": differs}
     return ran | {"rtl": points.by_module(reached), "unreached": points.unreached(reached)}
 
