@@ -39,7 +39,7 @@ def test_the_register_map_is_as_it_was_generated(site):
 
 def test_all_commands_are_in_it(site):
     text = (site / "commands.html").read_text("utf-8")
-    headings = set(re.findall(r'<h3 id="[^"]*">([\w-]+)', text))
+    headings = set(re.findall(r'<h3 id="kvfpga-([\w-]+)"', text))
     assert set(cli.list_commands(None)) <= headings
 
 
@@ -50,4 +50,4 @@ def test_nothing_is_fetched_from_elsewhere(site):
 
 def test_links_that_would_leave_the_site_are_text(site):
     text = (site / "decisions" / "D31-contest.html").read_text("utf-8")
-    assert "kvcpu_contest.sv" in text and 'kvcpu_contest.sv"' not in text
+    assert "kvcpu_contest" in text and "kvcpu_contest.sv" not in text
