@@ -106,7 +106,7 @@ WEIGHT(w_d);
 WEIGHT(evict_thresh);
 WEIGHT(prefetch_thresh);
 
-/* The driver's own: how often the device called, and how often a result was there without a call. */
+/* The driver's own: how often the device called, and how often a result was there without a call, and what user space rang. */
 static ssize_t interrupts_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
 	return sysfs_emit(buf, "%llu\n", READ_ONCE(of(dev)->interrupts));
@@ -119,6 +119,18 @@ static ssize_t late_results_show(struct device *dev, struct device_attribute *at
 }
 static DEVICE_ATTR_RO(late_results);
 
+static ssize_t rung_steps_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%llu\n", READ_ONCE(of(dev)->rung_steps));
+}
+static DEVICE_ATTR_RO(rung_steps);
+
+static ssize_t rung_refused_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%llu\n", READ_ONCE(of(dev)->rung_refused));
+}
+static DEVICE_ATTR_RO(rung_refused);
+
 static struct attribute *kvcpu_attrs[] = {
 	&dev_attr_telemetry.attr,
 	&dev_attr_current_step.attr,
@@ -130,6 +142,8 @@ static struct attribute *kvcpu_attrs[] = {
 	&dev_attr_prefetch_thresh.attr,
 	&dev_attr_interrupts.attr,
 	&dev_attr_late_results.attr,
+	&dev_attr_rung_steps.attr,
+	&dev_attr_rung_refused.attr,
 	NULL
 };
 

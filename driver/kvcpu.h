@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The KV-CPU's Linux driver: what its four parts share.
+ * The KV-CPU's Linux driver: what its five parts share.
  *
  *   pci.c         the PCI function: identity, memory lent to the device, interrupt, arrival and departure
  *   queue.c       commands: operands and doorbell, a place in the queue, the result; telemetry and settings
  *   node.c        /dev/kvcpuN
+ *   registers.c   of that, the ioctls by which a host runs commands by their registers
  *   attributes.c  /sys/class/kv_cpu/kvcpuN
  *
  * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `issue` (operand registers and
@@ -47,6 +48,9 @@ enum kvcpu_opcode {
 	KVCPU_OP_LOAD = 9,
 	KVCPU_OP_LOOKUP = 10,
 	KVCPU_OP_TOUCH = 11,
+	KVCPU_OP_SHARE_INDEX = 12,
+	KVCPU_OP_RELEASE_INDEX = 13,
+	KVCPU_OP_DIGEST = 14,
 	KVCPU_OP_SET = 15,
 	KVCPU_OP_CLASS = 16,
 };
@@ -96,7 +100,10 @@ struct kvcpu_command {
 	u64 cookie;
 };
 
+#define PATIENCE	(60 * HZ)	/* with a device that does not come to an end: then it is taken for dead */
 #define KVCPU_SETTINGS	6
+#define KVCPU_PAGE	4096		/* of doorbells */
+#define KVCPU_INTERRUPTS	(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | KVCPU__IRQ_ENABLE__ERROR_bm)
 
 struct kvcpu {
 	struct device dev;
@@ -109,6 +116,7 @@ struct kvcpu {
 	u32 entries;
 	u32 classes;
 	u32 block_bytes;
+	u32 doorbells;			/* offset of their page in BAR0; 0: there is none */
 
 	struct rw_semaphore here;
 	bool gone;			/* written under `here` */
@@ -116,13 +124,15 @@ struct kvcpu {
 
 	struct mutex ptable;		/* the idle bank of the rank table; outside `issue` */
 	struct mutex issue;
-	u32 depth;			/* of the device's queue */
+	u32 depth;			/* of the device's queue, or of the half that is left to us */
 	u64 target_step;		/* of the last HOT, EVICT or SHARE, which the device is not told */
 	bool target_step_is_ours;	/* nothing that the device knows the target step of came after it */
 
 	struct mutex drain;
 	u64 interrupts;
 	u64 late_results;		/* found by looking, without an interrupt */
+	u64 rung_steps;			/* STEPs that user space rang, */
+	u64 rung_refused;		/* and those that the device refused after it had queued them */
 
 	spinlock_t list;
 	struct list_head sent;		/* commands that the device has, oldest first */
@@ -132,6 +142,7 @@ struct kvcpu {
 	unsigned long progress;		/* jiffies of the last result, or of the first command since there was none out */
 	wait_queue_head_t room;		/* in_flight fell, or the device is gone */
 
+	bool lends;			/* until a reset of KVCPU_RESET */
 	void *lent[2];			/* memory of this host that holds tiers 2 and 3 */
 	dma_addr_t lent_bus[2];
 	size_t lent_bytes;
@@ -182,6 +193,12 @@ void kvcpu_telemetry(struct kvcpu *kv, struct kvcpu_telemetry *telemetry);
 int kvcpu_usable(struct kvcpu *kv);
 int kvcpu_enter(struct kvcpu *kv);
 void kvcpu_note_target(struct kvcpu *kv, u32 number, u64 target_step);
+
+/* registers.c */
+long kvcpu_do_run(struct kvcpu *kv, struct kvcpu_run *run);
+long kvcpu_do_access(struct kvcpu *kv, const struct kvcpu_access *access);
+long kvcpu_do_idle(struct kvcpu *kv);
+long kvcpu_do_reset(struct kvcpu *kv);
 
 /* node.c */
 extern const struct file_operations kvcpu_fops;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * /dev/kvcpuN: ioctls that run a command and wait for it, write() that queues commands, read() and poll() for their results and for
- * the moves between tiers, mmap() of the directory. include/uapi/linux/kvcpu.h is the manual.
+ * the moves between tiers, mmap() of the directory, of memory for tiers, and of the page with STEP's doorbell. include/uapi/linux/kvcpu.h is the manual.
  *
  * The device may go while the node is open: `here` is held while it is used, the mapping is taken back, and whoever waits is woken.
  */
@@ -216,6 +216,8 @@ union argument {
 	struct kvcpu_class cls;
 	struct kvcpu_policy policy;
 	struct kvcpu_ptable ptable;
+	struct kvcpu_run run;
+	struct kvcpu_access access;
 };
 
 static long dispatch(struct kvcpu *kv, unsigned int request, union argument *argument)
@@ -237,6 +239,10 @@ static long dispatch(struct kvcpu *kv, unsigned int request, union argument *arg
 	case KVCPU_GET_TELEMETRY:
 		kvcpu_telemetry(kv, &argument->telemetry);
 		return 0;
+	case KVCPU_IDLE:
+		return kvcpu_do_idle(kv);
+	case KVCPU_RESET:
+		return kvcpu_do_reset(kv);
 	}
 	if (argument->version != KVCPU_ABI)
 		return -EINVAL;
@@ -253,6 +259,10 @@ static long dispatch(struct kvcpu *kv, unsigned int request, union argument *arg
 		return do_policy(kv, &argument->policy);
 	case KVCPU_PTABLE:
 		return do_ptable(kv, &argument->ptable);
+	case KVCPU_RUN:
+		return kvcpu_do_run(kv, &argument->run);
+	case KVCPU_ACCESS:
+		return kvcpu_do_access(kv, &argument->access);
 	}
 	return -ENOTTY;
 }
@@ -274,6 +284,10 @@ static bool is_known(unsigned int request)
 	case KVCPU_POLICY:
 	case KVCPU_PTABLE:
 	case KVCPU_RELEASE:
+	case KVCPU_RUN:
+	case KVCPU_ACCESS:
+	case KVCPU_IDLE:
+	case KVCPU_RESET:
 		return true;
 	}
 	return false;
@@ -288,6 +302,8 @@ static long kvcpu_ioctl(struct file *file, unsigned int request, unsigned long a
 
 	if (!is_known(request))
 		return -ENOTTY;
+	if (_IOC_NR(request) >= _IOC_NR(KVCPU_RUN) && !(file->f_mode & FMODE_WRITE))
+		return -EBADF;
 	if (_IOC_DIR(request) & _IOC_WRITE && copy_from_user(&argument, user, _IOC_SIZE(request)))
 		return -EFAULT;
 	error = kvcpu_enter(kv);
@@ -535,11 +551,40 @@ static int map_tier(struct kvcpu *kv, struct vm_area_struct *vma)
 {
 	u32 tier = vma->vm_pgoff == KVCPU_MAP_TIER3 >> PAGE_SHIFT;
 
-	if (!kv->lent[tier] || vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
+	if (!kv->lends || !kv->lent[tier] || vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
 		return -EINVAL;
 	vma->vm_ops = &tier_vm_ops;
 	vma->vm_pgoff = 0;		/* within the buffer, as dma_mmap_coherent() wants it */
 	return dma_mmap_coherent(&kv->pdev->dev, vma, kv->lent[tier], kv->lent_bus[tier], kv->lent_bytes);
+}
+
+static vm_fault_t doorbell_fault(struct vm_fault *vmf)
+{
+	struct kvcpu *kv = ((struct kvcpu_file *)vmf->vma->vm_file->private_data)->kv;
+	vm_fault_t result = VM_FAULT_SIGBUS;
+
+	if (!down_read_trylock(&kv->here))
+		return VM_FAULT_SIGBUS;
+	if (!kvcpu_usable(kv))
+		result = vmf_insert_pfn(vmf->vma, vmf->address, (pci_resource_start(kv->pdev, 0) + kv->doorbells) >> PAGE_SHIFT);
+	up_read(&kv->here);
+	return result;
+}
+
+static const struct vm_operations_struct doorbell_vm_ops = { .fault = doorbell_fault };
+
+/* Whoever may write to the node may ring STEP, which the device lets have half of its queue: the other half is ours from now on. */
+static int map_doorbell(struct kvcpu *kv, struct vm_area_struct *vma)
+{
+	if (!kv->doorbells || PAGE_SIZE != KVCPU_PAGE || vma_pages(vma) != 1)
+		return -EINVAL;
+	if (!(vma->vm_flags & VM_WRITE))
+		return -EACCES;
+	WRITE_ONCE(kv->depth, kvcpu_read32(kv, REG(CAP_FIFO_DEPTH)) / 2);
+	set_flags(vma);
+	vma->vm_ops = &doorbell_vm_ops;
+	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+	return 0;
 }
 
 static int kvcpu_mmap(struct file *file, struct vm_area_struct *vma)
@@ -555,7 +600,9 @@ static int kvcpu_mmap(struct file *file, struct vm_area_struct *vma)
 	error = kvcpu_usable(kv);
 	if (error)
 		goto out;
-	if (at >= KVCPU_MAP_TIER2 >> PAGE_SHIFT) {
+	if (at == KVCPU_MAP_DOORBELL >> PAGE_SHIFT) {
+		error = map_doorbell(kv, vma);
+	} else if (at >= KVCPU_MAP_TIER2 >> PAGE_SHIFT) {
 		error = map_tier(kv, vma);
 	} else if (vma->vm_flags & VM_WRITE) {
 		error = -EACCES;

@@ -53,6 +53,9 @@ static int identify(struct kvcpu *kv)
 	kv->classes = kvcpu_read32(kv, REG(CAP_CLASSES));
 	kv->block_bytes = kvcpu_read32(kv, REG(CAP_BLOCK_BYTES));
 	kv->depth = kvcpu_read32(kv, REG(CAP_FIFO_DEPTH));
+	kv->doorbells = kvcpu_read32(kv, REG(CAP_DOORBELLS));
+	if (kv->doorbells % KVCPU_PAGE || kv->doorbells + KVCPU_PAGE > pci_resource_len(kv->pdev, BAR0))
+		kv->doorbells = 0;
 	if (!kv->entries || kv->entries > 65536 || !kv->block_bytes || !kv->depth || kv->classes > 256)
 		return dev_err_probe(dev, -ENODEV, "%u entries, %u bytes a block, a queue of %u, %u classes: no such device\n",
 				     kv->entries, kv->block_bytes, kv->depth, kv->classes);
@@ -106,6 +109,7 @@ static void lend_memory(struct kvcpu *kv)
 	u32 i;
 
 	kv->lent_bytes = (size_t)kv->entries * kv->block_bytes;
+	kv->lends = true;
 	for (i = 0; i < ARRAY_SIZE(bases) && lend; i++) {
 		int error = -ENOMEM;
 
@@ -237,8 +241,7 @@ static int kvcpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = request_threaded_irq(pci_irq_vector(pdev, 0), NULL, interrupt_thread, IRQF_ONESHOT, "kvcpu", kv);
 	if (error)
 		goto vectors;
-	writel(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | KVCPU__IRQ_ENABLE__ERROR_bm,
-	       kv->bar0 + REG(IRQ_ENABLE));
+	writel(KVCPU_INTERRUPTS, kv->bar0 + REG(IRQ_ENABLE));
 	lend_memory(kv);
 	error = cdev_device_add(&kv->cdev, &kv->dev);
 	if (error)

@@ -12,7 +12,6 @@
 #include "kvcpu.h"
 
 #define LOOK_AFTER	(HZ / 5)	/* without an interrupt */
-#define PATIENCE	(60 * HZ)	/* then the device is taken for dead */
 
 static int errno_of(u32 code)
 {
@@ -72,6 +71,19 @@ static void finish(struct kvcpu_command *command)
 	}
 }
 
+/* A STEP that user space rang: no command waits for its result. */
+static void note_rung(struct kvcpu *kv, u32 code)
+{
+	if (code != KVCPU_OK) {
+		kv->rung_refused++;
+		return;
+	}
+	kv->rung_steps++;
+	spin_lock(&kv->list);
+	kv->target_step_is_ours = false;
+	spin_unlock(&kv->list);
+}
+
 static void take_result(struct kvcpu *kv)
 {
 	struct kvcpu_result result = {};
@@ -88,6 +100,10 @@ static void take_result(struct kvcpu *kv)
 	if (!(status & KVCPU__RESULT_STATUS__HAS_INDEX_bm))
 		result.index = KVCPU_NO_INDEX;
 	result.cycles = kvcpu_read32(kv, REG(RESULT_CYCLES));	/* takes it off the queue */
+	if (status & KVCPU__RESULT_STATUS__RUNG_bm) {
+		note_rung(kv, result.code);
+		return;
+	}
 
 	spin_lock(&kv->list);
 	command = list_first_entry_or_null(&kv->sent, struct kvcpu_command, sent);
@@ -210,7 +226,7 @@ void kvcpu_add(struct kvcpu_command *command, u32 offset, u32 bytes, u64 value)
 
 static bool has_room(struct kvcpu *kv)
 {
-	return READ_ONCE(kv->in_flight) < kv->depth || kvcpu_usable(kv);
+	return READ_ONCE(kv->in_flight) < READ_ONCE(kv->depth) || kvcpu_usable(kv);
 }
 
 /* Until the device's queue has room. `wait`: else -EAGAIN; `interruptible`: -ERESTARTSYS when a signal comes. */

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # the names of _HOMES, once more, for type checkers
     from .contract.errors import DifferenceError as DifferenceError
     from .contract.errors import IdleTimeout as IdleTimeout
     from .contract.errors import KvfpgaError as KvfpgaError
+    from .contract.errors import NoMemoryError as NoMemoryError
     from .contract.errors import SessionBusy as SessionBusy
     from .contract.errors import SessionError as SessionError
     from .contract.errors import TargetError as TargetError
@@ -87,7 +88,7 @@ _HOMES = {
     ),
     "contract.errors": (
         "KvfpgaError", "UsageError", "DeviceRefused", "TargetError", "BuildError", "BusError", "CutOff", "IdleTimeout",
-        "SessionError", "SessionBusy", "DifferenceError",
+        "NoMemoryError", "SessionError", "SessionBusy", "DifferenceError",
     ),
     "contract.presets": ("PRESETS",),
     "hepc_ref": ("ReferenceModel",),

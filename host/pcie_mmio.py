@@ -39,7 +39,19 @@ import numpy as np
 from .contract.commands import QUERY_SLOTS
 from .contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from .contract.parameters import BUCKETS
-from .device.regmap import BAR2_ENTRIES, BAR2_VAS, DEVICE_ID, PTABLE, QUERY, REGISTERS, SCORES, BusErrorCode, Register
+from .device.regmap import (
+    BAR2_ENTRIES,
+    BAR2_VAS,
+    DEVICE_ID,
+    DOORBELLS,
+    PTABLE,
+    QUERY,
+    REGISTERS,
+    SCORES,
+    BusErrorCode,
+    Register,
+)
+from .transport.holder import lock
 from .transport.mmio import SPACE_BYTES, Batch, BatchResult, Mmio, OpKind, check_end
 from .transport.xdma import nodes as xdma_nodes
 
@@ -64,12 +76,12 @@ _now = time.monotonic
 
 (
     _DEVICE_ID, _STATUS, _ERROR, _ERROR_OFFSET, _CTRL, _IRQ_ENABLE, _CAP_ENTRIES, _CAP_FIFO_DEPTH, _CAP_CLASSES, _CAP_HEAD_DIM,
-    _CAP_NMCE,
+    _CAP_NMCE, _CAP_DOORBELLS,
 ) = (
     REGISTERS[name].offset
     for name in (
         "DEVICE_ID", "STATUS", "ERROR", "ERROR_OFFSET", "CTRL", "IRQ_ENABLE", "CAP_ENTRIES", "CAP_FIFO_DEPTH", "CAP_CLASSES",
-        "CAP_HEAD_DIM", "CAP_NMCE",
+        "CAP_HEAD_DIM", "CAP_NMCE", "CAP_DOORBELLS",
     )
 )  # fmt: skip
 
@@ -161,7 +173,7 @@ class PcieMmio(Mmio):
         if size is not None and size < need:
             raise too_small
         user = self._descriptor(nodes.user, os.O_RDWR)
-        xdma_nodes.lock(user, nodes.user)
+        lock(user, nodes.user)
         try:
             self._bar = xdma_nodes.open_bar(user, need)
         except OSError:
@@ -291,8 +303,9 @@ class PcieMmio(Mmio):
             return
         if self._depth is None:
             self._depth = self._register(_CAP_FIFO_DEPTH)
+        room = self._depth // 2 if offset in DOORBELLS else self._depth
         status = self._status()
-        if status & _RESETTING or status >> _LEVEL.low & (1 << _LEVEL.width) - 1 >= self._depth:
+        if status & _RESETTING or status >> _LEVEL.low & (1 << _LEVEL.width) - 1 >= room:
             reason = "RESETTING" if status & _RESETTING else "FIFO_FULL"
             raise BusError(offset, True, detail=f"{reason}; not sent")
 
@@ -327,14 +340,15 @@ class PcieMmio(Mmio):
         return max(offset, end) if offset + 4 * count > end else None
 
     def _in_window(self, offset: int, is_write: bool) -> bool:
-        """Is that a word of PTABLE, of SCORES or of the query buffer, which are as large as the device says (R36, R45)?"""
+        """Is that a word of PTABLE, SCORES, the query buffer or the page of doorbells, which are as the device says?"""
         if not SCORES <= offset < BAR0_BYTES:
             return False
         if self._windows is None:
             classes, dim = self._register(_CAP_CLASSES), self._register(_CAP_HEAD_DIM)
             tables, queries = range(PTABLE, PTABLE + classes * BUCKETS, 4), range(QUERY, QUERY + 2 * QUERY_SLOTS * dim, 4)
             writable = [tables, queries] if self._register(_CAP_NMCE) else [tables]
-            self._windows = {True: writable, False: [tables, queries, range(SCORES, PTABLE, 4)]}
+            pages = [DOORBELLS] if self._register(_CAP_DOORBELLS) else []
+            self._windows = {True: writable, False: [tables, queries, range(SCORES, PTABLE, 4), *pages]}
         return any(offset in window for window in self._windows[is_write])
 
     def _register(self, offset: int) -> int:

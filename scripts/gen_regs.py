@@ -55,7 +55,9 @@ class Map:
     def __init__(self, space: AddrmapNode):
         self.space = space
         self.bar0 = space.get_child_by_name("BAR0")
-        self.registers = [n for n in self.bar0.descendants() if isinstance(n, RegNode)]
+        self.page = space.get_child_by_name("DOORBELLS")
+        self.rung = [n for n in self.page.children() if isinstance(n, RegNode)]
+        self.registers = [n for n in self.bar0.descendants() if isinstance(n, RegNode)] + self.rung
         self.telemetry = [r for r in self.registers if r.get_property("telemetry", default=None)]
         self.mems = [n for n in space.children() if isinstance(n, MemNode)]
         self.mem = {n.inst_name: n for n in self.mems}
@@ -93,8 +95,9 @@ def systemverilog_map(m: Map) -> str:
     def constants(prefix: str, width: int, members) -> str:
         return "\n".join(f"    localparam logic [{width - 1}:0] {prefix}_{n} = {width}'d{v};" for n, v in members)
 
-    cases = "\n".join(case_item(addresses, facts) for facts, addresses in words(m).items())
-    used = all_bits(m.registers) >> 2
+    near = [r for r in m.registers if r not in m.telemetry and r not in m.rung]
+    cases, rung = ("\n".join(case_item(at, facts) for facts, at in words(m, these).items()) for these in (near, m.rung))
+    used = all_bits([*near, *m.telemetry]) >> 2
     window = m.telemetry[0].absolute_address, m.telemetry[-1].absolute_address + 8
     soft_reset, pass_digest, hint = (m.bar0.get_child_by_name(name) for name in ("CTRL", "PASS_DIGEST", "TOUCH_HINT"))
     return f"""// {BANNER}
@@ -107,6 +110,7 @@ package kvcpu_map_pkg;
     localparam logic [22:0] PTABLE       = 23'h{m.mem["PTABLE"].absolute_address:06X};
     localparam logic [22:0] SCORES       = 23'h{m.mem["SCORES"].absolute_address:06X};
     localparam logic [22:0] QUERY        = 23'h{m.mem["QUERY"].absolute_address:06X};
+    localparam logic [22:0] DOORBELLS    = 23'h{m.page.absolute_address:06X};
     localparam logic [15:0] CTRL_OFFSET  = 16'h{soft_reset.absolute_address:04X};
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h{pass_digest.absolute_address:04X};
     localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h{hint.absolute_address:04X};
@@ -150,6 +154,10 @@ package kvcpu_map_pkg;
             word_kind.telemetry = 1'b1;
         end
         if ((word & 14'h{~used & 0x3FFF:04X}) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
+        case (word)
+{rung}
+            default: ;
+        endcase
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.
@@ -174,10 +182,10 @@ def block_bits(m: Map) -> int:
 ROW_BITS = (12, 10, 9, 8, 6, 5, 4, 3)
 
 
-def words(m: Map) -> dict[str, list[int]]:
-    """The addresses of all 32-bit words of BAR0's registers but the telemetry's, by their word_t."""
+def words(m: Map, registers: list[RegNode]) -> dict[str, list[int]]:
+    """The addresses of all 32-bit words of the registers, by their word_t."""
     found: dict[str, list[int]] = {}
-    for r in (r for r in m.registers if r not in m.telemetry):
+    for r in registers:
         config, doorbell = (r.get_property(p, default=None) for p in ("config", "doorbell"))
         op, setting = ("SET" if config else doorbell or "NOP"), (f"SET_{config}" if config else "5'd0")
         count = r.get_property("regwidth") // 32
@@ -260,6 +268,8 @@ BAR2_VAS = {m.mem["BAR2_VAS"].absolute_address:#08x}
 PTABLE = {m.mem["PTABLE"].absolute_address:#08x}
 SCORES = {m.mem["SCORES"].absolute_address:#08x}
 QUERY = {m.mem["QUERY"].absolute_address:#08x}
+DOORBELLS = range({m.page.absolute_address:#08x}, {m.page.absolute_address + 4096:#08x})
+"""The page that user space may have (D35), where CAP_DOORBELLS is not 0."""
 
 
 {enum("Opcode", "What a command does (R5).", m.opcodes.items())}

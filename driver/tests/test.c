@@ -392,6 +392,56 @@ static void moves_through_guest_memory(void)
 	munmap(tier3, 256 * BLOCK);
 }
 
+/* ---- the doorbell of user space ----------------------------------------------------------------------------------- */
+
+static int becomes(const char *attribute, unsigned long long value)
+{
+	int i;
+
+	for (i = 0; i < 1000 && number(attribute) != value; i++)
+		usleep(10000);
+	return number(attribute) == value;
+}
+
+/* STEP without a system call, beside commands of the driver, which notices nothing. */
+static void doorbell(void)
+{
+	volatile unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, KVCPU_MAP_DOORBELL);
+	struct kvcpu_telemetry before = telemetry();
+	unsigned long long now = before.current_step, rung = number("rung_steps"), refused = number("rung_refused");
+	int reader = open(NODE, O_RDONLY), i, zero = 0;
+
+	CHECK(page != MAP_FAILED);
+	if (wrong)
+		return;
+	for (i = 0; i < 4096; i += 4)
+		zero += *(volatile unsigned int *)(page + i) == 0;
+	CHECK(zero == 1024);
+	*(volatile unsigned long long *)(page + KVCPU_RING_STEP) = now + 3;
+	CHECK(becomes("rung_steps", rung + 1) && telemetry().current_step == now + 3);
+	*(volatile unsigned int *)(page + KVCPU_RING_STEP_FAST) = now + 4;
+	CHECK(becomes("rung_steps", rung + 2) && telemetry().current_step == now + 4);
+	CHECK(telemetry().step_count == before.step_count + 2 && telemetry().last_target_step == now + 4);
+	*(volatile unsigned int *)(page + KVCPU_RING_STEP_FAST) = now + 1;	/* behind the current step: refused */
+	CHECK(becomes("rung_refused", refused + 1) && number("rung_steps") == rung + 2);
+	CHECK(telemetry().current_step == now + 4);
+	for (i = 0; i < 200; i++) {		/* some find no room: none may cost a command of the driver */
+		*(volatile unsigned long long *)(page + KVCPU_RING_STEP) = now + 5 + i;
+		if (i % 4 == 0)
+			CHECK(range(KVCPU_MARK_HOT, 0x1000, 1, 0) == 0);
+	}
+	CHECK(step(now + 300) == 0 && telemetry().current_step == now + 300);
+	CHECK(telemetry().hot_count == before.hot_count + 50);
+	CHECK(telemetry().step_count == before.step_count + 1 + number("rung_steps") - rung);
+	printf("  %llu of 202 rings ran\n", number("rung_steps") - rung);
+	CHECK(reader >= 0);
+	REFUSED((long)mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader, KVCPU_MAP_DOORBELL), EACCES);
+	REFUSED((long)mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, KVCPU_MAP_DOORBELL), EACCES);
+	REFUSED((long)mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, KVCPU_MAP_DOORBELL), EINVAL);
+	close(reader);
+	munmap((void *)page, 4096);
+}
+
 /* ---- posts and events --------------------------------------------------------------------------------------------- */
 
 static int post_steps(int file, int count, unsigned long long first)
@@ -691,7 +741,8 @@ static const struct {
 	TEST(numbers), TEST(reset_values), TEST(steps), TEST(hints), TEST(refusals), TEST(weights), TEST(versions), TEST(blocks),
 	TEST(full_directory), TEST(unload_of_a_request), TEST(ranked_policy), TEST(directory_in_memory),
 	TEST(moves_through_guest_memory), TEST(back_pressure), TEST(posts_without_waiting), TEST(refused_posts), TEST(close_with_posts),
-	TEST(signals), TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(reload), TEST(removal_with_the_node_open),
+	TEST(signals), TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(doorbell), TEST(reload),
+	TEST(removal_with_the_node_open),
 };
 
 int main(void)

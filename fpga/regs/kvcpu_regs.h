@@ -180,6 +180,12 @@ extern "C" {
 #define RO32_T_NAME_0A206414__VALUE_bw 32
 #define RO32_T_NAME_0A206414__VALUE_reset 0x0
 
+// reg - ro32_t_name_3dddf24d
+#define RO32_T_NAME_3DDDF24D__VALUE_bm 0xffffffff
+#define RO32_T_NAME_3DDDF24D__VALUE_bp 0
+#define RO32_T_NAME_3DDDF24D__VALUE_bw 32
+#define RO32_T_NAME_3DDDF24D__VALUE_reset 0x0
+
 // reg - op64_t_doorbell_522f694f
 #define OP64_T_DOORBELL_522F694F__VALUE_bm 0xffffffffffffffff
 #define OP64_T_DOORBELL_522F694F__VALUE_bp 0
@@ -423,6 +429,10 @@ extern "C" {
 #define KVCPU__RESULT_STATUS__TIER_bp 17
 #define KVCPU__RESULT_STATUS__TIER_bw 2
 #define KVCPU__RESULT_STATUS__TIER_reset 0x0
+#define KVCPU__RESULT_STATUS__RUNG_bm 0x80000
+#define KVCPU__RESULT_STATUS__RUNG_bp 19
+#define KVCPU__RESULT_STATUS__RUNG_bw 1
+#define KVCPU__RESULT_STATUS__RUNG_reset 0x0
 #define KVCPU__RESULT_STATUS__VALID_bm 0x80000000
 #define KVCPU__RESULT_STATUS__VALID_bp 31
 #define KVCPU__RESULT_STATUS__VALID_bw 1
@@ -820,7 +830,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t CAP_FIFO_DEPTH;
     uint32_t CAP_CLASSES;
     uint32_t CAP_NMCE;
-    uint8_t RESERVED_a8_ff[0x58];
+    uint32_t CAP_DOORBELLS;
+    uint8_t RESERVED_ac_ff[0x54];
     uint64_t STEP_ADVANCE;
     uint8_t RESERVED_108_11f[0x18];
     uint64_t RTBD_HIT_COUNT;
@@ -909,8 +920,27 @@ typedef struct __attribute__ ((__packed__)) {
 
 // mem - kvcpu_space::QUERY
 typedef struct __attribute__ ((__packed__)) {
-    uint32_t mem[8192];
+    uint32_t mem[6144];
 } kvcpu_space__QUERY_t;
+
+// reg - ring64_t_doorbell_522f694f_name_674d5fbe
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bm 0xffffffffffffffff
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bp 0
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_bw 64
+#define RING64_T_DOORBELL_522F694F_NAME_674D5FBE__VALUE_reset 0x0
+
+// reg - ring32_t_doorbell_522f694f_name_15735870
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bm 0xffffffff
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bp 0
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_bw 32
+#define RING32_T_DOORBELL_522F694F_NAME_15735870__VALUE_reset 0x0
+
+// addrmap - doorbells
+typedef struct __attribute__ ((__packed__)) {
+    uint8_t RESERVED_0_f[0x10];
+    uint64_t RING_STEP;
+    uint32_t RING_STEP_FAST;
+} doorbells_t;
 
 // reg - kvcpu_space::BAR2_ENTRIES::entry
 #define KVCPU_SPACE__BAR2_ENTRIES__ENTRY__REQUEST_ID_bm 0xffff
@@ -992,7 +1022,8 @@ typedef struct __attribute__ ((__packed__)) {
     kvcpu_space__SCORES_t SCORES;
     kvcpu_space__PTABLE_t PTABLE;
     kvcpu_space__QUERY_t QUERY;
-    uint8_t RESERVED_10000_3fffff[0x3f0000];
+    doorbells_t DOORBELLS;
+    uint8_t RESERVED_e01c_3fffff[0x3f1fe4];
     kvcpu_space__BAR2_ENTRIES_t BAR2_ENTRIES;
     kvcpu_space__BAR2_VAS_t BAR2_VAS;
 } kvcpu_space_t;

@@ -164,10 +164,16 @@ module kvcpu
     logic [14:2] query_waddr, nmce_raddr;
     logic [31:0] query_data, scores_data;
 
+    // A STEP of user space never takes a place that the host's driver counts on (D35): of commands out and of results not taken, eight
+    // are the driver's, in queues of 16 and 32.
+    logic        ring_room;
+    logic [5:0]  results_waiting;
+    assign ring_room = fifo_level + 5'(cmd_forming) < 5'(FIFO_DEPTH / 2) && results_waiting < 6'd8;
+
     // A command on its way to the queue counts as being there.
     kvcpu_axil #(.CLASSES(CLASSES), .HEAD_DIM(HEAD_DIM), .NMCE(NMCE)) u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
-        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
+        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .ring_room, .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
@@ -454,7 +460,7 @@ module kvcpu
     logic result_lost, stored_full;
     kvcpu_result_queue u_results (
         .clk(clk_queues), .rst(rst_core), .push(result_valid), .pushed(result), .pop(result_pop), .valid(oldest_valid), .oldest,
-        .leaves(result_leaves), .under_way(result_under_way), .lost(result_lost)
+        .leaves(result_leaves), .under_way(result_under_way), .lost(result_lost), .level(results_waiting)
     );
     // Room for one record of every entry: a host that empties it after each command loses none (R16). Two of them wait in front of
     // the RAM, which is too slow for the register block.

@@ -26,6 +26,7 @@ package kvcpu_pkg;
         logic [63:0] c;
         hint_t       hint;   // LOAD/TOUCH/SCORE
         logic [31:0] stamp;  // cycle of the doorbell's write handshake
+        logic        rung;   // by the page of doorbells
     } command_t;
 
     typedef struct packed {
@@ -37,6 +38,7 @@ package kvcpu_pkg;
         logic [15:0] index;
         logic [63:0] phys;
         logic [31:0] cycles;
+        logic        rung;
     } result_t;
 
     typedef struct packed {

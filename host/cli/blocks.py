@@ -78,6 +78,8 @@ def load(app: App, /, file: str | None, data: str | None, **options: Any) -> Non
 
     device = app.device()
     content = read_data(Path(data), device.block_bytes) if data else None
+    if data:
+        device.require_memory()
     start, end = given.pop("tokens")
     hint = hint_of(*(given.pop(name, None) for name in ("class_id", "order", "hint")))
     result = device.execute(cmd.Load(token_start=start, token_end=end, hint=hint, **given))
@@ -90,6 +92,8 @@ def _load_file(app: App, file: Path) -> None:
 
     device = app.device()
     rows = read_blocks(file, device.block_bytes)
+    if any(row.data for row in rows):
+        device.require_memory()
     loaded: list[dict[str, Any]] = []
     cycles, code = 0, "OK"
     with app.progress("loading") as update:

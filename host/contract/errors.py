@@ -41,6 +41,16 @@ class DeviceRefused(KvfpgaError):
         self.result = result
 
 
+class NoMemoryError(UsageError):
+    """Bytes of blocks were asked of a target whose driver keeps the device's memory to itself."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"the bytes of blocks do not go through {name}: its driver keeps the device's memory to itself",
+            "load blocks without data; what tiers 2 and 3 hold, a program may map from the node (docs/linux.md)",
+        )
+
+
 class TargetError(KvfpgaError):
     """The target cannot be reached, built, or trusted."""
 

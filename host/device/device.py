@@ -70,6 +70,7 @@ class Identity(NamedTuple):
     fifo_depth: int
     classes: int
     nmce: int
+    doorbells: int
 
     @property
     def parameters(self) -> Parameters:
@@ -252,11 +253,12 @@ class Device:
             return self.mmio.read32(REGISTERS["POLICY"].offset) == RANKED
         return self._ranked
 
-    @staticmethod
-    def append_write(batch: Batch, name: str, value: int) -> None:
+    def append_write(self, batch: Batch, name: str, value: int) -> None:
         """Write a register by its name, whatever its width. UsageError for a value that it has no room for, unless the device
-        itself refuses that."""
+        itself refuses that, or that the target does not take."""
         register = REGISTERS[name]
+        if not self.mmio.takes_all:
+            self.mmio.check_write(register.offset, value, alone=False)
         (batch.write64 if register.width == 64 else batch.write)(register.offset, fitting(register, value))
 
     def append_command(self, batch: Batch, command: Command) -> None:

@@ -34,12 +34,14 @@ class Register(NamedTuple):
 
 DEVICE_ID = 0x4b564350
 MAJOR_VERSION = 2
-REGMAP_HASH = 0x1a01c58b
+REGMAP_HASH = 0xadf55532
 BAR2_ENTRIES = 0x400000
 BAR2_VAS = 0x600000
 PTABLE = 0x004000
 SCORES = 0x003000
 QUERY = 0x008000
+DOORBELLS = range(0x00e000, 0x00f000)
+"""The page that user space may have (D35), where CAP_DOORBELLS is not 0."""
 
 
 class Opcode(IntEnum):
@@ -142,6 +144,7 @@ REGISTERS: dict[str, Register] = {
     'CAP_FIFO_DEPTH': Register('CAP_FIFO_DEPTH', 0x009c, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'CAP_CLASSES': Register('CAP_CLASSES', 0x00a0, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Classes that PTABLE has (R45)'),
     'CAP_NMCE': Register('CAP_NMCE', 0x00a4, 32, 'r', {"value": Field(0, 32)}, None, None, None, '1: the compute engine was built (R36)'),
+    'CAP_DOORBELLS': Register('CAP_DOORBELLS', 0x00a8, 32, 'r', {"value": Field(0, 32)}, None, None, None, 'Offset of the page of doorbells (D35); 0: the query buffer has its place'),
     'STEP_ADVANCE': Register('STEP_ADVANCE', 0x0100, 64, 'rw', {"value": Field(0, 64)}, 'STEP', None, None, ''),
     'RTBD_HIT_COUNT': Register('RTBD_HIT_COUNT', 0x0120, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
     'RTBD_MISS_COUNT': Register('RTBD_MISS_COUNT', 0x0128, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
@@ -187,7 +190,7 @@ REGISTERS: dict[str, Register] = {
     'DIGEST_END': Register('DIGEST_END', 0x0644, 32, 'rw', {"value": Field(0, 32)}, 'DIGEST', None, None, 'Exclusive upper index of the DIGEST range (R24)'),
     'DIGEST': Register('DIGEST', 0x0648, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'Value of the last DIGEST command'),
     'PASS_DIGEST': Register('PASS_DIGEST', 0x0650, 64, 'r', {"value": Field(0, 64)}, None, None, None, 'DIGEST of all entries as the last STEP found them (R25), once STATUS.busy is 0'),
-    'RESULT_STATUS': Register('RESULT_STATUS', 0x0660, 32, 'r', {"code": Field(0, 8), "opcode": Field(8, 5), "has_index": Field(16, 1), "tier": Field(17, 2), "valid": Field(31, 1)}, None, None, None, 'Result status'),
+    'RESULT_STATUS': Register('RESULT_STATUS', 0x0660, 32, 'r', {"code": Field(0, 8), "opcode": Field(8, 5), "has_index": Field(16, 1), "tier": Field(17, 2), "rung": Field(19, 1), "valid": Field(31, 1)}, None, None, None, 'Result status'),
     'RESULT_MATCHED': Register('RESULT_MATCHED', 0x0664, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
     'RESULT_PHYS': Register('RESULT_PHYS', 0x0668, 64, 'r', {"value": Field(0, 64)}, None, None, None, ''),
     'RESULT_INDEX': Register('RESULT_INDEX', 0x0670, 32, 'r', {"value": Field(0, 32)}, None, None, None, ''),
@@ -246,6 +249,8 @@ REGISTERS: dict[str, Register] = {
     'SCORE_POS': Register('SCORE_POS', 0x2704, 32, 'rw', {"value": Field(0, 32)}, None, None, None, ''),
     'SCORE_SLOT': Register('SCORE_SLOT', 0x2708, 32, 'rw', {"value": Field(0, 32)}, None, None, None, 'Slot of the query, 0 to 63'),
     'SCORE_FLAGS': Register('SCORE_FLAGS', 0x270c, 32, 'rw', {"value": Field(0, 32)}, 'SCORE', None, None, 'Bit 0: numerators too (R32)'),
+    'RING_STEP': Register('RING_STEP', 0xe010, 64, 'w', {"value": Field(0, 64)}, 'STEP', None, None, 'Step, as STEP_ADVANCE'),
+    'RING_STEP_FAST': Register('RING_STEP_FAST', 0xe018, 32, 'w', {"value": Field(0, 32)}, 'STEP', None, None, 'Step, 32-bit alias, as STEP_FAST'),
 }
 
 ENTRY_FIELDS: dict[str, Field] = {

@@ -29,7 +29,7 @@ from ..contract.errors import IdleTimeout, TargetError
 from ..device.answers import SHOWS_PLACE, empty_queues
 from ..device.codec import OPERANDS, RESET_BIT, bits, commands_of, opcode_of
 from ..device.registers import BY_OFFSET, HIGH_WORDS, is_score, query_word, table_word
-from ..device.regmap import PTABLE, QUERY, REGISTERS, SCORES, Code, Opcode
+from ..device.regmap import DOORBELLS, PTABLE, QUERY, REGISTERS, SCORES, Code, Opcode
 from ..lockstep.compare import differing
 from ..lockstep.report import Difference
 from ..transport.mmio import Simulation
@@ -80,8 +80,9 @@ class Queued(NamedTuple):
 Event: TypeAlias = Queued | Answered | Record | Access
 
 
-def kinds(one_by_one: bool) -> dict[int, WordKind]:
-    """What the register loop has to know of the words of BAR0. `one_by_one`: a command waits for the one before it."""
+def kinds(one_by_one: bool, has_doorbells: bool) -> dict[int, WordKind]:
+    """What the register loop has to know of the words of BAR0. `one_by_one`: a command waits for the one before it.
+    `has_doorbells`: is their page there?"""
     found = dict.fromkeys(range(0, BAR0_BYTES, 4), WordKind(0))
     for register in REGISTERS.values():
         if register.width == 64:
@@ -98,7 +99,8 @@ def kinds(one_by_one: bool) -> dict[int, WordKind]:
     for offset in range(SCORES, BAR0_BYTES, 4):
         if is_score(offset):
             found[offset] |= WordKind.NOTE_READ
-        if offset >= PTABLE:  # the windows, whose words belong to the commands around them
+        is_ring = has_doorbells and offset in DOORBELLS
+        if offset >= PTABLE and not is_ring:  # the windows, whose words belong to the commands around them
             found[offset] |= WordKind.IN_ORDER | WordKind.NOTE_WRITE
     return found
 
@@ -108,6 +110,7 @@ class Follower:
 
     def __init__(self, lockstep: Lockstep, box: SimulationBlackBox):
         self.lockstep, self.model, self.box = lockstep, lockstep.model, box
+        self._has_doorbells = lockstep.read_register("CAP_DOORBELLS") != 0
         self._clear()
 
     def _clear(self) -> None:
@@ -131,7 +134,7 @@ class Follower:
     # ---- Watcher -----------------------------------------------------------------------------------------------------
     def begin(self, port: GuestPort) -> None:
         self._take_up_reset()
-        port.note(kinds(False), RESULT.offset, RESULT_WORDS)
+        port.note(kinds(False, self._has_doorbells), RESULT.offset, RESULT_WORDS)
 
     def was_reset(self) -> None:
         self._take_up_reset()
@@ -151,7 +154,8 @@ class Follower:
         self._find_ends()
         self.box.agree(self.lockstep)
         if any(access.offset == REGISTERS["CTRL"].offset for access in notes):
-            port.note(kinds(not self.model.settings()["STRICT"]), RESULT.offset, RESULT_WORDS)
+            one_by_one = not self.model.settings()["STRICT"]
+            port.note(kinds(one_by_one, self._has_doorbells), RESULT.offset, RESULT_WORDS)
 
     def settle(self) -> None:
         """Wait until the device is idle. A SCORE that waits for room gets it, as nobody else takes results any more."""
@@ -182,6 +186,8 @@ class Follower:
         result: list[int] = []
         for access in notes:
             name = BY_OFFSET.get(access.offset) or HIGH_WORDS.get(access.offset)
+            if access.offset in DOORBELLS and not self._has_doorbells:
+                name = None  # the query buffer is there
             if not access.is_write:
                 if access.offset == TAKES_RESULT.offset:
                     yield Answered(result)

@@ -95,8 +95,10 @@ class Comparison:
     def blocks(
         self, blocks: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None
     ) -> list[Difference]:
-        """Bytes of (tier, index) slots. At most ENTRIES_SHOWN blocks are reported."""
+        """Bytes of (tier, index) slots. At most ENTRIES_SHOWN blocks are reported. None where the target does not show bytes."""
         found: list[Difference] = []
+        if not self.device.mmio.reaches_memory:
+            return found
         for first in range(0, len(blocks), BLOCKS_AT_ONCE):
             part = blocks[first : first + BLOCKS_AT_ONCE]
             addresses = [self.model.slot_address(*place) for place in part]

@@ -119,11 +119,12 @@ class Lockstep(Surface):
         if not commands:
             return
         for part, due in self._parts(commands, list(checks)):
+            look = where_to_look(part, due, self.model.step) if self.check else NOWHERE
+            stretches = self.device.stretches(part, look)  # what cannot be sent is said before anything is noted
             if self.recorder:
                 self.recorder.before(self, part)
             ready: list[_Expected] = []
-            look = where_to_look(part, due, self.model.step) if self.check else NOWHERE
-            for stretch in self.device.stretches(part, look):
+            for stretch in stretches:
                 ready.append(self._expect(stretch))
                 if self._moved and stretch.telemetry:
                     yield self._catch_up(ready)
@@ -138,6 +139,7 @@ class Lockstep(Surface):
 
         if not commands:
             return []
+        self.device.stretches(commands[:1])  # what the target does not take is said before anything is noted
         if self.recorder:
             self.recorder.before(self, commands)
         expected = [follow(self.model, command) for command in commands]
@@ -223,7 +225,7 @@ class Lockstep(Surface):
         """A LOAD without data takes over whatever its slot of a board's memory holds, so the model must hold the same. The
         slots are the lowest free ones, in the tier asked for or, where T1 is full, in EVICT_TIER (R11)."""
         loads = [command for command in commands if type(command) is Load]
-        if not loads:
+        if not loads or not self.reaches_memory:
             return
         tiers, indices = {load.tier for load in loads if load.tier <= 3}, self.model.free_indices(len(loads))
         if 1 in tiers:
@@ -280,6 +282,7 @@ class Lockstep(Surface):
         blocks = [(int(fields["tier"][i]), int(i)) for i in indices]
         clean = indices[(fields["dirty"][indices] == 0) & (fields["tier"][indices] == 1)]
         blocks += [(model.settings()["EVICT_TIER"], int(i)) for i in clean]
+        blocks = blocks if self.reaches_memory else []
         total, done = self.entries + len(blocks), 0
 
         def count(amount: int) -> None:
@@ -333,12 +336,17 @@ class Lockstep(Surface):
         """(uint32[hi-lo, 8], uint64[hi-lo]): the device's entries and vas as BAR2 shows them."""
         return self.device.read_entries(lo, hi)
 
+    @property
+    def reaches_memory(self) -> bool:
+        return self.device.mmio.reaches_memory
+
     def memory_read(self, addr: int, size: int) -> bytes:
         """Bytes of the device's memory."""
         return self.device.mmio.memory_read(addr, size)
 
     def memory_write(self, addr: int, data: bytes) -> None:
         """Write the same bytes to both."""
+        self.require_memory()
         if self.recorder:
             self.recorder.before_memory(self, addr, data)
         self.device.mmio.memory_write(addr, data)
@@ -401,7 +409,7 @@ class Lockstep(Surface):
         sizes = np.uint64(self.block_bytes)
         places = bases[fields["tier"][indices].astype(np.intp)] + indices.astype(np.uint64) * sizes
         copies = bases[settings["EVICT_TIER"]] + clean.astype(np.uint64) * sizes
-        addresses = np.concatenate([places, copies])
+        addresses = np.concatenate([places, copies]) if self.reaches_memory else places[:0]
         for first in range(0, addresses.size, BLOCKS_AT_ONCE):
             part = addresses[first : first + BLOCKS_AT_ONCE]
             for addr, block in zip(part.tolist(), self.device.mmio.memory_read_blocks(part, self.block_bytes)):
@@ -432,9 +440,10 @@ class Lockstep(Surface):
         self._write(address, value, 32)
 
     def _write(self, offset: int, value: int, width: int) -> None:
+        mmio = self.device.mmio
+        mmio.check_write(offset, value, alone=True)
         if self.recorder:
             self.recorder.register_written(offset, value, width)
-        mmio = self.device.mmio
         (mmio.write64 if width == 64 else mmio.write32)(offset, value)
         if (place := table_word(offset, self.model.classes)) is not None:
             self.model.write_table_word(place, value)

@@ -28,6 +28,7 @@ class Reference(Surface):
     """`operands` are the registers that only hold operands, so that `reg write BOOST_ADDR` works here as well."""
 
     checked = check = False
+    reaches_memory = True
     recorder = None
 
     def __init__(self, model: ReferenceModel):

@@ -32,7 +32,7 @@ from ..contract import commands as cmd
 from ..contract import inputs, presets, rank_tables, script
 from ..contract.commands import Command, Result
 from ..contract.entry import DUMP_TYPES
-from ..contract.errors import DeviceRefused, UsageError
+from ..contract.errors import DeviceRefused, NoMemoryError, UsageError
 from ..contract.settings import LINEAR, code_of_set
 from .arguments import guard
 from .arguments import number as _number
@@ -101,6 +101,10 @@ class Primitives(ABC):
 
     @abstractmethod
     def read_entries(self, lo: int, hi: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
+
+    @property
+    @abstractmethod
+    def reaches_memory(self) -> bool: ...
 
     @abstractmethod
     def memory_read(self, addr: int, size: int) -> bytes: ...
@@ -175,6 +179,8 @@ class Surface(Primitives):
         """
         first, last = _tokens(tokens)
         content = None if data is None else self._content(data)
+        if content is not None:
+            self.require_memory()
         block = cmd.Load(
             _number("request", request, 16), _number("layer", layer, 8), _number("head", head, 8), first, last,
             _number("va", va), _number("tier", tier, 32), _hint(class_id, order),
@@ -354,6 +360,11 @@ class Surface(Primitives):
         content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
         found: NDArray[np.float16] = content.reshape(2, self.model.block_tokens, -1).copy()
         return found
+
+    def require_memory(self) -> None:
+        """UsageError where the bytes of blocks do not go through the target; to be asked before a command that goes with some."""
+        if not self.reaches_memory:
+            raise NoMemoryError("this target")
 
     # ---- parts -------------------------------------------------------------------------------------------------------
     def _run(self, command: Command) -> Result:

@@ -59,6 +59,12 @@ def _xdma(address: str, board: Board | None) -> Mmio:
     )
 
 
+def _kvcpu(address: str, board: Board | None) -> Mmio:
+    from ..node_mmio import NodeMmio
+
+    return NodeMmio(address)
+
+
 def _remote(kind: str) -> Callable[[str, Board | None], Mmio]:
     def connect(address: str, board: Board | None) -> Mmio:
         from ..transport.remote.client import RemoteMmio
@@ -75,6 +81,7 @@ KINDS = {
         Kind("model", "model"),
         Kind("uart", "uart:PORT[@BAUD]", _uart, _check_uart, in_files=True),
         Kind("xdma", "xdma:DIR", _xdma, in_files=True),
+        Kind("kvcpu", "kvcpu:NODE", _kvcpu),
         Kind("unix", "unix:PATH", _remote("unix")),
         Kind("tcp", "tcp://HOST:PORT", _remote("tcp"), _check_tcp),
     )

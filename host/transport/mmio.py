@@ -148,6 +148,10 @@ class Mmio(ABC):
     """How the target is called in messages, such as "sim" or "xdma:/dev/xdma0"."""
     blank_memory = False
     """Does memory that nobody has written read as zero, and the query buffer too? Only a simulation's does."""
+    reaches_memory = True
+    """Are there bytes behind `memory_read` and `memory_write`? A driver keeps those of blocks to itself."""
+    takes_all = True
+    """Is every write of a register for this target to take? Else `check_write` is asked before anything is recorded or run."""
     unwanted: Callable[[], bool] | None = None
     """Asked now and then while a batch or a wait runs: True ends it with CutOff. For who runs them for others."""
 
@@ -179,6 +183,9 @@ class Mmio(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the target. Nothing may be called after it but close()."""
+
+    def check_write(self, offset: int, value: int, alone: bool) -> None:  # noqa: B027
+        """UsageError where nobody may write that here, `alone` or as a part of a command."""
 
     def bound_memory(self, most: int) -> None:  # noqa: B027  # most targets have nothing to do
         """Let the memory of a simulation hold `most` bytes, in pages, and no more. A board has what it has."""

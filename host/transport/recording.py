@@ -42,7 +42,7 @@ class RecordingMmio(Mmio):
 
     def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
         self.inner, self.name = inner, inner.name
-        self.blank_memory = inner.blank_memory
+        self.blank_memory, self.reaches_memory, self.takes_all = inner.blank_memory, inner.reaches_memory, inner.takes_all
         self.calls: list[Call] = []
         self._keep = keep
         try:
@@ -53,6 +53,9 @@ class RecordingMmio(Mmio):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    def check_write(self, offset: int, value: int, alone: bool) -> None:
+        self.inner.check_write(offset, value, alone)
 
     def forget(self) -> None:
         """Drop the calls kept so far."""

@@ -1,12 +1,13 @@
 """`make guest`: the driver on real kernels, before the Verilated RTL.
 
     python -m scripts.guest [--kernel 6.1|6.12|newest]... [--build-only] [--fault NAME]
-        [--append WORD]... [--folder DIR] [--entries N]
+        [--cli] [--append WORD]... [--folder DIR] [--entries N]
 
 Fetches QEMU, kernels, headers and busybox as Debian packages into DIR (build/guest; nothing is installed), builds driver/ for
 each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
 `N passed, N failed`, over all kernels. A warning of the compiler, a complaint of the kernel (BUG, WARNING), a server that failed
-and a difference from the reference model count as failed.
+and a difference from the reference model count as failed. With --cli it is `kvfpga --target kvcpu:/dev/kvcpu0` that runs there
+instead, on a Python for the guest (scripts/guest/cli_test.py), in lockstep on both sides of the driver.
 Exit code 0: nothing failed. 1: something did. 3: a package, the compiler or the guest is not to be had; never a skip.
 """
 
@@ -45,10 +46,12 @@ def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, 
     say(f"{kernel.line}: {megabytes:.0f} MB of packages; module of {module.file.stat().st_size:,} bytes, {failed} warnings")
     if arguments.build_only:
         return 1 - bool(failed), failed
-    image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox)
+    more = build.command_line(folder, packages.python(folder)) if arguments.cli else None
+    image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more)
+    memory, limit = (boot.MEMORY_WITH_PYTHON, 2400) if more else (boot.MEMORY, 900)
     socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
     with boot.server(socket, folder / f"server-{kernel.line}.log", arguments.entries) as device:
-        outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append)
+        outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, arguments.append, memory, limit)
     print(outcome.text)
     say(f"{kernel.line}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
     say(f"{kernel.line}: the device says {device.counts or device.error}")
@@ -61,6 +64,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=raw)
     add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
     add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
+    add("--cli", action="store_true", help="run kvfpga in the guest, in place of the driver's tests")
     add("--build-only", action="store_true", help="compile the driver, and boot nothing")
     add("--folder", type=Path, default=build.ROOT / "build/guest", help="for packages and results (default: build/guest)")
     add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")

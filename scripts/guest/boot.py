@@ -19,6 +19,8 @@ from typing import NamedTuple
 from .packages import GuestError, run_with
 
 MEMORY = "256M"
+MEMORY_WITH_PYTHON = "1G"
+"""For the file system twice: as the kernel is given it, and unpacked."""
 TALLY = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 
@@ -74,14 +76,16 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds
         time.sleep(0.1)
 
 
-def boot(qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], limit: int = 900) -> Outcome:
+def boot(
+    qemu: Path, kernel: Path, initramfs: Path, socket: Path, log: Path, append: Iterable[str], memory: str, limit: int
+) -> Outcome:
     """Run the guest to its end, or for `limit` seconds. `append`: words for the kernel's command line."""
     device = f'{{"driver": "vfio-user-pci", "socket": {{"type": "unix", "path": "{socket}"}}}}'
     command = [
         *run_with(qemu), qemu / "usr/bin/qemu-system-x86_64", "-L", qemu / "usr/share/qemu", "-L", qemu / "usr/share/seabios",
-        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "2",
+        "-M", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-m", memory, "-smp", "2",
         "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot",
-        "-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on", "-device", device,
+        "-object", f"memory-backend-memfd,id=ram,size={memory},share=on", "-device", device,
         "-kernel", kernel, "-initrd", initramfs, "-append", " ".join(("console=ttyS0 quiet panic=-1", *append)),
     ]  # fmt: skip
     start = time.monotonic()

@@ -22,7 +22,7 @@ NO_WARNING = re.compile(r"pahole version differs|The kernel was built with|You a
 """make's remarks on how the kernel was built, which are not about the driver."""
 
 FAULTS = {
-    "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < kv->depth", "READ_ONCE(kv->in_flight) < 1000"),
+    "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < READ_ONCE(kv->depth)", "READ_ONCE(kv->in_flight) < 1000"),
     "loses-interrupts": ("pci.c", "	kvcpu_drain(kv);\n	return IRQ_HANDLED;", "	return IRQ_HANDLED;"),
     "keeps-mapping": ("node.c", "unmap_mapping_range(open->file->f_mapping, 0, 0, 1);", ";"),
     "swaps-operands": ("node.c", "load->request | load->head << 16", "load->head | load->request << 16"),
@@ -103,11 +103,27 @@ def test_program(folder: Path) -> Path:
     return program
 
 
-def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path) -> Path:
-    """The guest's whole file system, as the kernel takes it."""
+def command_line(folder: Path, python: Path) -> Path:
+    """What the guest has of kvfpga: this checkout and a Python of its own, `python` with what no command needs left out."""
+    stage = folder / "command-line"
+    shutil.rmtree(stage, ignore_errors=True)
+    unused = shutil.ignore_patterns("doc", "man", "locale", "include", "perl*", "tests", "gconv", "terminfo", "__pycache__")
+    shutil.copytree(python / "usr", stage / "usr", symlinks=True, ignore=unused)
+    for name in ("lib", "lib64"):
+        (stage / name).symlink_to(f"usr/{name}")
+    for name, source in (("kvfpga", "host"), ("fpga", "fpga")):
+        shutil.copytree(ROOT / source, stage / "opt/kvfpga" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "scripts/guest/cli_test.py", stage / "cli_test.py")
+    return stage
+
+
+def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path, more: Path | None = None) -> Path:
+    """The guest's whole file system, as the kernel takes it; `more`: a folder whose content it has as well."""
     stage, image = folder / f"initramfs-{kernel.line}", (folder / f"initramfs-{kernel.line}.cpio").resolve()
     shutil.rmtree(stage, ignore_errors=True)
-    for name in ("bin", "dev", "proc", "sys"):
+    if more:
+        shutil.copytree(more, stage, symlinks=True)
+    for name in ("bin", "dev", "proc", "sys", "tmp"):
         (stage / name).mkdir(parents=True)
     box = next(path for path in (busybox / "usr/bin/busybox", busybox / "bin/busybox") if path.exists()).resolve()
     init = ROOT / "scripts/guest/init"

@@ -143,6 +143,11 @@ def busybox(folder: Path) -> Path:
     return Apt(folder, TRIXIE).unpack(folder / "root-busybox", ["busybox-static"], dependencies=False)
 
 
+def python(folder: Path) -> Path:
+    """A root with Python and what `kvfpga` imports for commands on a device."""
+    return Apt(folder, TRIXIE).unpack(folder / "root-python", ["python3", "python3-numpy", "python3-click", "python3-rich"], True)
+
+
 def kernel(folder: Path, kernel: Kernel) -> Path:
     """A root with the kernel, and the headers and tools that a module is built with."""
     root = folder / f"root-{kernel.line}"

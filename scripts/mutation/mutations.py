@@ -548,7 +548,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "R4", "ERROR shows the last error instead of the first"),
     Mutation("axil-read-error", "kvcpu_axil.sv", "(rdone && rcode != BUSERR_NONE));", "1'b0);",
              "R2", "a read that is refused sets no error bit"),
-    Mutation("axil-full-okay", "kvcpu_axil.sv", "else if (fifo_full) wcode = BUSERR_FIFO_FULL;", "",
+    Mutation("axil-full-okay", "kvcpu_axil.sv", "else if (wfull) wcode = BUSERR_FIFO_FULL;", "",
              "R5", "a doorbell on a full FIFO is answered as if it had been taken"),
     Mutation("telemetry-hit-total", TELEMETRY, "hit_total <= hit_total + 64'(lookup_counts && lookup_hit)",
              "hit_total <= hit_total + 64'(lookup_counts)", "R3", "RTBD_HIT_COUNT counts misses"),

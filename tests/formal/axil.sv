@@ -8,7 +8,7 @@
 // earliest and not twice in a row; no access begins in a reset. Whole size; by induction over one cycle.
 `default_nettype none
 module formal_axil import kvcpu_map_pkg::*; (
-    input wire logic clk, input wire logic rst, input wire logic block, input wire logic fifo_full, input wire logic resetting,
+    input wire logic clk, input wire logic rst, input wire logic block, input wire logic fifo_full, input wire logic ring_room, input wire logic resetting,
     input wire logic settling, input wire logic table_clearing, input wire logic [31:0] table_data, input wire logic [31:0] query_data,
     input wire logic [31:0] scores_data, input wire logic [22:0] s_axil_awaddr, input wire logic s_axil_awvalid,
     input wire logic [31:0] s_axil_wdata, input wire logic [3:0] s_axil_wstrb, input wire logic s_axil_wvalid,
@@ -40,7 +40,7 @@ module formal_axil import kvcpu_map_pkg::*; (
     logic [1:0]  age;          // of the write under way, in cycles behind its handshake; 0: none, 3: until it is answered
     logic [22:0] waddr;
     logic [31:0] wdata;
-    logic        whole, wtaken, issued, wtable, wquery;
+    logic        whole, wtaken, issued, wtable, wquery, wrings;
     word_t       wkind;
     logic [3:0]  wfault, wcode;
     logic [1:0]  answer;
@@ -49,6 +49,7 @@ module formal_axil import kvcpu_map_pkg::*; (
     assign wkind = word_kind(waddr[15:2]);
     assign wtable = (waddr[22:14] == PTABLE[22:14]);   // of the whole table: CLASSES = 256
     assign wquery = (waddr[22:14] == QUERY[22:14]);    // of 64 slots of HEAD_DIM = 128
+    assign wrings = (waddr[22:12] == DOORBELLS[22:12]);
     always_comb begin
         if (waddr[1:0] != 2'b00) wfault = BUSERR_MISALIGNED;
         else if (!wtable && !wquery && (waddr[22:16] != '0 || !wkind.writable)) wfault = BUSERR_UNMAPPED;
@@ -56,7 +57,7 @@ module formal_axil import kvcpu_map_pkg::*; (
         else wfault = BUSERR_NONE;
         wcode = wfault;
         if (wfault == BUSERR_NONE && wkind.rings && !(waddr[15:0] == CTRL_OFFSET && wdata[0]))
-            wcode = resetting ? BUSERR_RESETTING : fifo_full ? BUSERR_FIFO_FULL : BUSERR_NONE;
+            wcode = resetting ? BUSERR_RESETTING : (fifo_full || (wrings && !ring_room)) ? BUSERR_FIFO_FULL : BUSERR_NONE;
         if (wfault == BUSERR_NONE && wtable && table_clearing) wcode = BUSERR_RESETTING;
     end
 
@@ -66,18 +67,19 @@ module formal_axil import kvcpu_map_pkg::*; (
     logic        rtaken, dealt;
     word_t       rkind;
     logic [3:0]  rfault, rcode;
-    logic        of_directory, of_table, of_query, of_scores, of_operands, of_telemetry, of_block;    // where the first is looked up; none of them: refused
+    logic        of_directory, of_table, of_query, of_scores, of_page, of_operands, of_telemetry, of_block;    // where the first is looked up; none of them: refused
     assign rtaken = s_axil_arvalid && s_axil_arready;
     assign dealt = dut.rdone;
-    assign rkind = word_kind(first[15:2]);
+    assign rkind = first[15] ? '0 : word_kind(first[15:2]);
     always_comb begin
-        {of_directory, of_table, of_query, of_scores, of_operands, of_telemetry, of_block} = '0;
+        {of_directory, of_table, of_query, of_scores, of_page, of_operands, of_telemetry, of_block} = '0;
         rfault = BUSERR_NONE;
         if (first[1:0] != 2'b00) rfault = BUSERR_MISALIGNED;
         else if (first >= BAR2_ENTRIES) of_directory = 1'b1;
         else if (first[22:14] == PTABLE[22:14]) of_table = 1'b1;
         else if (first[22:14] == QUERY[22:14]) of_query = 1'b1;
         else if (first[22:12] == SCORES[22:12]) of_scores = 1'b1;
+        else if (first[22:12] == DOORBELLS[22:12]) of_page = 1'b1;
         else if (first[22:16] != '0 || !rkind.readable) rfault = BUSERR_UNMAPPED;
         else if (rkind.operand) of_operands = 1'b1;
         else if (rkind.telemetry) of_telemetry = 1'b1;
@@ -113,7 +115,7 @@ module formal_axil import kvcpu_map_pkg::*; (
         end
         answering <= dealt;
         {from_table, from_query, from_scores, from_block, from_telemetry, refused} <= {of_table, of_query, of_scores, of_block, of_telemetry, rcode != BUSERR_NONE};
-        data <= of_operands ? op_data : dir_data;
+        data <= of_page ? '0 : of_operands ? op_data : dir_data;
         said <= (issued && wcode != BUSERR_NONE) || (dealt && rcode != BUSERR_NONE);
         code <= issued ? wcode : rcode;
         offset <= issued ? waddr : first;
@@ -174,6 +176,7 @@ module formal_axil import kvcpu_map_pkg::*; (
             && dut.of_table == (first[22:14] == PTABLE[22:14] && first[1:0] == '0)
             && dut.of_query == (first[22:14] == QUERY[22:14] && first[1:0] == '0)
             && dut.of_scores == (first[22:12] == SCORES[22:12] && first[1:0] == '0)
+            && dut.of_page == (first[22:12] == DOORBELLS[22:12] && first[1:0] == '0)
             && dut.of_digest == (first[15:3] == PASS_DIGEST_OFFSET[15:3]));
         if (dut.rwaiting && !issued) assert (reg_addr == (first[15:0] & BLOCK_BITS));
         if (dut.rtaken) assert (dut.raddr_taken == (dut.rwaiting ? second : first));

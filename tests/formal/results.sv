@@ -9,6 +9,7 @@ module formal_results import kvcpu_pkg::*; (
     input wire logic mark
 );
     logic    valid, leaves, under_way, lost;
+    logic [5:0] level;
     result_t pushed, oldest;
     always_comb begin
         pushed = '0;

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.errors import BusError
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, PTABLE, QUERY, REGISTERS, REGMAP_HASH, SCORES, TELEMETRY, Code, Opcode
+from kvfpga.device.regmap import (
+    BAR2_ENTRIES,
+    BAR2_VAS,
+    DOORBELLS,
+    PTABLE,
+    QUERY,
+    REGISTERS,
+    REGMAP_HASH,
+    SCORES,
+    TELEMETRY,
+    Code,
+    Opcode,
+)
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.transport.mmio import Simulation
 
@@ -17,7 +29,7 @@ BY_OFFSET = {r.offset + 4 * word: (r, word) for r in REGISTERS.values() for word
 CONSTANTS = {
     "DEVICE_ID": 0x4B564350, "VERSION": 0x00020000, "BUILD_ID": 0x1122334455667788, "REGMAP_HASH": REGMAP_HASH,
     "CAP_LANES": 8, "CAP_BLOCK_TOKENS": 32, "CAP_HEAD_DIM": 128, "CAP_DATA_BITS": 128, "CAP_LOOKUP_PORTS": 3,
-    "CAP_FIFO_DEPTH": 16, "CAP_NMCE": 1,
+    "CAP_FIFO_DEPTH": 16, "CAP_NMCE": 1, "CAP_DOORBELLS": DOORBELLS.start,
 }  # fmt: skip
 RANGES = {
     "HOT": (cmd.Hot, "BOOST"), "EVICT": (cmd.Evict, "IMEVICT"), "SHARE": (cmd.Share, "SHARE"),
@@ -51,6 +63,8 @@ class FakeDevice(Simulation):
     def read32(self, offset: int) -> int:
         if offset >= BAR2_ENTRIES:
             return self._directory_word(offset)
+        if offset in DOORBELLS:
+            return 0
         if QUERY <= offset:
             return self.model.read_query_word(self._query_word(offset, False))
         if SCORES <= offset < PTABLE:
@@ -68,10 +82,10 @@ class FakeDevice(Simulation):
     def write32(self, offset: int, value: int) -> None:
         if offset >= BAR2_ENTRIES:
             raise BusError(offset, True)
-        if QUERY <= offset:
+        if QUERY <= offset and offset not in DOORBELLS:
             self.model.write_query_word(self._query_word(offset, True), value)
             return
-        if PTABLE <= offset:
+        if PTABLE <= offset < QUERY:
             row, first = self._table_row(offset, True)
             row[first : first + 4] = list(value.to_bytes(4, "little"))
             return

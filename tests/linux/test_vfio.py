@@ -403,6 +403,21 @@ def test_a_full_fifo_loses_no_command(followed):
     assert followed.lockstep.model.telemetry()["step_count"] == 199
 
 
+def test_rings_of_user_space_are_followed_and_refused_ones_are_not(followed):
+    driver, accepted = Driver(followed.client), 0
+    for step in range(1, 60):
+        driver.write(("RING_STEP", "RING_STEP_FAST")[step % 2], step)
+        accepted += not followed.client.readl(at("ERROR")) & 1
+        followed.client.writel(at("ERROR"), 1)
+        if step % 20 == 0:
+            driver.send(cmd.Step(step))
+            driver.results()
+    driver.results()
+    assert 0 < accepted < 59 and followed.client.readq(at("T_STEP_COUNT")) == accepted + 2
+    assert followed.end() is None
+    assert followed.lockstep.model.telemetry()["step_count"] == accepted + 2
+
+
 @pytest.mark.parametrize(("spoil", "where"), [
     (lambda model: model.counters.update(hot_count=3), "hot_count"),
     (lambda model: model.directory.priority.__setitem__(0, 7), "PASS_DIGEST"),

@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.places import HOST
 
-BELOW_LOCKSTEP = ("contract", "model", "hepc_ref", "transport", "uart_bridge", "pcie_mmio", "device")
+BELOW_LOCKSTEP = ("contract", "model", "hepc_ref", "transport", "uart_bridge", "pcie_mmio", "node_mmio", "device")
 BELOW_TARGETS = (*BELOW_LOCKSTEP, "lockstep")
 BELOW_SESSION = (*BELOW_TARGETS, "targets", "blackbox")
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "transport": ("contract",),
     "uart_bridge": ("transport", "contract"),
     "pcie_mmio": ("transport", "device.regmap", "contract"),
+    "node_mmio": ("transport", "device.regmap", "device.codec", "contract"),
     "device": ("transport.mmio", "contract"),
     "rtl": ("transport", "contract"),
     "lockstep": ("device", "model", "hepc_ref", "contract"),

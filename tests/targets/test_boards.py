@@ -121,7 +121,7 @@ def identified(**changes):
     p = boards.find_board("ulx3s").parameters
     said = dict(version="2.0", build_id=verilator_build.build_id(p), entries=p.entries, lanes=p.lanes,
                 block_tokens=p.block_tokens, head_dim=p.head_dim, block_bytes=p.block_bytes, data_bits=p.data_bits,
-                lookup_ports=3, fifo_depth=16, classes=p.classes, nmce=0)  # fmt: skip
+                lookup_ports=3, fifo_depth=16, classes=p.classes, nmce=0, doorbells=0xE000)  # fmt: skip
     return SimpleNamespace(identity=Identity(**said | changes), mmio=SimpleNamespace(name="uart:x"))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from kvfpga import pcie_mmio
 from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, PTABLE, QUERY, REGISTERS, SCORES
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, DOORBELLS, PTABLE, QUERY, REGISTERS, SCORES
 from kvfpga.pcie_mmio import BAR2_BYTES, PcieMmio
 from kvfpga.transport import mmio as seam
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
@@ -97,12 +97,13 @@ def test_words_go_where_they_belong(board, card):
 @pytest.mark.parametrize("nmce", [0, 1])
 def test_words_of_windows_are_no_doubt(board, card, nmce):
     """An earlier error still stands: what the register map promises is not taken for refused, what it does not is."""
-    sizes = {"CAP_CLASSES": 16, "CAP_HEAD_DIM": 128, "CAP_NMCE": nmce, "ERROR": 1, "STATUS": ERROR_BIT}
+    sizes = {"CAP_CLASSES": 16, "CAP_HEAD_DIM": 128, "CAP_NMCE": nmce, "CAP_DOORBELLS": DOORBELLS.start}
+    sizes |= {"ERROR": 1, "STATUS": ERROR_BIT}
     for name, value in sizes.items():
         put(card / "xdma0_user", REGISTERS[name].offset, value)
     board._stale = True
     table, queries = PTABLE + 16 * 64 - 4, QUERY + 64 * 256 - 4
-    for offset in (PTABLE, table, SCORES, SCORES + 4092, QUERY, queries):
+    for offset in (PTABLE, table, SCORES, SCORES + 4092, QUERY, queries, DOORBELLS.start, DOORBELLS.stop - 4):
         assert board.read32(offset) == 0
     for offset in (PTABLE, table, *((QUERY, queries) if nmce else ())):
         board.write32(offset, 5)
@@ -110,7 +111,7 @@ def test_words_of_windows_are_no_doubt(board, card, nmce):
     for offset in (table + 4, queries + 4, SCORES - 4):
         with told("bus error on read", BusError):
             board.read32(offset)
-    for offset in (table + 4, queries + 4, SCORES, *(() if nmce else (QUERY,))):
+    for offset in (table + 4, queries + 4, SCORES, DOORBELLS.start, *(() if nmce else (QUERY,))):
         with told("bus error on write", BusError):
             board.write32(offset, 5)
 

@@ -1,7 +1,8 @@
 // kvcpu_axil - AXI4-Lite front end: turns bus accesses into accesses of the register block, the operands and the directory window.
 //
 // Every access is answered (R2). SLVERR, with no effect and a sticky error: unmapped, misaligned, against the access mode, a
-// write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains.
+// write without all four byte strobes, a doorbell while the command FIFO is full (R5) or while a soft reset drains. The page of doorbells
+// reads as zero, and rings while there is `ring_room`.
 // Reads are pipelined, one per cycle from the register block, answers in order; writes take four cycles each. A write has precedence over
 // a read for the register block. A read of PASS_DIGEST waits while `settling`. What a word of BAR0 is (word_kind) is looked up in
 // a cycle of its own, on both ways. `block` stops new accesses; `quiet` says that none is under way.
@@ -19,6 +20,7 @@ module kvcpu_axil
     input  wire logic        block,
     output logic             quiet,
     input  wire logic        fifo_full,
+    input  wire logic        ring_room,     // for a command by the page of doorbells
     input  wire logic        resetting,     // doorbells are refused
     input  wire logic        table_clearing, // PTABLE is being cleared: writes are refused, reads wait
     input  wire logic        settling,      // the last STEP is done, and its PASS_DIGEST will be in some cycles
@@ -120,6 +122,8 @@ module kvcpu_axil
     logic        whole;     // all byte strobes
     logic        wtable;    // PTABLE
     logic        wquery;    // query buffer
+    logic        wfull;     // no room for the command
+    logic        wrings;    // by the page of doorbells
     logic [3:0]  wcode;
     logic        wissue;
     logic        wrefused;
@@ -134,6 +138,7 @@ module kvcpu_axil
     assign wissue = (wstate == W_ISSUE);
     assign wkind = word_kind(waddr[15:2]);
     assign wqueues = op_wkind.rings && !wresets;
+    assign wfull = fifo_full || (wrings && !ring_room);
 
     always_comb begin
         wcode = wfault;
@@ -141,10 +146,10 @@ module kvcpu_axil
             wcode = BUSERR_RESETTING;
         end else if (wfault == BUSERR_NONE && wqueues) begin
             if (resetting) wcode = BUSERR_RESETTING;
-            else if (fifo_full) wcode = BUSERR_FIFO_FULL;
+            else if (wfull) wcode = BUSERR_FIFO_FULL;
         end
     end
-    assign wrefused = (wfault != BUSERR_NONE) || (wqueues && (resetting || fifo_full));
+    assign wrefused = (wfault != BUSERR_NONE) || (wqueues && (resetting || wfull));
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -170,7 +175,8 @@ module kvcpu_axil
             whole <= (s_axil_wstrb == 4'hF);
         end
         if (wstate == W_DECODE) begin
-            op_wkind <= wkind;
+            op_wkind <= (NMCE && in_query(waddr[22:2])) ? '0 : wkind;
+            wrings <= (waddr[15:12] == DOORBELLS[15:12]);
             wresets <= (waddr[15:0] == CTRL_OFFSET) && wdata[0];
             wtable <= in_table(waddr[22:6]);
             wquery <= NMCE && in_query(waddr[22:2]);
@@ -191,7 +197,7 @@ module kvcpu_axil
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
     logic        rissue, rdone;
     logic        of_digest;       // PASS_DIGEST
-    logic        of_table, of_query, of_scores;  // PTABLE, QUERY, SCORES, and aligned
+    logic        of_table, of_query, of_scores, of_page;  // PTABLE, QUERY, SCORES, DOORBELLS, and aligned
     logic        queue_empty, queue_full, answering;
     logic [3:0]  queue_level;
     logic        answer_refused, from_block, from_telemetry, from_table, from_query, from_scores;
@@ -208,7 +214,7 @@ module kvcpu_axil
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
-        else rfault = (in_bar2 || of_table || of_query || of_scores || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
+        else rfault = (in_bar2 || of_table || of_query || of_scores || of_page || (in_bar0 && op_rkind.readable)) ? BUSERR_NONE : BUSERR_UNMAPPED;
     end
     assign rcode = (in_bar2 && dir_err) ? BUSERR_UNMAPPED : rfault;
     assign dir_req = rwaiting && !queue_full && in_bar2 && !dir_ack;
@@ -226,11 +232,12 @@ module kvcpu_axil
         if (rmove) begin
             rwaiting <= 1'b1;
             raddr <= raddr_taken;
-            op_rkind <= word_kind(raddr_taken[15:2]);
+            op_rkind <= raddr_taken[15] ? '0 : word_kind(raddr_taken[15:2]);  // nothing is read there by its kind
             of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
             of_table <= in_table(raddr_taken[22:6]) && raddr_taken[1:0] == 2'b00;
             of_query <= in_query(raddr_taken[22:2]) && raddr_taken[1:0] == 2'b00;
             of_scores <= (raddr_taken[22:12] == SCORES[22:12]) && raddr_taken[1:0] == 2'b00;
+            of_page <= (raddr_taken[22:12] == DOORBELLS[22:12]) && raddr_taken[1:0] == 2'b00;
             misaligned <= raddr_taken[1:0] != 2'b00;
             in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
             in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
@@ -249,12 +256,12 @@ module kvcpu_axil
         queue_full <= (queue_level >= 4'd5);
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        from_block <= in_registers && !op_rkind.telemetry && !of_table && !of_query && !of_scores;
+        from_block <= in_registers && !op_rkind.telemetry && !of_table && !of_query && !of_scores && !of_page;
         from_telemetry <= in_registers && op_rkind.telemetry;
         from_table <= of_table;
         from_query <= of_query;
         from_scores <= of_scores;
-        other_data <= in_operands ? op_data : dir_data;
+        other_data <= of_page ? '0 : in_operands ? op_data : dir_data;
     end
     kvcpu_fifo #(.WIDTH(34), .DEPTH(8)) u_answers (
         .clk, .rst, .push(answering), .pop(s_axil_rvalid && s_axil_rready),

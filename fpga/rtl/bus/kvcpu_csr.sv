@@ -108,10 +108,12 @@ module kvcpu_csr
         hw.CAP_FIFO_DEPTH.value.next = FIFO_DEPTH;
         hw.CAP_CLASSES.value.next = CLASSES;
         hw.CAP_NMCE.value.next = 32'(NMCE);
+        hw.CAP_DOORBELLS.value.next = (!NMCE || 128 * HEAD_DIM <= 32'(DOORBELLS) - 32'(QUERY)) ? 32'(DOORBELLS) : '0;  // 64 slots of FP16
         hw.RESULT_STATUS.code.next = result.code;
         hw.RESULT_STATUS.opcode.next = result.op;
         hw.RESULT_STATUS.has_index.next = result.has_index;
         hw.RESULT_STATUS.tier.next = result.tier;
+        hw.RESULT_STATUS.rung.next = result.rung;
         hw.RESULT_STATUS.valid.next = result_valid;
         hw.RESULT_MATCHED.value.next = 32'(result.matched);
         hw.RESULT_PHYS.value.next = result.phys;

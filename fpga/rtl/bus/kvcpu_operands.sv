@@ -128,6 +128,7 @@ module kvcpu_operands
     // ---- doorbells: the command, n+2 to n+4 ------------------------------------------------------------------------------
     logic [63:0] own, one_before, two_before;
     logic [4:0]  op;
+    logic        rung;
     hint_t       hint;         // TOUCH_HINT
     logic [4:0]  sets;
     logic [31:0] stamp;
@@ -141,6 +142,7 @@ module kvcpu_operands
         if (stage[1]) begin
             own <= whole_row ? value : 64'(wdata);
             op <= wkind.op;
+            rung <= (waddr[15:12] == DOORBELLS[15:12]);
             sets <= wkind.setting;
             stamp <= wstamp;
         end
@@ -163,6 +165,7 @@ module kvcpu_operands
         cmd = '0;
         cmd.op = op;
         cmd.stamp = stamp;
+        cmd.rung = rung;
         cmd.a = own;
         case (op)
             OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD: {cmd.a, cmd.b} = {one_before, own};

@@ -15,10 +15,10 @@ module kvcpu_result_queue
     output result_t      oldest,
     output logic         leaves,     // `oldest` is taken or dropped
     output logic         under_way,  // a result that `valid` does not show yet
-    output logic         lost
+    output logic         lost,
+    output logic [5:0]   level
 );
     logic    empty, full, fills;
-    logic [5:0] level;
     logic    held_valid;
     result_t held;
     assign valid = !empty;

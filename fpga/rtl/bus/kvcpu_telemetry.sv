@@ -69,7 +69,7 @@ module kvcpu_telemetry
     logic [63:0] query_bytes, result_bytes, key_bytes, blocks_scored;
     logic [2:0][63:0] waited;                              // host, port 0, port 1
 
-    wire unused_hint = &{1'b0, command.hint, 1'b0};
+    wire unused_parts = &{1'b0, command.hint, command.rung, 1'b0};
 
     logic        first_trigger;  // of this command is still to come
     logic        any_trigger;

@@ -2,12 +2,13 @@
 // What the RTL must know of the register map beyond the register block itself.
 `default_nettype none
 package kvcpu_map_pkg;
-    localparam logic [31:0] REGMAP_HASH = 32'h1A01C58B;
+    localparam logic [31:0] REGMAP_HASH = 32'hADF55532;
     localparam logic [22:0] BAR2_ENTRIES = 23'h400000;
     localparam logic [22:0] BAR2_VAS     = 23'h600000;
     localparam logic [22:0] PTABLE       = 23'h004000;
     localparam logic [22:0] SCORES       = 23'h003000;
     localparam logic [22:0] QUERY        = 23'h008000;
+    localparam logic [22:0] DOORBELLS    = 23'h00E000;
     localparam logic [15:0] CTRL_OFFSET  = 16'h005C;
     localparam logic [15:0] PASS_DIGEST_OFFSET = 16'h0650;
     localparam logic [15:0] TOUCH_HINT_OFFSET = 16'h0618;
@@ -142,7 +143,7 @@ package kvcpu_map_pkg;
             14'h0009: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_RELEASE_INDEX, 5'd0};
             14'h000C: word_kind = {1'b1, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_SET, SET_CONTEND_POLICY};
             14'h0010, 14'h0011, 14'h0014, 14'h0016, 14'h0019, 14'h0020, 14'h0021, 14'h0022, 14'h0023, 14'h0024,
-            14'h0025, 14'h0026, 14'h0027, 14'h0028, 14'h0029, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
+            14'h0025, 14'h0026, 14'h0027, 14'h0028, 14'h0029, 14'h002A, 14'h0198, 14'h0199, 14'h019C, 14'h040A: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0012, 14'h0013, 14'h0048, 14'h0049, 14'h004A, 14'h004B, 14'h0192, 14'h0193, 14'h0194, 14'h0195,
             14'h019A, 14'h019B, 14'h0409: word_kind = {1'b1, 1'b0, 1'b0, 1'b0, 1'b1, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
             14'h0015, 14'h0018, 14'h001A: word_kind = {1'b1, 1'b1, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, 1'b0, OP_NOP, 5'd0};
@@ -205,6 +206,12 @@ package kvcpu_map_pkg;
             word_kind.telemetry = 1'b1;
         end
         if ((word & 14'h3000) != '0) word_kind = '0;  // looked at beside the cases, which are long enough
+        case (word)
+            14'h3804: word_kind = {1'b0, 1'b1, 1'b0, 1'b1, 1'b1, 1'b0, 1'b0, 1'b0, OP_STEP, 5'd0};
+            14'h3805: word_kind = {1'b0, 1'b1, 1'b0, 1'b1, 1'b1, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
+            14'h3806: word_kind = {1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b1, 1'b0, 1'b0, OP_STEP, 5'd0};
+            default: ;
+        endcase
     endfunction
 
     // The row of 8 bytes that holds a register: the bits of its address in which the operands differ.

@@ -85,6 +85,7 @@ module kvcpu_regs (
         logic CAP_FIFO_DEPTH;
         logic CAP_CLASSES;
         logic CAP_NMCE;
+        logic CAP_DOORBELLS;
         logic [1:0] RTBD_HIT_COUNT;
         logic [1:0] RTBD_MISS_COUNT;
         logic [1:0] DIGEST;
@@ -132,6 +133,7 @@ module kvcpu_regs (
         decoded_reg_strb.CAP_FIFO_DEPTH = cpuif_req_masked & (cpuif_addr == 16'h9c) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_CLASSES = cpuif_req_masked & (cpuif_addr == 16'ha0) & !cpuif_req_is_wr;
         decoded_reg_strb.CAP_NMCE = cpuif_req_masked & (cpuif_addr == 16'ha4) & !cpuif_req_is_wr;
+        decoded_reg_strb.CAP_DOORBELLS = cpuif_req_masked & (cpuif_addr == 16'ha8) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_HIT_COUNT[1] = cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
         decoded_reg_strb.RTBD_MISS_COUNT[0] = cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
@@ -474,6 +476,9 @@ module kvcpu_regs (
         16'ha4: begin
             readback_data_var[31:0] = hwif_in.CAP_NMCE.value.next;
         end
+        16'ha8: begin
+            readback_data_var[31:0] = hwif_in.CAP_DOORBELLS.value.next;
+        end
         16'h120: begin
             readback_data_var[31:0] = hwif_in.RTBD_HIT_COUNT.value.next[31:0];
         end
@@ -503,6 +508,7 @@ module kvcpu_regs (
             readback_data_var[12:8] = hwif_in.RESULT_STATUS.opcode.next;
             readback_data_var[16] = hwif_in.RESULT_STATUS.has_index.next;
             readback_data_var[18:17] = hwif_in.RESULT_STATUS.tier.next;
+            readback_data_var[19] = hwif_in.RESULT_STATUS.rung.next;
             readback_data_var[31] = hwif_in.RESULT_STATUS.valid.next;
         end
         16'h664: begin

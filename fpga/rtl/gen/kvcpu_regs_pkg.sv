@@ -125,6 +125,14 @@ package kvcpu_regs_pkg;
     } ro32_t_name_0a206414__in_t;
 
     typedef struct packed {
+        logic [31:0] next;
+    } ro32_t_name_3dddf24d__value__in_t;
+
+    typedef struct packed {
+        ro32_t_name_3dddf24d__value__in_t value;
+    } ro32_t_name_3dddf24d__in_t;
+
+    typedef struct packed {
         logic [63:0] next;
     } ro64_t__value__in_t;
 
@@ -166,6 +174,10 @@ package kvcpu_regs_pkg;
 
     typedef struct packed {
         logic next;
+    } kvcpu__RESULT_STATUS__rung__in_t;
+
+    typedef struct packed {
+        logic next;
     } kvcpu__RESULT_STATUS__valid__in_t;
 
     typedef struct packed {
@@ -173,6 +185,7 @@ package kvcpu_regs_pkg;
         kvcpu__RESULT_STATUS__opcode__in_t opcode;
         kvcpu__RESULT_STATUS__has_index__in_t has_index;
         kvcpu__RESULT_STATUS__tier__in_t tier;
+        kvcpu__RESULT_STATUS__rung__in_t rung;
         kvcpu__RESULT_STATUS__valid__in_t valid;
     } kvcpu__RESULT_STATUS__in_t;
 
@@ -246,6 +259,7 @@ package kvcpu_regs_pkg;
         ro32_t__in_t CAP_FIFO_DEPTH;
         ro32_t_name_f352d2c7__in_t CAP_CLASSES;
         ro32_t_name_0a206414__in_t CAP_NMCE;
+        ro32_t_name_3dddf24d__in_t CAP_DOORBELLS;
         ro64_t__in_t RTBD_HIT_COUNT;
         ro64_t__in_t RTBD_MISS_COUNT;
         ro64_t_name_a2c0e63a__in_t DIGEST;

@@ -516,6 +516,7 @@ module kvcpu_engine
     always_comb begin
         result.code = !scored ? code : score_failed ? CODE_ERR_MEMORY : CODE_OK;
         result.op = c.op;
+        result.rung = c.rung;
         result.has_index = has_index || scored;
         result.tier = shown_tier;
         result.matched = scored ? 17'd1 : matched;

@@ -20,6 +20,13 @@
  * of the blocks from 2 MiB on. At KVCPU_MAP_TIER2 and KVCPU_MAP_TIER3, shared: the memory of this host that the device has for these
  * tiers, block i at i times the size of a block (EINVAL where the device has them in memory of its own). After the device has
  * gone, touching a mapping is a SIGBUS.
+ *
+ * At KVCPU_MAP_DOORBELL, one page, shared, PROT_WRITE: STEP without a system call. A store of 64 bits to KVCPU_RING_STEP, or of 32 to
+ * KVCPU_RING_STEP_FAST, queues it; nobody is told its result, and the telemetry shows it when it has run. Half of the device's queue
+ * is for it: a ring that finds no room there is refused by the device, as is a step behind the current one (the attributes
+ * rung_steps and rung_refused count what ran, and the kernel's log what found no room). From the first such mapping on, the
+ * driver's own commands have the other half. The page reads as zero. Store nothing else to it: that is an error of the device's bus.
+ * EINVAL where the device has no such page, or pages of this machine are larger than 4 KiB.
  */
 #ifndef _UAPI_LINUX_KVCPU_H
 #define _UAPI_LINUX_KVCPU_H
@@ -31,6 +38,10 @@
 
 #define KVCPU_MAP_TIER2	0x100000000ULL
 #define KVCPU_MAP_TIER3	0x200000000ULL
+#define KVCPU_MAP_DOORBELL	0x300000000ULL
+
+#define KVCPU_RING_STEP		0x10
+#define KVCPU_RING_STEP_FAST	0x18
 
 struct kvcpu_step {
 	__u64 step;
@@ -147,6 +158,51 @@ struct kvcpu_ptable {
 	__u64 codes;
 };
 
+/*
+ * For a host that checks the device: a command by the registers that it is made of, the device's own answer, and registers. All of
+ * these want the node open for writing (EBADF).
+ *
+ * KVCPU_RUN: `writes` points to `count` structs kvcpu_register, operands of one command and its doorbell, or a setting, last (EINVAL:
+ * another register; SCORE, TIER_BASE, or a soft reset). What the device refuses is no error: `code` is its RESULT_STATUS.code.
+ * KVCPU_ACCESS: `count` words from `offset` of BAR0 on, at most 1024: read from registers to which nothing happens then, or, with
+ * KVCPU_STORE, written to SCRATCH, PTABLE or QUERY (EACCES: others).
+ * KVCPU_IDLE: waits until nothing is queued, running or moving; read(2) has every record of a move then (ETIMEDOUT: after 60 s).
+ * KVCPU_RESET: waits, then resets the device for everybody; tiers 2 and 3 are in its own memory until the driver is loaded again.
+ */
+#define KVCPU_WRITES	8
+
+struct kvcpu_register {
+	__u32 offset;		/* in BAR0 */
+	__u32 bytes;		/* 4 or 8, as the register has them */
+	__u64 value;
+};
+
+struct kvcpu_run {
+	__u32 version;
+	__u32 flags;
+	__u32 count;
+	__u32 reserved;
+	__u64 writes;
+	__u32 code;		/* out, as all that follow */
+	__u32 matched;
+	__u32 index;		/* KVCPU_NO_INDEX: none */
+	__u32 tier;
+	__u64 phys_addr;
+	__u32 cycles;
+	__u32 reserved2;
+};
+
+/* Flag of ACCESS. */
+#define KVCPU_STORE	0x8
+
+struct kvcpu_access {
+	__u32 version;
+	__u32 flags;
+	__u32 offset;
+	__u32 count;
+	__u64 words;
+};
+
 #define KVCPU_STEP_ADVANCE	_IOW('K', 1, struct kvcpu_step)
 #define KVCPU_MARK_HOT		_IOW('K', 2, struct kvcpu_range)
 #define KVCPU_EVICT		_IOW('K', 3, struct kvcpu_range)
@@ -161,6 +217,10 @@ struct kvcpu_ptable {
 #define KVCPU_POLICY		_IOW('K', 12, struct kvcpu_policy)
 #define KVCPU_PTABLE		_IOW('K', 13, struct kvcpu_ptable)
 #define KVCPU_RELEASE		_IOW('K', 14, struct kvcpu_range)
+#define KVCPU_RUN		_IOWR('K', 24, struct kvcpu_run)
+#define KVCPU_ACCESS		_IOW('K', 25, struct kvcpu_access)
+#define KVCPU_IDLE		_IO('K', 26)
+#define KVCPU_RESET		_IO('K', 27)
 
 /* What write(2) takes: the number of the ioctl (1 to 5, 14) that the command is otherwise given with. */
 struct kvcpu_post {
