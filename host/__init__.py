@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .contract.version import __version__ as __version__
 
@@ -130,6 +131,7 @@ def open(
     check: bool = True,
     failures: str | os.PathLike[str] | None = None,
     board: str | None = None,
+    trace: str | os.PathLike[str] | None = None,
 ) -> Lockstep | Reference:
     """A new device with its reset values, to be closed after use (`with`). Its methods: lockstep/surface.py.
 
@@ -139,6 +141,7 @@ def open(
     check: False lets the reference follow without comparing.
     failures: a folder in which each difference leaves what reproduces it; None: it is only raised.
     board: a board by its name or YAML file; its tier bases are put in force. `target` beside it overrides the board's.
+    trace: a waveform, FILE.fst or FILE.vcd, of all that a simulation does until `close`; a view for GTKWave comes beside it.
 
     Raises UsageError (no such target or size), TargetError (it cannot be reached, built or trusted).
     """
@@ -148,12 +151,18 @@ def open(
 
     named = None if board is None else find_board(board)
     chosen = parse_target(target, entries, lanes, named)
-    device = chosen.open(check)
+    wave = None if trace is None else _waveform(trace, chosen)
+    device = chosen.open(check, wave)
+    device.replayer = _replay
     try:
+        if wave:
+            from .blackbox.wave_view import write
+
+            device.closing = partial(write, wave)
         if chosen.is_board:
             device.reset()
         if failures is not None:
-            attach(device, chosen, _folder(failures))
+            attach(device, chosen, _path("failures", failures))
         if named and named.tiers:
             device.set(**{f"TIER_BASE{tier}": base for tier, base in enumerate(named.tiers)})
     except BaseException:
@@ -162,10 +171,38 @@ def open(
     return device
 
 
-def _folder(named: str | os.PathLike[str]) -> Path:
+def _path(what: str, named: str | os.PathLike[str]) -> Path:
     from .contract.errors import UsageError
 
     try:
         return Path(named)
     except TypeError:
-        raise UsageError(f"failures {named!r} is no path", "name a folder, or leave it out") from None
+        raise UsageError(f"{what} {named!r} is no path", "name one, or leave it out") from None
+
+
+def _waveform(named: str | os.PathLike[str], target: Target) -> Path:
+    from .contract.errors import UsageError
+    from .contract.waveforms import SUFFIXES
+
+    path = _path("trace", named)
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"trace {path}: a waveform is {' or '.join(SUFFIXES)}", f"such as {path.stem or 'device'}{SUFFIXES[0]}")
+    if target.kind == "model":
+        raise UsageError("trace: the reference model has no signals", 'open "sim", or leave it out')
+    return path
+
+
+def _replay(device: Lockstep | Reference, trace: Trace | str | os.PathLike[str] | None, **options: Any) -> ReplaySummary:
+    """`dev.replay`."""
+    from dataclasses import fields
+
+    from .contract.errors import UsageError
+    from .lab.replay import ReplayOptions, replay
+    from .lab.traces import SAMPLE, Trace
+
+    known = [field.name for field in fields(ReplayOptions)]
+    if unknown := sorted(set(options) - set(known)):
+        raise UsageError(f"replay: {', '.join(unknown)}: no such option", "options: " + ", ".join(known))
+    if not isinstance(trace, Trace):
+        trace = SAMPLE if trace is None else _path("trace", trace)
+    return replay(device, trace, ReplayOptions(**options))

@@ -119,19 +119,19 @@ module kvcpu
 
     wire unused_prot = &{1'b0, s_axil_awprot, s_axil_arprot, 1'b0};  // no protection domains
 
+    // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
+    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_nmce, clk_queues, clk_events;
+
     // ---- reset -----------------------------------------------------------------------------------------------------------
     logic soft_reset, draining, stop_core, block, reset_all, rst_regs, rst_core, rst_dma;
     logic dma_idle, nmce_idle, bus_quiet, clearing, key_clearing, rank_clearing;
     assign clearing = key_clearing || rank_clearing;
     kvcpu_reset u_reset (
-        .clk, .rst, .request(soft_reset), .dma_idle(dma_idle && nmce_idle), .bus_quiet, .draining, .stop_core, .block, .reset_all
+        .clk(clk_bus), .rst, .request(soft_reset), .dma_idle(dma_idle && nmce_idle), .bus_quiet, .draining, .stop_core, .block, .reset_all
     );
     assign rst_regs = rst || reset_all;
     assign rst_core = rst || stop_core;
     assign rst_dma = rst || reset_all;
-
-    // Clocks that rest while there is nothing to do; what they run for is said beside the modules that they drive.
-    logic clk_bus, clk_operands, clk_core, clk_lanes, clk_rank, clk_digest, clk_free, clk_lookup, clk_dma, clk_nmce, clk_queues, clk_events;
 
     logic        write_accepted;
     logic [31:0] now, stamp;  // stamp: of the last write's handshake
@@ -160,7 +160,7 @@ module kvcpu
     logic [$clog2(64 * CLASSES)-1:2] table_waddr, table_raddr;
     logic [31:0] table_data;
 
-    logic        nmce_work, nmce_select, query_write, query_read, scores_read;
+    logic        nmce_select, query_write, query_read, scores_read;
     logic [14:2] query_waddr, nmce_raddr;
     logic [31:0] query_data, scores_data;
 
@@ -247,7 +247,7 @@ module kvcpu
     // takes 8 cycles at most.
     kvcpu_clock_gate #(.GATED(CLOCK_GATES), .LINGER(8)) u_core_clock (
         .clk, .rst, .gated(clk_core),
-        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req || nmce_work)
+        .work(cmd_push || busy || result_under_way || !dma_idle || draining || clearing || lookup_valid != '0 || op_clearing || dir_req)
     );
 
     logic         result_valid, accepted, clear_counters, lookup_counts, lookup_hit_1, set_change;
@@ -405,7 +405,7 @@ module kvcpu
     logic [63:0] nmce_ar_addr;
     logic [7:0]  nmce_ar_len;
     kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_dma_clock (
-        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle || nmce_ar_valid || !nmce_idle), .gated(clk_dma)
+        .clk, .rst, .work(stop_core || trigger_valid || !dma_idle || !nmce_idle), .gated(clk_dma)
     );
     kvcpu_dma #(.DATA_BITS(DATA_BITS), .BLOCK_BYTES(BLOCK_BYTES)) u_dma (
         .clk(clk_dma), .rst(rst_dma), .flush(stop_core), .drain(stop_core), .tier_base(set.tier_base), .evict_tier(set.evict_tier),
@@ -427,9 +427,9 @@ module kvcpu
     if (NMCE) begin : g_nmce
         localparam int unsigned QW = $clog2(128 * HEAD_DIM);
         wire unused = &{1'b0, query_waddr, nmce_raddr, 1'b0};  // windows as large as they can be
-        // Behind the clock of the core, so that it costs nothing while that rests.
-        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (.clk(clk_core), .rst, .work(stop_core || job_valid || nmce_work), .gated(clk_nmce));
-        assign nmce_work = !nmce_idle || nmce_select || scores_taken;
+        kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_clock (
+            .clk, .rst, .work(stop_core || job_valid || !nmce_idle || nmce_select || scores_taken), .gated(clk_nmce)
+        );
         kvcpu_nmce #(.DATA_BITS(DATA_BITS), .BLOCK_TOKENS(BLOCK_TOKENS), .HEAD_DIM(HEAD_DIM), .BLOCK_BYTES(BLOCK_BYTES)) u_nmce (
             .clk(clk_nmce), .rst(rst_dma), .flush(stop_core), .idle(nmce_idle),
             .job_valid, .job_ready, .job_addr, .job_rows, .job_slot, .job_numerators, .done_valid(job_done), .done_error(job_error),
@@ -442,7 +442,6 @@ module kvcpu
         );
     end else begin : g_no_nmce
         assign clk_nmce = 1'b0;
-        assign nmce_work = 1'b0;
         assign nmce_idle = 1'b1;
         assign {job_ready, job_done, job_error, nmce_ar_valid} = '0;
         assign nmce_ar_addr = '0;

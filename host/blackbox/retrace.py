@@ -11,6 +11,7 @@ from ..contract.errors import KvfpgaError
 from ..device.device import Device
 from ..targets.target import Target
 from .history import Item, MemoryWrite, QueryWrite, RegisterWrite, TableWrite, Written
+from .wave_view import write as write_view
 
 HANG_CYCLES = 100_000
 """What a waveform shows of a command that never ends."""
@@ -25,7 +26,8 @@ Part = Written | list[Command]
 def trace(
     target: Target, before: Iterable[Item], traced: Sequence[Item], path: Path, budget: int | None = None
 ) -> None:
-    """Do it all again on a model that can record waveforms, and record the `traced` part in `path` (.fst, .vcd).
+    """Do it all again on a model that can record waveforms, and record the `traced` part in `path` (.fst, .vcd),
+    with a view of it beside it.
     `budget`: cycles to wait for the device in that part, where it is known to hang."""
     with target.open_simulation(wave=path.suffix[1:]) as mmio:
         device = Device(mmio)
@@ -39,6 +41,7 @@ def trace(
                 _apply(device, item if isinstance(item, Written) else [item])
         if not traced:  # something to see: the read-back of the counters
             device.telemetry()
+    write_view(path)
 
 
 def _parts(items: Iterable[Item]) -> Iterator[Part]:

@@ -94,10 +94,11 @@ class App:
         """The waveform of this process's commands (--trace), once. `hung`: the last one did not end."""
         if self.trace and self._device:
             from ..blackbox.retrace import HANG_CYCLES
+            from ..blackbox.wave_view import opening
 
             path, self.trace = self.trace, None
             self.opened.trace(path, HANG_CYCLES if hung else None)
-            note(f"waveform in {path}")
+            note(f"waveform in {path}: {opening(path)}")
 
     def close(self) -> None:
         """Let go of device and lock; what `finish` did not store is forgotten."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..contract.wording import counted
-from . import output
+from . import metrics, output
 from .app import App, note
 from .signals import on_signal
 from .values import Number
+
+if TYPE_CHECKING:
+    from ..monitor.metrics import Reading
 
 
 @click.command()
@@ -24,10 +29,11 @@ from .values import Number
 @click.option("--count", type=Number(32), metavar="N", help="Stop after N batches.")
 @click.option("--patience", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Stop when nothing was heard for so long.  [default: never]")  # fmt: skip
+@metrics.option
 @click.pass_obj
 def follow(
     app: App, endpoint: str, replay: str | None, topic: str, bind: bool, rank: int, medium: str, copies: str, step_every: int,
-    count: int | None, patience: float | None,
+    count: int | None, patience: float | None, metrics_at: str | None,
 ) -> None:  # fmt: skip
     """Mirror the prefix cache of a vLLM server, from the KV-cache events that it publishes.
 
@@ -42,13 +48,24 @@ def follow(
     """
     from ..integrations.vllm.follow import Follower, SeveralEngines, rank_endpoint
     from ..integrations.vllm.mirror import Mirror
+    from ..monitor.desk import Desk
 
+    metrics.check(metrics_at)
+
+    def read() -> Reading:
+        from ..monitor.metrics import reading
+
+        return reading(app.device())
+
+    desk = Desk(read)
     endpoint, replay = rank_endpoint(endpoint, rank), rank_endpoint(replay, rank) if replay else None
     mirror = Mirror(app.device(), medium, copies == "count", step_every)
     with Follower(endpoint, mirror, replay, topic, say=note, bind=bind) as follower:
-        with on_signal(follower.stopping.set), app.progress("following") as update:
+        exposed = metrics.exposed(metrics_at, desk.ask)
+        with on_signal(follower.stopping.set), exposed, app.progress("following") as update:
 
             def progress() -> None:
+                desk.answer()
                 c = follower.counts
                 blocks, events, gaps = counted(len(mirror.blocks), "block"), counted(c.events, "event"), counted(c.gaps, "gap")
                 update(c.batches, count, f"{blocks} · {events} · {gaps} · {c.lost} lost")

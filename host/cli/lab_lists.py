@@ -22,9 +22,9 @@ def policies(app: App) -> None:
 
     What uses the future knows what a host cannot know: it is a bound, or shows what a hint would be worth.
     """
-    from ..lab.policies.contenders import CONTENDERS, USUAL
+    from ..lab.policies.contenders import USUAL, everything
 
-    rows = list(CONTENDERS.values())
+    rows = everything()
     if app.json:
         for row in rows:
             output.print_json({"command": "lab policies", "policy": row.name, "about": row.about, "source": row.source,

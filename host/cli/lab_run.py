@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FAILED_CODE = 3
 LONGEST = 1_000_000
-"""Seconds that a timeout may have: the system's waits end at some two million."""
+"""Seconds that a timeout may have."""
 MOST_JOBS = 1024
 TIME_UNIT = click.option(
     "--time-unit", type=click.Choice(["s", "ms"]),
@@ -49,7 +49,8 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 @click.option("--scheduler", metavar="ADDRESS",
               help="A Dask scheduler whose workers compute instead, as tcp://lab3:8786.")  # fmt: skip
 @click.option("--timeout", type=float, metavar="SECONDS",
-              help="What a cell may take; then it is shown as timed out.  [default: no limit]")  # fmt: skip
+              help="Processor time that a cell may take, however busy the machine; then it is shown as timed out.  "
+              "[default: no limit]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Keeps finished cells, computed again only where what they depend on changes, and the report.")  # fmt: skip
 @click.pass_obj

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ..contract.errors import KvfpgaError, UsageError
-from . import output
+from . import metrics, output
 from .app import App, note
 from .signals import on_signal
 from .values import Number
 
 if TYPE_CHECKING:
+    from ..monitor.metrics import Reading
     from ..transport.remote.keys import Keys
 
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 @click.option("--shared", is_flag=True, help="With --listen: several clients at once, instead of one after the other.")
 @click.option("--memory", type=Number(32), metavar="MIB",
               help="With --listen: what a simulation's memory may grow to.  [default: half of the machine's]")  # fmt: skip
+@metrics.option
 @click.pass_obj
 def serve(
     app: App, uapi: Path | None, sysfs: Path | None, auto_load: bool, compat: bool, listen: str | None, shared: bool,
-    memory: int | None,
+    memory: int | None, metrics_at: str | None,
 ) -> None:
     """Let other programs use the device, until Ctrl-C or SIGTERM.
 
@@ -46,6 +48,8 @@ def serve(
     With --listen, another kvfpga uses the device as its target, with a reference and a session of its own. A simulation begins
     with its reset values and ends with the server. Over TCP both sides need keys (`kvfpga keys`); a UNIX socket is
     for its owner.
+
+    With --metrics, the device's counters are there for Prometheus at http://HOST:PORT/metrics; a scrape is one batch.
     """
     if bool(uapi) == bool(listen):
         raise UsageError("serve: nothing to serve, or two things", "give either --uapi PATH or --listen ADDRESS")
@@ -53,17 +57,19 @@ def serve(
         raise UsageError("--sysfs, --auto-load and --compat go with --uapi", "add --uapi PATH")
     if (shared or memory is not None) and not listen:
         raise UsageError("--shared and --memory go with --listen", "add --listen ADDRESS")
+    metrics.check(metrics_at)
     logging.basicConfig(stream=sys.stderr, format="kvfpga: %(message)s", level=logging.INFO)
     stop, is_open = threading.Event(), threading.Event()
     with on_signal(stop.set, is_open.is_set):
         if uapi:
-            _serve_node(app, uapi, sysfs, auto_load, compat, stop, is_open)
+            _serve_node(app, uapi, sysfs, auto_load, compat, stop, is_open, metrics_at)
         elif listen:
-            _serve_remote(app, listen, shared, memory, stop, is_open)
+            _serve_remote(app, listen, shared, memory, stop, is_open, metrics_at)
 
 
 def _serve_node(
-    app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event, is_open: threading.Event
+    app: App, path: Path, sysfs: Path | None, auto_load: bool, compat: bool, stop: threading.Event, is_open: threading.Event,
+    metrics_at: str | None,
 ) -> None:
     from ..linux import node as kvcpu0
     from ..session.serving import Served
@@ -78,7 +84,16 @@ def _serve_node(
                     told = str(error)
                     note(told)
 
-    with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served:
+    def read() -> Reading:
+        from ..monitor.metrics import reading
+
+        with served.lock:
+            if served.failed:
+                raise served.failed
+            with served.guarded():
+                return reading(served.device)
+
+    with Served(app.target, app.folder, app.check, note, on_failure=stop.set) as served, metrics.exposed(metrics_at, read):
         is_open.set()
         storing = threading.Thread(target=store, daemon=True)
         storing.start()
@@ -103,16 +118,27 @@ def _tell_tolerated(app: App, counts: dict[str, int]) -> None:
 
 
 def _serve_remote(
-    app: App, address: str, shared: bool, memory: int | None, stop: threading.Event, is_open: threading.Event
+    app: App, address: str, shared: bool, memory: int | None, stop: threading.Event, is_open: threading.Event,
+    metrics_at: str | None,
 ) -> None:
+    from ..device.device import Device
     from ..transport.remote import server as remote_server
 
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
+    def read() -> Reading:
+        from ..monitor.metrics import Reading
+
+        with lock:
+            return Reading(device.telemetry(), {"entries": device.entries})
+
+    lock = threading.Lock()
     with app.target.filled().open_mmio() as mmio:
+        device = Device(mmio)
         is_open.set()
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20
-        remote_server.serve(address, mmio, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most)
+        with metrics.exposed(metrics_at, read):
+            remote_server.serve(address, mmio, lock, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most)
 
 
 def _ready(app: App, where: str) -> None:

@@ -289,6 +289,29 @@ class Result:
     cycles: int = field(default=0, compare=False)
     scores: Scores | None = None
 
+    def __repr__(self) -> str:
+        """What there is to say: a notebook shows it for every command."""
+        named = {"matched": self.matched, "index": self.index, "tier": self.tier, "cycles": self.cycles or None}
+        shown = [self.code, *(f"{name}={value}" for name, value in named.items() if value is not None)]
+        if self.triggers:
+            channels = [trigger.channel for trigger in self.triggers]
+            shown.append("triggers: " + " ".join(f"{channels.count(kind)} {kind}" for kind in dict.fromkeys(channels)))
+        return f"<Result {', '.join(shown)}{', scores' if self.scores else ''}>"
+
+    def _repr_html_(self) -> str:
+        from .showing import html_table
+
+        rows: list[tuple[object, ...]] = []
+        for trigger in self.triggers[:SHOWN_TRIGGERS]:
+            rows.append((trigger.index, trigger.channel, f"T{trigger.from_tier} to T{trigger.to_tier}"))
+        if more := len(self.triggers) - len(rows):
+            rows.append((f"{more} more", "", ""))
+        return html_table(("block", "channel", "way"), rows, repr(self))
+
+
+SHOWN_TRIGGERS = 20
+"""In a notebook; a step may have tens of thousands."""
+
 
 MEANING = {
     "ERR_LEN": "the length is 0, or the range ends past 2^64",

@@ -1,6 +1,7 @@
 """The one exception hierarchy of kvfpga, and the exit code that each branch ends a command with (contract section 8).
 
-Every message says what is wrong; `remedy` says what to do about it and is printed on a line of its own.
+Every message says what is wrong; `remedy` says what to do about it and is printed on a line of its own: by the command line, and
+by tracebacks and notebooks as a note (PEP 678). It is no part of the text, because messages are put into other messages.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class KvfpgaError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        if remedy:  # below the message in a traceback, from Python 3.11 on
+            self.__notes__ = [remedy]
 
 
 class UsageError(KvfpgaError):

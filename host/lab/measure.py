@@ -43,7 +43,7 @@ class Laboratory:
         cell = blank(stream, contender, capacity, options, digest, generated)
         return Measured(
             cell.having(
-                hits=int(run.hits.sum()), prefix_hits=stream.prefix_hits(run.hits), fills=run.fills, device=run.device,
+                hits=int(run.hits.sum()), prefix_hits=int(run.prefix_hits.sum()), fills=run.fills, device=run.device,
                 seconds=round(time.process_time() - begun, 6), learn_seconds=learn_seconds,
             ),
             run.samples,

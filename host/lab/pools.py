@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,12 @@ from .cells import TIMED_OUT, Cell, of_json
 
 PART = 1 << 16
 """Bytes of an answer that are read at once."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+LOGGED = re.compile(r"^\[ERROR\].*\(tid=\d+\): ")
+"""What libcachesim writes before a message: another time and thread in every run."""
+SOONEST, SLOWEST, LATEST = 3600, 100, 2_000_000
+"""A limit of processor time ends nothing that only waits. So an answer may take SOONEST seconds by the clock, or SLOWEST times
+the limit where that is more: enough on a machine that others use up. The system's waits end a little after LATEST."""
 
 
 class Task(NamedTuple):
@@ -38,11 +46,11 @@ class Task(NamedTuple):
     options: dict[str, Any]
     draws: bool
 
-    def line(self, stream: str | None = None) -> str:
-        """`stream`: where its file is, if that is another place."""
+    def line(self, timeout: float | None = None, stream: str | None = None) -> str:
+        """`timeout`: seconds of processor time. `stream`: where its file is, if that is another place."""
         cell = self.blank
         asked = {"stream": stream or self.stream, "digest": self.digest, "policy": cell.policy, "capacity": cell.capacity,
-                 "options": self.options, "generated": cell.generated}  # fmt: skip
+                 "options": self.options, "generated": cell.generated, "timeout": timeout}  # fmt: skip
         return json.dumps(asked) + "\n"
 
 
@@ -61,19 +69,22 @@ class Worker:
         self._errors: Any = None
 
     def compute(self, task: Task, timeout: float | None = None, stream: str | None = None) -> Answer:
-        """`timeout`: seconds, None for as long as it takes."""
+        """`timeout`: seconds of the process's processor time, None for as long as it takes."""
         if task.draws:
             self.end()
         process = self._started()
         assert process.stdin and process.stdout
+        by_the_clock = None if timeout is None else min(LATEST, max(SOONEST, SLOWEST * timeout))
         try:
-            process.stdin.write(task.line(stream).encode())
+            process.stdin.write(task.line(timeout, stream).encode())
             process.stdin.flush()
-            line = _read_line(process, timeout)
+            line = _read_line(process, by_the_clock)
         except TimeoutError:
             self.end()
-            return Answer(task.blank.having(status=TIMED_OUT, timeout=timeout, reason=f"did not finish in {timeout:g} s"))
+            return Answer(_timed_out(task, timeout, f"gave no answer in {by_the_clock:g} s by the clock"))
         except (EOFError, BrokenPipeError):
+            if process.wait() == -signal.SIGPROF:
+                return Answer(_timed_out(task, timeout, f"did not finish in {timeout:g} s of processor time"))
             return Answer(task.blank.failed(self._last_words()))
         answer = json.loads(line)
         if "error" in answer:
@@ -111,10 +122,14 @@ class Worker:
         assert self._process
         code = self._process.wait()
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = COLOURS.sub("", self._errors.read().decode(errors="replace")).strip().splitlines()
         self.end()
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        return f"its process ended with {how}" + (f": {lines[-1][:200]}" if lines else "")
+        return f"its process ended with {how}" + (f": {LOGGED.sub('', lines[-1])[:200]}" if lines else "")
+
+
+def _timed_out(task: Task, timeout: float | None, reason: str) -> Cell:
+    return task.blank.having(status=TIMED_OUT, timeout=timeout, reason=reason)
 
 
 def _closed(stream: Any) -> None:
@@ -125,7 +140,7 @@ def _closed(stream: Any) -> None:
 
 
 def _read_line(process: subprocess.Popen[bytes], timeout: float | None) -> bytes:
-    """TimeoutError, or EOFError where the process has ended."""
+    """`timeout`: seconds by the clock. TimeoutError, or EOFError where the process has ended."""
     assert process.stdout
     until = None if timeout is None else time.monotonic() + timeout
     parts: list[bytes] = []

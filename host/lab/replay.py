@@ -201,6 +201,20 @@ class ReplaySummary:
     def commands_per_second(self) -> float:
         return self.commands / self.seconds if self.seconds else 0.0
 
+    def __repr__(self) -> str:
+        return (
+            f"<ReplaySummary {self.policy}: {counted(self.requests, 'request')}, {counted(self.touches, 'touch', 'touches')}, "
+            f"{100 * self.t1_hit_rate:.1f} % in T1 of {self.t1_capacity}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Hit rates beside those of plain caches."""
+        from ..contract.showing import html_table
+
+        plain = [(POLICIES[name].label, hits, self.baselines.rate(name)) for name, hits in self.baselines.hits.items()]
+        rows = [(f"device, {self.policy}", self.counters["hits_t1"], self.t1_hit_rate), *plain]
+        return html_table(("", "hits", "rate"), [(name, hits, f"{100 * rate:.1f} %") for name, hits, rate in rows], repr(self))
+
     def to_json(self) -> dict[str, Any]:
         """One flat object; rates are fractions of the touches."""
         fields = asdict(self)

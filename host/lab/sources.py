@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..contract.errors import UsageError
 from . import digests
 from .stream import Stream, of
-from .traces import SAMPLE, Trace, load_trace
+from .traces import SAMPLE, Trace, check_readable, load_trace
 
 GENERATED = "generated:"
 SAMPLE_NAME = "sample"
@@ -50,7 +50,10 @@ def opened(text: str, limit: int | None = None, time_unit: str | None = None) ->
 
 
 def all_opened(texts: tuple[str, ...], limit: int | None = None, time_unit: str | None = None) -> list[Source]:
-    """The same for several, whose names must differ: cells are kept by them."""
+    """The same for several, whose names must differ: cells are kept by them. Files that are not there are refused first."""
+    for text in texts:
+        if not text.startswith(GENERATED) and text != SAMPLE_NAME:
+            check_readable(Path(text))
     found: dict[str, Source] = {}
     for text in texts:
         source = opened(text, limit, time_unit)

@@ -54,11 +54,14 @@ class Stream(NamedTuple):
         """int64[m]: how many touches of its request come before each."""
         return np.arange(self.touches) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
-    def prefix_hits(self, hits: NDArray[np.bool_]) -> int:
-        """Of the touches that hit (bool[m]), those without a miss before them in their request: what a server is spared."""
-        missed = np.concatenate([[0], np.cumsum(~hits)])
-        before = missed[:-1] - np.repeat(missed[self.offsets[:-1]], np.diff(self.offsets))
-        return int(np.count_nonzero(hits & (before == 0)))
+    def hits_of_requests(self, hits: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64[n] twice, of the touches that hit (bool[m]): how many each request has, and how many before its first miss, which
+        is what a server is spared."""
+        first, behind = self.offsets[:-1], self.offsets[1:]
+        missed = np.concatenate([np.flatnonzero(~hits), [len(hits)]])
+        misses_before = np.searchsorted(missed, self.offsets)
+        own_first_miss = np.minimum(missed[misses_before[:-1]], behind)
+        return behind - first - np.diff(misses_before), own_first_miss - first
 
 
 def of(trace: Trace) -> Stream:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..contract import plugins
 from ..contract.inputs import strict_json
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Format(NamedTuple):
     key: str
     title: str
     block_tokens: int | None = None
+
+
+class Foreign(NamedTuple):
+    """A format that another package brings (contract/plugins.py). `rewrite` takes an object of a line and returns it with the
+    fields of Mooncake (timestamp, input_length, output_length, hash_ids), or None where it is not of this format."""
+
+    format: Format
+    rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 MOONCAKE = Format("mooncake", "Mooncake")
@@ -92,6 +101,13 @@ FOREIGN = {
     "schema": ("a header, as of Dynamo's agentic traces", "their times follow from dependencies; export rows with timestamps"),
 }
 """Fields of formats that are not read, by which they are known."""
+
+
+def foreign(row: dict[str, Any]) -> Foreign | None:
+    """The plugin that knows the trace that begins with this object, where kvfpga itself does not."""
+    if {"requests", "hash_ids", "hash_ranges"} & set(row):
+        return None
+    return next((plugin for plugin in plugins.load_all(plugins.TRACE_FORMATS, Foreign) if plugin.rewrite(row) is not None), None)
 
 
 def tell(row: dict[str, Any]) -> Format:

@@ -14,6 +14,7 @@ Anything else is a `UsageError` that names file, line and remedy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..contract import inputs
 from ..contract.errors import UsageError
 from ..contract.wording import counted
 from . import trace_formats
-from .trace_formats import MOONCAKE, QWEN, TESTER, Bad, Format, Names, Row, Run
+from .trace_formats import MOONCAKE, QWEN, TESTER, Bad, Foreign, Format, Names, Row, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,10 +92,27 @@ def load_trace(path: str | Path, limit: int | None = None, unit: str | None = No
         path = Path(path)
     except TypeError:
         raise UsageError(f"a trace is named by its path, not by {path!r}", "`parse_trace` reads any source of lines") from None
-    try:
-        if not path.is_file() and path.stat():  # the latter says why, where there is nothing
-            raise UsageError(f"cannot read the trace {path.name}: it is a folder, a pipe or a device", "give the path of a file")
+    with _refused_by_name(path):
+        _check_file(path)
         return _load(inputs.text_lines(path), path.name, limit, unit)
+
+
+def check_readable(path: Path) -> None:
+    """UsageError where there is no file that can be read: known at once, while reading a trace can take long."""
+    with _refused_by_name(path):
+        _check_file(path)
+        path.open().close()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file() and path.stat():  # the latter says why, where there is nothing
+        raise UsageError(f"cannot read the trace {path.name}: it is a folder, a pipe or a device", "give the path of a file")
+
+
+@contextmanager
+def _refused_by_name(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",
@@ -146,6 +164,7 @@ class _Reader:
         self.name = name
         self.names = Names()
         self.format = MOONCAKE
+        self._foreign: Foreign | None = None
         self.block_tokens: int | None = None
 
     def rows(self) -> Iterator[Row]:
@@ -156,7 +175,8 @@ class _Reader:
         try:
             trace_formats.refuse_by_look(line)
             first = self._first_object(line)
-            self.format = trace_formats.tell(first)
+            self._foreign = trace_formats.foreign(first)
+            self.format = self._foreign.format if self._foreign else trace_formats.tell(first)
             self.block_tokens = self.format.block_tokens
         except Bad as bad:
             raise self._at(number, bad) from None
@@ -190,7 +210,7 @@ class _Reader:
         previous: int | float = 0
         for number, found in objects:
             try:
-                row = trace_formats.request_row(found, self.names)
+                row = trace_formats.request_row(self._rewritten(found), self.names)
                 if row.time < previous:
                     raise Bad(
                         f"timestamp {row.time:g} is before the previous request's {previous:g}", "sort the trace by timestamp"
@@ -199,6 +219,14 @@ class _Reader:
                 raise self._at(number, bad) from None
             previous = row.time
             yield row
+
+    def _rewritten(self, found: dict[str, object]) -> dict[str, object]:
+        if self._foreign is None:
+            return found
+        row = self._foreign.rewrite(found)
+        if row is None:
+            raise Bad(f"not as {self.format.title} has it", "each line must hold an object of the same format")
+        return row
 
     def _conversations(self, objects: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Row]:
         """They have no clock in common, so all begin together."""
@@ -232,9 +260,9 @@ def _unit(form: Format, times: list[int | float], asked: str | None, name: str) 
     whole = all(isinstance(time, int) for time in times)
     if form is QWEN and not whole:
         return "s", False
-    if whole and (form is MOONCAKE or times[-1] - times[0] >= SLOW * len(times)):
+    if whole and (form is not QWEN or times[-1] - times[0] >= SLOW * len(times)):
         return "ms", False
-    why = "as Mooncake's they would be whole milliseconds" if form is MOONCAKE else "as Qwen-Bailian's they would have decimals"
+    why = "as Mooncake's they would be whole milliseconds" if form is not QWEN else "as Qwen-Bailian's they would have decimals"
     raise UsageError(
         f"{name}: timestamps from {times[0]:g} to {times[-1]:g} may be seconds or milliseconds: {why}",
         "say which: --time-unit s (GuideLLM) or --time-unit ms (Dynamo)",

@@ -1,8 +1,9 @@
 """Choosing the numbers of a device's policy by Optuna, and judging them on what they were not chosen on.
 
-The requests are split in time. Each trial runs on the first half alone. The second half judges: chosen and usual values run over
-the whole trace, and only what its requests touch is counted. So the device is warm by then, and no touch that chose also judges.
-Which values are tried depends on the seed and the scores alone, so the same run chooses the same.
+The requests are split in time. Each trial runs on the first half alone, and before that on a part of it: a trial that is not
+among the best there ends with it. The second half judges: chosen and usual values run over the whole trace, and only what its
+requests touch is counted. So the device is warm by then, and no touch that chose also judges. Which values are tried depends on
+the seed and the scores alone, so the same run chooses the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .stream import Stream
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial as Trial
 
+    from .kernels.planning import Plan
+
 Values = dict[str, float | int]
 Progress = Callable[[int, int, str], None]
 
@@ -29,23 +32,38 @@ WEIGHT_SUM = 256
 """With weights that add up to it no score wraps (R14), and the thresholds have the whole range."""
 
 
+PART = 4
+"""A trial shows on a quarter of the first half whether the rest is worth the time."""
+KEPT = 25.0
+"""It goes on where it is there among the best so many percent of the trials before."""
+
+
+class Piece(NamedTuple):
+    """What a run is over: a stream, and what is sent for it, which no value changes."""
+
+    stream: Stream
+    planned: Plan
+
+
 class Tunable(NamedTuple):
     """`suggest` makes values of a trial's draws, `usual` are the draws of the values in use, `hits` is bool[m] of a run."""
 
     suggest: Callable[[Trial], Values]
     usual: dict[str, float | int]
     default: Values
-    hits: Callable[[Stream, int, Options, Values], Any]
+    hits: Callable[[Piece, int, Options, Values], Any]
 
 
 class Tuned(NamedTuple):
-    """Scores are hit rates: `first_half` of a run over it alone, `second_half` behind a run over the first."""
+    """Scores are hit rates: `first_half` of a run over it alone, `second_half` behind a run over the first. `stopped`: how many
+    trials saw a part of the first half only."""
 
     default: Values
     chosen: Values
     first_half: dict[str, float]
     second_half: dict[str, float]
     requests: tuple[int, int]
+    stopped: int
 
 
 def tune(
@@ -63,26 +81,39 @@ def tune(
     if not 0 < boundary < stream.touches:
         raise UsageError(f"{stream.name} has too few requests to be split in two", "give a longer trace")
     tunable = TUNABLE[policy]
-    first = first_requests(stream, half)
+    part, first, whole = (_piece(first_requests(stream, count), options) for count in (half // PART, half, stream.requests))
+
+    def rate(piece: Piece, values: Values, boundary: int = 0) -> float:
+        return float(tunable.hits(piece, capacity, options, values)[boundary:].mean())
 
     def score(trial: Trial) -> float:
-        return float(tunable.hits(first, capacity, options, tunable.suggest(trial)).mean())
+        values = tunable.suggest(trial)
+        if part.stream.touches:
+            trial.report(rate(part, values), 0)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return rate(first, values)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.PercentilePruner(KEPT)
+    )
     study.enqueue_trial(tunable.usual)  # so that what is chosen is never worse where it is chosen
     study.optimize(score, trials, callbacks=[lambda study, trial: progress(trial.number + 1, trials, f"{study.best_value:.2%}")])
     values = {"default": tunable.default, "chosen": tunable.suggest(optuna.trial.FixedTrial(study.best_params))}
-
-    def judged(values: Values) -> float:
-        return float(tunable.hits(stream, capacity, options, values)[boundary:].mean())
-
     return Tuned(
         **values,
-        first_half={name: float(tunable.hits(first, capacity, options, these).mean()) for name, these in values.items()},
-        second_half={name: judged(these) for name, these in values.items()},
+        first_half={name: rate(first, these) for name, these in values.items()},
+        second_half={name: rate(whole, these, boundary) for name, these in values.items()},
         requests=(half, stream.requests - half),
+        stopped=len(study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.PRUNED])),
     )
+
+
+def _piece(stream: Stream, options: Options) -> Piece:
+    from .compiled import plan
+
+    return Piece(stream, plan(stream, options.entries, options.step_ms))
 
 
 def first_requests(stream: Stream, count: int) -> Stream:
@@ -114,9 +145,11 @@ def _linear_draws(preset: dict[str, int]) -> dict[str, float | int]:
     return {**preset, **{name: preset[name] / WEIGHT_SUM for name in ("w_r", "w_f", "w_s", "w_d")}, "prefetch": above}
 
 
-def _linear_hits(stream: Stream, capacity: int, options: Options, values: Values) -> Any:
+def _linear_hits(piece: Piece, capacity: int, options: Options, values: Values) -> Any:
+    from .compiled import run_linear
+
     weights = {name: int(value) for name, value in values.items()}
-    return on_device.linear(weights)(stream, capacity, options, None).hits
+    return run_linear(piece.stream, weights, capacity, entries=options.entries, planned=piece.planned).hits
 
 
 # ---- the ranked policy: the learner's constants --------------------------------------------------------------------------
@@ -137,12 +170,12 @@ def _suggest_constants(trial: Trial) -> Values:
     }
 
 
-def _ranked_hits(stream: Stream, capacity: int, options: Options, values: Values) -> Any:
+def _ranked_hits(piece: Piece, capacity: int, options: Options, values: Values) -> Any:
     from .compiled import run_ranked
 
     constants: Constants = DEFAULT._replace(**values)  # type: ignore[arg-type]  # of a NamedTuple's fields, by name
-    hints = on_device.learnt(stream, options._replace(final_accuracy=None), constants=constants)
-    return run_ranked(stream, hints, capacity, entries=options.entries, step_ms=options.step_ms).hits
+    hints = on_device.learnt(piece.stream, options._replace(final_accuracy=None), constants=constants)
+    return run_ranked(piece.stream, hints, capacity, entries=options.entries, planned=piece.planned).hits
 
 
 _USUAL_CONSTANTS: Values = {name: getattr(DEFAULT, name) for name in LEARNERS}

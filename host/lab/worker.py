@@ -1,10 +1,11 @@
 """A process that computes cells: `python -m kvfpga.lab.worker` takes a JSON line a cell and answers each with one.
 
-    {"stream": FILE, "digest": …, "policy": "mq", "capacity": 4096, "options": {…}, "generated": false}
+    {"stream": FILE, "digest": …, "policy": "mq", "capacity": 4096, "options": {…}, "generated": false, "timeout": 900}
     {"cell": {…}, "samples": {"step": […], …} or null}     or     {"error": "…", "remedy": "…"}
 
 A process of its own, because a policy that does not come to an end can only be killed, one that crashes takes its process along,
-and libcachesim's random numbers begin anew in a new one. It ends with the process that started it, however that ends.
+and libcachesim's random numbers begin anew in a new one. It ends with the process that started it, however that ends, and by
+SIGPROF once a cell has had `timeout` seconds of processor time, reading the trace and learning included.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def main() -> None:
         os.dup2(2, 1)  # what libraries print is no answer
         laboratory = Laboratory()
         for line in sys.stdin:
-            print(json.dumps(answer(laboratory, json.loads(line))), file=answers, flush=True)
+            asked = json.loads(line)
+            signal.setitimer(signal.ITIMER_PROF, asked["timeout"] or 0)
+            found = answer(laboratory, asked)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            print(json.dumps(found), file=answers, flush=True)
 
 
 def answer(laboratory: Laboratory, asked: dict[str, Any]) -> dict[str, Any]:

@@ -455,6 +455,8 @@ class Lockstep(Surface):
         if self.recorder:
             self.recorder.close()
         self.device.mmio.close()
+        if self.closing:
+            self.closing()
 
 
 def where_to_look(commands: Sequence[Command], checks: Sequence[int], step: int) -> Look:

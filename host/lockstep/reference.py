@@ -164,6 +164,8 @@ class Reference(Surface):
 
     def close(self) -> None:
         self.closed = True
+        if self.closing:
+            self.closing()
 
 
 def _no_hardware(what: str) -> UsageError:

@@ -98,6 +98,14 @@ class Report:
             table.add_row(*difference.texts())
         return table
 
+    def __repr__(self) -> str:
+        return f"<Report: {self.headline()}>"
+
+    def _repr_html_(self) -> str:
+        from ..contract.showing import html_table
+
+        return html_table(("where", "field", "device", "expected"), (d.texts() for d in self.differences), self.headline())
+
     def print(self, file: TextIO) -> None:
         """Table, notes and pointers to `file` (a text stream)."""
         from rich.console import Console

@@ -66,6 +66,10 @@ class Primitives(ABC):
     checks: int
     differences: int
     closed = False
+    closing: Callable[[], None] | None = None
+    """Called once the device is closed."""
+    replayer: Callable[..., Any] | None = None
+    """What `replay` calls; `kvfpga.open` hands it in, for replays belong to a higher layer."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -150,6 +154,12 @@ class Primitives(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def __repr__(self) -> str:
+        """Without asking the device."""
+        checked = f", {self.checks} checks, {self.differences} differences" if self.check else ""
+        state = "closed" if self.closed else f"{self.commands} commands{checked}"
+        return f"<{type(self).__name__}: {self.entries} blocks of {self.block_bytes} bytes, {state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -343,6 +353,16 @@ class Surface(Primitives):
     def clear_counters(self) -> Result:
         """Set all counters of `telemetry()` to zero; the step, t1_used and valid_entries stay."""
         return self._run(cmd.Set("CLEAR_COUNTERS", 0))
+
+    def replay(self, trace: Any = None, **options: Any) -> Any:
+        """Replay a request trace, loaded or named by its path, on this device, which must be empty (lab/replay.py). Without one
+        it is the small trace that comes along. The options are those of `kvfpga.ReplayOptions`, such as limit=100 or
+        policy="ranked". Returns a `kvfpga.ReplaySummary`.
+
+        UsageError for a bad trace, an unknown option, or a device that was not opened by `kvfpga.open`."""
+        if self.replayer is None:
+            raise UsageError("replay: this device was not opened by kvfpga.open", "use kvfpga.replay(device, trace, options)")
+        return self.replayer(self, trace, **options)
 
     # ---- looking -----------------------------------------------------------------------------------------------------
     def table(self) -> NDArray[np.void]:

@@ -13,8 +13,8 @@ nothing is read (LOAD takes the lowest free index), and nothing at all where not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..blackbox.generation import CURRENT
 from ..contract.errors import SessionBusy
+from ..contract.settings import RANKED
 from ..device.entries import decode_entries, dump_entries
 from ..device.regmap import TELEMETRY
 from ..lockstep.lockstep import Lockstep
@@ -44,7 +45,7 @@ ERRORS = ("dma_errors", "results_lost", "completions_lost")
 """Counters that stay at zero on a sound device."""
 STATES = (
     "current_step", "last_va", "last_len", "last_target_step", "t1_used", "valid_entries", "last_command_cycles",
-    "step_to_trigger_cycles",
+    "step_to_trigger_cycles", "theta", "pool", "outside",
 )  # fmt: skip
 """What telemetry shows besides counters: how things are, or were last."""
 COUNTERS = tuple(name for name in TELEMETRY if name not in STATES)
@@ -64,7 +65,9 @@ class Blocks(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look. `time`: seconds of a monotonic clock. `clock_cycles`: of the device's clock; None on boards."""
+    """One look. `time`: seconds of a monotonic clock. `clock_cycles`: of the device's clock; None on boards. `rows`: what is
+    known of the valid entries, each field as an array in index order. `table`: uint8[classes, 64], the codes in force with the
+    ranked policy; they are the reference's, for the device only shows its idle bank (R45)."""
 
     time: float
     target: str
@@ -74,6 +77,8 @@ class Snapshot:
     settings: dict[str, int]
     clock_cycles: int | None
     blocks: Blocks
+    rows: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
+    table: NDArray[np.uint8] | None = None
 
     @property
     def tiers(self) -> tuple[int, int, int, int]:
@@ -154,17 +159,24 @@ class Scan:
             self._spoilt = False
         return read
 
-    def blocks(self, read: int) -> Blocks:
+    def rows(self) -> dict[str, NDArray[np.uint64]]:
+        """What is known of the valid entries: "index", "va" and each field of BAR2, an array each, in index order."""
         fields = decode_entries(self._raw)
-        rows = np.flatnonzero(fields["valid"])
-        coldest = rows[np.argsort(fields["priority"][rows], kind="stable")]
-        hottest = rows[np.argsort(-fields["priority"][rows].astype(np.int64), kind="stable")]
-        tiers = tuple(np.bincount(fields["tier"][rows].astype(np.intp), minlength=4).tolist())
+        valid = np.flatnonzero(fields["valid"])
+        found = {name: column[valid] for name, column in fields.items()}
+        return found | {"index": valid.astype(np.uint64), "va": self._vas[valid]}
+
+    def blocks(self, read: int, rows: Mapping[str, NDArray[np.uint64]] | None = None) -> Blocks:
+        """`rows`: what `rows()` returned, where the caller has it already."""
+        fields = self.rows() if rows is None else rows
+        coldest = fields["index"][np.argsort(fields["priority"], kind="stable")]
+        hottest = fields["index"][np.argsort(-fields["priority"].astype(np.int64), kind="stable")]
+        tiers = tuple(np.bincount(fields["tier"].astype(np.intp), minlength=4).tolist())
         return Blocks(
             tiers, self._entries(hottest[:BLOCKS_SHOWN]), self._entries(coldest[:BLOCKS_SHOWN]), read, self.complete
         )
 
-    def _entries(self, rows: NDArray[np.intp]) -> tuple[dict[str, Any], ...]:
+    def _entries(self, rows: NDArray[np.uint64]) -> tuple[dict[str, Any], ...]:
         return tuple(dump_entries(self._raw[i : i + 1], self._vas[i : i + 1], i)[0] for i in rows.tolist())
 
 
@@ -215,10 +227,16 @@ class Watch:
         if not same and not (self._target.is_board and last and telemetry == last.telemetry):  # busy_cycles counts any work
             scan.changed()
         if last and scan.current:
-            blocks = last.blocks._replace(read=0)
+            blocks, rows = last.blocks._replace(read=0), last.rows
         else:
-            blocks = scan.blocks(scan.read(device, seconds))
-        return Snapshot(now, self._target.text, device.entries, device.block_bytes, telemetry, device.settings(), cycles, blocks)
+            read = scan.read(device, seconds)
+            rows = scan.rows()
+            blocks = scan.blocks(read, rows)
+        settings = device.settings()
+        table = device.model.table.copy() if settings["POLICY"] == RANKED else None
+        return Snapshot(
+            now, self._target.text, device.entries, device.block_bytes, telemetry, settings, cycles, blocks, rows, table
+        )
 
 
 def _generation(home: Path) -> tuple[int, int] | None:

@@ -13,8 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..contract import tiers
 from ..contract.entry import FLAGS
+from ..contract.tiers import NAMES as TIERS
 from .look import ERRORS, HINTS, HITS, busy_share, hit_rates
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDE, NARROW, LEAST = 130, 60, 44
 """Characters in a line."""
-HIT_NAMES = (*tiers.NAMES, "misses")
+HIT_NAMES = (*TIERS, "misses")
 NONE = "–"
 
 
@@ -75,21 +75,21 @@ class View(NamedTuple):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        yield self._head()
+        yield self.head()
         if width >= WIDE:
             half = (width - 3) // 2
             grid = Table.grid(padding=(0, 3, 0, 0))
             grid.add_column(width=half)
             grid.add_column(width=half)
-            grid.add_row(Group(self._tiers(half), "", self._activity(half)), Group(self._hits(), "", *self._blocks(half)))
+            grid.add_row(Group(self.tiers(half), "", self.activity(half)), Group(self.hits(), "", *self._blocks(half)))
             yield grid
         else:
-            parts: list[RenderableType] = [self._tiers(width), "", self._activity(width), "", self._hits(), ""]
+            parts: list[RenderableType] = [self.tiers(width), "", self.activity(width), "", self.hits(), ""]
             yield from [*parts, *self._blocks(width)]
-        yield from self._foot()
+        yield from self.foot()
 
     # ---- parts -------------------------------------------------------------------------------------------------------
-    def _head(self) -> Text:
+    def head(self) -> Text:
         s = self.snapshot
         step = f"step {s.telemetry['current_step']:,}"
         if self.change and (steps := self.change.per_second("step_count")):
@@ -99,12 +99,12 @@ class View(NamedTuple):
             ("kvfpga top", "bold"), f" · {s.target} · {s.entries:,} × {size(s.block_bytes)} · ", (step, "bold"), often, "\n"
         )  # fmt: skip
 
-    def _tiers(self, width: int) -> Table:
+    def tiers(self, width: int) -> Table:
         s, known = self.snapshot, self.snapshot.blocks.complete
-        table = _table("blocks", "", "of", "")
+        table = table_of("blocks", "", "of", "")
         bar = max(2, min(40, width - 36))
         capacity = s.settings["T1_CAPACITY"]
-        rows = [(n, name, s.tiers[n], capacity if n == 1 else s.entries) for n, name in enumerate(tiers.NAMES)]
+        rows = [(n, name, s.tiers[n], capacity if n == 1 else s.entries) for n, name in enumerate(TIERS)]
         for number, name, blocks, room in (*rows, (None, "all", s.telemetry["valid_entries"], s.entries)):
             part = blocks / room if room else None
             about = "" if known or number in (1, None) else "≥ "
@@ -112,7 +112,7 @@ class View(NamedTuple):
             table.add_row(name, about + count(blocks), count(room), share(part), filled)
         return table
 
-    def _activity(self, width: int) -> Table:
+    def activity(self, width: int) -> Table:
         total, change = self.snapshot.telemetry, self.change
         rows: list[tuple[str, ...]] = [("activity", "per second", "last look", "in all")]
         for name, counters, form in ACTIVITY:
@@ -126,14 +126,14 @@ class View(NamedTuple):
         rows.append(("blocks in flight", "", "", count(self.snapshot.in_flight)))
         if width < NARROW:
             rows = [(name, rate, everything) for name, rate, _, everything in rows]
-        table = _table(*rows[0])
+        table = table_of(*rows[0])
         for row in rows[1:]:
             table.add_row(*row)
         return table
 
-    def _hits(self) -> Table:
+    def hits(self) -> Table:
         total, grown = self.snapshot.telemetry, self.change.counters if self.change else None
-        table = _table("lookups", "last look", "", "in all", "")
+        table = table_of("lookups", "last look", "", "in all", "")
         all_rates, recent = hit_rates(total) or {}, hit_rates(grown) or {} if grown else {}
         for name, counter in zip(HIT_NAMES, HITS):
             last = count(grown[counter]) if grown else NONE
@@ -147,7 +147,7 @@ class View(NamedTuple):
             _block_table("coldest", self.snapshot.blocks.coldest, width),
         ]
 
-    def _foot(self) -> Iterator[RenderableType]:
+    def foot(self) -> Iterator[RenderableType]:
         s = self.snapshot
         yield ""
         if not s.blocks.complete:
@@ -192,7 +192,7 @@ class View(NamedTuple):
         }
 
 
-def _table(*header: str) -> Table:
+def table_of(*header: str) -> Table:
     """A name to the left, numbers to the right."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for place, name in enumerate(header):
@@ -227,7 +227,7 @@ def _block_table(title: str, blocks: tuple[dict[str, Any], ...], width: int) -> 
             widths[name] -= too_much  # some of the flags are better than none
         else:
             del widths[name]
-    table = _table(*widths)
+    table = table_of(*widths)
     for column, name in zip(table.columns, widths):
         column.width = widths[name] - 2
     if "flags" in widths:

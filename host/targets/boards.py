@@ -23,8 +23,8 @@
       cable: ft232RL
 
 `--board NAME` looks for NAME.yaml in the folder that KVFPGA_BOARDS names, in `boards` of the user's configuration folder, and
-among the files that come with kvfpga (fpga/boards); NAME may be a path as well. Everything wrong in a file is
-told at once, with line, key and what is allowed.
+among the files that come with kvfpga (fpga/boards), then among those of plugins (contract/plugins.py); NAME may be a path as
+well. Everything wrong in a file is told at once, with line, key and what is allowed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import folders, inputs
+from ..contract import folders, inputs, plugins
 from ..contract.errors import UsageError
 from ..contract.parameters import BLOCK_BYTES, LIMITS, Parameters, choices
 from ..contract.wording import short
@@ -121,7 +121,13 @@ def board_folders() -> list[Path]:
 
 
 def known() -> dict[str, Path]:
-    """Every board by its name."""
+    """Every board by its name, plugins' too."""
+    brought = {name: plugins.load(plugins.BOARDS, name, Path) for name in plugins.names(plugins.BOARDS)}
+    return {name: path for name, path in brought.items() if path} | _own()
+
+
+def _own() -> dict[str, Path]:
+    """Those in the folders."""
     found: dict[str, Path] = {}
     for folder in board_folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -137,13 +143,13 @@ def find_board(name: str) -> Board:
     except TypeError:
         raise UsageError(f"board {name!r} is not text", "give the name of a board, or the path of its file") from None
     if path.suffix not in (".yaml", ".yml"):
-        boards = known()
-        if name not in boards:
+        found = _own().get(name) or plugins.load(plugins.BOARDS, name, Path)
+        if found is None:
             raise UsageError(
-                f"--board {name}: no such board; there are {', '.join(sorted(boards)) or 'none'}",
+                f"--board {name}: no such board; there are {', '.join(sorted(known())) or 'none'}",
                 "name one of them, or a board file ending in .yaml (`kvfpga board --help`)",
             )
-        path = boards[name]
+        path = found
     return load(path)
 
 

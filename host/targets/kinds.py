@@ -1,6 +1,7 @@
 """The kinds of targets, one row each: how `--target` names them, and how their hardware is reached (contract section 8).
 
-A new kind is a folder in transport/ and a row here; command line, help, error messages and board files read these rows.
+A new kind is a folder in transport/ and a row here; command line, help, error messages and board files read these rows. Other
+packages bring kinds as plugins (contract/plugins.py), with a `connect`; board files do not name those.
 """
 
 from __future__ import annotations
@@ -86,5 +87,27 @@ KINDS = {
         Kind("tcp", "tcp://HOST:PORT", _remote("tcp"), _check_tcp),
     )
 }
+
+
+def find(name: str) -> Kind | None:
+    """The kind of that name, kvfpga's own or a plugin's. UsageError for a plugin that is none."""
+    if name in KINDS:
+        return KINDS[name]
+    from ..contract import plugins
+
+    found = plugins.load(plugins.TARGETS, name, Kind)
+    if found and not found.connect:
+        raise UsageError(f"the target {name} of {plugins.package(plugins.TARGETS, name)} has no connect", "give its Kind one")
+    return found
+
+
+def forms() -> str:
+    """How targets are written, plugins' too."""
+    from ..contract import plugins
+
+    brought = [name for name in plugins.names(plugins.TARGETS) if name not in KINDS]
+    return ", ".join([*(kind.form for kind in KINDS.values()), *(f"{name}:…" for name in brought)])
+
+
 IN_FILES = {name: kind.form for name, kind in KINDS.items() if kind.in_files}
 """What a board file may name as its target, and how that is written."""

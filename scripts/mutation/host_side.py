@@ -1,4 +1,5 @@
-"""What a host sees of registers beside commands, on a simulation: refusals, full FIFO, reset (R2, R4, R5, R41), interrupt.
+"""What a host sees of registers beside commands, on a simulation: refusals, full FIFO, reset (R2, R4, R5, R41), interrupt,
+and what SCOREs show that a command of the lockstep never sees (R32, R34).
 
 Each function takes a fresh device and raises TargetError at the first thing that is not as the contract has it.
 """
@@ -7,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvfpga.contract.commands import Command, Evict, Load, Lookup
+from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Step
 from kvfpga.contract.errors import BusError, TargetError
-from kvfpga.device.answers import RESULT_WORDS
+from kvfpga.device.answers import EXPS, LARGEST, RESULT_WORDS
 from kvfpga.device.codec import writes
 from kvfpga.device.device import Device
 from kvfpga.device.entries import decode_entries
-from kvfpga.device.regmap import REGISTERS
+from kvfpga.device.regmap import REGISTERS, SCORES
 from kvfpga.transport.mmio import Batch
 
 DOORBELLS = 40
@@ -91,7 +92,37 @@ def interrupt(device: Device) -> None:
     _expect_interrupt(device, "error")
 
 
-CHECKS: tuple[Callable[[Device], None], ...] = (refusals, full_fifo, reset, hint_of_a_reset, interrupt)
+def unasked_numerators(device: Device) -> None:
+    """The window shows no numerators, largest score or sum of a SCORE whose flag did not ask for them (R32)."""
+    device.execute_many([Load(1, 0, 0, 0, 31, 0x1000000)])
+    _ring(device, Score(1, 0, 0, 0, slot=0))
+    for offset, words in ((EXPS, device.identity.block_tokens), (LARGEST, 2)):
+        shown = device.mmio.read_burst(SCORES + offset, words).tolist()
+        expect(f"SCORES from {offset:#x} on, not asked for", shown, [0] * words)
+
+
+def behind_scores(device: Device) -> None:
+    """A STEP does nothing until the SCOREs in front of it are done (R34)."""
+    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(2)])
+    batch = Batch()
+    for command in (Score(1, 0, 0, 0, slot=0), Score(1, 0, 0, 32, slot=0), Step(7)):
+        device.append_command(batch, command)
+    device.mmio.run(batch)
+    looks = 0
+    while True:
+        step = device.mmio.read32(REGISTERS["T_CURRENT_STEP"].offset)
+        if device.mmio.read32(REGISTERS["T_BLOCKS_SCORED"].offset) == 2:
+            break
+        expect("the step while a SCORE in front of it is under way", step, 0)
+        looks += 1
+    expect("whether it was looked at meanwhile", looks > 0, True)
+    device.mmio.wait_idle()
+    expect("the step at last", device.mmio.read32(REGISTERS["T_CURRENT_STEP"].offset), 7)
+
+
+CHECKS: tuple[Callable[[Device], None], ...] = (
+    refusals, full_fifo, reset, hint_of_a_reset, interrupt, unasked_numerators, behind_scores,
+)  # fmt: skip
 
 
 def expect(what: str, found: object, expected: object) -> None:

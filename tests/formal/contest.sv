@@ -49,7 +49,7 @@ module formal_contest #(localparam int unsigned LANES = 4) (
         if (begin_choice) begin
             chosen <= 1'b1;
             used <= '0;
-            places <= capacity - dut.above;
+            places <= dut.room;
         end else if (advance && stage[3] && chosen) begin
             used <= upto;
         end
@@ -57,7 +57,7 @@ module formal_contest #(localparam int unsigned LANES = 4) (
     always_comb begin
         assume (!rst && !never);
         if (started) assume (capacity == kept_capacity && theta == kept_theta);
-        assume (!dut.reads && !dut.read_1 && !dut.read_2 && !dut.sums && dut.above <= capacity && capacity <= 17'd65536);
+        assume (!dut.reads && !dut.read_1 && !dut.read_2 && !dut.sums && dut.room <= capacity && capacity <= 17'd65536);
         assume (used < 32'h8000_0000);
         if (!started) assume (!chosen && !(advance && stage[3:2] != '0));
     end

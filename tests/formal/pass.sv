@@ -3,7 +3,8 @@
 // Promises: whatever the lanes decide, an entry that they want moved is sent or, a prefetch, denied, once each; triggers of a pass come in
 // index order, and to a queue that has room; the row is not left before all its entries are dealt with; a prefetch is sent only while T1
 // has a place and denied only while it has none, also where moves of earlier passes fail meanwhile; a freed key is handed on once.
-// Assumes: of the lanes that an entry is evicted, prefetched or freed, or none of these; a pass starts when the one before is done.
+// Assumes: of the lanes that an entry is evicted, prefetched or freed, or none of these; that what leaves T1 had a place there; a pass starts
+// when the one before is done.
 // LANES = 2; by induction, over any directory of ROWS rows.
 `default_nettype none
 module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int unsigned ROWS = 4, localparam int unsigned LANES = 2) (
@@ -61,7 +62,7 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
     );
 
     // ---- what the lanes decided of the row at the tail, and what has come of it ----------------------------------------------
-    logic             started = 1'b0;
+    logic             started = 1'b0, going = 1'b0, begun = 1'b0;  // the reset lasts until what depends on the capacity, two cycles old, is there
     logic             active, placed, settled;
     logic [LANES-1:0] evict, prefetch, free, wanted, came, comes;   // came: dealt with before, comes: in this cycle
     logic [16:0]      last_index;    // of the last trigger of this pass, and one more: 0 is none
@@ -76,6 +77,7 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
     end
     always_ff @(posedge clk) begin
         started <= 1'b1;
+        {begun, going} <= {going && started, started};
         settled <= started && !rst;
         if (!started) kept_capacity <= capacity;
         places <= rst ? '0 : places + 17'((trigger_valid && trigger_channel) || (completion_valid && fails && !prefetched))
@@ -89,12 +91,14 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         placed <= !rst && !start && (placed || place);
     end
     always_comb begin
-        if (!started) assume (rst);
+        if (!begun) assume (rst);
         assume ((wants_evict & wants_prefetch) == '0 && (wants_free & (wants_evict | wants_prefetch)) == '0);
         if (active || rst) assume (!start && !place);
         if (start) assume (!place);
         if (start) assume (placed && start_some == (one_row || dut.next_row < 17'(end_row)));
         assume (32'(end_row) <= ROWS);
+        if (trigger_valid && !trigger_channel) assume (places != '0);
+        if (completion_valid && fails) assume (prefetched ? places != '0 : places < 17'd65536);
     end
 
     always_comb if (started) begin
@@ -111,7 +115,10 @@ module formal_pass import kvcpu_pkg::*; import kvcpu_map_pkg::*; #(parameter int
         // For the induction: where the pass is.
         assert (dut.any_waiting == (dut.decided && dut.waiting != '0));
         if (dut.decided) assert ((evict & prefetch) == '0 && (free & (evict | prefetch)) == '0);
-        assert (places == dut.t1_base);
+        assert (19'(places) == 19'(dut.t1_used) + 19'(dut.t1_change) && places <= 17'd65536);
+        if (going) for (int k = 0; k < 3; k++)
+            assert (dut.t1_places[k] == $signed({2'b00, set.t1_capacity}) + (k == 1 ? 19'sd1 : k == 2 ? -19'sd1 : 19'sd0));
+        if (begun) for (int k = 0; k < 3; k++) assert (dut.t1_limit[k] == dut.t1_places[k] - 19'(dut.t1_change));
         assert (dut.served == came);
         if (came[1]) assert (came[0] || !wanted[0]);
         if (settled) assert (dut.t1_free == (places < set.t1_capacity));

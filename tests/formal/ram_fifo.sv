@@ -35,12 +35,12 @@ module formal_ram_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigne
         assert (full == (held == (AW+2)'(DEPTH) + (AW+2)'(valid)));
         if (late || follows) assert (valid);
         if (tracking && ahead == '0 && valid) assert (rdata == marked);
-        assert (!(put && dut.ren && dut.head[AW-1:0] == dut.tail[AW-1:0]));
+        assert (!(put && dut.ren && dut.head == dut.tail));
         // For the induction: where the words are.
-        assert (dut.stored <= (AW+1)'(DEPTH) && held == (AW+2)'(dut.stored) + (AW+2)'(valid));
-        if (!valid) assert (dut.stored <= (AW+1)'(1));
+        assert (dut.tail - dut.head == AW'(held) - AW'(valid));
+        assert (valid ? held != '0 : held <= (AW+2)'(1));
         if (tracking) assert (ahead < held);
-        if (tracking && !(valid && ahead == '0)) assert (dut.u_ram.mem[AW'(dut.head + (AW+1)'(ahead) - (AW+1)'(valid))] == marked);
+        if (tracking && !(valid && ahead == '0)) assert (dut.u_ram.mem[dut.head + AW'(ahead) - AW'(valid)] == marked);
     end
 endmodule
 `default_nettype wire

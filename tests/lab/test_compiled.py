@@ -122,6 +122,8 @@ WEIGHTS = [
     dict(w_r=0, w_f=16, w_s=128, w_d=64, evict=30000, prefetch=45000, window=20),
     dict(w_r=3, w_f=200, w_s=1, w_d=2, evict=1900, prefetch=1899, window=255),
     dict(w_r=0, w_f=0, w_s=4, w_d=0, evict=4, prefetch=30, window=9),
+    dict(w_r=64, w_f=64, w_s=64, w_d=64, evict=0, prefetch=0, window=255),
+    dict(w_r=250, w_f=0, w_s=2, w_d=2, evict=62000, prefetch=62000, window=3),
 ]
 
 

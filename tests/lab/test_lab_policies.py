@@ -1,8 +1,10 @@
-"""The policies of `kvfpga lab`, touch by touch: libcachesim's LRU and MQ and our optimum beside plain versions of themselves."""
+"""The policies of `kvfpga lab`, request by request: libcachesim's LRU and MQ and our optimum beside plain versions of
+themselves."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from kvfpga.contract.errors import UsageError
 from kvfpga.lab.kernels.jit import compiled
 from kvfpga.lab.policies import lru, optimal
-from kvfpga.lab.policies.contender import Options
+from kvfpga.lab.policies.contender import Options, Run
 from kvfpga.lab.policies.contenders import CONTENDERS, USUAL, WITH_FINAL, chosen, named
 from kvfpga.lab.sources import opened
 from kvfpga.lab.stream import Stream
@@ -33,13 +35,21 @@ def stream_of(requests: list[list[int]]) -> Stream:
                   blocks.astype(np.int32), ids.astype(np.int64), 16)  # fmt: skip
 
 
-def hits(policy: str, stream: Stream, capacity: int) -> list[bool]:
+def run(policy: str, stream: Stream, capacity: int) -> Run:
     contender = named(policy)
     options = Options()
-    prepared = contender.prepare(stream, options) if contender.prepare else None
-    run = contender.run(stream, capacity, options, prepared)
-    assert run.hits.dtype == np.bool_ and len(run.hits) == stream.touches
-    return run.hits.tolist()
+    return contender.run(stream, capacity, options, contender.prepare(stream, options) if contender.prepare else None)
+
+
+def hits(policy: str, stream: Stream, capacity: int) -> int:
+    return int(run(policy, stream, capacity).hits.sum())
+
+
+def expected(requests: list[list[int]], found: list[bool]) -> list[tuple[int, int]]:
+    """Hits and prefix hits of each request, where these touches hit."""
+    touches = iter(found)
+    of_requests = [[next(touches) for _ in request] for request in requests]
+    return [(sum(touched), len(list(takewhile(bool, touched)))) for touched in of_requests]
 
 
 def plain_lru(blocks: list[int], capacity: int) -> list[bool]:
@@ -90,18 +100,19 @@ def plain_optimal(blocks: list[int], capacity: int) -> list[bool]:
 
 @settings(max_examples=60, deadline=None)  # the first compiles
 @given(streams, capacities)
-def test_lru_is_an_ordered_dict_touch_by_touch(requests, capacity):
+def test_lru_is_an_ordered_dict(requests, capacity):
     stream = stream_of(requests)
-    found = hits("lru", stream, capacity)
-    assert found == plain_lru(stream.blocks.tolist(), capacity)
-    assert sum(found) == lru.hits(stream.blocks.astype(np.int64), capacity)
+    found = run("lru", stream, capacity)
+    assert list(zip(found.hits, found.prefix_hits)) == expected(requests, plain_lru(stream.blocks.tolist(), capacity))
+    assert found.hits.sum() == lru.hits(stream.blocks.astype(np.int64), capacity)
 
 
 @settings(max_examples=60, deadline=None)  # the first compiles
 @given(streams, capacities)
 def test_mq_keeps_the_counts_of_what_it_evicted(requests, capacity):
     stream = stream_of(requests)
-    assert hits("mq", stream, capacity) == plain_mq(stream.blocks.tolist(), capacity)
+    found = run("mq", stream, capacity)
+    assert list(zip(found.hits, found.prefix_hits)) == expected(requests, plain_mq(stream.blocks.tolist(), capacity))
 
 
 @settings(max_examples=60, deadline=None)  # the first compiles
@@ -109,8 +120,8 @@ def test_mq_keeps_the_counts_of_what_it_evicted(requests, capacity):
 def test_the_optimum_hits_as_often_as_one_that_looks_ahead_by_hand(requests, capacity):
     stream = stream_of(requests)
     found = hits("optimal", stream, capacity)
-    assert sum(found) == sum(plain_optimal(stream.blocks.tolist(), capacity))
-    assert sum(found) == optimal.hits(stream.blocks.astype(np.int64), capacity)
+    assert found == sum(plain_optimal(stream.blocks.tolist(), capacity))
+    assert found == optimal.hits(stream.blocks.astype(np.int64), capacity)
 
 
 def test_the_compiled_optimum_sweeps_what_has_passed():
@@ -125,15 +136,14 @@ def test_the_compiled_optimum_sweeps_what_has_passed():
 def test_a_published_policy_hits_all_that_comes_back_where_all_fits_and_no_more_than_the_optimum_where_not(policy):
     first_touches = len(SAMPLE.ids)
     if policy not in IN_PARTS:
-        assert sum(hits(policy, SAMPLE, len(SAMPLE.ids))) == SAMPLE.touches - first_touches
-    few = sum(hits(policy, SAMPLE, 64))
-    assert 0 < few <= sum(hits("optimal", SAMPLE, 64))
+        assert hits(policy, SAMPLE, len(SAMPLE.ids)) == SAMPLE.touches - first_touches
+    few = hits(policy, SAMPLE, 64)
+    assert 0 < few <= hits("optimal", SAMPLE, 64)
 
 
 def test_fills_of_a_plain_cache_are_its_misses():
-    contender = named("lru")
-    run = contender.run(SAMPLE, 64, Options(), None)
-    assert run.fills == SAMPLE.touches - run.hits.sum()
+    found = run("lru", SAMPLE, 64)
+    assert found.fills == SAMPLE.touches - found.hits.sum()
 
 
 def test_age_alone_hits_as_replay_does():
@@ -146,8 +156,8 @@ def test_age_alone_hits_as_replay_does():
     summary = replay(Reference(ReferenceModel(512)), FILE, ReplayOptions(policy="ranked-age", t1_capacity=64, sample=0))
     contender = named("ranked-age")
     options = Options(entries=512)
-    run = contender.run(SAMPLE, 64, options, contender.prepare(SAMPLE, options))
-    assert run.hits.sum() == summary.counters["hits_t1"]
+    found = contender.run(SAMPLE, 64, options, contender.prepare(SAMPLE, options))
+    assert found.hits.sum() == summary.counters["hits_t1"]
 
 
 def test_what_runs_unless_said_otherwise():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kvfpga.contract.errors import UsageError
-from kvfpga.lab import cells, extra, pools, runs
+from kvfpga.lab import cells, extra, pools, runs, stream_files
 from kvfpga.lab.policies import lru, optimal
 from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.sources import opened
@@ -139,10 +139,45 @@ def test_what_takes_too_long_is_a_row(kvfpga, trace, tmp_path):
     words = ("lab", "run", trace, "--policy", "lru,mq", "--capacity", 4, "--jobs", 1, "--out", tmp_path / "out")
     lines = kvfpga(*words, "--timeout", 0.001)
     assert [(line["status"], line["hits"], line["gap_closed"]) for line in lines] == [("timed out", None, None)] * 3
+    assert {line["reason"] for line in lines} == {"did not finish in 0.001 s of processor time"}
     assert "timed out" in kvfpga.text(*words, "--timeout", 0.0005)
     assert "3 cells of 3 are there already" in notes(kvfpga)  # in less time they would not finish either
     assert {line["status"] for line in kvfpga(*words)} == {"done"}
     assert "t.jsonl.mq.4 is computed again: it timed out" in notes(kvfpga)
+
+
+@pytest.fixture
+def worker():
+    worker = pools.Worker()
+    yield worker
+    worker.end()
+
+
+def test_time_that_other_programs_take_is_not_the_cells(worker, tmp_path):
+    """The process stands still for longer than its cell may take, and the cell finishes."""
+    source = opened("sample", limit=20)
+    stream_files.save(tmp_path / "stream.npz", source.stream)
+    blank = cells.Cell("sample", "lru", 64, source.stream.requests, source.stream.touches, len(source.stream.ids))
+    task = pools.Task(str(tmp_path / "stream.npz"), source.digest, blank, Options()._asdict(), False)
+    worker.compute(task)  # what it must import, it has
+    worker._process.send_signal(signal.SIGSTOP)
+    answers = []
+    computes = threading.Thread(target=lambda: answers.append(worker.compute(task, timeout=1.0)))
+    computes.start()
+    computes.join(2.0)
+    assert not answers
+    worker._process.send_signal(signal.SIGCONT)
+    computes.join()
+    assert [answer.cell.status for answer in answers] == ["done"]
+
+
+def test_what_only_waits_ends_by_the_clock(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "SOONEST", 0.1)
+    monkeypatch.setattr(pools, "SLOWEST", 2)
+    os.mkfifo(tmp_path / "stream")  # reading it takes for ever
+    task = pools.Task(str(tmp_path / "stream"), "d", cells.Cell("t", "lru", 4, 1, 1, 1), Options()._asdict(), False)
+    cell = worker.compute(task, timeout=0.1).cell
+    assert (cell.status, cell.reason) == ("timed out", "gave no answer in 0.2 s by the clock")
 
 
 def test_a_policy_that_takes_its_process_along_is_a_row(kvfpga, trace):
@@ -150,7 +185,10 @@ def test_a_policy_that_takes_its_process_along_is_a_row(kvfpga, trace):
     lines = kvfpga("lab", "run", trace, "--policy", "s3fifo,lfu", "--capacity", 3, "--jobs", 1, code=3)
     found = {line["policy"]: line for line in lines}
     assert (found["s3fifo"]["status"], found["s3fifo"]["hits"]) == ("failed", None)
-    assert "signal 6" in found["s3fifo"]["reason"] and "t.jsonl.s3fifo.3 failed" in notes(kvfpga)
+    assert found["s3fifo"]["reason"] == (
+        "its process ended with signal 6: Invalid cache size configuration: small_fifo=0 bytes, main_fifo=3 bytes"
+    )
+    assert "t.jsonl.s3fifo.3 failed" in notes(kvfpga)
     assert found["lfu"]["status"] == "done"
 
 
@@ -346,6 +384,13 @@ def test_what_cannot_be_meant_is_refused_by_value(kvfpga, trace, words, said):
 def test_a_trace_that_is_none_is_refused_by_name(kvfpga, traces, said):
     kvfpga("lab", "run", *traces, "--policy", "lru", code=2)
     assert said in notes(kvfpga)
+
+
+def test_a_trace_that_is_not_there_is_named_before_the_others_are_read(kvfpga, trace):
+    """The first one cannot be read to its end, which is not found out."""
+    trace.write_text(trace.read_text() + "{")
+    kvfpga("lab", "run", trace, "nothing.jsonl", "--policy", "lru", code=2)
+    assert "cannot read the trace nothing.jsonl" in notes(kvfpga)
 
 
 @pytest.mark.parametrize("words", [["run", "sample"], ["tune", "sample"], ["run", "sample", "--scheduler", "tcp://a:1"]])

@@ -1,4 +1,4 @@
-"""`kvfpga lab prove`: what it says where all is well, and that one touch that differs is named."""
+"""`kvfpga lab prove`: what it says where all is well, on every kind of device, and that one touch that differs is named."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from kvfpga.cli.main import cli
 from kvfpga.lab import compiled
 from kvfpga.lab.device_policy import LEARNT
 from kvfpga.lab.traces import SAMPLE, load_trace
+from tests.helpers.board_process import board
+from tests.helpers.command_line import Kvfpga
 from tests.helpers.traces import CHATS
 
 
@@ -35,6 +37,35 @@ def test_the_proof_for_people():
     done = lab_prove(str(SAMPLE), "--policy", "ranked-age", before=())
     assert done.exit_code == 0, done.output
     assert "ranked-age" in done.stdout and "all alike" in done.stdout and "nothing was checked" in done.stdout
+
+
+SERVED = """\
+target: uart:/dev/null
+build: {entries: 256, lanes: 4, data_bits: 128}
+"""
+
+
+@pytest.mark.xdist_group("uart-board")
+@pytest.mark.parametrize("way", ["uart", "xdma", "served"])
+def test_the_proof_on_a_device_in_another_process(tmp_path, way):
+    """A board on a serial port, one behind PCIe nodes, a simulation that `kvfpga serve` shares: each with the RTL, in lockstep,
+    and with what an earlier command has left on it."""
+    (tmp_path / "small.yaml").write_text(SERVED)
+    words = {
+        "uart": ["board", "serve", "uart", "--clock-hz", 24_000_000],
+        "xdma": ["board", "serve", "xdma", tmp_path / "card", "--entries", 256, "--lanes", 4, "--data-bits", 128],
+        "served": ["--board", tmp_path / "small.yaml", "--target", "sim", "serve", "--listen", f"unix:{tmp_path}/socket"],
+    }
+    kvfpga = Kvfpga(tmp_path / "session")
+    with board(*words[way]) as target:
+        kvfpga.options = ["--target", target, "--session", str(tmp_path / "session")]
+        kvfpga("reset")
+        kvfpga("load", "--request", 1, "--layer", 0, "--head", 0, "--tokens", "0:1", "--va", 0x7F000000)
+        found = kvfpga("lab", "prove", "sample", "--limit", 3, "--capacity", 16)
+        assert f"{target} is reset" in kvfpga.err
+    assert (found["different_touches"], found["differences"], found["checked"], found["entries"]) == (0, 0, True, 256)
+    assert 0 < found["hits"] == found["compiled_hits"] < found["touches"]
+    assert found["requests"] == 3 and found["checks"] > 0
 
 
 @pytest.mark.parametrize("policy", ["ranked-age", "linear:seed"])

@@ -268,7 +268,7 @@ def test_a_file_that_cannot_be_read_is_named_without_its_folder(tmp_path):
 def test_a_binary_file_is_refused(tmp_path, head, kind):
     path = tmp_path / "t.jsonl.gz"
     path.write_bytes(head + b"\xff\xfe")
-    with pytest.raises(UsageError, match=f"t.jsonl.gz is not text{kind}$"):
+    with pytest.raises(UsageError, match=f"(?m)t.jsonl.gz is not text{kind}$"):
         list(read_trace(path))
 
 

@@ -353,13 +353,19 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
     device = request.getfixturevalue("lockstep") if target == "sim" else Reference(ReferenceModel(256))
     monkeypatch.setattr(device, "close", lambda: None)  # the simulation is every test's
     opened = []
-    monkeypatch.setattr(kvfpga, "open", lambda *given, **named: opened.append((given, named)) or device)
+    real = kvfpga.open
+
+    def open_(*given, **named):
+        opened.append((given, named))
+        return device if len(opened) == 1 else real(*given, **named)
+
+    monkeypatch.setattr(kvfpga, "open", open_)
     examples = pages.code(GUIDE, "python")
-    assert len(examples) == 8
+    assert len(examples) == 9
     names: dict = {}
     for example in examples:
         exec(compile(example, str(GUIDE), "exec"), names)
-    assert opened == [(("sim",), {"entries": 256})]
+    assert opened == [(("sim",), {"entries": 256}), *[(("model",), {"entries": 256})] * 2]
     assert capsys.readouterr().out.splitlines()[:2] == ["0 evict 1 to 2", "1 evict 1 to 2"]
     assert device.telemetry()["current_step"] == 402
 

@@ -32,7 +32,7 @@ from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
 from tests.helpers.fake_device import FakeDevice
 
 NEVER = ("current_step", "last_va", "last_len", "last_target_step", "t1_used", "valid_entries", "last_command_cycles",
-         "step_to_trigger_cycles")  # fmt: skip
+         "step_to_trigger_cycles", "theta", "pool", "outside")  # fmt: skip
 """Telemetry that is no counter."""
 ENTRY = dict(
     index=70, request_id=0xA001, layer=12, head=3, token_start=32, token_end=63, tier=1, phys_addr=0, va=0, priority=65535,
@@ -589,6 +589,19 @@ def test_live_on_a_terminal(kv, how):
     assert enter < leave and shown.rindex(b"\x1b[?25l") < shown.rindex(b"\x1b[?25h"), "the cursor is shown again"
     last = shown[leave:].decode()
     assert "kvfpga top" in last and "block 0" in last and "Traceback" not in last
+
+
+def test_without_textual_a_terminal_is_refused_and_told_what_to_install(kv):
+    """Nothing else is: a pipe goes without."""
+    start = "import sys; sys.modules['textual'] = None; from kvfpga.cli.main import main; main()"
+    command = [sys.executable, "-c", start, *kv.options, "top", "--count", "1"]
+    terminal, other_side = pty.openpty()
+    refused = subprocess.run(command, stdout=other_side, stderr=subprocess.PIPE, text=True)
+    os.close(other_side)
+    os.close(terminal)
+    assert refused.returncode == 2 and "textual" in refused.stderr and "pip install 'kvfpga[top]'" in refused.stderr
+    piped = subprocess.run(command, capture_output=True, text=True)
+    assert piped.returncode == 0 and "kvfpga top" in piped.stdout
 
 
 def test_the_help_names_what_it_shows(kv):

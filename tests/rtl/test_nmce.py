@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.rtl.nmce.nmce_bench import Geometry, Job, run
-from tests.rtl.nmce.nmce_check import check, check_numerators, rate
+from tests.rtl.nmce.nmce_check import check, check_distances, check_numerators, rate
 
 DATA = Path(__file__).parents[1] / "data" / "nmce"
 FULL, SMALL = Geometry(512, 32, 128), Geometry(64, 64, 4)
@@ -37,6 +37,10 @@ def test_r31_r32_random_rows_with_pauses_errors_and_resets(geometry, jobs):
 
 def test_r32_scores_chosen_for_their_numerators():
     assert check_numerators(SMALL, 150, seed=1) == 9600
+
+
+def test_r32_what_lies_below_half_of_the_last_place_decides_how_a_distance_is_rounded():
+    assert check_distances(SMALL) == 256
 
 
 @pytest.mark.parametrize("seed", range(2, 6))

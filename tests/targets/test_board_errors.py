@@ -6,16 +6,14 @@ test_pcie_mmio.py.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import subprocess
-import sys
 import tty
 
 import pytest
 
-KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
+from tests.helpers.board_process import KVFPGA, board
 
 
 def kvfpga(tmp_path, *words):
@@ -34,16 +32,6 @@ def refused(answer, *words):
     assert message.startswith("kvfpga: ") and remedy.startswith("  ") and len(remedy) > 10
     for word in words:
         assert word in err, err
-
-
-@contextlib.contextmanager
-def board(*words):
-    """A virtual board in a process of its own; the target to use."""
-    with subprocess.Popen([*KVFPGA, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 def uart(*words):

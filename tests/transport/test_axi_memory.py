@@ -160,7 +160,7 @@ def test_fatal_in_the_rtl_is_an_error_with_its_text(probe, capfd):
 
 
 def test_a_failed_assertion_says_what_where_and_when(probe):
-    said = r"assertion keeps_rules of axi_probe failed in kvcpu: the probe breaks no rule \(cycle [1-9]\d*\)$"
+    said = r"(?m)assertion keeps_rules of axi_probe failed in kvcpu: the probe breaks no rule \(cycle [1-9]\d*\)$"
     with pytest.raises(TargetError, match=said):
         probe.write32(GO, 10 << 4)
     with pytest.raises(TargetError, match=said):

@@ -287,7 +287,7 @@ module kvcpu_axil
     assign table_waddr = waddr[TABLE_BITS-1:2];
     assign table_raddr = raddr[TABLE_BITS-1:2];
     assign nmce_select = (wstate == W_ISSUE && wquery) || (rwaiting && (of_query || of_scores));
-    assign query_write = wissue && wquery && wcode == BUSERR_NONE;
+    assign query_write = wissue && wquery && wfault == BUSERR_NONE;  // it rings no doorbell
     assign query_read = rissue && of_query;
     assign scores_read = rissue && of_scores;
     assign query_waddr = waddr[14:2];

@@ -126,8 +126,23 @@ module kvcpu_operands
     assign resets = (waddr == CTRL_OFFSET) && wdata[0];
 
     // ---- doorbells: the command, n+2 to n+4 ------------------------------------------------------------------------------
+    // How the operands lie in the rows: a layout of their own have LOAD, TOUCH and settings, the others 64 bits a row.
+    typedef enum logic [2:0] {ONE_ROW, TWO_ROWS, THREE_ROWS, AS_LOAD, AS_TOUCH, AS_SET} layout_e;
+    function automatic layout_e layout_of(input logic [4:0] command);
+        case (command)
+            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD, OP_SCORE: layout_of = TWO_ROWS;
+            OP_PREFETCH, OP_CLASS: layout_of = THREE_ROWS;
+            OP_LOAD: layout_of = AS_LOAD;
+            OP_TOUCH: layout_of = AS_TOUCH;
+            OP_SET: layout_of = AS_SET;
+            default: layout_of = ONE_ROW;
+        endcase
+    endfunction
+
     logic [63:0] own, one_before, two_before;
     logic [4:0]  op;
+    layout_e     layout;
+    logic        hinted;       // the command takes `hint` along
     logic        rung;
     hint_t       hint;         // TOUCH_HINT
     logic [4:0]  sets;
@@ -142,6 +157,8 @@ module kvcpu_operands
         if (stage[1]) begin
             own <= whole_row ? value : 64'(wdata);
             op <= wkind.op;
+            layout <= layout_of(wkind.op);
+            hinted <= (wkind.op == OP_LOAD || wkind.op == OP_TOUCH || wkind.op == OP_SCORE);
             rung <= (waddr[15:12] == DOORBELLS[15:12]);
             sets <= wkind.setting;
             stamp <= wstamp;
@@ -167,26 +184,19 @@ module kvcpu_operands
         cmd.stamp = stamp;
         cmd.rung = rung;
         cmd.a = own;
-        case (op)
-            OP_HOT, OP_EVICT, OP_SHARE, OP_RELEASE, OP_UNLOAD: {cmd.a, cmd.b} = {one_before, own};
-            OP_PREFETCH, OP_CLASS: {cmd.a, cmd.b, cmd.c} = {two_before, one_before, own};
-            OP_LOAD: begin
+        case (layout)
+            TWO_ROWS: {cmd.a, cmd.b} = {one_before, own};
+            THREE_ROWS: {cmd.a, cmd.b, cmd.c} = {two_before, one_before, own};
+            AS_LOAD: begin
                 cmd.a = one_before;
                 cmd.b = {own[31:0], two_before[63:32]};
                 cmd.c = {own[63:32], two_before[31:0]};
-                cmd.hint = hint;
             end
-            OP_TOUCH: begin
-                cmd.a = {own[31:0], one_before[31:0]};
-                cmd.hint = hint;
-            end
-            OP_SCORE: begin
-                {cmd.a, cmd.b} = {one_before, own};
-                cmd.hint = hint;
-            end
-            OP_SET: cmd.b = 64'(sets);
+            AS_TOUCH: cmd.a = {own[31:0], one_before[31:0]};
+            AS_SET: cmd.b = 64'(sets);
             default: ;
         endcase
+        if (hinted) cmd.hint = hint;
     end
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------

@@ -79,7 +79,9 @@ module kvcpu_contest
     flags_t     again_1, again_2;             // the same bin as in the cycle before, which was not written yet
     flags_t     twice_1, twice_2;             // as in that before, which was only being written
     logic [7:0] where [LANES], where_1 [LANES], where_2 [LANES];
-    bin_t       stored [LANES], got [LANES], made [LANES];
+    bin_t       stored [LANES], made [LANES];
+    flags_t     of_this;                      // what was got is of this count
+    logic [CW-1:0] got [LANES];
     logic [CW-1:0] held [LANES], last [LANES], last_but_one [LANES];  // what a bin of this count holds; held in the cycles before
 
     always_comb begin
@@ -90,11 +92,9 @@ module kvcpu_contest
             where[l] = low ? rank[l][7:0] : rank[l][15:8];
         end
         held = '{default: '0};
-        made = '{default: '0};
-        if (counts_2 != '0) for (int l = 0; l < LANES; l++) begin
-            held[l] = again_2[l] ? last[l] : twice_2[l] ? last_but_one[l] : (got[l].number == number) ? got[l].count : '0;
-            made[l] = '{number: number, count: held[l] + CW'(1)};
-        end
+        if (counts_2 != '0) for (int l = 0; l < LANES; l++)
+            held[l] = again_2[l] ? last[l] : twice_2[l] ? last_but_one[l] : of_this[l] ? got[l] : '0;
+        for (int l = 0; l < LANES; l++) made[l] = '{number: number, count: held[l] + CW'(counts_2[l])};
     end
     always_ff @(posedge clk) begin
         {counts_2, counts_1} <= rst ? '0 : {counts_1, counts};
@@ -103,19 +103,18 @@ module kvcpu_contest
         {again_2, twice_2} <= {again_1, twice_1};
         if (take) where_1 <= where;
         if (counts_1 != '0) where_2 <= where_1;
-        got <= stored;
+        for (int l = 0; l < LANES; l++) got[l] <= stored[l].count;
+        for (int l = 0; l < LANES; l++) of_this[l] <= (stored[l].number == number);
         for (int l = 0; l < LANES; l++) last[l] <= made[l].count;
         last_but_one <= last;
     end
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         logic       we;
         logic [7:0] waddr;
-        bin_t       wdata;
         assign we = clearing || wipe || counts_2[l];
         assign waddr = clearing ? cleared[7:0] : wipe ? number[7:0] : where_2[l];
-        assign wdata = (clearing || wipe) ? '0 : made[l];
         kvcpu_ram #(.WIDTH($bits(bin_t)), .DEPTH(256)) u_bins (
-            .clk, .we, .waddr, .wdata, .ren(reads || counts[l]), .raddr(where[l]), .rdata(stored[l])
+            .clk, .we, .waddr, .wdata(made[l]), .ren(reads || counts[l]), .raddr(where[l]), .rdata(stored[l])
         );
     end
 
@@ -133,16 +132,13 @@ module kvcpu_contest
         end
     end
 
-    // ---- scan: a bin is read, its lanes are added, and what lies above is compared with the capacity -------------------------
+    // ---- scan: a bin is read, its lanes are added, and the sum is compared with the places that higher bins left --------------
     logic        read_1, read_2, sums;  // the bin that was read is on `stored`, on `got`; its sum is on `sum`
     logic [7:0]  scanned_1, scanned_2, scanned_3;
-    logic [16:0] sum, above, reached; // above: blocks in higher bins
+    logic [16:0] sum, room;           // room: the capacity without the blocks in higher bins
     logic        enough;
+    assign enough = sums && !1'(({1'b0, sum} - {1'b0, room}) >> 17);  // sum >= room, as the sign of one chain
 
-    always_comb begin
-        reached = above + sum;
-        enough = sums && reached >= capacity;
-    end
     always_ff @(posedge clk) begin
         if (scan) begin
             reads <= 1'b1;
@@ -160,17 +156,17 @@ module kvcpu_contest
         begin
             logic [16:0] all;
             all = '0;
-            for (int l = 0; l < LANES; l++) all = all + ((got[l].number == number) ? 17'(got[l].count) : 17'd0);
+            for (int l = 0; l < LANES; l++) all = all + (of_this[l] ? 17'(got[l]) : 17'd0);
             sum <= all;
         end
         if (begin_step) begin
-            above <= '0;
+            room <= capacity;
             theta <= '0;
         end else if (enough) begin
             if (low) theta[7:0] <= scanned_3;
             else theta[15:8] <= scanned_3;
         end else if (sums) begin
-            above <= reached;
+            room <= room - sum;
         end
         found <= enough;
         if (rst) begin
@@ -206,7 +202,7 @@ module kvcpu_contest
             for (int l = 0; l < LANES; l++) before3[l] <= 5'($countones(equal2 & ((flags_t'(1) << l) - flags_t'(1))));
             total3 <= 5'($countones(equal2));
         end
-        if (begin_choice) left <= capacity - above;
+        if (begin_choice) left <= room;
         else if (advance && stage[3]) left <= (left < 17'(total3)) ? '0 : left - 17'(total3);
         if (advance && stage[3]) wins <= wins3;
     end
@@ -220,7 +216,7 @@ module kvcpu_contest
             pool_fits: assert (pool_count <= 17'(ENTRIES) && outside_count <= pool_count)
                 else $error("what lies outside is part of the pool, which has no more blocks than there are entries");
             wipes_apart: assert (!(wipe && {counts_1, counts_2} != '0)) else $error("a bin is wiped before the first row is counted");
-            room_at_theta: assert (!(begin_choice && above > capacity)) else $error("fewer blocks than places lie above θ");
+            room_at_theta: assert (!(begin_choice && room > capacity)) else $error("fewer blocks than places lie above θ");
         end
     end
 `endif

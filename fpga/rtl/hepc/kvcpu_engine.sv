@@ -170,6 +170,7 @@ module kvcpu_engine
     logic        settled;                  // `operands` and `starts` are final
     logic        hint_refused;             // its class is none (R45), or bits are set that it does not have
     logic        too_far;                  // a range that ends behind 2^64
+    logic        too_early;                // PREFETCH: for a step behind us
     logic        digest_some;              // DIGEST: any row in use is in the range
     logic        is_load, is_unload, is_lookup, is_score;  // what c.op is; a TOUCH and a SCORE are lookups too
     logic        touches;                  // TOUCH, SCORE
@@ -202,7 +203,7 @@ module kvcpu_engine
                 if (c.b == '0 || too_far) late_check = CODE_ERR_LEN;
                 else if (c.op == OP_PREFETCH) begin
                     if (c.c[63:32] != '0) late_check = CODE_ERR_RANGE;
-                    else if (c.c[31:0] < t) late_check = CODE_ERR_STEP_ORDER;
+                    else if (too_early) late_check = CODE_ERR_STEP_ORDER;
                 end else if (c.op == OP_CLASS) begin
                     if (c.c[31:0] >= CLASSES || c.c[47:40] != '0 || c.c[63:52] != '0) late_check = CODE_ERR_RANGE;
                 end
@@ -224,6 +225,7 @@ module kvcpu_engine
             touches <= (cmd.op == OP_TOUCH || cmd.op == OP_SCORE);
             range_end <= {1'b0, cmd.a} + {1'b0, cmd.b};
             load_span <= cmd.b[63:32] - cmd.b[31:0];
+            too_early <= (cmd.c[31:0] < t);
         end else if (!settled) begin
             starts <= (late_check == CODE_OK) && !is_load && !is_lookup && c.op != OP_SET && c.op != OP_NOP;
             waits <= is_unload;

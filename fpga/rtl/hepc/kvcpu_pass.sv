@@ -304,17 +304,26 @@ module kvcpu_pass
         if (first_cycle) t1_more = t1_more - 7'($countones(freed_t1));
         if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
+        if (rst) t1_more = 7'd0;
     end
 
     // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
-    // move that fails goes no trigger; of the other changes none is followed by a trigger of the same command.
+    // move that fails goes no trigger; of the other changes none is followed by a trigger of the same command. What t1_used must be
+    // below is known a cycle ahead, the change of the last cycle included; the capacity stays for many cycles before a pass.
     logic [16:0] t1_after [3];  // without a trigger, with an eviction's or a failed prefetch, with a prefetch's or a failed eviction
+    logic signed [18:0] t1_places [3], t1_limit [3];
     logic [2:0]  t1_room;
     logic        t1_kept;       // of these, the one without a trigger
-    always_ff @(posedge clk) t1_change <= rst ? '0 : t1_more;
+    always_ff @(posedge clk) begin
+        t1_change <= t1_more;
+        t1_places[0] <= $signed({2'b00, set.t1_capacity});
+        t1_places[1] <= $signed({2'b00, set.t1_capacity}) + 19'sd1;
+        t1_places[2] <= $signed({2'b00, set.t1_capacity}) - 19'sd1;
+        for (int k = 0; k < 3; k++) t1_limit[k] <= t1_places[k] - 19'(t1_more);
+    end
     assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
-    always_comb for (int k = 0; k < 3; k++) t1_room[k] = (t1_after[k] < set.t1_capacity);
+    always_comb for (int k = 0; k < 3; k++) t1_room[k] = ($signed({2'b00, t1_used}) < t1_limit[k]);
     assign t1_next = !trigger_valid ? t1_after[0] : !trigger_channel ? t1_after[1] : t1_after[2];
 
     always_comb begin

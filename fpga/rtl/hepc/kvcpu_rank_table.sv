@@ -57,10 +57,13 @@ module kvcpu_rank_table
     end
 
     // The bucket is {l - 1, the two bits below the highest} less one, or a less one where that is below 4.
+    // That is subtracted bit by bit, as a carry chain on the way to a memory's address would lie far from both.
     function automatic logic [5:0] bucket_of(input logic far, input logic [16:0] a);
-        bucket_of = {4'd0, a[1:0]};
-        for (int k = 2; k < 17; k++) if (a[k]) bucket_of = {4'(k - 1), a[k-1 -: 2]};
-        bucket_of = far ? 6'd63 : bucket_of - 6'd1;
+        logic [5:0] next, less;
+        next = {4'd0, a[1:0]};
+        for (int k = 2; k < 17; k++) if (a[k]) next = {4'(k - 1), a[k-1 -: 2]};
+        for (int k = 0; k < 6; k++) less[k] = next[k] ^ ((next & ((6'd1 << k) - 6'd1)) == '0);
+        bucket_of = far ? 6'd63 : less;
     endfunction
 
     logic [32:0]      a1 [LANES];

@@ -67,8 +67,8 @@ module kvcpu_score_lanes
     assign wanted_lane = flags_t'(1) << pass.lane;
 
     // ---- stage 1: comparisons, which the memories' data reach late -------------------------------------------------------
-    // The memories' data arrive late in the cycle, so the comparisons are only put together in the next. Only those are made that
-    // `pass.match` asks for, as the others' results are not looked at.
+    // The memories' data arrive late in the cycle, so the comparisons are only put together in the next, and nothing comes between
+    // them and their registers. Only those are made that `pass.match` asks for, as the others' results are not looked at.
     typedef struct packed {
         logic [1:0] less_low, less_high;    // by halves: va below va_low, va below va_end
         logic [7:0] other_low, other_high;  // their upper halves differ, by four bits
@@ -78,46 +78,53 @@ module kvcpu_score_lanes
         logic [3:0]  id, shared;            // the request is that wanted, is 0
     } in_key_t;
 
-    in_range_t   range0 [LANES], range1 [LANES];
-    in_key_t     wanted0 [LANES], wanted1 [LANES];
-    logic [31:0] position [LANES];                    // token_start
-    logic [3:0]  request0 [LANES], request1 [LANES];  // the request is that wanted, by four bits
+    // a < b, as the sign of a difference: it comes out of the last cell of the carry chain, with a register beside it.
+    function automatic logic below(input logic [31:0] a, input logic [31:0] b);
+        below = 1'(({1'b0, a} - {1'b0, b}) >> 32);
+    endfunction
 
-    always_comb begin
-        range0 = '{default: '0};
-        if (pass.match == MATCH_VA) for (int l = 0; l < LANES; l++) begin
-            for (int k = 0; k < 2; k++) begin
-                range0[l].less_low[k] = (va[l][32*k +: 32] < pass.va_low[32*k +: 32]);
-                range0[l].less_high[k] = (va[l][32*k +: 32] < pass.va_end[32*k +: 32]);
+    in_range_t   range1 [LANES];
+    in_key_t     wanted1 [LANES];
+    logic [3:0]  request1 [LANES];  // the request is that wanted, by four bits
+
+    always_ff @(posedge clk) begin
+        if (advance && stage[0] && pass.match == MATCH_VA) begin
+            in_range_t range0 [LANES];
+            for (int l = 0; l < LANES; l++) begin
+                for (int k = 0; k < 2; k++) begin
+                    range0[l].less_low[k] = below(va[l][32*k +: 32], pass.va_low[32*k +: 32]);
+                    range0[l].less_high[k] = below(va[l][32*k +: 32], pass.va_end[32*k +: 32]);
+                end
+                for (int k = 0; k < 8; k++) begin
+                    range0[l].other_low[k] = (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
+                    range0[l].other_high[k] = (va[l][32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
+                end
             end
-            for (int k = 0; k < 8; k++) begin
-                range0[l].other_low[k] = (va[l][32 + 4*k +: 4] != pass.va_low[32 + 4*k +: 4]);
-                range0[l].other_high[k] = (va[l][32 + 4*k +: 4] != pass.va_end[32 + 4*k +: 4]);
-            end
-        end
-    end
-    always_comb begin
-        request0 = '{default: '0};
-        if (pass.match == MATCH_REQUEST) for (int l = 0; l < LANES; l++)
-            for (int k = 0; k < 4; k++) request0[l][k] = (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
-    end
-    always_comb begin
-        for (int l = 0; l < LANES; l++) position[l] = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
-        wanted0 = '{default: '0};
-        if (pass.match == MATCH_KEY) for (int l = 0; l < LANES; l++) begin
-            for (int k = 0; k < 8; k++)
-                wanted0[l].block[k] = (position[l][4*k +: 4] == pass.key[4*k +: 4]);
-            for (int k = 0; k < 4; k++) begin
-                wanted0[l].block[8 + k] = (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
-                wanted0[l].id[k] = (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
-                wanted0[l].shared[k] = (key[l].id[4*k +: 4] == 4'd0);
-            end
+            range1 <= range0;
         end
     end
     always_ff @(posedge clk) begin
-        if (advance && stage[0]) begin
-            range1 <= range0;
+        if (advance && stage[0] && pass.match == MATCH_REQUEST) begin
+            logic [3:0] request0 [LANES];
+            for (int l = 0; l < LANES; l++)
+                for (int k = 0; k < 4; k++) request0[l][k] = (key[l].id[4*k +: 4] == pass.request[4*k +: 4]);
             request1 <= request0;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (advance && stage[0] && pass.match == MATCH_KEY) begin
+            in_key_t     wanted0 [LANES];
+            logic [31:0] position;  // token_start
+            for (int l = 0; l < LANES; l++) begin
+                position = {key[l].span[31:TOKEN_BITS], TOKEN_BITS'(0)};
+                for (int k = 0; k < 8; k++)
+                    wanted0[l].block[k] = (position[4*k +: 4] == pass.key[4*k +: 4]);
+                for (int k = 0; k < 4; k++) begin
+                    wanted0[l].block[8 + k] = (key[l].id[16 + 4*k +: 4] == pass.key[48 + 4*k +: 4]);
+                    wanted0[l].id[k] = (key[l].id[4*k +: 4] == pass.key[32 + 4*k +: 4]);
+                    wanted0[l].shared[k] = (key[l].id[4*k +: 4] == 4'd0);
+                end
+            end
             wanted1 <= wanted0;
         end
     end

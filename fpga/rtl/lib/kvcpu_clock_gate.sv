@@ -27,7 +27,7 @@ module kvcpu_clock_gate #(
         logic [W-1:0] left;  // cycles to linger
         logic         open;
 
-        always_ff @(posedge clk) begin
+        always_ff @(posedge gated) begin  // a clock that rests has none left
             if (rst || work) left <= W'(LINGER);
             else if (left != '0) left <= left - 1'b1;
         end

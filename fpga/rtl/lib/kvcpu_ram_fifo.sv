@@ -17,22 +17,21 @@ module kvcpu_ram_fifo #(
     input  wire logic             pop,
     output logic      [WIDTH-1:0] rdata,
     output logic                  valid,
-    output logic      [AW+1:0]    level
+    output logic      [AW+1:0]    level   // a register
 );
     if (DEPTH < 2 || (DEPTH & (DEPTH - 1)) != 0) begin : g_check
         $error("%m: DEPTH must be a power of two, 2 or more");
     end
 
-    logic [AW:0] head, tail, stored;
-    logic        ren;
+    logic [AW-1:0] head, tail;
+    logic          some, ren;  // some: words in RAM
 
-    assign stored = tail - head;
-    assign full   = stored[AW];
-    assign ren    = (stored != '0) && (!valid || pop);
-    assign level  = (AW+2)'(stored) + (AW+2)'(valid);
+    assign some = level[AW+1:1] != '0 || (level[0] && !valid);
+    assign full = level[AW] && (level[0] || !valid);
+    assign ren  = some && (!valid || pop);
 
     kvcpu_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_ram (
-        .clk, .we(push && !full), .waddr(tail[AW-1:0]), .wdata, .ren, .raddr(head[AW-1:0]), .rdata
+        .clk, .we(push && !full), .waddr(tail), .wdata, .ren, .raddr(head), .rdata
     );
 
     always_ff @(posedge clk) begin
@@ -40,7 +39,9 @@ module kvcpu_ram_fifo #(
             head  <= '0;
             tail  <= '0;
             valid <= 1'b0;
+            level <= '0;
         end else begin
+            if ((push && !full) != (pop && valid)) level <= (push && !full) ? level + 1'b1 : level - 1'b1;
             if (push && !full) tail <= tail + 1'b1;
             if (ren) head <= head + 1'b1;
             if (ren) valid <= 1'b1;
@@ -54,7 +55,8 @@ module kvcpu_ram_fifo #(
         if (!rst) begin
             no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
             no_underflow: assert (!(pop && !valid)) else $error("nothing is taken that is not there");
-            level_holds: assert (stored <= (AW+1)'(DEPTH)) else $error("no more words are stored than fit");
+            level_holds: assert (level <= (AW+2)'(DEPTH) + (AW+2)'(valid) && tail - head == AW'(level) - AW'(valid))
+                else $error("no more words are stored than fit, and the level counts them");
         end
     end
 `endif

@@ -111,12 +111,12 @@ module kvcpu_nmce
     // ---- keys, and the query beside them -------------------------------------------------------------------------------------
     logic [5:0]           slot;
     logic [BW-1:0]        number;
-    logic                 last, failed, beat, beat_last, beat_failed;
+    logic                 beat, beat_last, beat_failed;
     logic [DATA_BITS-1:0] keys, query;
     kvcpu_nmce_fetch #(.DATA_BITS(DATA_BITS), .HEAD_DIM(HEAD_DIM), .KEY_BYTES(BLOCK_BYTES / 2)) u_fetch (
         .clk, .rst, .flush, .ready(fetch_ready), .quiet(bus_quiet), .take(accept), .addr(job_addr), .slot(job_slot),
         .ar_valid, .ar_addr, .ar_len, .ar_ready, .r_valid, .r_error,
-        .beat_slot(slot), .beat_number(number), .beat_last(last), .beat_failed(failed)
+        .beat_slot(slot), .beat_number(number), .beat_last, .beat_failed
     );
     kvcpu_nmce_query #(.DATA_BITS(DATA_BITS), .HEAD_DIM(HEAD_DIM)) u_query (
         .clk, .write(query_write), .waddr(query_waddr), .wdata(query_wdata), .read(query_read), .raddr(query_raddr), .rdata(query_rdata),
@@ -124,11 +124,7 @@ module kvcpu_nmce
     );
     always_ff @(posedge clk) begin
         beat <= !rst && r_valid;
-        if (r_valid) begin
-            keys <= r_data;
-            beat_last <= last;
-            beat_failed <= failed;
-        end
+        if (r_valid) keys <= r_data;
     end
 
     // ---- a row's score -------------------------------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ module kvcpu_nmce_fetch #(
 
     output logic [5:0]         beat_slot,   // of the beat that comes next
     output logic [BW-1:0]      beat_number, // in its row
-    output logic               beat_last,   // of its row
-    output logic               beat_failed  // with r_valid: it, or one of its job before it, is an error
+    output logic               beat_last,   // a cycle later: it was the last of its row
+    output logic               beat_failed  // with it: the beat, or one of its job before it, was an error
 );
     localparam int unsigned BEAT_BYTES = DATA_BITS / 8;
     localparam int unsigned BEATS = KEY_BYTES / BEAT_BYTES;
@@ -45,18 +45,16 @@ module kvcpu_nmce_fetch #(
     // ---- addresses -----------------------------------------------------------------------------------------------------------
     logic [NW-1:0] left;    // bursts, the one on the channel among them
     logic [OW-1:0] open;    // beats on their way
-    logic          granted;
-    assign granted = ar_valid && ar_ready;
     assign ready = !ar_valid && !flush;
     assign quiet = !ar_valid && open == '0;
     assign ar_len = 8'(BURST - 1);
     always_ff @(posedge clk) begin
-        open <= open + (granted ? OW'(BURST) : '0) - OW'(r_valid);
+        open <= open + (ar_valid && ar_ready ? OW'(BURST) : '0) - OW'(r_valid);
         if (take) begin
             ar_valid <= 1'b1;
             ar_addr <= addr;
             left <= NW'(BURSTS);
-        end else if (granted) begin
+        end else if (ar_valid && ar_ready) begin
             ar_valid <= (left != NW'(1)) && !flush;
             ar_addr <= ar_addr + 64'(BURST * BEAT_BYTES);
             left <= left - 1'b1;
@@ -69,22 +67,24 @@ module kvcpu_nmce_fetch #(
 
     // ---- beats -----------------------------------------------------------------------------------------------------------------
     logic [KW-1:0] beat;    // of its job
-    logic          job_last, failed;
-    kvcpu_fifo #(.WIDTH(6), .DEPTH(2)) u_queued (
-        .clk, .rst, .push(take), .wdata(slot), .pop(r_valid && job_last), .rdata(beat_slot), .empty(), .full(), .level()
-    );
+    logic          job_last;
+    logic [5:0]    slots [2];
+    logic          oldest, newest;   // whose keys come, and where the next job goes: there are two at most
+    assign beat_slot = slots[oldest];
     assign job_last = (beat == KW'(BEATS - 1));
     assign beat_number = (ROW_BEATS > 1) ? BW'(beat % KW'(ROW_BEATS)) : '0;
-    assign beat_last = (ROW_BEATS == 1) || beat_number == BW'(ROW_BEATS - 1);
-    assign beat_failed = failed || r_error;
     always_ff @(posedge clk) begin
-        if (rst) begin
-            beat <= '0;
-            failed <= 1'b0;
-        end else if (r_valid) begin
-            beat <= job_last ? '0 : beat + 1'b1;
-            failed <= !job_last && beat_failed;
+        if (take) begin
+            slots[newest] <= slot;
+            newest <= !newest;
         end
+        if (r_valid) begin
+            beat <= job_last ? '0 : beat + 1'b1;
+            if (job_last) oldest <= !oldest;
+            beat_last <= (ROW_BEATS == 1) || beat_number == BW'(ROW_BEATS - 1);
+            beat_failed <= r_error || (beat_failed && beat != '0);
+        end
+        if (rst) {beat, oldest, newest} <= '0;
     end
 
     // ---- promises, checked in simulation ------------------------------------------------------------------------------------

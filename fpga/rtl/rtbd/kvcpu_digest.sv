@@ -48,13 +48,13 @@ module kvcpu_digest
         row <= {row[DEPTH-1:0], taken};
         begins <= {begins[DEPTH-1:0], started};
         of_step <= {of_step[DEPTH-1:0], started_step};
+        busy <= start || take || started || taken || begins[DEPTH-1:0] != '0 || row[DEPTH-1:0] != '0;  // a register: reads wait for it
         if (rst) begin
-            {taken, started} <= '0;
+            {taken, started, busy} <= '0;
             row <= '0;
             begins <= '0;
         end
     end
-    assign busy = taken || started || row != '0 || begins != '0;
 
     // ---- the words of a row ----------------------------------------------------------------------------------------------
     // All lanes at once, in arrays that are assigned whole: a simulator makes vector instructions of that.

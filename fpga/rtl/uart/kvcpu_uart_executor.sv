@@ -69,7 +69,7 @@ module kvcpu_uart_executor #(
     logic        idle;             // device_idle, a clock old
     logic        to_memory, drains; // what `kind` is
     logic        answered;          // the access, a clock ago
-    logic        second, ended;
+    logic        second, ended, last;  // last: the access is the operation's last, a clock old as the operand takes longer
     logic [8:0]  word_after;
     logic [AW:0] operand_bytes;    // of the operation
     logic [9:0]  result_words;
@@ -89,7 +89,8 @@ module kvcpu_uart_executor #(
         done <= 1'b0;
         reg_start <= (state == START) && !to_memory;
         mem_start <= (state == START) && to_memory;
-        mem_wstrb <= ((word == 8'd0) ? offset[7:0] : 8'hFF) & ((word_after == {1'b0, count}) ? offset[15:8] : 8'hFF);
+        last <= (word_after == {1'b0, count});
+        mem_wstrb <= ((word == 8'd0) ? offset[7:0] : 8'hFF) & (last ? offset[15:8] : 8'hFF);
         case (state)
             IDLE: begin
                 raddr <= '0;

@@ -5,7 +5,8 @@ rises without a TOUCH, and among entries of one F it is lowest where the access 
 longest ago first. A STEP looks at the front of each until it finds an entry at EVICT_THRESH or above. What is below leaves the
 list: it is cold until its next TOUCH. A cold entry that is in use stays in tier 1 until the STEP after its last release.
 
-Those outside tier 1 that are above PREFETCH_THRESH are among the last accessed. They are kept apart, and looked at in every STEP.
+Those outside tier 1 that are above PREFETCH_THRESH are among the last accessed. They are kept apart, and looked at in the STEPs
+in which there is a place for one.
 
 For this no priority may wrap, and PREFETCH_THRESH must not be below what is evicted. compiled.py sees to that.
 """
@@ -211,14 +212,15 @@ def _advance(s: State, step: int, capacity: int) -> None:
                 leaving[out] = e
                 out += 1
             e = after
-    n[HOT] = _still_hot(s)
-    for k in range(n[HOT]):
-        e = s.hot[k, 0]
-        if _priority(s, e, step) > weights[5]:
-            s.hot[come] = s.hot[k]
-            coming[come] = e
-            come += 1
-    n[HOT] = come
+    if out or n[USED] < capacity:
+        n[HOT] = _still_hot(s)
+        for k in range(n[HOT]):
+            e = s.hot[k, 0]
+            if _priority(s, e, step) > weights[5]:
+                s.hot[come] = s.hot[k]
+                coming[come] = e
+                come += 1
+        n[HOT] = come
     _move(s, leaving[:out], coming[:come], capacity)
 
 

@@ -39,10 +39,12 @@ class Options(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a policy did. `hits`: bool[m], for each touch; `fills`: blocks that moved into tier 1, from below or from nowhere;
-    `device`: what only a device counts; `samples`: its state over time, where asked for."""
+    """What a policy did. `hits`: int64[n], touches of each request that hit; `prefix_hits`: int64[n], those of them before its
+    first miss; `fills`: blocks that moved into tier 1, from below or from nowhere; `device`: what only a device counts;
+    `samples`: its state over time, where asked for."""
 
-    hits: NDArray[np.bool_]
+    hits: NDArray[np.int64]
+    prefix_hits: NDArray[np.int64]
     fills: int
     device: dict[str, int] = {}
     samples: Mapping[str, NDArray[Any]] | None = None

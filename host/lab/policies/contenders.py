@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contract import presets
+from ...contract import plugins, presets
 from ...contract.errors import UsageError
 from ..device_policy import RANKED_AGE
 from ..stream import Stream
@@ -26,7 +26,7 @@ def _optimal(stream: Stream, capacity: int, options: Options, upcoming: Any) -> 
 
     hits = np.zeros(stream.touches, np.bool_)
     compiled(optimal.mark)(upcoming, capacity, np.zeros(stream.touches + 1, np.bool_), hits)
-    return Run(hits, fills=stream.touches - int(np.count_nonzero(hits)))
+    return Run(*stream.hits_of_requests(hits), fills=stream.touches - int(np.count_nonzero(hits)))
 
 
 def _own() -> Iterable[Contender]:
@@ -48,10 +48,19 @@ USUAL = (
 
 
 def named(name: str) -> Contender:
-    """The policy of that name. UsageError where there is none."""
-    if name not in CONTENDERS:
+    """The policy of that name, the lab's own or a plugin's. UsageError where there is none."""
+    if name in CONTENDERS:
+        return CONTENDERS[name]
+    found = plugins.load(plugins.POLICIES, name, Contender)
+    if found is None:
         raise UsageError(f"there is no policy {name!r} in the lab", "`kvfpga lab policies` lists them")
-    return CONTENDERS[name]
+    package = plugins.package(plugins.POLICIES, name)  # another version of it is another policy: its results are not reused
+    return found._replace(name=name, libraries=tuple(dict.fromkeys((*found.libraries, package))))
+
+
+def everything() -> list[Contender]:
+    """All that `named` knows."""
+    return [*CONTENDERS.values(), *(named(name) for name in plugins.names(plugins.POLICIES) if name not in CONTENDERS)]
 
 
 def chosen(text: str | None, options: Options) -> list[Contender]:

@@ -98,7 +98,7 @@ def linear(weights: str | Mapping[str, int]) -> Runner:
     def run(stream: Stream, capacity: int, options: Options, prepared: Any) -> Run:
         from ..compiled import run_linear
 
-        return _run(run_linear(stream, weights, capacity, **_of_device(stream, options)))
+        return _run(stream, run_linear(stream, weights, capacity, **_of_device(stream, options)))
 
     return run
 
@@ -106,7 +106,7 @@ def linear(weights: str | Mapping[str, int]) -> Runner:
 def _ranked(stream: Stream, capacity: int, options: Options, hints: Any) -> Run:
     from ..compiled import run_ranked
 
-    found = _run(run_ranked(stream, hints, capacity, **_of_device(stream, options)))
+    found = _run(stream, run_ranked(stream, hints, capacity, **_of_device(stream, options)))
     last = hints.table_of[-1] if stream.requests else -1
     return found if last < 0 else found._replace(samples={**(found.samples or {}), "table": hints.tables[last]})
 
@@ -116,9 +116,9 @@ def _of_device(stream: Stream, options: Options) -> dict[str, Any]:
     return dict(entries=options.entries, step_ms=options.step_ms, sample_every=max(1, steps // SAMPLES))
 
 
-def _run(outcome: Outcome) -> Run:
+def _run(stream: Stream, outcome: Outcome) -> Run:
     counts = {name: int(getattr(outcome, name)) for name in ("evictions", "loads", "unloads", "unplaced", "steps", "searched")}
-    return Run(outcome.hits, int(outcome.fills), counts, _arrays(outcome.samples))
+    return Run(*stream.hits_of_requests(outcome.hits), int(outcome.fills), counts, _arrays(outcome.samples))
 
 
 def _arrays(samples: Any) -> dict[str, NDArray[Any]]:

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from kvfpga.model.nmce import block_scores
+from scripts.mutation.mutations import Edit
 from tests.rtl.nmce.nmce_bench import NO_BEAT, Geometry, Job, Run, run
 
 SLOTS = 64
@@ -57,6 +59,35 @@ def chosen_scores(rng: np.random.Generator, tokens: int) -> np.ndarray:
         keys[:, piece] = rest
         rest = rest - keys[:, piece]
     return keys.view(np.uint16)
+
+
+STICKY = (
+    (0.5 + 2**-24, -63.5 - 2**-18),  # carries into the next power of two, 2^-24 below the bit that is half of the last place
+    (2**-19 + 2**-24, -40.0),
+    (2**-19 + 2**-20, -40.0),
+    (2**-19, -40.0),  # exactly between two: stays even
+)
+"""The largest score of a block and one far below it. Their distance has more places than an FP32 number, the first of those set,
+and what comes behind it decides alone whether it is rounded up. It is 32 or more, so that t shows its last place."""
+
+
+def distances(pairs: Sequence[tuple[float, float]]) -> np.ndarray:
+    """uint16[pairs, 2, 4]: a block of two rows for each, whose scores by TWOS are the lower and the larger."""
+    keys = np.zeros((len(pairs), 2, 4), np.float16)
+    for block, (largest, lower) in zip(keys, pairs):
+        for row, rest in zip(block, (lower, largest)):
+            for piece in range(4):
+                row[piece] = rest
+                rest -= float(row[piece])
+    return keys.view(np.uint16)
+
+
+def check_distances(geometry: Geometry, mutation: Edit | None = None) -> int:
+    """Blocks of STICKY, whose other rows are no tokens; the rows compared."""
+    keys = np.zeros((len(STICKY), geometry.block_tokens, 4), np.uint16)
+    keys[:, :2] = distances(STICKY)
+    jobs = [Job(block, 2, 0, True) for block in range(len(STICKY))]
+    return compare(geometry, TWOS[None], keys, jobs, run(geometry, TWOS[None], keys, jobs, mutation=mutation))
 
 
 def stimulus(geometry: Geometry, blocks: int, jobs: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[Job]]:

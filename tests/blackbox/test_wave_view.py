@@ -1,0 +1,141 @@
+"""The view beside a waveform: its groups, and that each signal in it is one of the file's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from pywellen import Waveform
+from vcd.reader import TokenKind, tokenize
+
+from kvfpga.blackbox import wave_view
+from kvfpga.contract.waveforms import SUFFIXES
+from kvfpga.transport.sim.verilated import VerilatorSim
+from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
+
+SMALL = """\
+$timescale 1ns $end
+$scope module TOP $end
+$scope module kvcpu $end
+$var wire 1 a clk $end
+$var wire 32 b s_axil_wdata [31:0] $end
+$var wire 1 c secret $end
+$scope module u_engine $end
+$var wire 4 d state [3:0] $end
+$upscope $end
+$scope module u_pass $end
+$var wire 1 e l_evict [0:0] $end
+$var wire 1 f active $end
+$upscope $end
+$upscope $end
+$upscope $end
+$enddefinitions $end
+#0
+0a
+b0 b
+0c
+b0 d
+0e
+0f
+"""
+"""As of a device with one lane, whose vectors by lane have a range of one bit."""
+
+
+def names_in_view(path) -> list[str]:
+    return re.findall(r"^TOP\..+$", path.read_text(), re.M)
+
+
+def names_in_vcd(path) -> set[str]:
+    """As GTKWave has them, by a reader of its own: with the range that the file says."""
+    scopes, found = [], set()
+    with path.open("rb") as file:
+        for token in tokenize(file):
+            if token.kind is TokenKind.SCOPE:
+                scopes.append(token.scope.ident)
+            elif token.kind is TokenKind.UPSCOPE:
+                scopes.pop()
+            elif token.kind is TokenKind.VAR:
+                index = token.var.bit_index
+                found.add(".".join([*scopes, token.var.reference]) + (f"[{index[0]}:{index[1]}]" if index else ""))
+            elif token.kind is TokenKind.ENDDEFINITIONS:
+                return found
+    raise AssertionError("no end of the definitions")
+
+
+@pytest.fixture(params=SUFFIXES)
+def waveform(request, tmp_path):
+    """Of the whole device, a few cycles long."""
+    path = tmp_path / f"w{request.param}"
+    with VerilatorSim(entries=ENTRIES, lanes=LANES, data_bits=DATA_BITS, trace=path) as sim:
+        sim.read32(0)
+    return path
+
+
+def test_a_view_of_the_device_has_every_group_and_no_dead_signal(waveform):
+    wave_view.write(waveform)
+    view = waveform.with_suffix(".gtkw")
+    shown = names_in_view(view)
+    assert set(re.findall(r"^-(.+)$", view.read_text(), re.M)) == set(wave_view.GROUPS)
+    if waveform.suffix == ".vcd":
+        assert not set(shown) - names_in_vcd(waveform)
+    widths = {var.full_name: var.length for var in Waveform(str(waveform)).all_vars()}
+    for name in shown:
+        plain, _, range_ = name.partition("[")
+        assert widths[plain] == (int(range_.split(":")[0]) + 1 if range_ else 1)
+    assert len(shown) == len(set(shown)) > 90
+
+
+def test_each_pattern_finds_signals_of_the_device(waveform):
+    """A signal of the RTL that was renamed would else go from the view unseen; of alternatives, each."""
+    names = [var.full_name for var in Waveform(str(waveform)).all_vars()]
+    for pattern in [pattern for patterns in wave_view.GROUPS.values() for pattern in patterns]:
+        for one in alternatives(pattern):
+            assert any(re.fullmatch(wave_view.TOP + one, name) for name in names), one
+
+
+def alternatives(pattern: str) -> list[str]:
+    """(a|b)c as ac and bc; of two parentheses only the last is taken apart."""
+    found = re.fullmatch(r"(.*)\((.+)\)", pattern)
+    return [found[1] + one for one in found[2].split("|")] if found else [pattern]
+
+
+def test_states_of_an_fst_have_names(waveform):
+    if waveform.suffix == ".fst":
+        kinds = {var.full_name: var.enum_type for var in Waveform(str(waveform)).all_vars()}
+        assert "PASS_WAIT" in [name for _, name in kinds["TOP.kvcpu.u_engine.state"][1]]
+    assert "TOP.kvcpu.u_engine.state[3:0]" in wave_view.groups(waveform)["states"]
+
+
+def test_a_group_of_which_the_design_has_nothing_is_left_out(tmp_path):
+    path = tmp_path / "w.vcd"
+    path.write_text(SMALL)
+    assert wave_view.groups(path) == {
+        "clock and reset": ["TOP.kvcpu.clk"], "bus writes": ["TOP.kvcpu.s_axil_wdata[31:0]"],
+        "states": ["TOP.kvcpu.u_engine.state[3:0]"],
+        "pass and lanes": ["TOP.kvcpu.u_pass.active", "TOP.kvcpu.u_pass.l_evict[0:0]"],
+    }  # fmt: skip
+    wave_view.write(path)
+    text = path.with_suffix(".gtkw").read_text()
+    assert '[dumpfile] "w.vcd"' in text and set(names_in_view(path.with_suffix(".gtkw"))) <= names_in_vcd(path)
+    assert wave_view.opening(path) == f"gtkwave {path} {tmp_path}/w.gtkw"
+
+
+def test_a_view_that_is_there_stays(tmp_path):
+    path = tmp_path / "w.vcd"
+    path.write_text(SMALL)
+    path.with_suffix(".gtkw").write_text("mine")
+    wave_view.write(path)
+    assert path.with_suffix(".gtkw").read_text() == "mine"
+
+
+def test_without_the_extra_there_is_no_view(tmp_path):
+    path = tmp_path / "w.vcd"
+    path.write_text(SMALL)
+    program = (
+        "import sys; sys.modules['pywellen'] = None\nfrom pathlib import Path\nfrom kvfpga.blackbox import wave_view\n"
+        f"wave_view.write(Path({str(path)!r})); print(wave_view.opening(Path({str(path)!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"gtkwave {path}\n" and not path.with_suffix(".gtkw").exists()

@@ -1,0 +1,1 @@
+"""One of each that kvfpga can be given by a plugin."""
