@@ -23,7 +23,9 @@ import numpy as np
 
 from .contract import commands as cmd
 from .contract.commands import NUMERATORS, QUERY_SLOTS, Result
-from .contract.settings import RANKED, code_of_set
+from .contract.presets import NAME_OF
+from .contract.settings import RANKED, code_of_set, rule_of
+from .contract.wording import beyond
 from .model.directory import NO_ROWS, pack_key
 from .model.dma import move, t1_free
 from .model.ranking import HIGHEST, rank, rank_accessed, winners
@@ -47,11 +49,11 @@ STEP_LIMIT = 1 << 32
 
 class Refused(Exception):
     """A rule refuses the command. Raised before anything has changed (R10), but for a miss that SCORE counted (R30); which rule
-    comes first is D1."""
+    comes first is D1. `why`: the value, the rule and what is allowed, for people."""
 
-    def __init__(self, code: str):
+    def __init__(self, code: str, why: str):
         super().__init__(code)
-        self.code = code
+        self.code, self.why = code, why
 
 
 class ReferenceModel(State):
@@ -63,20 +65,21 @@ class ReferenceModel(State):
         try:
             return self._RULES[type(command)](self, command)
         except Refused as refusal:
-            return Result(refusal.code)
+            return Result(refusal.code, why=refusal.why)
 
     # ---- commands: directory ---------------------------------------------------------------------------------------
     def _load(self, c: cmd.Load) -> Result:
         """Put a block into the lowest free index, below tier 1 where that is full (R11). The order of the refusals is D1."""
         start, tier, directory = c.token_start, c.tier, self.directory
-        if start % self.block_tokens or not start <= c.token_end < start + self.block_tokens or tier > 3:
-            raise Refused("ERR_RANGE")
+        self._check_tokens(c)
+        if tier > 3:
+            raise Refused("ERR_RANGE", beyond("tier", tier, 3, "R11"))
         self._check_hint(c.hint)
         key = pack_key(c.request, c.layer, c.head, start)
-        if directory.find(key) is not None:
-            raise Refused("ERR_EXISTS")
+        if (index := directory.find(key)) is not None:
+            raise Refused("ERR_EXISTS", f"{_key(c, start)} is block {index}; a key is there once (R10)")
         if directory.count == self.entries:
-            raise Refused("ERR_FULL")
+            raise Refused("ERR_FULL", f"{directory.count} blocks are loaded; the directory has {self.entries} entries (R10)")
         if tier == 1 and t1_free(self) <= 0:
             tier = self.in_force["EVICT_TIER"]
         index = directory.lowest_free()
@@ -120,14 +123,16 @@ class ReferenceModel(State):
     def _score(self, c: cmd.Score) -> Result:
         """A TOUCH, then the scores of the block's keys (R30 to R32). One that is not in tier 1 is refused, but was touched."""
         if not self.nmce:
-            raise Refused("ERR_UNSUPPORTED")
-        if c.slot >= QUERY_SLOTS or c.flags & ~NUMERATORS:
-            raise Refused("ERR_RANGE")
+            raise Refused("ERR_UNSUPPORTED", "NMCE is 0; SCORE is for a build with NMCE = 1 (R36)")
+        if c.slot >= QUERY_SLOTS:
+            raise Refused("ERR_RANGE", beyond("slot", c.slot, QUERY_SLOTS - 1, "R30", f"the buffer has {QUERY_SLOTS} slots"))
+        if c.flags & ~NUMERATORS:
+            raise Refused("ERR_RANGE", beyond("flags", c.flags, NUMERATORS, "R32", "bit 0 asks for numerators"))
         found = self._touch(c)
         if found.index is None or found.phys_addr is None:
-            raise Refused("ERR_NOT_FOUND")
+            raise Refused("ERR_NOT_FOUND", f"no block holds {_key(c, c.token_pos)}; SCORE takes one that is loaded (R30)")
         if found.tier != 1:
-            return replace(found, code="ERR_NOT_RESIDENT")
+            return replace(found, code="ERR_NOT_RESIDENT", why=f"the block is in tier {found.tier}; SCORE reads tier 1 (R30)")
         from .model.nmce import block_scores  # here: nothing else needs it, and every start would wait for it
 
         keys = np.frombuffer(self.memory_read(found.phys_addr, self.block_bytes // 2), "<u2").reshape(self.block_tokens, -1)
@@ -141,7 +146,7 @@ class ReferenceModel(State):
 
     def _unload_request(self, c: cmd.UnloadRequest) -> Result:
         if c.request > 0xFFFF:
-            raise Refused("ERR_RANGE")
+            raise Refused("ERR_RANGE", beyond("request", c.request, 0xFFFF, "R21", "a request has 16 bits"))
         return self._free(self.directory.of_request(c.request))
 
     def _free(self, rows: NDArray[np.intp]) -> Result:
@@ -240,8 +245,10 @@ class ReferenceModel(State):
     def _class(self, c: cmd.Class) -> Result:
         """Give what matches a class, and orders that fall along the range (R42)."""
         rows = self._matches(c)
-        if c.class_id >= self.classes or c.base > 0xFF or c.shift > 0xF:
-            raise Refused("ERR_RANGE")
+        self._check_class(c.class_id)
+        for name, value, most in (("base", c.base, 0xFF), ("shift", c.shift, 0xF)):
+            if value > most:
+                raise Refused("ERR_RANGE", beyond(name, value, most, "R42"))
         directory, start = self.directory, np.uint64(c.addr)
         va = directory.va[rows]
         blocks = (np.maximum(va, start) - start) // np.uint64(self.block_bytes)
@@ -291,17 +298,34 @@ class ReferenceModel(State):
             return Result("OK")
         code = code_of_set(c.setting, c.value, self.entries, self.block_bytes, empty=not self.directory.count)
         if code != "OK":
-            raise Refused(code)
+            raise Refused(code, self._why_not_set(c, code))
         self.in_force[c.setting] = 1 - self.in_force[c.setting] if c.setting == "PTABLE_COMMIT" else c.value
         self.place_tiers()
         return Result("OK")
 
+    def _why_not_set(self, c: cmd.Set, code: str) -> str:
+        name = f"{NAME_OF[c.setting]} ({c.setting})" if c.setting in NAME_OF else c.setting
+        if code == "ERR_NOT_EMPTY":
+            return f"{name} is asked to be {c.value}; while blocks are loaded it stays, and {self.directory.count} are (R10)"
+        return f"{name} is {c.value}; {rule_of(c.setting, self.entries, self.block_bytes)}"
+
     # ---- parts of the rules ----------------------------------------------------------------------------------------
+    def _check_tokens(self, c: cmd.Load) -> None:
+        """Refuse tokens that are not those of one block (R10)."""
+        start, last = c.token_start, c.token_start + self.block_tokens - 1
+        if start % self.block_tokens:
+            rule = f"a block begins at a multiple of {self.block_tokens} tokens (R10)"
+            raise Refused("ERR_RANGE", f"token_start is {start}; {rule}")
+        if not start <= c.token_end <= last:
+            raise Refused("ERR_RANGE", f"token_end is {c.token_end}; a block from {start} on ends at {start} to {last} (R10)")
+
     @staticmethod
     def _check_range(c: WithRange) -> None:
         """Refuse an empty range and one past the end of addresses (R10). It may end at 2^64 exactly (D1)."""
-        if c.length == 0 or c.addr + c.length > 1 << 64:
-            raise Refused("ERR_LEN")
+        if c.length == 0:
+            raise Refused("ERR_LEN", "length is 0; a range has 1 byte or more (R10)")
+        if c.addr + c.length > 1 << 64:
+            raise Refused("ERR_LEN", f"the range ends at {c.addr + c.length:#x}; addresses end at 2^64 (R10)")
 
     def _matches(self, c: WithRange) -> NDArray[np.intp]:
         """The rows that a command's range selects, in index order (contract section 4)."""
@@ -318,19 +342,26 @@ class ReferenceModel(State):
 
     def _valid_row(self, index: int) -> NDArray[np.intp]:
         if index >= self.entries or not self.directory.valid[index]:
-            raise Refused("ERR_NOT_FOUND")
+            raise Refused("ERR_NOT_FOUND", f"entry {index} holds no block; entries are 0 to {self.entries - 1} (R10)")
         return np.array([index])
 
     def _check_step(self, step: int) -> None:
         if step >= STEP_LIMIT:
-            raise Refused("ERR_RANGE")
+            raise Refused("ERR_RANGE", beyond("step", step, STEP_LIMIT - 1, "R6", "a step has 32 bits"))
         if step < self.step:
-            raise Refused("ERR_STEP_ORDER")
+            raise Refused("ERR_STEP_ORDER", f"step is {step}; steps do not go back, {self.step} or more (R10)")
 
     def _check_hint(self, hint: int) -> None:
         """Refuse a hint with more bits than it has, and one that sets a class that PTABLE does not have (R41, R45)."""
-        if hint >> 17 or (hint & cmd.HINT_SET and hint & 0xFF >= self.classes):
-            raise Refused("ERR_RANGE")
+        if hint >> 17:
+            raise Refused("ERR_RANGE", f"hint is {hint:#x}; class, order and set are 17 bits, 0 to 0x1ffff (R41)")
+        if hint & cmd.HINT_SET:
+            self._check_class(hint & 0xFF)
+
+    def _check_class(self, class_id: int) -> None:
+        if class_id >= self.classes:
+            what = f"the table of this device has {self.classes} classes"
+            raise Refused("ERR_RANGE", beyond("class", class_id, self.classes - 1, "R45", what))
 
     def _take_hint(self, index: int, hint: int) -> None:
         if hint & cmd.HINT_SET:
@@ -377,6 +408,10 @@ class ReferenceModel(State):
         cmd.Prefetch: _prefetch, cmd.Class: _class, cmd.Share: _share, cmd.ShareIndex: _share_index, cmd.Release: _release,
         cmd.ReleaseIndex: _release_index, cmd.Set: _set,
     }  # fmt: skip
+
+
+def _key(c: cmd.Load | cmd.Score, token: int) -> str:
+    return f"request {c.request}, layer {c.layer}, head {c.head}, token {token}"
 
 
 def reference_of(size: Parameters) -> ReferenceModel:

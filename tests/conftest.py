@@ -9,6 +9,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.helpers")  # before anything imports them
 os.environ["KVFPGA_ASSERTIONS"] = "1"  # every simulation here, in other processes too, checks what the RTL promises
+os.environ["KVFPGA_CONFIG"] = ""  # no test depends on the configuration file of whoever runs it
 os.environ["KVFPGA_QUICK_BUILD"] = "1"  # most of a run's time would go into builds; test_wheel.py has a model as users build it
 
 # Started by nohup or in the background of a script, this process ignores them, and so would every process that a test starts.

@@ -1,16 +1,19 @@
-"""What the commands of one `kvfpga` process share: the options before the command, the open session, the exit code."""
+"""What the commands of one `kvfpga` process share: the options of every command, the open session, the exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..contract.commands import Result
 from ..session.purpose import Purpose
 from . import output, progress
+from .options import MAY_CHANGE, Options, Source
 
 if TYPE_CHECKING:
     from ..contract.commands import Command
@@ -24,31 +27,83 @@ if TYPE_CHECKING:
 @dataclass
 class App:
     """Options, then state. `code` becomes the exit code: 1 once a command was refused, 0 until then. `live`: show everything at
-    once, not when the state is stored."""
+    once, not when the state is stored. `is_line`: the command is one line of many on one device, of a script or a shell."""
 
-    target: Target
-    folder: Path | None
-    json: bool
-    check: bool
-    trace: Path | None
+    options: Options
     code: int = 0
     session: Session | None = None
     _device: Lockstep | Reference | None = None
     changed: bool = False
     stored: bool = False
     live: bool = False
+    is_line: bool = False
+    _is_asked: bool = False
+
+    # ---- the options -----------------------------------------------------------------------------------------------
+    @property
+    def target(self) -> Target:
+        return self.options.device
+
+    @property
+    def folder(self) -> Path | None:
+        return self.options.session
+
+    @property
+    def json(self) -> bool:
+        return self.options.json
+
+    @property
+    def check(self) -> bool:
+        return not self.options.no_check
+
+    @property
+    def trace(self) -> Path | None:
+        return self.options.trace
+
+    def take(self, name: str, value: Any, shown: str) -> None:
+        """An option that stands behind the command. UsageError where it is too late for it."""
+        if self.is_line and name not in MAY_CHANGE:
+            raise click.UsageError(
+                f"{shown} cannot change from line to line: the device is open. Give it where that begins, "
+                f"as kvfpga {shown} … run FILE."
+            )
+        if name == "recover":
+            raise click.UsageError(f"{shown} goes before the command: kvfpga {shown} COMMAND.")
+        self.options = self.options.having(name, value, Source.OPTION)
+        self.settle()
+
+    def settle(self) -> None:
+        """Put in force what the options say about notes, and about calls to the device."""
+        output.be_quiet(self.options.quiet)
+        if self.options.verbose or self.options.log:
+            from . import calls
+
+            calls.tell(self.options.verbose, self.options.log)
+
+    @contextmanager
+    def line(self) -> Iterator[None]:
+        """One of many command lines on one device: what it says for itself is forgotten behind it."""
+        before = self.options, self.is_line
+        self.is_line = True
+        try:
+            yield
+        finally:
+            self.options, self.is_line = before
 
     # ---- the device ------------------------------------------------------------------------------------------------
     def device(self, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:
         """The session's device, opened once. A purpose that changes it has its state stored."""
         changes = purpose.changes
+        if not self._is_asked and not self.live:
+            output.hold()
+        self._is_asked = True
         if self._device is None:
             import numpy  # noqa: F401  # here and not deep inside: 3.11 has it import slowly where the stack is deep
 
             from ..session.open import open_session
 
-            if not self.live:
-                output.hold()
+            if self.target.log and self.target.kind == "model":
+                note("--target model has no hardware, so there are no calls to show")
             self.session = session = open_session(self.target, self.folder, note).__enter__()
             self._device = session.open(self.check, purpose)
             # worth keeping, whatever the command; but looking at a board must not make it ours
@@ -96,7 +151,7 @@ class App:
             from ..blackbox.retrace import HANG_CYCLES
             from ..blackbox.wave_view import opening
 
-            path, self.trace = self.trace, None
+            path, self.options = self.trace, self.options.having("trace", None, Source.OPTION)
             self.opened.trace(path, HANG_CYCLES if hung else None)
             note(f"waveform in {path}: {opening(path)}")
 
@@ -105,6 +160,11 @@ class App:
         if self.session:
             self.session.__exit__()
             self.session = self._device = None
+        self.changed = False
+
+    def begin(self) -> None:
+        """Another command on the same device, as if in a process of its own."""
+        self.code, self.stored, self.live, self._is_asked = 0, False, False, False
 
     # ---- running and showing ---------------------------------------------------------------------------------------
     def execute(self, command: Command) -> Result:
@@ -120,7 +180,7 @@ class App:
             done.append(self.device().execute(command))
             if done[-1].code != "OK":
                 break
-        return Result(done[-1].code, cycles=sum(result.cycles for result in done))
+        return Result(done[-1].code, cycles=sum(result.cycles for result in done), why=done[-1].why)
 
     def show(self, name: str, result: Result, /, **more: Any) -> None:
         """The outcome of a command: one JSON object, or lines for people. `more` are further keys of the object."""
@@ -128,6 +188,8 @@ class App:
         if result.code != "OK":
             self.code = max(self.code, 1)
         if self.json:
+            if result.why:
+                warn(f"{name}: {result.why}")
             output.print_json(output.result_object(name, result, device.checked) | more)
         else:
             output.print_result(name, result, device.checked)
@@ -145,5 +207,11 @@ class App:
 
 
 def note(text: str) -> None:
-    """A line for people, on stderr."""
+    """A line for people, on stderr; --quiet leaves it out."""
+    if not output.is_quiet():
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """A line on stderr that nobody must miss: what did not come to be as it was asked for."""
     output.complain(f"kvfpga: {text}")

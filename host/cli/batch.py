@@ -1,8 +1,9 @@
-"""Commands that run many others: run, replay (of request traces), demo. And completion, for the shell."""
+"""Commands that run many others: run, replay (of request traces), demo. And completion, for the user's shell."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -11,7 +12,7 @@ from ..contract.errors import KvfpgaError, UsageError
 from ..contract.inputs import LARGEST_TEXT
 from ..lab.device_policy import NAMES
 from . import output
-from .app import App, note
+from .app import App, note, warn
 from .values import EXISTING, Number
 
 if TYPE_CHECKING:
@@ -41,26 +42,29 @@ def run(ctx: click.Context, file: TextIO) -> None:
         try:
             words = shlex.split(line, comments=True)
             if words:
-                _run_line(ctx.find_root(), words)
+                run_line(ctx.find_root(), words, but=("run", "shell"))
         except (click.UsageError, UsageError, ValueError) as error:
             text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-            note(f"{file.name}, line {number}: {text}")
+            warn(f"{file.name}, line {number}: {text}")
             app.code = max(app.code, UsageError.exit_code)
         except KvfpgaError:
-            note(f"{file.name}, line {number}: {line.strip()}")
+            warn(f"{file.name}, line {number}: {line.strip()}")
             raise
         except output.OutputLost as lost:
             raise lost.at(f"{file.name}, line {number}") from lost
 
 
-def _run_line(root: click.Context, words: list[str]) -> None:
+def run_line(root: click.Context, words: list[str], but: Container[str] = ()) -> None:
+    """Run one command on the device of `root`, but none that `but` names. click.UsageError where it is none."""
     if not isinstance(root.command, click.Group):
         raise TypeError("run is a command beside those that it runs")
+    if words[0].startswith("-"):
+        raise click.UsageError(f"{words[0]} stands before the command: in a line of many it stands behind it, as step 5 --json.")
     name, command, rest = root.command.resolve_command(root, words)
-    if command is None or command is run:
-        raise click.UsageError("a script cannot run another one.")
+    if command is None or command.name in but:
+        raise click.UsageError(f"{name} cannot be a line among others: it runs such lines itself.")
     try:
-        with command.make_context(name, rest, parent=root) as ctx:
+        with root.obj.line(), command.make_context(name, rest, parent=root) as ctx:
             command.invoke(ctx)
     except click.exceptions.Exit:
         pass  # --help in a script

@@ -11,7 +11,7 @@ from ..contract import commands as cmd
 from ..contract.commands import Result
 from ..contract.wording import counted
 from . import output
-from .app import App, note
+from .app import App, warn
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST, TIER, TokenRange
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _load_file(app: App, file: Path) -> None:
                 cycles += result.cycles
                 if result.code != "OK":
                     code = result.code if code == "OK" else code
-                    note(f"{file.name}, row {row.number}: refused, {result.code}: {cmd.MEANING[result.code]}")
+                    warn(f"{file.name}, row {row.number}: refused, {result.code}: {result.why or cmd.MEANING[result.code]}")
             update(first + len(chunk), len(rows))
     count = sum(row["code"] == "OK" for row in loaded)
     if not app.json:

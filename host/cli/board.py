@@ -6,10 +6,11 @@ import click
 
 from . import output
 from .app import App
-from .later import Later
+from .later import Group, Later
+from .values import BOARD
 
 
-@click.group()
+@click.group(cls=Group)
 def board() -> None:
     """Boards that kvfpga knows, and virtual ones.
 
@@ -34,7 +35,7 @@ def list_boards(app: App) -> None:
 
 
 @board.command()
-@click.argument("name")
+@click.argument("name", type=BOARD)
 @click.pass_obj
 def show(app: App, name: str) -> None:
     """The file of one board, checked."""

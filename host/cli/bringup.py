@@ -8,7 +8,7 @@ import click
 
 from ..contract.errors import KvfpgaError, UsageError
 from . import output
-from .app import App, note
+from .app import App, warn
 from .values import Number
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def bringup(
         only=only, skip=skip, memory_bytes=None if memory == "full" else memory_bytes, directory_entries=directory_entries,
         link_words=link_words, force=force, tier_bases=target.board.tiers if target.board else None,
     )  # fmt: skip
-    with target.open_mmio() as mmio:
-        expected = _expected_build(target, mmio) if build_id is None else build_id
+    with target.open_mmio() as plain:
+        mmio = target.telling(plain)
+        expected = _expected_build(target, plain) if build_id is None else build_id
         try:
             with app.progress("bringup") as update:
                 report = bringups.run(mmio, options, expected, update)
@@ -64,7 +65,7 @@ def bringup(
             raise
     _show(app, report)
     if not report.ok:
-        note(report.summary())
+        warn(report.summary())
     app.code = max(app.code, report.exit_code)
 
 

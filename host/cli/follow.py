@@ -8,7 +8,7 @@ import click
 
 from ..contract.wording import counted
 from . import metrics, output
-from .app import App, note
+from .app import App, note, warn
 from .signals import on_signal
 from .values import Number
 
@@ -84,8 +84,8 @@ def follow(
         lambda: output.print_pairs("followed", {name: value for name, value in summary.items() if value}),
     )
     if mirror.waiting:
-        note(f"{counted(len(mirror.waiting), 'block')} of the cache found no room in the directory")
+        warn(f"{counted(len(mirror.waiting), 'block')} of the cache found no room in the directory")
     if mirror.counts.other_media:
         note(f"mirrored: medium {mirror.medium}; left alone: {', '.join(mirror.counts.other_media)}")
     if not follower.complete:
-        note("not complete: the mirror may miss blocks of the cache")
+        warn("not complete: the mirror may miss blocks of the cache")

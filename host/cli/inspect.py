@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,11 +76,19 @@ def info(app: App) -> None:
             "version": identity.version,
             "build_id": identity.build_id,
         }
-    found |= {"session": str(app.opened.folder), "commands": app.opened.commands_before}
-    shown = {name: value for name, value in found.items() if name not in ("command", "code")}
+    found |= {"session": str(app.opened.folder), "commands": app.opened.commands_before + device.commands}
+    found["config"] = {"file": app.options.file and str(app.options.file), "used": _plain(app.options.of_file())}
+    shown = {name: value for name, value in found.items() if name not in ("command", "code", "config")}
     if "build_id" in shown:
         shown["build_id"] = f"{shown['build_id']:#018x}"
+    shown |= {"configuration file": app.options.file or "none"}
+    shown |= {f"{name} (from there)": value for name, value in found["config"]["used"].items()}
     app.present(found, lambda: output.print_pairs("device", shown))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has them."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 @click.command()

@@ -10,6 +10,7 @@ import click
 from . import output
 from .app import App
 from .lab_run import LIMIT, TIME_UNIT
+from .values import TRACE
 
 if TYPE_CHECKING:
     from ..lab.sources import Source
@@ -37,7 +38,7 @@ def policies(app: App) -> None:
 
 
 @click.command(short_help="What a trace is: format, sizes, how much comes back.")
-@click.argument("files", nargs=-1, required=True, metavar="TRACE...")
+@click.argument("files", nargs=-1, required=True, metavar="TRACE...", type=TRACE)
 @LIMIT
 @TIME_UNIT
 @click.pass_obj

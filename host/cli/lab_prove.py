@@ -7,12 +7,12 @@ import click
 from ..contract.errors import DifferenceError
 from ..lab.device_policy import LEARNT, NAMES
 from . import output
-from .app import App, note
-from .values import Number
+from .app import App, note, warn
+from .values import TRACE, Number
 
 
 @click.command(short_help="A trace on the device, touch by touch beside the lab.")
-@click.argument("trace", metavar="TRACE")
+@click.argument("trace", metavar="TRACE", type=TRACE)
 @click.option("--capacity", type=Number(32), help="Blocks that fit into T1.  [default: 4096, or all of a smaller device]")
 @click.option("--limit", type=Number(32), default=200, show_default=True, help="Only the first so many requests.")
 @click.option("--policy", type=click.Choice(NAMES), default=LEARNT, show_default=True,
@@ -50,5 +50,5 @@ def prove(app: App, trace: str, capacity: int | None, limit: int, policy: str, s
             proof = proves(device, requests, policy, capacity, step_ms, update)
     app.present(proof.to_json(), lambda: output.echo(str(proof)))
     if proof.first is not None:
-        note(f"device and compiled device differ: {proof.verdict}")
+        warn(f"device and compiled device differ: {proof.verdict}")
         app.code = max(app.code, DifferenceError.exit_code)

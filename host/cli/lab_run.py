@@ -12,8 +12,8 @@ import click
 from ..contract.errors import UsageError
 from ..contract.wording import counted
 from . import output
-from .app import App, note
-from .values import Number
+from .app import App, note, warn
+from .values import POLICIES, TRACE, Number
 
 if TYPE_CHECKING:
     from ..lab.runs import Pool
@@ -30,8 +30,8 @@ LIMIT = click.option("--limit", type=Number(32), help="Only the first so many re
 
 
 @click.command(short_help="What would have hit in tier 1: traces, policies, sizes.")
-@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
-@click.option("--policy", "policies", metavar="NAME,...",
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...", type=TRACE)
+@click.option("--policy", "policies", type=POLICIES, metavar="NAME,...",
               help="What to compare (`kvfpga lab policies`).  [default: the usual ones]")  # fmt: skip
 @click.option("--capacity", "sizes", metavar="N,...", default="1024,2048,4096,8192,16384", show_default=True,
               help="Blocks that fit into T1; 1% is a share of a trace's different blocks.")  # fmt: skip
@@ -105,7 +105,7 @@ def run(
         note(f"report: {report.write(out, facts=facts(app))}")
     if failed := [cell for cell in found if cell.status == "failed"]:
         for cell in failed:
-            note(f"{cell.name} failed: {cell.reason}")
+            warn(f"{cell.name} failed: {cell.reason}")
         app.code = max(app.code, FAILED_CODE)
 
 

@@ -11,14 +11,14 @@ from ..contract.wording import counted
 from . import output
 from .app import App
 from .lab_run import LIMIT, TIME_UNIT
-from .values import Number
+from .values import TRACE, Number
 
 if TYPE_CHECKING:
     from ..lab.tune import Tuned
 
 
 @click.command(short_help="Better numbers for a device's policy, if there are any.")
-@click.argument("trace", metavar="TRACE")
+@click.argument("trace", metavar="TRACE", type=TRACE)
 @click.option("--policy", type=click.Choice(["linear", "ranked"]), default="linear", show_default=True,
               help="linear: weights, thresholds, window. ranked: the learner's constants.")  # fmt: skip
 @click.option("--capacity", type=Number(32), default=4096, show_default=True, help="Blocks that fit into T1.")

@@ -1,171 +1,100 @@
-"""`kvfpga`: the options before the command, and how everything ends (contract section 8).
+"""`kvfpga`: its commands, what `kvfpga --help` says, and how the process ends (contract section 8).
 
-Exit codes: 0 done · 1 the device refused (ERR_…) · 2 usage · 3 target unreachable or bus error · 4 hardware and
-reference model differ. Results go to stdout, everything else to stderr.
+Results go to stdout, everything else to stderr. The options are in options.py, the end of a command is in ending.py.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import sys
 import threading
 import traceback
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError, UsageError
-from ..contract.files import advice
-from ..contract.parameters import DEFAULT
 from ..contract.version import __version__
-from ..contract.waveforms import SUFFIXES
-from ..targets.kinds import KINDS
-from ..targets.target import parse_target
 from . import output
-from .app import App, note
+from .app import App
+from .ending import UNSAID, ended
 from .later import Later
-from .output import OutputLost, Stderr
-from .values import Number
-
-if TYPE_CHECKING:
-    from ..targets.boards import Board
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
+from .options import before_the_command, options_of
+from .output import Stderr
 
 INTERNAL = 70
 """Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
-UNSAID = 74
-"""Exit code where all is done but could not be shown (EX_IOERR)."""
-OF_STDOUT = {errno.ENOSPC, errno.EPIPE, errno.EIO}
-"""What writing to it may fail with."""
-STAYS = "the session stays as it was before this command"
+EXIT_CODES = {
+    "0": "done",
+    "1": "the device refused (ERR_…)",
+    "2": "usage: an option, a file or a value that cannot be meant",
+    "3": "target unreachable, bus error, or a session that cannot be used",
+    "4": "hardware and reference model differ",
+    "70": "a mistake in kvfpga itself",
+    "74": "done, but stdout took no more",
+    "130": "interrupted by Ctrl-C",
+}
+ENVIRONMENT = {
+    "KVFPGA_TARGET, KVFPGA_BOARD, KVFPGA_SESSION, KVFPGA_JSON": "The options of those names, where they are not given.",
+    "KVFPGA_CONFIG": "The configuration file; an empty name is for none.  "
+                     "[default: kvfpga/config.toml in XDG_CONFIG_HOME, or ~/.config]",
+    "KVFPGA_BOARDS": "A folder with board files of your own.",
+    "KVFPGA_CACHE": "Where built models are kept.  [default: kvfpga in XDG_CACHE_HOME, or ~/.cache]",
+    "KVFPGA_KEYS": "Where the keys for devices over TCP are.  [default: kvfpga in XDG_CONFIG_HOME, or ~/.config]",
+    "KVFPGA_RTL": "Another copy of the folder fpga/, to simulate.",
+    "KVFPGA_ASSERTIONS": "1: simulations also check what the RTL promises itself.",
+}  # fmt: skip
 
 
 class Cli(Later):
     """Ends every command the same way: store the state, say what went wrong, exit code."""
 
-    places = {
-        **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release", "unload", "lookup", "class"), "blocks"),
-        **dict.fromkeys(("query", "score"), "scores"),
-        **dict.fromkeys(("weights", "policy", "config", "reset"), "settings"),
-        **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
-        "top": "top",
-        **dict.fromkeys(("run", "replay", "demo", "completion"), "batch"),
-        "lab": "lab",
-        "claims": "claims",
-        **dict.fromkeys(("reg", "mem"), "registers"),
-        "board": "board",
-        "handoff": "handoff",
-        "program": "program",
-        "bringup": "bringup",
-        **dict.fromkeys(("serve", "keys"), "serve"),
-        "vfio": "vfio",
-        "follow": "follow",
+    sections = {
+        "Blocks": {
+            **dict.fromkeys(("load", "step", "hot", "evict", "prefetch", "share", "release"), "blocks"),
+            **dict.fromkeys(("unload", "lookup", "class"), "blocks"),
+            **dict.fromkeys(("query", "score"), "scores"),
+        },
+        "Settings": dict.fromkeys(("weights", "policy", "config", "reset"), "settings"),
+        "Looking": {
+            **dict.fromkeys(("telemetry", "dump", "info", "verify", "sync"), "inspect"),
+            "top": "top",
+            **dict.fromkeys(("reg", "mem"), "registers"),
+        },
+        "Many commands at a time": {
+            **dict.fromkeys(("run", "replay", "demo"), "batch"),
+            "shell": "shell",
+            "completion": "batch",
+        },
+        "Policies and figures": {"lab": "lab", "claims": "claims"},
+        "Boards": {"board": "board", "program": "program", "bringup": "bringup", "handoff": "handoff"},
+        "Other programs": {**dict.fromkeys(("serve", "keys"), "serve"), "vfio": "vfio", "follow": "follow"},
     }
-    """In the order that a newcomer meets them in."""
+    """Title → commands, in the order that a newcomer meets them in, and the modules that they are in."""
+    places = {name: module for section in sections.values() for name, module in section.items()}
 
     def invoke(self, ctx: click.Context) -> NoReturn:
-        output.drop()
         try:
-            super().invoke(ctx)
-            code = self._finish(ctx.obj)
-        except KvfpgaError as error:
-            code = self._fail(ctx.obj, error)
-        except OutputLost as lost:
-            code = self._end_without_output(ctx.obj, lost)
-        except OSError as error:  # what the system refuses where no command reckons with it, such as a file descriptor
-            if not error.filename and error.errno in OF_STDOUT:  # the help of a command, which click writes
-                raise
-            code = self._fail(ctx.obj, TargetError(f"{error.filename or 'the system'}: {error.strerror or error}", advice(error)))
-        except MemoryError:
-            code = self._fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-            is_done = ctx.obj and ctx.obj.stored
-            note(f"interrupted; {'the command is done and stored' if is_done else STAYS}")
+            code = ended(ctx, lambda: super(Cli, self).invoke(ctx))
         finally:
             if ctx.obj:
                 ctx.obj.close()
         ctx.exit(code)
 
-    def _fail(self, app: App | None, error: KvfpgaError) -> int:
-        complain(error)
-        if app is None:
-            return error.exit_code
-        try:
-            if isinstance(error, BusError):  # of a plain access: the device's ERROR register remembers it, so the session
-                app.finish()
-            elif app.changed:
-                note(STAYS)
-                if isinstance(error, (DifferenceError, TargetError)):
-                    app.record(hung=isinstance(error, TargetError))
-            output.release()
-        except OutputLost:
-            pass  # there is something worse to tell
-        except (KvfpgaError, OSError) as another:
-            complain(another if isinstance(another, KvfpgaError) else TargetError(str(another), advice(another)))
-        return max(error.exit_code, app.code)
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in self.sections.items():
+            self.format_section(ctx, formatter, title, section)
 
-    def _end_without_output(self, app: App | None, lost: OutputLost) -> int:
-        """What was done was done, whether or not anybody could see it."""
-        try:
-            code = self._finish(app)
-        except KvfpgaError as error:
-            return self._fail(app, error)
-        except OutputLost:
-            code = app.code if app else 0
-        if lost.is_closed:
-            return code
-        note(f"stdout takes no more: {lost}{'; what was done is done and stored' if app and app.stored else ''}")
-        return max(code, UNSAID)
-
-    @staticmethod
-    def _finish(app: App | None) -> int:
-        if app is None:
-            return 0
-        app.finish()
-        return app.code
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, rows in (("Exit codes", EXIT_CODES), ("Environment", ENVIRONMENT)):
+            with formatter.section(title):
+                formatter.write_dl(list(rows.items()), col_max=20)
 
 
-def complain(error: KvfpgaError) -> None:
-    report = getattr(error, "report", None)
-    if report:
-        report.print(sys.stderr)
-        return
-    output.complain(f"kvfpga: {error}")
-    if error.remedy:
-        output.complain(f"  {error.remedy}")
-
-
-@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--target", metavar="|".join(kind.form for kind in KINDS.values()),
-              help="The simulated RTL in lockstep with the reference model, the model alone, a board, or a served device.  "
-                   "[default: sim, or what --board says]")  # fmt: skip
-@click.option("--board", metavar="NAME", help="A board by its name or YAML file (`kvfpga board list`).")
-@click.option("--entries", type=Number(32), help=f"Directory entries, 256 to 65536.  [default: {DEFAULT.entries}]")
-@click.option("--lanes", type=Number(32), help=f"Entries that a pass handles per cycle, 1 to 16.  [default: {DEFAULT.lanes}]")
-@click.option("--session", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Where the state between commands lives.  [default: per user, target and size]")  # fmt: skip
-@click.option("--recover", is_flag=True,
-              help="Where the session is damaged, go on from the newest state in it that is whole.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per command on stdout, nothing else there.")
-@click.option("--no-check", is_flag=True, help="Do not compare with the reference model.")
-@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Write every access to the device into FILE, for `kvfpga handoff`.")  # fmt: skip
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Record a waveform (.fst or .vcd).")  # fmt: skip
+@click.group(cls=Cli, params=before_the_command(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.pass_context
-def cli(
-    ctx: click.Context, target: str | None, board: str | None, entries: int | None, lanes: int | None, session: Path | None,
-    recover: bool, as_json: bool, no_check: bool, record: Path | None, trace: Path | None,
-) -> None:  # fmt: skip
+def cli(ctx: click.Context, /, **given: Any) -> None:
     """Drive a KV-CPU: a directory of KV-cache blocks that scores them at every decode step and moves them between
     memory tiers by itself. Every command is checked against a reference model.
 
@@ -177,25 +106,12 @@ def cli(
     kvfpga step 120
     kvfpga dump
 
-    Numbers are decimal or 0x. `kvfpga demo` shows it all at work.
+    Numbers are decimal or 0x. `kvfpga demo` shows it all at work. The options below may stand behind the command, too.
     """
-    if trace and (trace.suffix not in SUFFIXES or not trace.parent.is_dir()):
-        raise click.BadParameter(f"{trace} is not a file that can be made; name it .fst or .vcd.", param_hint="--trace")
-    chosen = replace(parse_target(target, entries, lanes, _board(board)), record=record)
-    if trace and chosen.kind == "model":
-        raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
-    ctx.obj = App(chosen, session, as_json, not no_check, trace)
-    if recover:
-        ctx.obj.recover()
-
-
-def _board(name: str | None) -> Board | None:
-    """What --board names; reading it takes libraries that other starts do without."""
-    if name is None:
-        return None
-    from ..targets.boards import find_board
-
-    return find_board(name)
+    app = ctx.obj = App(options_of(ctx, given))
+    app.settle()
+    if app.options.recover:
+        app.recover()
 
 
 def main() -> None:

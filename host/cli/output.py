@@ -50,6 +50,17 @@ class OutputLost(Exception):
 
 
 _held: list[str] | None = None
+_quiet = False
+
+
+def be_quiet(wanted: bool) -> None:
+    """Leave notes and progress out from here on, or not (--quiet)."""
+    global _quiet
+    _quiet = wanted
+
+
+def is_quiet() -> bool:
+    return _quiet
 
 
 def hold() -> None:
@@ -183,6 +194,8 @@ def trigger_object(trigger: Trigger) -> dict[str, Any]:
 def print_result(name: str, result: Result, checked: bool) -> None:
     if result.code != "OK":
         echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
+        if result.why:
+            echo(f"  {result.why}")
         return
     parts = [f"{name}: OK"]
     if name in ("lookup", "score"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from .output import complain
+from .output import complain, is_quiet
 
 EVERY = 10.0
 """Seconds between two lines."""
@@ -22,7 +22,10 @@ class Update(Protocol):
 
 @contextmanager
 def shown(what: str) -> Iterator[Update]:
-    """Yields what moves the bar of `what`, or makes its lines."""
+    """Yields what moves the bar of `what`, or makes its lines; with --quiet there are neither."""
+    if is_quiet():
+        yield lambda done, total, text="": None
+        return
     if not sys.stderr.isatty():
         yield Lines(what)
         return

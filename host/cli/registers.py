@@ -9,16 +9,17 @@ import click
 
 from ..contract import inputs
 from ..contract.errors import UsageError
-from ..contract.wording import counted
+from ..contract.wording import counted, short
 from ..session.purpose import Purpose
 from . import output
 from .app import App
-from .values import EXISTING, NUMBER, Number
+from .later import Group
+from .values import EXISTING, NUMBER, REGISTER, Number
 
 if TYPE_CHECKING:
     from ..device.registers import Place
 
-@click.group()
+@click.group(cls=Group)
 def reg() -> None:
     """Registers by NAME, or by ADDR in bytes (a 32-bit word, or the whole register that begins there).
 
@@ -27,7 +28,7 @@ def reg() -> None:
 
 
 @reg.command("read")
-@click.argument("place", metavar="NAME|ADDR")
+@click.argument("place", metavar="NAME|ADDR", type=REGISTER)
 @click.pass_obj
 def read_register(app: App, place: str) -> None:
     """Read one register."""
@@ -49,7 +50,7 @@ def read_register(app: App, place: str) -> None:
 
 
 @reg.command("write")
-@click.argument("place", metavar="NAME|ADDR")
+@click.argument("place", metavar="NAME|ADDR", type=REGISTER)
 @click.argument("value", type=NUMBER)
 @click.pass_obj
 def write_register(app: App, place: str, value: int) -> None:
@@ -88,7 +89,7 @@ def _described(where: Place, value: int) -> dict[str, Any]:
     return {"name": where.register and where.register.name, "address": where.address, "value": value}
 
 
-@click.group()
+@click.group(cls=Group)
 def mem() -> None:
     """Bytes of the memory behind the device: tier k is at register TIER_BASEk."""
 
@@ -101,7 +102,7 @@ def mem() -> None:
 def read_memory(app: App, address: int, size: int, out: str | None) -> None:
     """Read SIZE bytes at ADDRESS."""
     if size > inputs.LARGEST_MEMORY:
-        raise UsageError(f"{size} bytes are more than the {inputs.LARGEST_MEMORY} that one read gives", "read it in pieces")
+        raise UsageError(f"SIZE is {size:,} bytes; one read gives 0 to {inputs.LARGEST_MEMORY:,}", "read it in pieces")
     _inside(address, size)
     data = app.device(Purpose.LOOK).memory_read(address, size)
     found = {"command": "mem", "code": "OK", "address": address, "size": size}
@@ -132,7 +133,7 @@ def _from_hex(text: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
-        raise click.UsageError(f"{text!r} is not a row of hex bytes.") from None
+        raise click.UsageError(f"HEX is {short(repr(text))}; it has two digits 0-9, a-f for each byte, such as 01ff.") from None
 
 
 def _read_file(path: Path) -> bytes:
@@ -145,12 +146,13 @@ def _write_file(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", "name a file that can be written") from error
 
 
 def _inside(address: int, size: int) -> None:
     if address + size > 1 << 64:
-        raise UsageError(f"{size} bytes at {address:#x} end past 2^64")
+        end = f"{size:,} bytes at {address:#x} end at {address + size:#x}; addresses end at 2^64"
+        raise UsageError(end, "give a lower address or fewer bytes")
 
 
 def _hex_dump(address: int, data: bytes) -> None:

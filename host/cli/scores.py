@@ -11,15 +11,16 @@ from ..contract import commands as cmd
 from ..contract.commands import NUMERATORS, QUERY_SLOTS, Result, Scores
 from ..session.purpose import Purpose
 from . import output
-from .app import App, note
+from .app import App
 from .blocks import hint_of, hint_options
+from .later import Group
 from .values import BYTE, EXISTING, NUMBER, POSITION, REQUEST
 
 if TYPE_CHECKING:
     from ..lockstep.surface import Surface
 
 
-@click.group()
+@click.group(cls=Group)
 def query() -> None:
     """Write or read a query of the compute engine: what `score` multiplies the keys of a block with.
 
@@ -103,8 +104,8 @@ def score(
         return
     if result.scores:
         _print_scores(command, result, device)
-    else:
-        note(_why_not(command, result, device))
+    elif remedy := _remedy(result):
+        output.echo(f"  {remedy}")
 
 
 def _print_scores(command: cmd.Score, result: Result, device: Surface) -> None:
@@ -121,25 +122,16 @@ def _print_scores(command: cmd.Score, result: Result, device: Surface) -> None:
         output.echo(f"max {found.max:.7g}, sum {found.sum:.7g}")
 
 
-def _why_not(command: cmd.Score, result: Result, device: Surface) -> str:
-    """Which value was refused by which rule, and what to do about it."""
+def _remedy(result: Result) -> str | None:
+    """What to do about a refusal."""
     place = output.tier(result.tier)
     match result.code:
-        case "ERR_RANGE" if command.slot >= QUERY_SLOTS:
-            return f"slot {command.slot}: there are {QUERY_SLOTS}; give --slot 0 to {QUERY_SLOTS - 1}"
-        case "ERR_RANGE" if command.flags > NUMERATORS:
-            return f"flags {command.flags:#x}: only bit 0 (--exp) has a meaning; give --flags 0 or 1"
-        case "ERR_RANGE" if command.hint >> 17:
-            return f"hint {command.hint:#x} has bits beyond set, order and class (17 bits); give --class and --order instead"
-        case "ERR_RANGE":
-            return f"class {command.hint & 0xFF}: the table of this device has {device.model.classes} classes (`kvfpga info`)"
         case "ERR_NOT_FOUND":
-            key = f"request {command.request}, layer {command.layer}, head {command.head}, token {command.token_pos}"
-            return f"no block holds {key}; `kvfpga dump` shows those that are loaded"
+            return "`kvfpga dump` shows the blocks that are loaded"
         case "ERR_NOT_RESIDENT" if result.triggers:
             return f"it was in {place}, and the access has brought it back by now: score it again, or use --wait"
         case "ERR_NOT_RESIDENT" if result.tier:
             return f"it stays in {place}, for T1 is full: make room there (`evict`, `unload`, `config --t1-capacity`)"
         case "ERR_NOT_RESIDENT":
             return f"it is in {place}, from where the device moves nothing: load it with --tier 1 to score it"
-    return cmd.REMEDY[result.code]
+    return cmd.REMEDY.get(result.code)

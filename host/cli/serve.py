@@ -13,7 +13,8 @@ import click
 
 from ..contract.errors import KvfpgaError, UsageError
 from . import metrics, output
-from .app import App, note
+from .app import App, note, warn
+from .later import Group
 from .signals import on_signal
 from .values import Number
 
@@ -82,7 +83,7 @@ def _serve_node(
             except KvfpgaError as error:  # a full disk: there may be room again before the end
                 if str(error) != told:
                     told = str(error)
-                    note(told)
+                    warn(told)
 
     def read() -> Reading:
         from ..monitor.metrics import reading
@@ -146,7 +147,7 @@ def _ready(app: App, where: str) -> None:
     sys.stdout.flush()
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Keys for devices over TCP: who you are, whom you let in, whom you believe.
 

@@ -12,8 +12,9 @@ from ..contract.commands import Result, Set
 from ..contract.settings import LINEAR, RANKED
 from ..session.purpose import Purpose
 from . import output
-from .app import App, note
-from .values import NUMBER
+from .app import App, warn
+from .later import Group
+from .values import NUMBER, RANK_TABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ TABLE = f"FILE.npy|{rank_tables.AGE}"
 TABLE_HELP = f"Codes, uint8[classes, 64], or `{rank_tables.AGE}`: whatever its class, what was used longest ago goes first."
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def weights(ctx: click.Context) -> None:
     """Show or set the weights, thresholds and window of the score (contract R14)."""
@@ -65,7 +66,7 @@ def _program(app: App, values: dict[str, int]) -> None:
     settings = app.device().settings()
     app.show("weights", result, **presets.weights(settings))
     if warning := presets.wrap_warning(settings):
-        note(warning)
+        warn(warning)
 
 
 @click.command()
@@ -112,7 +113,7 @@ def _configuration(settings: dict[str, int]) -> dict[str, int | list[int]]:
     }
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def policy(ctx: click.Context) -> None:
     """Show or choose how a step decides what tier 1 holds (contract R40).
@@ -138,7 +139,8 @@ def linear(app: App) -> None:
 
 
 @policy.command()
-@click.option("--table", metavar=TABLE, help=TABLE_HELP + "  [default: the one in force; all zero after a reset]")
+@click.option("--table", type=RANK_TABLE, metavar=TABLE,
+              help=TABLE_HELP + "  [default: the one in force; all zero after a reset]")  # fmt: skip
 @click.option("--fill-age", type=NUMBER, help="Steps behind its access in which a block outside T1 contends for it, 0-255.")
 @click.pass_obj
 def ranked(app: App, table: str | None, fill_age: int | None) -> None:
@@ -154,7 +156,7 @@ def ranked(app: App, table: str | None, fill_age: int | None) -> None:
 
 
 @policy.command("table")
-@click.argument("table", metavar=TABLE)
+@click.argument("table", metavar=TABLE, type=RANK_TABLE)
 @click.pass_obj
 def write_table(app: App, table: str) -> None:
     """Write a table into the bank that is not in force. `reg write PTABLE_COMMIT 1` swaps the banks."""

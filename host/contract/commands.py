@@ -238,7 +238,7 @@ def hint_of(class_id: int | None, order: int | None) -> int:
         return 0
     for name, value in (("class", class_id), ("order", order)):
         if value is not None and not 0 <= value <= 0xFF:
-            raise UsageError(f"{name} {value} does not fit into 8 bits", "give 0 to 255")
+            raise UsageError(f"{name} is {value}; it has 8 bits, 0 to 255 (R41)", "give 0 to 255")
     return HINT_SET | (order or 0) << 8 | (class_id or 0)
 
 
@@ -277,7 +277,8 @@ class Result:
     `matched`: blocks that the command selected (STEP: valid entries; load and lookup: 1 or 0), refused ones included.
     `index`, `tier`, `phys_addr`: of the entry found or loaded, else None (`tier`/`phys_addr` only for lookups and scores).
     `triggers`: in the order queued. `cycles`: device clock cycles; 0 from the reference model, which has no clock.
-    `scores`: of a SCORE that was not refused.
+    `scores`: of a SCORE that was not refused. `why`: of a command that was, for people: the value, the rule and what is
+    allowed, as the reference model has it; "" where no model was asked.
     """
 
     code: str
@@ -288,6 +289,7 @@ class Result:
     phys_addr: int | None = None
     cycles: int = field(default=0, compare=False)
     scores: Scores | None = None
+    why: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         """What there is to say: a notebook shows it for every command."""

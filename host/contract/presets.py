@@ -21,6 +21,8 @@ SETTING_OF = {
 }
 """The names on the command line (`weights set --w-r …`) and the settings behind them."""
 
+NAME_OF = {setting: name for name, setting in SETTING_OF.items()}
+
 PRESETS: dict[str, dict[str, int]] = {
     "seed": {name: RESET[setting] for name, setting in SETTING_OF.items()},
     "balanced": dict(w_r=48, w_f=16, w_s=128, w_d=64, evict=20000, prefetch=60000, window=255),

@@ -13,6 +13,13 @@ LIMITS = {
     "FILL_AGE": 0xFF,
 }  # fmt: skip
 """Largest value of each setting that has no other rule."""
+WHAT = {
+    **dict.fromkeys(("WEIGHT_R", "WEIGHT_F", "WEIGHT_S", "WEIGHT_D"), ("a weight has 8 bits", "R6")),
+    **dict.fromkeys(("EVICT_THRESH", "PREFETCH_THRESH"), ("a threshold has 16 bits", "R6")),
+    "WINDOW": ("a window has 8 bits", "R6"), "CONTEND_POLICY": ("it has one bit", "R3"), "STRICT": ("it has one bit", "R22"),
+    "POLICY": ("a policy is linear or ranked", "R40"), "FILL_AGE": ("an age has 8 bits", "R46"),
+}  # fmt: skip
+"""What each of them is, and the contract's rule."""
 LINEAR, RANKED = 0, 1
 """The values of POLICY: what STEP decides by (R14 to R16, or R40 to R48)."""
 TIER_BASES = ("TIER_BASE0", "TIER_BASE1", "TIER_BASE2", "TIER_BASE3")
@@ -32,6 +39,20 @@ def reset_values(entries: int, block_bytes: int) -> dict[str, int]:
         "POLICY": LINEAR, "FILL_AGE": 1, "PTABLE_COMMIT": 0,
         **{name: tier * entries * block_bytes for tier, name in enumerate(TIER_BASES)},
     }  # fmt: skip
+
+
+def rule_of(name: str, entries: int, block_bytes: int) -> str:
+    """What a setting may be and by which rule, as a message says it: `a weight has 8 bits, 0 to 255 (R6)`."""
+    if name in LIMITS:
+        what, rule = WHAT[name]
+        return f"{what}, 0 to {LIMITS[name]} ({rule})"
+    if name in TIER_BASES:
+        return f"a tier begins at a multiple of the {block_bytes} bytes of a block (R6)"
+    return {
+        "EVICT_TIER": "evicted blocks go to tier 2 or 3 (R16)",
+        "T1_CAPACITY": f"tier 1 has room for 0 to {entries} blocks, the entries of this device (R16)",
+        "PTABLE_COMMIT": "only 1 swaps the banks (R45)",
+    }[name]
 
 
 def code_of_set(name: str, value: int, entries: int, block_bytes: int, empty: bool) -> str:

@@ -11,3 +11,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def short(text: str, most: int = 80) -> str:
     """What somebody else wrote, cut to a length that fits into a message."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def beyond(name: str, value: int, most: int, rule: str, what: str = "") -> str:
+    """Why a value that may be 0 to `most` was refused: `slot is 64; the buffer has 64 slots, 0 to 63 (R30)`."""
+    return f"{name} is {value}; {what}{', ' if what else ''}0 to {most} ({rule})"

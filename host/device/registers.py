@@ -71,8 +71,10 @@ def read(target: Accessible, place: Place) -> int:
 def write(target: Accessible, place: Place, value: int) -> Result | None:
     """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
     register = place.register
-    if value >> (register.width if register else 32):
-        raise UsageError(f"{value:#x} does not fit into {register.width if register else 32} bits")
+    width = register.width if register else 32
+    if value >> width:
+        what = f"{register.name if register else f'the word at {place.address:#x}'} is asked to be {value:#x}"
+        raise UsageError(f"{what}; it has {width} bits, 0 to {(1 << width) - 1:#x} (R1)", "`kvfpga reg list` shows all widths")
     if register is None:
         _inside(place, True)
         if place.address in HIGH_WORDS and "w" in REGISTERS[HIGH_WORDS[place.address]].access:
@@ -120,6 +122,13 @@ def query_word(address: int, head_dim: int) -> int | None:
     """The number of a word of the query buffer (R30); None where the address is none of them."""
     place, odd = divmod(address - QUERY, 4)
     return None if odd or not 0 <= place < QUERY_SLOTS * head_dim // 2 else place
+
+
+def shown(offset: int) -> str:
+    """The register at an offset by its name, as people look for it; the offset where it is none."""
+    if offset in HIGH_WORDS:
+        return f"{HIGH_WORDS[offset]}+4"
+    return BY_OFFSET.get(offset, f"{offset:#x}")
 
 
 def fields(register: Register, value: int) -> dict[str, int]:

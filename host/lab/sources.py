@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from ..contract.errors import UsageError
 from . import digests
+from .names import GENERATED, SAMPLE_NAME
 from .stream import Stream, of
 from .traces import SAMPLE, Trace, check_readable, load_trace
 
-GENERATED = "generated:"
-SAMPLE_NAME = "sample"
 GENERATED_REQUESTS = 10_000
 """Where no limit is given: generated traffic has no end."""
 

@@ -35,7 +35,7 @@ from ..device.registers import is_score, query_word, table_word
 from ..device.regmap import REGISTERS
 from .compare import BLOCKS_AT_ONCE, Comparison, differing, differing_results
 from .report import Difference, Report, Verified
-from .scored import follow
+from .scored import explained, follow
 from .surface import Surface
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Lockstep(Surface):
             differences = differing_results(commands, results, expected)
             differences += self._differing_state(shown, State(self.model.telemetry(), self.model.digest()), last=True)
             self.conclude(commands[-1], differences)
-        return results
+        return explained(results, expected)
 
     def _expect(self, stretch: Stretch) -> _Expected:
         """Let the model run the commands first."""
@@ -171,7 +171,7 @@ class Lockstep(Surface):
         results, shown = self._guarded(lambda: self.device.run([expected.stretch for expected in ready]), commands[-1])
         before, self._last = self._last, commands[-1]
         if not self.check:
-            return results
+            return explained(results, [result for expected in ready for result in expected.results])
         done, states, passed = 0, iter(shown.states), iter(shown.passed)
         for expected in ready:
             first, done = done, done + len(expected.results)
@@ -186,7 +186,7 @@ class Lockstep(Surface):
                 differences += self._differing_state(next(states), expected.state, last=not behind)
             if differences or expected.state:
                 self.conclude(commands[done - 1], differences, behind=behind)
-        return results
+        return explained(results, [result for expected in ready for result in expected.results])
 
     def _differing_state(self, found: State, expected: State, last: bool) -> list[Difference]:
         """`last`: no command has run since, so blocks that were moved are where `expected` has them."""

@@ -28,6 +28,14 @@ def follow(model: ReferenceModel, command: Command) -> Result:
     return result
 
 
+def explained(results: list[Result], expected: Iterable[Result]) -> list[Result]:
+    """What the device answered, with the model's reason where it refused."""
+    return [
+        replace(result, why=other.why) if other.why and result.code == other.code else result
+        for result, other in zip(results, expected, strict=True)
+    ]  # fmt: skip
+
+
 class BlockScores(NamedTuple):
     """`scores`: float32[BLOCK_TOKENS], the attention score of each of the block's tokens; -inf behind its last one. `halves`: the
     same as float16, rounded once. `exps`, `max`, `sum`: exp(score - max) of each token (float32), the largest score and the sum

@@ -425,7 +425,7 @@ def _accepted(command: Command, result: Result) -> Result:
         return result
     meaning, remedy = cmd.MEANING.get(result.code, "see contract R10"), cmd.REMEDY.get(result.code)
     raise DeviceRefused(
-        result.code, f"{script.line(command)}: refused, {result.code}: {meaning}",
+        result.code, f"{script.line(command)}: refused, {result.code}: {meaning}{': ' * bool(result.why)}{result.why}",
         remedy or "nothing has changed; `execute` returns a refusal instead of raising it", result,
     )  # fmt: skip
 

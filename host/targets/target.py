@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Target:
     """`kind`: a name that kinds.find knows, with its `address` (PORT@BAUD, DIR). `entries` None: not said, so a session's
     own or the default; a board says it by itself. `board`: what `--board` named; with sim or model its design is what runs.
-    `record`: a file for every call through the seam (recording.py)."""
+    `record`: a file for every call through the seam (recording.py). `log`: tell each of them (transport/telling.py)."""
 
     kind: str = "sim"
     entries: int | None = None
@@ -41,6 +41,7 @@ class Target:
     address: str = ""
     board: Board | None = None
     record: Path | None = None
+    log: bool = False
 
     def __post_init__(self) -> None:
         if (self.is_board or self.board) and (self.entries or self.lanes):
@@ -102,7 +103,7 @@ class Target:
         from ..device.device import Device
         from ..lockstep.lockstep import Lockstep
 
-        mmio = self._open_traced(wave, restore) if wave else self.open_mmio(None, restore)
+        mmio = self.telling(self._open_traced(wave, restore) if wave else self.open_mmio(None, restore))
         try:
             if self.is_board or self.record:
                 from ..transport.recording import RecordingMmio
@@ -115,6 +116,15 @@ class Target:
         except BaseException:
             mmio.close()
             raise
+
+    def telling(self, mmio: Mmio) -> Mmio:
+        """The same hardware side, with its calls told where that is wanted; else `mmio` itself."""
+        if not self.log:
+            return mmio
+        from ..device.registers import shown
+        from ..transport.telling import TellingMmio
+
+        return TellingMmio(mmio, shown)
 
     def open_model(self, identity: Identity | None = None) -> ReferenceModel:
         """A reference model of the same size; a board's is what it says of itself."""

@@ -216,6 +216,7 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
     """A function that runs one line of a `.kvfpga` script on `pair`, through the commands of `kvfpga` themselves."""
     from kvfpga.cli.app import App
     from kvfpga.cli.main import cli
+    from kvfpga.cli.options import Options
     from kvfpga.contract import presets
     from kvfpga.targets.target import Target
 
@@ -223,7 +224,7 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
     session = SimpleNamespace(  # all that these commands ask a session for
         target=target, require=lambda purpose: None, initial=lambda: presets.sets(presets.PRESETS[presets.DEFAULT])
     )
-    app = App(target, None, json=True, check=True, trace=None, session=session, _device=pair)
+    app = App(Options(target.kind, entries=ENTRIES, lanes=LANES, json=True), session=session, _device=pair)
     silence = io.StringIO()
     with click.Context(cli, info_name="kvfpga", obj=app) as parent:
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

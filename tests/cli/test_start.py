@@ -27,7 +27,11 @@ def test_who_asks_about_kvfpga_waits_for_no_numpy(words):
     assert "click" in found and "numpy" not in found
 
 
-@pytest.mark.parametrize("line", ["kvfpga st", "kvfpga step ", "kvfpga --tar", "kvfpga board serve "])
+@pytest.mark.parametrize("line", [
+    "kvfpga st", "kvfpga step ", "kvfpga --tar", "kvfpga board serve ", "kvfpga --target ", "kvfpga --board u",
+    "kvfpga --entries ", "kvfpga reg read CT", "kvfpga weights preset ", "kvfpga replay --policy ", "kvfpga lab run ",
+    "kvfpga lab run --policy lru,", "kvfpga policy ranked --table ", "kvfpga step 5 --js",
+])  # fmt: skip
 def test_nor_does_completion(line):
     found = imported(_KVFPGA_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")))
     assert "click" in found and "numpy" not in found
@@ -40,6 +44,7 @@ def test_a_step_imports_what_it_uses(tmp_path):
     found = imported("--target", "model", "--session", tmp_path, "step", 3)
     assert {"kvfpga.session.session", "numpy"} <= found
     assert not found & {"kvfpga.cli.serve", "numpy.ma", "zipfile", "tempfile", "subprocess", "shutil", "rich", "zmq"}
+    assert not found & {"logging", "tomllib", "prompt_toolkit", "kvfpga.transport.telling", "kvfpga.cli.completing"}
 
 
 def test_every_command_is_where_the_table_says():

@@ -309,7 +309,7 @@ def test_a_register_is_written_by_its_name(device, fake):
     device.append_write(batch, "UNLOAD_ID", 1 << 40)
     device.mmio.run(batch)
     assert fake.writes == [("SCRATCH", 7), ("BOOST_ADDR", 1 << 40), ("UNLOAD_ID", 0xFFFFFFFF)]
-    with pytest.raises(UsageError, match="does not fit into the 32 bits of SCRATCH"):
+    with pytest.raises(UsageError, match="SCRATCH is 0x100000000; it has 32 bits, 0 to 0xffffffff"):
         device.append_write(batch, "SCRATCH", 1 << 32)
 
 

@@ -198,7 +198,7 @@ WRONG = [
     (lambda d: d.lookup(1, 0, 0, 1 << 32), "token_pos 4294967296 does not fit into 32 bits"),
     (lambda d: d.lookup(1, 0, 0, "3"), "token_pos '3' is not a whole number"),
     (lambda d: d.set(T1_CAPACITY=5, WEIGHT_Q=1), "WEIGHT_Q: no such setting"),
-    (lambda d: d.set(T1_CAPACITY=5, STRICT=2), "STRICT is one bit"),
+    (lambda d: d.set(T1_CAPACITY=5, STRICT=2), r"STRICT is 2; it has 1 bit, 0 to 0x1 \(R22\)"),
     (lambda d: d.set(T1_CAPACITY=5, WINDOW=-1), "WINDOW -1 is negative"),
     (lambda d: d.weights("fast"), "'fast' is not a preset"),
     (lambda d: d.weights(w_q=1), "w_q: no such weight"),
