@@ -139,3 +139,12 @@ def test_without_the_extra_there_is_no_view(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == f"gtkwave {path}\n" and not path.with_suffix(".gtkw").exists()
+
+
+@pytest.mark.parametrize("content", [None, "", "waveform\n", "\0" * 400])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_waveform_has_no_view_and_harms_nothing(tmp_path, suffix, content):
+    if content is not None:
+        (tmp_path / f"w{suffix}").write_text(content)
+    wave_view.write(tmp_path / f"w{suffix}")
+    assert not (tmp_path / "w.gtkw").exists()
