@@ -7,13 +7,22 @@ RUN := $(VENV)/ready
 TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
 
-.PHONY: demo test regs mutate formal bench cycles soak guest clean
+.PHONY: demo test docs dist coverage regs mutate formal bench cycles soak guest clean
 
 demo: $(RUN)
 	$(VENV)/bin/kvfpga --session build/demo-session demo
 
 test: $(TEST)
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+docs: $(TEST)                  # the pages as a site, in build/site; for its search: python -m http.server -d build/site
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
+dist: $(TEST)                  # sdist and wheel of a clean checkout, in build/dist; the wheel is the same to the byte for each commit
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PYTHON) -m build --no-isolation --outdir build/dist
+
+coverage: $(TEST)              # what lockstep reaches of the RTL and of host/, in build/coverage
+	$(PYTHON) -m scripts.coverage
 
 regs: $(TEST)                  # everything that follows from fpga/regs/kvcpu.rdl, and the constants of exp
 	$(PYTHON) scripts/gen_regs.py

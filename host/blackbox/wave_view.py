@@ -47,13 +47,17 @@ VECTORS = re.compile(TOP + r"(u_pass\.(l_\w+|wins|granted)|m_axi_(ar|aw|r|b)id)"
 
 
 def write(waveform: Path) -> None:
-    """Write the view of a waveform (.fst or .vcd) beside it, where the extra is installed and no view is there."""
+    """Write the view of a waveform (.fst or .vcd) beside it, where the extra is installed and no view is there. What cannot be
+    read as a waveform gets none: a view is not worth losing what it belongs to."""
     path = waveform.with_suffix(SUFFIX)
-    if path.exists() or not all(find_spec(library) for library in LIBRARIES):
+    if path.exists() or not waveform.exists() or not all(find_spec(library) for library in LIBRARIES):
         return
     from vcd.gtkw import GTKWSave
 
-    found = groups(waveform)
+    try:
+        found = groups(waveform)
+    except RuntimeError:  # all that pywellen knows
+        return
     with path.open("w") as file:
         save = GTKWSave(file)
         save.dumpfile(waveform.name, abspath=False)  # beside it, wherever the folder goes

@@ -86,7 +86,6 @@ def test_a_failure_folder_has_it_all(pair, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "bytes-2.bin", "checksums.json", "commands.kvfpga", "failing.kvfpga", "mmio.jsonl", "report.json", "report.txt", "sim",
         "waveform.fst",
-        "waveform.gtkw",
     ]  # fmt: skip
     assert (folder / "failing.kvfpga").read_text() == "step 3\n"
     lines = (folder / "commands.kvfpga").read_text().splitlines()

@@ -12,6 +12,7 @@ from vcd.reader import TokenKind, tokenize
 
 from kvfpga.blackbox import wave_view
 from kvfpga.contract.waveforms import SUFFIXES
+from kvfpga.targets.target import rtl_sources
 from kvfpga.transport.sim.verilated import VerilatorSim
 from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
 
@@ -64,11 +65,18 @@ def names_in_vcd(path) -> set[str]:
     raise AssertionError("no end of the definitions")
 
 
-@pytest.fixture(params=SUFFIXES)
-def waveform(request, tmp_path):
-    """Of the whole device, a few cycles long."""
+@pytest.fixture(params=[pytest.param(suffix, marks=pytest.mark.xdist_group("mutant")) for suffix in SUFFIXES])
+def waveform(request, tmp_path, mutant, monkeypatch):
+    """Of the whole device, a few cycles long. By models that others need as well: the one of docs/own-benches.md, and that of a
+    wrong design."""
     path = tmp_path / f"w{request.param}"
-    with VerilatorSim(entries=ENTRIES, lanes=LANES, data_bits=DATA_BITS, trace=path) as sim:
+    size = {"entries": ENTRIES, "lanes": LANES, "data_bits": DATA_BITS}
+    if request.param == ".vcd":
+        monkeypatch.delenv("KVFPGA_ASSERTIONS")
+    else:
+        monkeypatch.setenv("KVFPGA_RTL", str(mutant))
+        size = {"entries": 256, "lanes": 8, "data_bits": 512}
+    with VerilatorSim(**size, sources=rtl_sources(), trace=path) as sim:
         sim.read32(0)
     return path
 
@@ -139,3 +147,12 @@ def test_without_the_extra_there_is_no_view(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == f"gtkwave {path}\n" and not path.with_suffix(".gtkw").exists()
+
+
+@pytest.mark.parametrize("content", [None, "", "waveform\n", "\0" * 400])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_waveform_has_no_view_and_harms_nothing(tmp_path, suffix, content):
+    if content is not None:
+        (tmp_path / f"w{suffix}").write_text(content)
+    wave_view.write(tmp_path / f"w{suffix}")
+    assert not (tmp_path / "w.gtkw").exists()

@@ -19,6 +19,7 @@ from kvfpga.lab.replay import replay
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
 from kvfpga.lockstep.surface import ENTRY_DTYPE, Surface
+from tests.helpers import pages
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.places import DOCS
 
@@ -359,7 +360,7 @@ def test_the_examples_of_the_guide_run(target, request, monkeypatch, capsys):
         return device if len(opened) == 1 else real(*given, **named)
 
     monkeypatch.setattr(kvfpga, "open", open_)
-    examples = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
+    examples = pages.code(GUIDE, "python")
     assert len(examples) == 9
     names: dict = {}
     for example in examples:

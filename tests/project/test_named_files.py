@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -22,6 +21,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from tests.helpers.places import ROOT
+from tests.helpers.tracked import tracked
 
 FROM_ROOT = re.compile(r"(?<![\w/.:-])(?:host|fpga|tests|scripts)/[\w./*-]*\.\w+")
 BARE = re.compile(r"(?<![\w/.*:-])(?:\w+/)*\w+\.(?:py|sv)\b")
@@ -55,11 +55,6 @@ def wrong_names(path: str, text: str, files: Iterable[str]) -> list[str]:
             continue
         wrong.append(f"{name}: {' or '.join(found)}" if found else name)
     return wrong
-
-
-def tracked() -> list[str]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in listed.split("\0") if path and (ROOT / path).is_file()]
 
 
 def test_every_file_that_a_text_names_is_there():

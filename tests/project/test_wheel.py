@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from packaging.metadata import Metadata
 
 import kvfpga
+from tests.helpers.tracked import MADE, tracked
 
 SHIPPED = {"host/": "kvfpga/", "fpga/": "kvfpga/_fpga/"}
 """Where a file of the checkout is in the wheel."""
@@ -49,10 +51,9 @@ def files(wheel: zipfile.ZipFile) -> dict[str, bytes]:
 def checkout(pytestconfig, tmp_path_factory) -> Path:
     """A copy of what git tracks: no leftovers of earlier builds, and nothing is left in the checkout itself."""
     root, copy = pytestconfig.rootpath, tmp_path_factory.mktemp("checkout")
-    for name in run("git", "ls-files", "-z", cwd=root).split("\0"):
-        if (root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, copy / name)
+    for name in tracked():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, copy / name)
     return copy
 
 
@@ -98,12 +99,42 @@ def test_the_metadata_is_valid(built, pytestconfig):
     assert metadata.description == (pytestconfig.rootpath / "README.md").read_text()
 
 
-def test_a_wheel_made_from_an_sdist_is_the_same(checkout, built, tmp_path):
+@pytest.fixture(scope="module")
+def sdist(checkout, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
     build = "import setuptools.build_meta, sys; setuptools.build_meta.build_sdist(sys.argv[1])"
-    said = run(sys.executable, "-c", build, tmp_path, cwd=checkout)
-    assert "warning" not in said.lower()
-    (sdist,) = tmp_path.glob("*.tar.gz")
+    said = run(sys.executable, "-c", build, folder, cwd=checkout)
+    assert "warning" not in said.lower().replace("warning: no previously-included files", "")
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+def test_an_sdist_has_what_is_tracked_and_what_it_makes_itself(sdist):
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
+    assert {name for name in inside if not name.startswith(MADE)} == set(tracked())
+
+
+def test_in_an_sdist_what_can_be_run_still_can(sdist, checkout):
+    """Runs what `make test` runs there before pytest: the scripts keep their run bits."""
+    with tarfile.open(sdist) as archive:
+        for member in archive.getmembers():
+            there = checkout / member.name.partition("/")[2]
+            if member.isfile() and there.is_file():
+                assert bool(member.mode & 0o100) == os.access(there, os.X_OK), member.name
+
+
+def test_a_wheel_made_from_an_sdist_is_the_same(sdist, built, tmp_path):
     assert files(build_wheel(sdist, tmp_path)[0]) == files(built[0])
+
+
+def test_a_wheel_is_the_same_to_the_byte_wherever_and_whenever_it_is_built(checkout, tmp_path, monkeypatch):
+    """From the same commit, with its time in SOURCE_DATE_EPOCH, as `make dist` has it."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    another = tmp_path / "another"
+    shutil.copytree(checkout, another, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    wheels = [Path(build_wheel(source, tmp_path / name)[0].filename) for source, name in ((checkout, "a"), (another, "b"))]
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
 
 
 RIGHT = """\

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,10 @@ import pytest
 
 from kvfpga import rtl
 from kvfpga.contract.errors import TargetError, UsageError
+from tests.helpers import pages
 from tests.helpers.places import DOCS
 
-BENCH, RUNNER, SIGNALS = re.findall(r"```python\n(.*?)```", (DOCS / "own-benches.md").read_text(), re.S)
+BENCH, RUNNER, SIGNALS = pages.code(DOCS / "own-benches.md", "python")
 
 
 @pytest.fixture

@@ -180,19 +180,25 @@ class Bench:
         self.registers, self.memory = RegisterPort(dut), MemoryPort(dut)
         self.read_requests = self.write_requests = 0
         self.cycle = 0
+        # The five channels of the register port and the five of the memory, as cocotbext-axi has them.
+        self.sides = [
+            side
+            for write, read in ((self.axil.write_if, self.axil.read_if), (self.ram.write_if, self.ram.read_if))
+            for side in (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+        ]
+        self.pauses = random.Random(self.random.random())
         self.pause(pause)
 
-    @property
-    def sides(self):
-        """The five channels of the register port and the five of the memory, as cocotbext-axi has them."""
-        for write, read in ((self.axil.write_if, self.axil.read_if), (self.ram.write_if, self.ram.read_if)):
-            yield from (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
-
     def pause(self, chance: float) -> None:
-        for channel in self.sides:
-            source = random.Random(self.random.random())
-            channel.set_pause_generator(iter(lambda source=source: source.random() < chance, None) if chance else None)
-            channel.pause = False
+        self.chance = chance
+        for side in self.sides:
+            side.pause = False
+
+    def _draw_pauses(self) -> None:
+        """All at once: cocotbext-axi's own generators are a task for each channel, which take half of a bench's time."""
+        chance, draw = self.chance, self.pauses.random
+        for side in self.sides:
+            side.pause = draw() < chance
 
     def hold_memory(self, hold: bool = True) -> None:
         """The memory takes no address while held (call it without pauses)."""
@@ -216,6 +222,8 @@ class Bench:
             self.cycle += 1
             self.registers.sample()
             self.memory.sample()
+            if self.chance:
+                self._draw_pauses()
 
     async def clocks(self, count: int) -> None:
         for _ in range(count):

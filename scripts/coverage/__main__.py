@@ -1,0 +1,123 @@
+"""What a lockstep run reaches: lines and branches of the RTL (Verilator) and of host/ (the package coverage).
+
+    python -m scripts.coverage                              all scenarios of the mutations, and three random scripts
+    python -m scripts.coverage --seeds 20 --commands 400    more of these
+    python -m scripts.coverage --only cold_blocks --json    one scenario
+
+The run is the one that mutations have to get through (scripts/mutation/scenarios.py), in one process, on the core with 256
+entries and 4 lanes. **It says what was run, not that anything was checked**: for that there is `make mutate`. Not in it:
+toggles and conditions of the RTL, checkpoints, the UART bridge and board tops, other sizes, and whatever of host/ is no
+lockstep, such as targets, sessions and the lab, which `make test` tests in many processes. build/coverage gets host/ as
+pages (`python/index.html`) and the RTL's unreached points (`rtl.txt`). Exit code 1 where hardware and reference differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import coverage
+from rich.console import Console
+from rich.table import Table
+
+from scripts.soak.progress import shown
+from tests.helpers.places import HOST, ROOT
+
+OUT = ROOT / "build" / "coverage"
+
+
+def run(seeds: int, commands: int, only: list[str]) -> dict:
+    """Runs the scenarios: by module of the RTL what was reached; `unreached` points; what differed."""
+    from kvfpga.contract.parameters import Parameters
+    from kvfpga.transport.sim import build
+    from scripts.coverage import counting, points
+    from scripts.mutation.mutate import run_scenario
+    from scripts.mutation.scenarios import ENTRIES, scenarios
+    from tests.helpers.small_device import DATA_BITS, LANES
+
+    build.model(Parameters(ENTRIES, LANES, DATA_BITS), design=counting.COUNTING)  # ends here where it cannot be built
+    counting.CountingSim.points = OUT / "points.dat"
+    chosen = [scenario for scenario in scenarios(seeds, commands) if not only or scenario.name in only]
+    if not chosen:
+        sys.exit(f"no scenario is called {' or '.join(only)}; they are in scripts/mutation/scenarios.py")
+    done, differs = 0, []
+    for scenario in shown(chosen, "scenarios"):
+        lines, evidence = run_scenario(scenario, build.rtl_sources())
+        done += lines
+        differs += [f"{scenario.name}: {evidence}"] if evidence else []
+    reached = counting.CountingSim.reached
+    ran = {"scenarios": len(chosen), "commands": done, "differs": differs}
+    return ran | {"rtl": points.by_module(reached), "unreached": points.unreached(reached)}
+
+
+def python_coverage(measured: coverage.Coverage) -> dict[str, float]:
+    """Percent of lines and branches, by layer of host/."""
+    measured.html_report(directory=str(OUT / "python"), title="host/ in a lockstep run")
+    measured.json_report(outfile=str(OUT / "python.json"))
+    sums: dict[str, list[int]] = {}
+    for name, file in json.loads((OUT / "python.json").read_text())["files"].items():
+        place = Path(name).resolve().relative_to(HOST)
+        row = sums.setdefault(place.parts[0], [0, 0])
+        of = file["summary"]
+        row[0] += of["covered_lines"] + of["covered_branches"]
+        row[1] += of["num_statements"] + of["num_branches"]
+    return {layer: round(100 * some / all_, 1) for layer, (some, all_) in sorted(sums.items()) if all_}
+
+
+def percent(some: int, all_: int) -> str:
+    return f"{100 * some / all_:.1f}% of {all_}" if all_ else "none"
+
+
+def show(found: dict) -> None:
+    console = Console()
+    table = Table(title=f"RTL: {found['scenarios']} scenarios, {found['commands']:,} commands")
+    for column in ("module", "lines", "branches"):
+        table.add_column(column, justify="left" if column == "module" else "right")
+    for name, row in found["rtl"].items():
+        table.add_row(name, percent(*row["line"]), percent(*row["branch"]))
+    table.add_section()
+    sums = {kind: [sum(part) for part in zip(*(row[kind] for row in found["rtl"].values()))] for kind in ("line", "branch")}
+    table.add_row("all", percent(*sums["line"]), percent(*sums["branch"]))
+    console.print(table)
+    table = Table(title="host/: lines and branches")
+    table.add_column("layer")
+    table.add_column("reached", justify="right")
+    for layer, share in found["python"].items():
+        table.add_row(layer, f"{share:.1f}%")
+    console.print(table)
+    places = f"unreached points of the RTL: {OUT / 'rtl.txt'}; pages of host/: {OUT / 'python' / 'index.html'}"
+    console.print(places, soft_wrap=True)
+    for line in found["differs"]:
+        console.print(line)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3, help="so many random scripts (default 3)")
+    parser.add_argument("--commands", type=int, default=200, help="of each random script (default 200)")
+    parser.add_argument("--only", action="append", default=[], metavar="SCENARIO", help="only this one; may be repeated")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    options = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    os.environ["KVFPGA_QUICK_BUILD"] = "1"
+    os.environ["KVFPGA_ASSERTIONS"] = "0"  # a failed one is a line, too, and none that should be reached
+    measured = coverage.Coverage(data_file=None, branch=True, source=[str(HOST)])
+    measured.start()  # before anything of kvfpga is imported
+    try:
+        found = run(options.seeds, options.commands, options.only)
+    finally:
+        measured.stop()
+    (OUT / "rtl.txt").write_text("".join(f"{line}\n" for line in found["unreached"]))
+    found["python"] = python_coverage(measured)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+    return int(bool(found["differs"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
