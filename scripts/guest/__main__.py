@@ -39,7 +39,9 @@ def prepare(folder: Path) -> tuple[Path, Path]:
 def on_kernel(kernel: packages.Kernel, folder: Path, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
     """(passed, failed) of the driver on one kernel."""
     root = packages.kernel(folder, kernel)
-    sparse = packages.sparse(folder) if arguments.check else None
+    sparse = packages.sparse(folder) if arguments.check and kernel.checked else None
+    if arguments.check and not kernel.checked:
+        say(f"{kernel.line}: Debian's sparse cannot read its headers; it reads the driver for the other kernels")
     module = build.module(folder, kernel, root, qemu, arguments.fault, sparse)
     print("\n".join(module.warnings), end="\n" if module.warnings else "")
     failed = len(module.warnings)
@@ -65,7 +67,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=raw)
     add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
     add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
-    add("--check", action="store_true", help="let sparse read the driver as well, as a kernel's make C=1 does")
+    add("--check", action="store_true", help="let sparse read the driver as well (not for newest, which Debian's cannot)")
     add("--cli", action="store_true", help="run kvfpga in the guest, in place of the driver's tests")
     add("--build-only", action="store_true", help="compile the driver, and boot nothing")
     add("--folder", type=Path, default=build.ROOT / "build/guest", help="for packages and results (default: build/guest)")
