@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from kvfpga.contract import extras
 from kvfpga.contract.errors import UsageError
-from kvfpga.lab import cells, extra, pools, runs, stream_files
+from kvfpga.lab import cells, pools, runs, stream_files
 from kvfpga.lab.policies import lru, optimal
 from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.sources import opened
@@ -395,7 +396,7 @@ def test_a_trace_that_is_not_there_is_named_before_the_others_are_read(kvfpga, t
 
 @pytest.mark.parametrize("words", [["run", "sample"], ["tune", "sample"], ["run", "sample", "--scheduler", "tcp://a:1"]])
 def test_without_the_extra_it_says_what_to_install(kvfpga, monkeypatch, words):
-    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     kvfpga("lab", *words, code=2)
     assert "the policy lab needs numba" in notes(kvfpga) and "pip install 'kvfpga[lab]'" in notes(kvfpga)
 
