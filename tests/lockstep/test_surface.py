@@ -257,7 +257,8 @@ def test_a_difference_is_raised_by_the_method(fake):
     fake.device.mmio.model.execute(cmd.Step(3))
     with pytest.raises(DifferenceError) as difference:
         fake.hot(VA, 1)
-    assert "current_step" in str(difference.value.report)
+    assert "current_step" in str(difference.value)
+    assert difference.value.report.differences[0].field == "current_step"
     fake.sync()
     assert fake.step(4).code == "OK"
 

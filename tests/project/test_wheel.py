@@ -88,7 +88,9 @@ def test_every_tracked_file_of_host_and_fpga_is_in_the_wheel_and_nothing_else(ch
 def test_the_tools_warn_of_nothing(built):
     said = built[1].lower()
     assert "kvfpga/_fpga" in said  # the build is told of at all
-    assert [line for line in said.splitlines() if "warn" in line or "deprecat" in line] == []
+    warnings = [line for line in said.splitlines() if "warn" in line or "deprecat" in line]
+    clean = "no previously-included files"  # MANIFEST.in leaves out what tools write, and a clean checkout has none of it
+    assert [line for line in warnings if clean not in line] == []
 
 
 def test_the_metadata_is_valid(built, pytestconfig):

@@ -13,7 +13,7 @@ def run(stream, capacity, options, prepared):
             if len(cache) == capacity:
                 del cache[next(iter(cache))]
             cache[block] = True
-    return Run(hits, int((~hits).sum()), {})
+    return Run(*stream.hits_of_requests(hits), fills=int((~hits).sum()))
 
 
 FIFO = Contender("example-fifo", "evicts what came first", "the example of a plugin", run)
