@@ -5,7 +5,7 @@ from cocotb.triggers import RisingEdge, gather
 from cocotbext.axi import AxiResp
 
 from kvfpga.contract.commands import Hot
-from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, REGISTERS, TELEMETRY, BusErrorCode
+from kvfpga.device.regmap import BAR2_ENTRIES, BAR2_VAS, DOORBELLS, QUERY, REGISTERS, SCORES, TELEMETRY, BusErrorCode
 from tests.rtl.cocotb.dut_bench import Bench
 
 ENTRIES = 256
@@ -124,7 +124,9 @@ async def unmapped_and_forbidden(dut):
     readable = {word for r in REGISTERS.values() if "r" in r.access for word in words_of(r)}
     writable = {word for r in REGISTERS.values() if "w" in r.access for word in words_of(r)}
     holes = [word for word in range(0, 0x2000, 4)]
-    holes += [4 * bench.random.randrange(0x2000 // 4, 0x400000 // 4) for _ in range(100)]
+    windows = {*range(SCORES, QUERY + 64 * 2 * 128, 4), *DOORBELLS}  # PTABLE lies between those two
+    drawn = [4 * bench.random.randrange(0x2000 // 4, 0x400000 // 4) for _ in range(100)]
+    holes += [word for word in (*drawn, QUERY + 64 * 2 * 128, DOORBELLS.start - 4, DOORBELLS.stop) if word not in windows]
     holes += [0xFFFC, 0x10000, 0x10000 + REGISTERS["SCRATCH"].offset, 0x3FFFFC, 0x410000 - 4]
     holes += [BAR2_ENTRIES + 32 * ENTRIES, BAR2_VAS - 4, BAR2_VAS + 8 * ENTRIES, 0x7FFFFC]
     refusals = [(offset, way) for offset in holes for way, mapped in (("r", readable), ("w", writable)) if offset not in mapped]
