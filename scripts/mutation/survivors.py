@@ -20,4 +20,11 @@ class Survivor(NamedTuple):
     test: str = ""
 
 
-SURVIVORS: dict[str, Survivor] = {}
+SURVIVORS: dict[str, Survivor] = {
+    "directory.6c6864.bit": Survivor(
+        EQUIVALENT, "held_row is the row that is read again behind a host's read; nobody looks at it before a pass has read one"
+    ),
+    "nmce_pkg.5721f2.less": Survivor(
+        EQUIVALENT, "where the root is exact, the one below it is found, and the rounding behind adds 1 again"
+    ),
+}
