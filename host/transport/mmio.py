@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sized
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -310,6 +310,39 @@ class BatchMmio(Mmio):
         for i, value in enumerate(values):
             batch.write(offset + 4 * i, int(value))
         self.run(batch)
+
+
+class PassingMmio(Mmio):
+    """Stands in front of `inner`, to write down or show what is called. It is as `inner` is: name, facts and limits are inner's,
+    and so is anything beyond the seam (save, trace, link…)."""
+
+    def __init__(self, inner: Mmio):
+        self.inner, self.name = inner, inner.name
+        self.blank_memory, self.reaches_memory, self.takes_all = inner.blank_memory, inner.reaches_memory, inner.takes_all
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @property
+    def unwanted(self) -> Callable[[], bool] | None:
+        return self.inner.unwanted
+
+    @unwanted.setter
+    def unwanted(self, asked: Callable[[], bool] | None) -> None:
+        self.inner.unwanted = asked
+
+    @property
+    def clock_cycles(self) -> int | None:
+        return self.inner.clock_cycles
+
+    def check_write(self, offset: int, value: int, alone: bool) -> None:
+        self.inner.check_write(offset, value, alone)
+
+    def bound_memory(self, most: int) -> None:
+        self.inner.bound_memory(most)
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 def check_end(records: Sized, offset: int) -> None:

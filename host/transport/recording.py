@@ -19,7 +19,7 @@ import numpy as np
 
 from ..contract import inputs
 from ..contract.errors import KvfpgaError, UsageError
-from .mmio import Batch, BatchResult, Mmio, Op, OpKind
+from .mmio import Batch, BatchResult, Mmio, Op, OpKind, PassingMmio
 
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
@@ -36,13 +36,12 @@ MALFORMED = KeyError, TypeError, ValueError, IndexError, OverflowError, Attribut
 """What a call of a file raises that no recording has."""
 
 
-class RecordingMmio(Mmio):
+class RecordingMmio(PassingMmio):
     """Passes everything on to `inner` and writes it down: into the file `path`, and, with `keep`, into the list `calls`
-    until `forget`. Anything beyond the seam (save, trace, link…) is inner's, unrecorded."""
+    until `forget`. Anything beyond the seam is unrecorded."""
 
     def __init__(self, inner: Mmio, path: str | Path | None = None, keep: bool = False):
-        self.inner, self.name = inner, inner.name
-        self.blank_memory, self.reaches_memory, self.takes_all = inner.blank_memory, inner.reaches_memory, inner.takes_all
+        super().__init__(inner)
         self.calls: list[Call] = []
         self._keep = keep
         try:
@@ -51,19 +50,9 @@ class RecordingMmio(Mmio):
             raise UsageError(f"cannot record into {path}: {error.strerror}", "name a file that can be written") from error
         self._write({"call": "open", "target": inner.name})
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def check_write(self, offset: int, value: int, alone: bool) -> None:
-        self.inner.check_write(offset, value, alone)
-
     def forget(self) -> None:
         """Drop the calls kept so far."""
         self.calls.clear()
-
-    @property
-    def clock_cycles(self) -> int | None:
-        return self.inner.clock_cycles
 
     def read32(self, offset: int) -> int:
         return self._record("read32", {"offset": offset}, lambda: self.inner.read32(offset))
@@ -110,7 +99,7 @@ class RecordingMmio(Mmio):
     def close(self) -> None:
         if self._file:
             self._file.close()
-        self.inner.close()
+        super().close()
 
     def _record(self, call: str, arguments: Call, perform: Callable[[], Answer]) -> Answer:
         entry = {"call": call, **arguments}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mmio import Batch, BatchResult, Mmio, Op, OpKind
+from .mmio import Batch, BatchResult, Mmio, Op, OpKind, PassingMmio
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -36,20 +36,12 @@ WORDS_SHOWN = 8
 """Of what one access of a batch reads."""
 
 
-class TellingMmio(Mmio):
-    """Passes everything on to `inner` and tells it. `name_of` makes a name of an offset. Anything beyond the seam (save, trace,
-    link…) is inner's, untold."""
+class TellingMmio(PassingMmio):
+    """Passes everything on to `inner` and tells it. `name_of` makes a name of an offset. Anything beyond the seam is untold."""
 
     def __init__(self, inner: Mmio, name_of: Callable[[int], str], clock: Callable[[], float] = time.perf_counter):
-        self.inner, self.name, self.blank_memory = inner, inner.name, inner.blank_memory
+        super().__init__(inner)
         self._name_of, self._clock = name_of, clock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    @property
-    def clock_cycles(self) -> int | None:
-        return self.inner.clock_cycles
 
     def read32(self, offset: int) -> int:
         return self._tell(f"read {self._name_of(offset)}", lambda: self.inner.read32(offset), hex)
@@ -89,9 +81,6 @@ class TellingMmio(Mmio):
 
     def wait_idle(self, budget: float | None = None) -> int:
         return self._tell("wait", lambda: self.inner.wait_idle(budget))
-
-    def close(self) -> None:
-        self.inner.close()
 
     # ---- lines -------------------------------------------------------------------------------------------------------
     def _tell(self, what: str, perform: Callable[[], Answer], shown: Callable[[Any], str] | None = None) -> Answer:

@@ -12,6 +12,7 @@ from kvfpga.device.device import Device
 from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
 from kvfpga.transport.mmio import SPACE_BYTES, Batch, Mmio, Op, OpKind
 from kvfpga.transport.recording import RecordingMmio, replay_recording
+from kvfpga.transport.telling import TellingMmio
 
 SCRATCH, DEVICE_ID, ERROR = (REGISTERS[name].offset for name in ("SCRATCH", "DEVICE_ID", "ERROR"))
 BOOST_ADDR = REGISTERS["BOOST_ADDR"].offset
@@ -433,6 +434,28 @@ def test_recording_passes_the_rest_through(sim, tmp_path):
     assert recorder.build_id == sim.build_id
     assert recorder.clock_cycles == sim.clock_cycles
     assert recorder.name == "sim"
+
+
+@pytest.mark.parametrize("wrapped", [RecordingMmio, lambda inner: TellingMmio(inner, hex)], ids=["recording", "telling"])
+def test_what_stands_in_front_of_a_target_is_as_the_target_is(wrapped):
+    class Narrow(PlainMmio):
+        blank_memory, reaches_memory, takes_all = True, False, False
+        most = None
+
+        def check_write(self, offset, value, alone):
+            raise UsageError(f"{value} at {offset}, {alone}")
+
+        def bound_memory(self, most):
+            self.most = most
+
+    inner = Narrow()
+    outer = wrapped(inner)
+    assert (outer.blank_memory, outer.reaches_memory, outer.takes_all) == (True, False, False)
+    with pytest.raises(UsageError, match="2 at 1, True"):
+        outer.check_write(1, 2, True)
+    outer.bound_memory(4096)
+    outer.unwanted = bool
+    assert (inner.most, inner.unwanted) == (4096, bool)
 
 
 @pytest.mark.parametrize("line", [
