@@ -7,10 +7,9 @@ import pty
 import re
 import select
 import signal
-import time
 
-PATIENCE = 120.0
-"""Seconds until a test gives up waiting for what never comes."""
+from tests.helpers.waiting import until
+
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
 """What moves the cursor and sets colours."""
 
@@ -32,10 +31,15 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """Wait for a text; everything that was shown since the last that was waited for, up to it."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            assert time.monotonic() < deadline, f"{text!r} never came; shown was {self.seen!r}"
-            assert self._read(1.0), f"the program ended without {text!r}; shown was {self.seen!r}"
+
+        def came() -> bool:
+            assert text in self.seen or self._read(1.0), f"the program ended without {text!r}; shown was {self.seen!r}"
+            return text in self.seen
+
+        try:
+            until(came)
+        except TimeoutError:
+            raise TimeoutError(f"{text!r} never came; shown was {self.seen!r}") from None
         before, _, self.seen = self.seen.partition(text)
         return before + text
 

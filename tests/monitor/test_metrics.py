@@ -180,6 +180,16 @@ def metrics_of(process) -> dict[str, float]:
     raise AssertionError("it says no address")
 
 
+def scraped(process) -> dict[str, float]:
+    """What it answers; it is then asked to end, and does."""
+    try:
+        found = metrics_of(process)
+    finally:
+        process.terminate()
+    assert process.wait(LONG) == 0
+    return found
+
+
 def start(tmp_path, *words, program=MAIN):
     options = ["--target", "model", "--entries", "256", "--session", str(tmp_path / "s")]
     command = [sys.executable, "-c", program, *options, *words]
@@ -207,21 +217,13 @@ def test_serve_answers_scrapes_of_a_shared_device(tmp_path):
     words = ["--target", "uart:fake", "serve", "--listen", f"unix:{tmp_path}/socket", "--metrics", "127.0.0.1:0"]
     command = [sys.executable, "-c", program, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
-        try:
-            found = metrics_of(it)
-        finally:
-            it.terminate()
-        assert it.wait(LONG) == 0
+        found = scraped(it)
     assert (found["kvfpga_up"], found["kvfpga_current_step"], found["kvfpga_entries"]) == (1, 0, 256)
 
 
 def test_follow_answers_scrapes_meanwhile(tmp_path):
     with Publisher() as publisher, start(tmp_path, "follow", publisher.endpoint, "--metrics", "127.0.0.1:0") as it:
-        try:
-            found = metrics_of(it)
-        finally:
-            it.terminate()
-        assert it.wait(LONG) == 0
+        found = scraped(it)
     assert found["kvfpga_up"] == 1 and found["kvfpga_valid_entries"] == 0
 
 
