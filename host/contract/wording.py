@@ -16,3 +16,8 @@ def short(text: str, most: int = 80) -> str:
 def beyond(name: str, value: int, most: int, rule: str, what: str = "") -> str:
     """Why a value that may be 0 to `most` was refused: `slot is 64; the buffer has 64 slots, 0 to 63 (R30)`."""
     return f"{name} is {value}; {what}{', ' if what else ''}0 to {most} ({rule})"
+
+
+def width(bits: int) -> str:
+    """What fits into so many bits: `it has 8 bits, 0 to 0xff`."""
+    return f"it has {counted(bits, 'bit')}, 0 to {(1 << bits) - 1:#x}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..contract import commands as cmd
 from ..contract.commands import Command
 from ..contract.errors import UsageError
-from ..contract.wording import counted
+from ..contract.wording import width
 from .regmap import REGISTERS, Field, Opcode, Register, Setting
 
 if TYPE_CHECKING:
@@ -116,20 +116,15 @@ def fitting(register: Register, value: int) -> int:
     if not value >> register.width:
         return value
     if register.name not in REFUSES_ALL_ONES:
-        raise UsageError(f"{register.name} is {value:#x}; {_width(register.width)} (R1)", "give a value in that range")
+        raise UsageError(f"{register.name} is {value:#x}; {width(register.width)} (R1)", "give a value in that range")
     return (1 << register.width) - 1
-
-
-def _width(bits: int) -> str:
-    """What fits into so many bits."""
-    return f"it has {counted(bits, 'bit')}, 0 to {(1 << bits) - 1:#x}"
 
 
 def _setting_write(command: cmd.Set, strict: bool) -> tuple[str, int]:
     name, value = command.setting, command.value
     if name == "STRICT":
         if value not in (0, 1):
-            raise UsageError(f"STRICT is {value}; {_width(1)} (R22)", "give 0 or 1")
+            raise UsageError(f"STRICT is {value}; {width(1)} (R22)", "give 0 or 1")
         return "CTRL", value * STRICT_BIT
     if name == "CLEAR_COUNTERS":
         return "CTRL", CLEAR_BIT | strict * STRICT_BIT
@@ -144,7 +139,7 @@ def pack_key(command: cmd.Load | cmd.Lookup | cmd.Touch | cmd.Score) -> int:
     for name, value in (("request_id", command.request), ("layer", command.layer), ("head", command.head)):
         field = REGISTERS["LOAD_ID"].fields[name]
         if not 0 <= value < 1 << field.width:
-            raise UsageError(f"{name} is {value}; {_width(field.width)} (contract, section 3)", "give a value in that range")
+            raise UsageError(f"{name} is {value}; {width(field.width)} (contract, section 3)", "give a value in that range")
         word |= value << field.low
     return word
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from ..contract.commands import QUERY_SLOTS, Command, Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..contract.parameters import BUCKETS
+from ..contract.wording import width
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
 from .regmap import PTABLE, QUERY, REGISTERS, SCORES, Register
@@ -71,10 +72,10 @@ def read(target: Accessible, place: Place) -> int:
 def write(target: Accessible, place: Place, value: int) -> Result | None:
     """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
     register = place.register
-    width = register.width if register else 32
-    if value >> width:
+    room = register.width if register else 32
+    if value >> room:
         what = f"{register.name if register else f'the word at {place.address:#x}'} is asked to be {value:#x}"
-        raise UsageError(f"{what}; it has {width} bits, 0 to {(1 << width) - 1:#x} (R1)", "`kvfpga reg list` shows all widths")
+        raise UsageError(f"{what}; {width(room)} (R1)", "`kvfpga reg list` shows all widths")
     if register is None:
         _inside(place, True)
         if place.address in HIGH_WORDS and "w" in REGISTERS[HIGH_WORDS[place.address]].access:
