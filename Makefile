@@ -6,6 +6,7 @@ PYTHON := $(VENV)/bin/python
 RUN := $(VENV)/ready
 TEST := $(VENV)/ready-for-tests
 JOBS ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # the set-up leaves compiling to the first run, and it has to stay: it is half of a command's start
 
 .PHONY: demo test docs dist coverage regs mutate formal bench cycles soak guest clean
 
