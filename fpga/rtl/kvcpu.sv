@@ -141,7 +141,7 @@ module kvcpu
     end
 
     // ---- bus and registers -------------------------------------------------------------------------------------------------
-    logic        fifo_full, fifo_empty, cmd_forming, reg_req, reg_is_write;
+    logic        fifo_empty, cmd_forming, reg_req, reg_is_write;
     logic [15:0] reg_addr;
     logic [31:0] reg_wdata, reg_rdata, dir_data;
     logic        dir_req, dir_ack, dir_err, error_valid;
@@ -166,14 +166,18 @@ module kvcpu
 
     // A STEP of user space never takes a place that the host's driver counts on (D35): of commands out and of results not taken, eight
     // are the driver's, in queues of 16 and 32.
-    logic        ring_room;
+    logic        ring_room, no_room;
     logic [5:0]  results_waiting;
-    assign ring_room = fifo_level + 5'(cmd_forming) < 5'(FIFO_DEPTH / 2) && results_waiting < 6'd8;
+    logic [4:0]  commands_out;  // a cycle ago, as the sum takes long: a write comes four cycles behind the one before
 
     // A command on its way to the queue counts as being there.
+    always_ff @(posedge clk_bus) commands_out <= fifo_level + 5'(cmd_forming);
+    assign no_room = (commands_out == 5'(FIFO_DEPTH));
+    assign ring_room = commands_out < 5'(FIFO_DEPTH / 2) && results_waiting < 6'd8;
+
     kvcpu_axil #(.CLASSES(CLASSES), .HEAD_DIM(HEAD_DIM), .NMCE(NMCE)) u_axil (
         .clk(clk_bus), .rst, .block(block || op_clearing), .quiet(bus_quiet),
-        .fifo_full(fifo_full || (cmd_forming && fifo_level == 5'(FIFO_DEPTH - 1))), .ring_room, .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
+        .fifo_full(no_room), .ring_room, .resetting(draining), .table_clearing(rank_clearing), .settling, .write_accepted,
         .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready,
         .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready,
         .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
@@ -217,7 +221,7 @@ module kvcpu
         .reg_req, .reg_is_write, .reg_addr, .reg_wdata, .reg_rdata,
         .error_valid, .error_code, .error_offset, .dma_error(memory_failed), .irq,
         .busy(any_busy), .dma_busy(!dma_idle), .resetting(draining || clearing || op_clearing),
-        .fifo_level(fifo_level + 5'(cmd_forming)),
+        .fifo_level(commands_out),
         .hit_total, .misses, .digest, .pass_digest,
         .result_valid(oldest_valid), .result(oldest),
         .completion_valid(stored_valid), .completion(stored), .completion_level(32'(stored_level))
@@ -235,10 +239,10 @@ module kvcpu
 
     kvcpu_fifo #(.WIDTH($bits(command_t)), .DEPTH(FIFO_DEPTH)) u_commands (
         .clk(clk_core), .rst(rst_core), .push(cmd_push), .wdata(cmd_in), .pop(cmd_take), .rdata(cmd_out),
-        .empty(fifo_empty), .full(fifo_full), .level(fifo_level)
+        .empty(fifo_empty), .full(), .level(fifo_level)
     );
     assign busy = !fifo_empty || !engine_idle;
-    assign settling = digest_busy && !busy;
+    always_ff @(posedge clk_digest) settling <= digest_busy && !busy;  // nobody can know a cycle earlier that the STEP is done
     assign any_busy = cmd_pending || busy || result_under_way;  // from a doorbell to its result
 
     // ---- engine ------------------------------------------------------------------------------------------------------------

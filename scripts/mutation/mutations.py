@@ -350,7 +350,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "else if (too_early) late_check = CODE_ERR_RANGE;",
              "R10", "a PREFETCH into the past gets the wrong error"),
     Mutation("engine-invalid-index", ENGINE,
-             "if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && pass_matched == '0) code <="
+             "if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && !pass_matched[0]) code <="
              " CODE_ERR_NOT_FOUND;",
              "",
              "R10", "sharing an index that is not valid seems to work"),
@@ -478,7 +478,7 @@ MUTATIONS: tuple[Mutation, ...] = (
              "a STEP begins no sum"),
     Mutation("digest-pass-range", ENGINE, "(c.op == OP_STEP) ? ENTRIES : c.a[63:32];",
              "(c.op == OP_STEP) ? ENTRIES - 1 : c.a[63:32];", "R25", "PASS_DIGEST leaves out the last entry"),
-    Mutation("digest-pass-waits", TOP, "assign settling = digest_busy && !busy;", "assign settling = 1'b0;", "R25",
+    Mutation("digest-pass-waits", TOP, "settling <= digest_busy && !busy;", "settling <= 1'b0;", "R25",
              "PASS_DIGEST is read while its last rows are still mixed"),
     Mutation("digest-pass-take", TOP, "row_valid && (pass.op == kvcpu_map_pkg::OP_STEP || pass.op == kvcpu_map_pkg::OP_DIGEST)",
              "row_valid && (pass.op == kvcpu_map_pkg::OP_DIGEST)", "R25", "the rows of a STEP are not hashed"),

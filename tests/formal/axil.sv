@@ -173,6 +173,7 @@ module formal_axil import kvcpu_map_pkg::*; (
         assert (undealt == 2'(dut.rtaken) + 2'(dut.rwaiting));
         if (dut.rwaiting) assert (dut.raddr == first && op_rkind == rkind && dut.misaligned == (first[1:0] != '0)
             && dut.in_bar0 == (first[22:16] == '0 && first[1:0] == '0) && dut.in_bar2 == (first >= BAR2_ENTRIES && first[1:0] == '0)
+            && dut.at_once == !(of_operands || of_directory)
             && dut.of_table == (first[22:14] == PTABLE[22:14] && first[1:0] == '0)
             && dut.of_query == (first[22:14] == QUERY[22:14] && first[1:0] == '0)
             && dut.of_scores == (first[22:12] == SCORES[22:12] && first[1:0] == '0)

@@ -1,7 +1,7 @@
 // formal_fifo - kvcpu_fifo gives every word once, in order, and says truly how many it holds.
 //
 // Promises: level, empty and full agree with the words pushed and not yet popped; any one word, whichever is marked, comes out at its
-// place with its value; a push into a full queue and a pop of an empty one change nothing.
+// place with its value; a push into a full queue that is not popped, and a pop of an empty one, change nothing.
 // Assumes: a reset in the first cycle; any other at any time. Proved by induction, for DEPTH words of W bits.
 `default_nettype none
 module formal_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigned W = 4, localparam int unsigned AW = $clog2(DEPTH)) (
@@ -20,7 +20,7 @@ module formal_fifo #(parameter int unsigned DEPTH = 4, parameter int unsigned W 
     logic         put, take, tracking;
     logic [AW:0]  held, ahead;   // words in the queue; those that come out ahead the marked one
     logic [W-1:0] marked;
-    assign put = push && held != (AW+1)'(DEPTH);
+    assign put = push && (held != (AW+1)'(DEPTH) || pop);
     assign take = pop && held != '0;
     marked_word #(.W(W), .CW(AW+1)) u_marked (.*);
 

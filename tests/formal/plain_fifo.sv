@@ -13,7 +13,7 @@ module kvcpu_fifo #(
     assign empty = (level == '0);
     assign full = (32'(level) == WORDS);
     assign rdata = mem[0];
-    assign put = push && !full;
+    assign put = push && (!full || pop);
     assign take = pop && !empty;
     always_ff @(posedge clk) begin
         for (int i = 0; i < WORDS; i++) begin

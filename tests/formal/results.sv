@@ -1,7 +1,7 @@
 // formal_results - kvcpu_result_queue keeps the last 32 results, in order, and says of each that it drops.
 //
 // Promises: results pushed = results taken + results reported `lost` + results held, at any distance of two pushes, in adjacent
-// cycles too; only a full queue drops, and the oldest; a marked result comes out at its place with its value.
+// cycles too; only a full queue drops, and the oldest, for one that waits; a marked result comes out at its place with its value.
 // Assumes: a reset in the first cycle. Proved by induction.
 `default_nettype none
 module formal_results import kvcpu_pkg::*; (
@@ -25,7 +25,7 @@ module formal_results import kvcpu_pkg::*; (
     logic [6:0] owed, ahead;   // results that the host may still get; those that leave ahead of the marked one
     logic [7:0] marked;
     always_ff @(posedge clk) begin
-        owed <= owed + 7'(push) - 7'(leaves);
+        owed <= owed + 7'(push) - 7'(pop && valid) - 7'(lost);
         if (!tracking && push && mark) begin
             tracking <= 1'b1;
             marked <= code;
@@ -42,8 +42,8 @@ module formal_results import kvcpu_pkg::*; (
 
     always_comb if (started) begin
         assert (7'(dut.u_fifo.level) + 7'(dut.held_valid) == owed);
-        assert (owed <= 7'd32 && valid == (dut.u_fifo.level != '0));
-        if (lost) assert (owed == 7'd32 && valid);
+        assert (owed <= 7'd33 && dut.u_fifo.level <= 6'd32 && valid == (dut.u_fifo.level != '0));
+        if (lost) assert (owed == 7'd33 && valid);
         assert (leaves == ((pop && valid) || lost));
         if (tracking && ahead == '0 && valid) assert (oldest.code == marked);
         // For the induction: the queue inside, and where the marked result is.

@@ -39,11 +39,12 @@ FIFO, RESULTS, TELEMETRY = "kvcpu_fifo.sv", "kvcpu_result_queue.sv", "kvcpu_tele
 ROWS: tuple[Row, ...] = (
     Row("fifo", "fifo", "prove", 6, (FIFO, MARKED_WORD), (
         Mutation("formal-fifo-full", FIFO, "(AW+1)'(DEPTH - 1));", "(AW+1)'(DEPTH - 2));", "R5", "a queue is full too early"),
+        Mutation("formal-fifo-room", FIFO, "(!full || pop)", "!full", "R5", "a full queue takes no word while its oldest leaves"),
         Mutation("formal-fifo-order", FIFO, "? mem[second] :", "? mem[tail - 1'b1] :", "R5", "the newest word comes first"),
     )),
     Row("results", "results", "prove", 3, (FIFO, RESULTS), (
-        Mutation("formal-results-adjacent", RESULTS, "(full || fills)", "full", "R5",
-                 "of two results in adjacent cycles one is lost unsaid, where the first fills the queue"),
+        Mutation("formal-results-taken", RESULTS, "held_valid && full && !pop", "held_valid && full", "R5",
+                 "a result that the host takes counts as lost, where another waits for its place"),
         Mutation("formal-results-held", RESULTS, ".push(held_valid)", ".push(held_valid && !push)", "R5",
                  "the first of two adjacent results is lost"),
     )),

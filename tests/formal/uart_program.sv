@@ -90,7 +90,7 @@ module formal_uart_program (
         if (dut.state == DECODE) assert (operand[63:24] == bytes[63:24]);
         if (dut.state == DECODE || (fetching && dut.after == DECODE)) assert (word == '0);
         if (decoded) begin
-            assert (dut.kind == kind && dut.count == count && dut.to_memory == (kind == 8'd5 || kind == 8'd6) && is_write == writes);
+            assert (dut.count == count && dut.to_memory == (kind == 8'd5 || kind == 8'd6) && is_write == writes);
             if (dut.state != CHECK || !dut.bad) assert (kind >= 8'd1 && kind <= 8'd6);
             if (fetching && dut.after == START) assert (writes);
             if (writes) begin
@@ -101,7 +101,7 @@ module formal_uart_program (
                     assert (kind == 8'd6 ? operand == bytes : operand[63:32] == bytes[63:32]);
                 assert (!dut.drains && dut.state != 4'd12 && dut.state != 4'd13);
             end
-            assert (dut.drains == (kind == 8'd4));
+            assert (dut.drains == (kind == 8'd4) && dut.waits == (kind == 8'd3));
         end
     end
 endmodule

@@ -193,7 +193,10 @@ module kvcpu_axil
     logic        rwaiting;
     logic [22:0] raddr_taken, raddr;
     logic [3:0]  rcode, rfault;
+    logic        taken_bar0, taken_bar2;              // of the one that is looked up
+    word_t       taken_kind;
     logic        misaligned, in_bar0, in_bar2;        // in_bar0, in_bar2: and aligned
+    logic        at_once;                             // it waits neither for the operands nor for the directory
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
     logic        rissue, rdone;
     logic        of_digest;       // PASS_DIGEST
@@ -210,7 +213,7 @@ module kvcpu_axil
     // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
     assign in_operands = in_bar0 && op_rkind.operand;
     assign in_registers = in_bar0 && !op_rkind.operand;
-    assign rissue = rwaiting && !in_operands && !in_bar2 && !queue_full && !wissue && !(of_digest && settling) && !(of_table && table_clearing);
+    assign rissue = rwaiting && at_once && !queue_full && !wissue && !(of_digest && settling) && !(of_table && table_clearing);
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
@@ -222,6 +225,9 @@ module kvcpu_axil
     assign op_read = rwaiting && !queue_full && in_operands;
     assign op_raddr = raddr[15:0];
 
+    assign taken_bar0 = (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
+    assign taken_bar2 = (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
+    assign taken_kind = raddr_taken[15] ? '0 : word_kind(raddr_taken[15:2]);  // nothing is read there by its kind
     always_ff @(posedge clk) begin
         if (s_axil_arready) begin
             rtaken <= s_axil_arvalid;
@@ -232,15 +238,16 @@ module kvcpu_axil
         if (rmove) begin
             rwaiting <= 1'b1;
             raddr <= raddr_taken;
-            op_rkind <= raddr_taken[15] ? '0 : word_kind(raddr_taken[15:2]);  // nothing is read there by its kind
+            op_rkind <= taken_kind;
             of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
             of_table <= in_table(raddr_taken[22:6]) && raddr_taken[1:0] == 2'b00;
             of_query <= in_query(raddr_taken[22:2]) && raddr_taken[1:0] == 2'b00;
             of_scores <= (raddr_taken[22:12] == SCORES[22:12]) && raddr_taken[1:0] == 2'b00;
             of_page <= (raddr_taken[22:12] == DOORBELLS[22:12]) && raddr_taken[1:0] == 2'b00;
             misaligned <= raddr_taken[1:0] != 2'b00;
-            in_bar0 <= (raddr_taken[22:16] == '0) && raddr_taken[1:0] == 2'b00;
-            in_bar2 <= (raddr_taken >= BAR2_ENTRIES) && raddr_taken[1:0] == 2'b00;
+            in_bar0 <= taken_bar0;
+            in_bar2 <= taken_bar2;
+            at_once <= !(taken_bar0 && taken_kind.operand) && !taken_bar2;
         end else if (rdone) begin
             rwaiting <= 1'b0;
         end

@@ -18,23 +18,21 @@ module kvcpu_result_queue
     output logic         lost,
     output logic [5:0]   level
 );
-    logic    empty, full, fills;
+    logic    empty, full;
     logic    held_valid;
     result_t held;
     assign valid = !empty;
     assign under_way = push || held_valid;
+    assign lost = held_valid && full && !pop;
     assign leaves = (pop && valid) || lost;
-    assign fills = held_valid && level == 6'd31;  // with the result that waits, so a push behind it finds no place either
-    assign lost = push && (full || fills) && !pop;
 
-    // Dropping on the cycle before the push keeps the queue itself simple: the push waits one cycle in `held`.
+    // A result rests in `held` on its way, so that the cycle in which a command ends need not know whether there is room.
     kvcpu_fifo #(.WIDTH($bits(result_t)), .DEPTH(32)) u_fifo (
         .clk, .rst, .push(held_valid), .wdata(held), .pop(leaves), .rdata(oldest), .empty, .full, .level
     );
     always_ff @(posedge clk) begin
-        if (rst) held_valid <= 1'b0;
-        else held_valid <= push;
-        if (push) held <= pushed;
+        held_valid <= push && !rst;
+        held <= pushed;
     end
 endmodule
 `default_nettype wire

@@ -335,12 +335,12 @@ module kvcpu_engine
     assign begin_step = start_now && is_ranked;
     assign begin_low = (state == AGAIN) && following == OP_COUNT;
     assign begin_choice = (state == AGAIN) && following != OP_COUNT;
-    assign may_move = (outside_count != '0) || t1_used > set.t1_capacity;
-    assign crowded = (pool_count > set.t1_capacity);
     assign scan = (state == CHOOSE) && ((passed == OP_STEP && may_move && crowded) || passed == OP_COUNT);
     assign chosen = (passed == OP_ENTER) || (passed == OP_STEP && !may_move) || outside_count == '0;
 
     always_ff @(posedge clk) begin
+        may_move <= (outside_count != '0) || t1_used > set.t1_capacity;  // nothing is counted in the cycle in front of CHOOSE
+        crowded <= (pool_count > set.t1_capacity);
         if (state == CHECK) begin
             passed <= OP_STEP;
             searched <= 1'b0;
@@ -500,7 +500,7 @@ module kvcpu_engine
                 if (is_load) tier <= pass.load_tier;
                 else if (is_score) tier <= touched_tier;  // beside a DMA it may have changed since the lookup
                 else if (!is_lookup && c.op != OP_DIGEST && passed == OP_STEP) matched <= pass_matched;
-                if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && pass_matched == '0) code <= CODE_ERR_NOT_FOUND;
+                if ((c.op == OP_SHARE_INDEX || c.op == OP_RELEASE_INDEX) && !pass_matched[0]) code <= CODE_ERR_NOT_FOUND;
             end
             OFFER: if (!resident) code <= CODE_ERR_NOT_RESIDENT;
             default: ;

@@ -1,8 +1,8 @@
 // kvcpu_fifo - small first-in first-out queue with the oldest word always on `rdata` (show-ahead), in LUT RAM or registers.
 //
-// Latency: a word pushed into an empty queue can be read in the next cycle. All outputs are registers. A push into a full
-// queue or a pop of an empty one is the caller's mistake: it changes nothing, and an assertion fails. For deep or wide queues
-// use kvcpu_ram_fifo.
+// Latency: a word pushed into an empty queue can be read in the next cycle. All outputs are registers. A full queue takes a word
+// in the cycle in which its oldest leaves. Any other push into a full queue, or a pop of an empty one, is the caller's mistake: it
+// changes nothing, and an assertion fails. For deep or wide queues use kvcpu_ram_fifo.
 `default_nettype none
 module kvcpu_fifo #(
     parameter int unsigned WIDTH = 32,
@@ -27,11 +27,11 @@ module kvcpu_fifo #(
     logic [AW-1:0] second, tail;  // where the word behind the oldest is, and where the next goes
     logic          put, take;
 
-    assign put   = push && !full;
+    assign put   = push && (!full || pop);
     assign take  = pop && !empty;
 
     always_ff @(posedge clk) begin
-        if (put) mem[tail] <= wdata;
+        if (push) mem[tail] <= wdata;  // in a full queue that is the place of the oldest word, which is on `rdata`
         if (take || empty) rdata <= (level[AW:1] != '0) ? mem[second] : wdata;  // what it is while empty does not matter
     end
     always_ff @(posedge clk) begin
@@ -60,7 +60,7 @@ module kvcpu_fifo #(
 `ifndef SYNTHESIS
     always_ff @(posedge clk) begin
         if (!rst) begin
-            no_overflow: assert (!(push && full)) else $error("nothing is pushed into a full queue");
+            no_overflow: assert (!(push && full && !pop)) else $error("nothing is pushed into a full queue");
             no_underflow: assert (!(pop && empty)) else $error("nothing is taken from an empty queue");
             level_holds: assert (level <= (AW+1)'(DEPTH) && empty == (level == '0) && full == (level == (AW+1)'(DEPTH)))
                 else $error("level, empty and full agree");

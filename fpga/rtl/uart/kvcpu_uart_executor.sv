@@ -63,11 +63,11 @@ module kvcpu_uart_executor #(
     state_e      state, after;     // after: where to go with the operand fetched
     logic [AW:0] left;             // bytes of the program not yet fetched
     logic [3:0]  wanted;           // bytes still to fetch
-    logic [7:0]  kind, count;
+    logic [7:0]  count;
     logic [23:0] offset;           // of the access; of WAIT_IDLE the units still to wait
     logic [9:0]  ticks;
     logic        idle;             // device_idle, a clock old
-    logic        to_memory, drains; // what `kind` is
+    logic        to_memory, drains, waits;  // what the operation is, beside is_write
     logic        answered;          // the access, a clock ago
     logic        second, ended, last;  // last: the access is the operation's last, a clock old as the operand takes longer
     logic [8:0]  word_after;
@@ -111,10 +111,11 @@ module kvcpu_uart_executor #(
                 state <= (left < (AW+1)'(HEADER)) ? END : ADDRESS;
             end
             DECODE: begin
-                {offset, count, kind} <= operand[63:24];
+                {offset, count} <= operand[63:32];
                 to_memory <= (operand[31:24] == MEM_READ) || (operand[31:24] == MEM_WRITE);
                 is_write <= (operand[31:24] == WRITE) || (operand[31:24] == MEM_WRITE);
                 drains <= (operand[31:24] == DRAIN);
+                waits <= (operand[31:24] == WAIT_IDLE);
                 operand_bytes <= '0;
                 result_words <= '0;
                 bad <= (operand[39:32] == 8'd0);
@@ -163,36 +164,31 @@ module kvcpu_uart_executor #(
             TURN: begin
                 wanted <= to_memory ? 4'd8 : 4'd4;
                 after <= START;
-                case (kind)
-                    WAIT_IDLE: begin
-                        ticks <= ticks - 10'd1;
-                        if (ticks == 10'd0) offset <= offset - 24'd1;
-                        if (idle) state <= ADVANCE;
-                        else if (offset == 24'd0) state <= END;
-                    end
-                    DRAIN: begin
-                        // Room for a whole record before its first word is read: reading may take it out of the device.
-                        if (!second && used > (WW+1)'(WORDS - 2)) begin
-                            word <= '0;
-                            state <= END;
-                        end else begin
-                            state <= START;
-                        end
-                    end
-                    READ, MEM_READ: state <= ended ? ADVANCE : START;
-                    default: state <= ended ? ADVANCE : ADDRESS;
-                endcase
+                if (waits) begin
+                    ticks <= ticks - 10'd1;
+                    if (ticks == 10'd0) offset <= offset - 24'd1;
+                    if (idle) state <= ADVANCE;
+                    else if (offset == 24'd0) state <= END;
+                end else if (drains && !second && used > (WW+1)'(WORDS - 2)) begin
+                    // Room for a whole record before its first word is read: reading may take it out of the device.
+                    word <= '0;
+                    state <= END;
+                end else if (!drains && ended) begin
+                    state <= ADVANCE;
+                end else begin
+                    state <= is_write ? ADDRESS : START;
+                end
             end
             START: state <= AWAIT;
             AWAIT: if (answered) begin
                 if (!is_write) operand <= to_memory ? mem_rdata : {32'd0, reg_rdata};
+                mem_addr <= mem_addr + 64'd8;  // of the next access; behind an error there is none
+                if (!to_memory) offset <= second ? offset - 24'd4 : offset + 24'd4;
                 if ((to_memory ? mem_status : reg_status) != OK) begin
                     status <= to_memory ? mem_status : reg_status;
                     state <= END;
                 end else begin
                     word <= word + 8'd1;
-                    mem_addr <= mem_addr + 64'd8;
-                    if (!to_memory) offset <= second ? offset - 24'd4 : offset + 24'd4;
                     state <= is_write ? TURN : STORE;
                 end
             end
