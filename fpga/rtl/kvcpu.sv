@@ -484,7 +484,7 @@ module kvcpu
     assign stored_level = ram_level + (IW+2)'(front_level);
 
     logic events_work;
-    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_events_clock (.clk, .rst, .work(events_work), .gated(clk_events));
+    kvcpu_clock_gate #(.GATED(CLOCK_GATES)) u_events_clock (.clk, .rst, .work(stop_core || events_work), .gated(clk_events));
     kvcpu_telemetry #(.BLOCK_BYTES(BLOCK_BYTES)) u_telemetry (
         .clk(clk_core), .clk_events, .rst(rst_core), .events_work, .clear(clear_counters), .now, .accepted, .ended(result_valid), .command_cycles(result.cycles),
         .command(running), .busy, .events, .completion_valid, .completion,

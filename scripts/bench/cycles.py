@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
+from kvfpga.claims import BESIDE, MOVED, scores
 from kvfpga.claims import cycles as measures
 from kvfpga.claims.cycles import FEW, FILL, MANY, fill, run, span
 from kvfpga.contract.commands import Evict, Hot, Load, Lookup, Prefetch, Set, Share, Step, Touch, Unload
@@ -165,6 +166,35 @@ def dma_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
                 yield Figure("DMA", name, rate, "bytes per cycle", f"≥ {0.9 * width:.1f} of {width:.0f}", rate >= 0.9 * width)
 
 
+# ---- scores -----------------------------------------------------------------------------------------------------------
+
+
+def key_rate(data_bits: int, latency: tuple[int, int], counts: tuple[int, int], moved: int) -> float:
+    """Bytes of keys read in a cycle while SCOREs follow each other and each DMA channel moves `moved` blocks."""
+    spent = []
+    for count in counts:
+        with closing(open_device(256, 4, data_bits, latency).mmio) as sim:
+            device = Device(sim)
+            spent.append(scores.back_to_back(device, count, moved))
+    return (counts[1] - counts[0]) * device.block_bytes / 2 / (spent[1] - spent[0])
+
+
+SCORING = {"back to back": (1, (FEW, MANY), 0), "beside both DMA channels": (3, BESIDE, MOVED)}
+"""How many read at the same time, each in its turn; SCOREs, and blocks that each channel moves."""
+
+
+def score_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
+    for data_bits in WIDTHS:
+        for memory, latency in MEMORIES.items():
+            where = f"{data_bits} bits, memory {memory}"
+            with closing(open_device(256, 4, data_bits, latency).mmio) as sim:
+                yield Figure("SCORE", f"alone, {where}", scores.alone(Device(sim)), "cycles")
+            for what, (readers, counts, moved) in SCORING.items():
+                rate, aim = round(key_rate(data_bits, latency, counts, moved), 2), 0.9 * data_bits / 8 / readers
+                words = f"≥ {aim:.1f} of {data_bits / 8 / readers:.4g}"
+                yield Figure("SCORE", f"{what}, {where}", rate, "bytes per cycle", words, rate >= aim)
+
+
 # ---- what does not depend on the directory's size ---------------------------------------------------------------------------
 
 
@@ -200,7 +230,7 @@ def fixed_figures(sizes: tuple[int, ...]) -> Iterator[Figure]:
             yield Figure(group, f"reset until idle, ENTRIES={entries}", sim.wait_idle(), "cycles")
 
 
-GROUPS = (trigger_figures, pass_figures, lookup_figures, dma_figures, fixed_figures)
+GROUPS = (trigger_figures, pass_figures, lookup_figures, dma_figures, score_figures, fixed_figures)
 
 
 def show(figures: list[Figure]) -> None:

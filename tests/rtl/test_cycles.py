@@ -42,6 +42,14 @@ def test_dma_fills_the_memory_port(memory, channels):
     assert 0.9 * 16 <= rate <= 16
 
 
+@pytest.mark.parametrize("memory", measure.MEMORIES)
+@pytest.mark.parametrize("scoring", measure.SCORING)
+def test_keys_are_read_as_fast_as_the_memory_gives_them(memory, scoring):
+    readers, counts, moved = measure.SCORING[scoring]
+    rate = measure.key_rate(128, measure.MEMORIES[memory], counts, moved)
+    assert 0.9 * 16 / readers <= rate <= 16
+
+
 def test_script(monkeypatch, capsys):
     """One JSON object per figure; exit code 1 where an aim is missed."""
     figures = [measure.Figure("g", "a", 7, "cycles", "≤ 8", True), measure.Figure("g", "b", 3, "cycles")]

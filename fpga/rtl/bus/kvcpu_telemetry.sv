@@ -10,7 +10,7 @@ module kvcpu_telemetry
     parameter int unsigned BLOCK_BYTES = 16384
 ) (
     input  wire logic         clk,
-    input  wire logic         clk_events,     // runs while events_work
+    input  wire logic         clk_events,     // runs while events_work, and in reset
     input  wire logic         rst,
     output logic              events_work,
     input  wire logic         clear,
@@ -81,7 +81,7 @@ module kvcpu_telemetry
         else if (busy) busy_cycles <= busy_cycles + 64'd1;
     end
 
-    assign events_work = rst || clear || accepted || ended || events != '0 || completion_valid || lookup_counts || port_counts
+    assign events_work = clear || accepted || ended || events != '0 || completion_valid || lookup_counts || port_counts
                          || index_overflow || result_lost || completion_lost || waits != '0 || query_written || scores_read || select;
 
     logic counting;  // of a command that ended with OK, in the cycle behind: `command` is still there

@@ -118,20 +118,19 @@ module kvcpu_dma
     endfunction
 
     logic [1:0] ar_last, ar_pick;   // who was granted last; who is to be granted
+    logic [2:0] ar_wins;            // a bit of that one, while it asks
+    logic       ar_free;            // the memory takes an address now; what it says comes last, as a simulation looks at it in every cycle
     assign ar_pick = next_of(ar_valid, contend_fixed ? 2'd2 : ar_last);
-    always_comb begin
-        ar_ready = '0;
-        ar_ready[ar_pick] = ar_valid[ar_pick] && (!m_axi_arvalid || m_axi_arready);
-    end
+    assign ar_wins = ar_valid & (3'd1 << ar_pick);
+    assign ar_free = !m_axi_arvalid || m_axi_arready;
+    assign ar_ready = ar_wins & {3{ar_free}};
     always_ff @(posedge clk) begin
+        if (ar_free) m_axi_arvalid <= ar_wins != '0;
         if (rst) begin
             m_axi_arvalid <= 1'b0;
             ar_last <= 2'd2;
         end else if (ar_ready != '0) begin
-            m_axi_arvalid <= 1'b1;
             ar_last <= ar_pick;
-        end else if (m_axi_arready) begin
-            m_axi_arvalid <= 1'b0;
         end
         if (ar_ready != '0) begin
             m_axi_arid <= ar_pick;
@@ -141,21 +140,19 @@ module kvcpu_dma
     end
 
     // ---- write addresses, and the order in which their data must follow ------------------------------------------------------
-    logic aw_last, aw_pick, order_empty, order_full, order_channel, order_pop;
+    logic       aw_last, aw_pick, aw_free, order_empty, order_full, order_channel, order_pop;
+    logic [1:0] aw_wins;
     assign aw_pick = (aw_valid == 2'b11) ? (contend_fixed ? 1'b0 : !aw_last) : aw_valid[1];
-    always_comb begin
-        aw_ready = '0;
-        aw_ready[aw_pick] = aw_valid[aw_pick] && !order_full && (!m_axi_awvalid || m_axi_awready);
-    end
+    assign aw_wins = order_full ? '0 : aw_valid & (2'd1 << aw_pick);
+    assign aw_free = !m_axi_awvalid || m_axi_awready;
+    assign aw_ready = aw_wins & {2{aw_free}};
     always_ff @(posedge clk) begin
+        if (aw_free) m_axi_awvalid <= aw_wins != '0;
         if (rst) begin
             m_axi_awvalid <= 1'b0;
             aw_last <= 1'b1;
         end else if (aw_ready != '0) begin
-            m_axi_awvalid <= 1'b1;
             aw_last <= aw_pick;
-        end else if (m_axi_awready) begin
-            m_axi_awvalid <= 1'b0;
         end
         if (aw_ready != '0) begin
             m_axi_awid <= {1'b0, aw_pick};

@@ -304,7 +304,6 @@ module kvcpu_pass
         if (first_cycle) t1_more = t1_more - 7'($countones(freed_t1));
         if (first_cycle && pass.loads && pass.load_tier == 2'd1) t1_more = t1_more + 7'd1;
         if (completion_valid && completion.error) t1_more = completion.channel ? t1_more - 7'd1 : t1_more + 7'd1;
-        if (rst) t1_more = 7'd0;
     end
 
     // Whether the next candidate finds a place is worked out for all that may happen in this cycle, as the trigger is known last. Beside a
@@ -315,11 +314,11 @@ module kvcpu_pass
     logic [2:0]  t1_room;
     logic        t1_kept;       // of these, the one without a trigger
     always_ff @(posedge clk) begin
-        t1_change <= t1_more;
+        t1_change <= rst ? '0 : t1_more;
         t1_places[0] <= $signed({2'b00, set.t1_capacity});
         t1_places[1] <= $signed({2'b00, set.t1_capacity}) + 19'sd1;
         t1_places[2] <= $signed({2'b00, set.t1_capacity}) - 19'sd1;
-        for (int k = 0; k < 3; k++) t1_limit[k] <= t1_places[k] - 19'(t1_more);
+        for (int k = 0; k < 3; k++) t1_limit[k] <= t1_places[k] - (rst ? '0 : 19'(t1_more));
     end
     assign t1_base = t1_used + 17'(t1_change);
     assign t1_after = '{t1_base, t1_base - 17'd1, t1_base + 17'd1};
