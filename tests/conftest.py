@@ -17,6 +17,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+LONG = tuple(f"tests/{place}" for place in ("scripts/", "rtl/", "project/", "formal/", "lab/", "blackbox/"))
+"""Where the tests are that take longest: what builds, proves, or starts processes."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Where several processes share the tests: those that have a fixture of their module go to one of them, so that it is made
+    once. The long ones come first, so that no process is alone with one when the others are done."""
+    for item in items:
+        shared = any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values())
+        if shared and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session")
 def small_sim(tmp_path_factory):
     """One simulation of the small device for the whole run, and a checkpoint of it just after reset."""

@@ -183,5 +183,5 @@ def test_elsewhere_the_wheel_runs_the_demo(elsewhere, tmp_path):
     look = "import kvfpga; from kvfpga.transport.sim.build import rtl_root; print(kvfpga.__file__, rtl_root(), sep='\\n')"
     for found in there(elsewhere, "-c", look).splitlines():
         assert Path(found).is_relative_to(elsewhere.parents[1])
-    told = there(elsewhere.with_name("kvfpga"), "--entries", "256", "demo")
+    told = there(elsewhere.with_name("kvfpga"), "--entries", "256", "--lanes", "1", "demo")
     assert "hardware and reference agree" in told.splitlines()[-1]
