@@ -44,10 +44,12 @@ class Channel:
         self.valid, self.ready = getattr(dut, f"{self.name}valid"), getattr(dut, f"{self.name}ready")
         self.payload = [getattr(dut, f"{self.name}{signal}") for signal in payload.split()]
         self.count, self.waiting = 0, None
+        self.rests = False  # not VALID at the last clock edge
 
     def sample(self) -> tuple[int, ...] | None:
         """The payload when it changes hands at this clock edge."""
-        if not self.valid.value:
+        self.rests = not self.valid.value
+        if self.rests:
             assert self.waiting is None, f"{self.name}: VALID dropped before READY"
             return None
         payload = tuple(int(signal.value) for signal in self.payload)
@@ -228,7 +230,7 @@ class Bench:
             self.memory.sample()
             if self.chance:
                 self._draw_pauses()
-            rest = 0 if any(channel.valid.value for channel in self.channels) else rest + 1
+            rest = rest + 1 if all(channel.rests for channel in self.channels) else 0
             if rest == REST:
                 if self.chance:
                     self.pause(self.chance)  # a source that pauses would never wake it

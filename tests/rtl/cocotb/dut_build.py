@@ -28,7 +28,7 @@ from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim import build, verilator
 
 HERE = Path(__file__).resolve().parent
-PARAMETERS = Parameters(entries=256, lanes=4, data_bits=128)
+PARAMETERS = Parameters(entries=256, lanes=4, data_bits=512)  # a wide bus: Python pays for each beat
 OPTIMIZE = " OPT_FAST=-Og OPT_SLOW=-O0 OPT_GLOBAL=-Og"
 ARGUMENTS = "-O3 --x-assign fast --x-initial unique --timescale 1ns/1ps -Wno-lint -Wno-style -Wno-fatal -CFLAGS -w".split()
 ARGUMENTS.append(build.assertion_flag())
