@@ -90,7 +90,7 @@ REQUESTS = st.lists(
 ).filter(lambda requests: any(runs for _, _, runs in requests))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     requests=REQUESTS,
     entries=st.integers(1, 60),
@@ -127,7 +127,7 @@ WEIGHTS = [
 ]
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     requests=REQUESTS,
     entries=st.integers(1, 60),
