@@ -62,8 +62,7 @@ def model() -> Path:
 def built(top: str, rtl: Mapping[str, str], values: Mapping[str, object]) -> Path:
     """The folder with the built model of `top`. `rtl`: its texts by their file names, in the order of compilation. `values`: its
     parameters."""
-    tools = f"{verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS}"
-    home = build.cache_folder() / "cocotb" / _hash(f"{top} {tools} {values} {rtl}")
+    home = build.cache_folder() / "cocotb" / _hash(f"{top} {_tools()} {values} {rtl}")
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         if not home.exists():
@@ -72,24 +71,36 @@ def built(top: str, rtl: Mapping[str, str], values: Mapping[str, object]) -> Pat
                 files[0].parent.mkdir()
                 for path in files:
                     path.write_text(rtl[path.name])
-                common = home.parent / f"runtime-{_hash(tools)}"
-                for name in RUNTIME:  # half of the work, and the same for every design
-                    if (common / name).exists():
-                        later = time.time() + 3600  # than the makefile that is to come
-                        os.utime(shutil.copy(common / name, folder), (later, later))
+                bring_runtime(Path(folder))
                 with mock.patch.dict(os.environ, environment()):
                     PortsOnly().build(
                         sources=files, hdl_toplevel=top, build_dir=folder, build_args=ARGUMENTS,
                         parameters=values, log_file=Path(folder) / "build.log",
                     )  # fmt: skip
-                common.mkdir(exist_ok=True)
+                _runtime().mkdir(exist_ok=True)
                 for name in RUNTIME:
-                    shutil.copy(Path(folder) / name, common / f"{name}.{os.getpid()}").rename(common / name)
+                    shutil.copy(Path(folder) / name, _runtime() / f"{name}.{os.getpid()}").rename(_runtime() / name)
                 keep = Path(folder) / "keep"
                 keep.mkdir()
                 shutil.move(Path(folder) / top, keep)
                 keep.rename(home)
     return home
+
+
+def bring_runtime(folder: Path) -> None:
+    """Verilator's own code to where a build of any design will look for it, if it was compiled before: half of the work."""
+    for name in RUNTIME:
+        if (_runtime() / name).exists():
+            later = time.time() + 3600  # than the makefile that is to come
+            os.utime(shutil.copy(_runtime() / name, folder), (later, later))
+
+
+def _runtime() -> Path:
+    return build.cache_folder() / "cocotb" / f"runtime-{_hash(_tools())}"
+
+
+def _tools() -> str:
+    return f"{verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS}"
 
 
 def _hash(text: str) -> str:
