@@ -17,6 +17,28 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+LONG = tuple(f"tests/{place}" for place in ("scripts/", "rtl/", "project/", "formal/", "blackbox/"))
+"""Where the tests are that take longest: what builds, proves, or starts processes. Groups come before them anyway."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Where several processes share the tests, one gets all that have something to share. The long ones come first, so that no
+    process is alone with one when the others are done."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group") and (group := shared_by(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+def shared_by(item: pytest.Item) -> str:
+    """The name of those that share with this one what is made or compiled by the first of them, or nothing."""
+    if item.nodeid.startswith("tests/lab/"):
+        return "lab"  # Numba compiles the device
+    module = any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values())
+    return item.nodeid.partition("::")[0] if module else ""
+
+
 @pytest.fixture(scope="session")
 def small_sim(tmp_path_factory):
     """One simulation of the small device for the whole run, and a checkpoint of it just after reset."""

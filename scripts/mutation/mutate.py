@@ -83,9 +83,7 @@ def mutated(mutation: Edit, rtl: Path) -> str:
     return mutation.applied(path.read_text() if path else "")
 
 
-def try_one(
-    name: str, seeds: int, count: int, work: Path, only: list[str] | None = None, among: Sequence[str] = ()
-) -> dict:
+def try_one(name: str, seeds: int, count: int, work: Path, among: Sequence[str] = ()) -> dict:
     """Build and run one mutation, or ORIGINAL, in this process. See `attempt` for `among` and the keys of the answer."""
     from scripts.mutation import judges, quick_build
 
@@ -111,7 +109,7 @@ def try_one(
         sources = verilator_build.rtl_sources(rtl)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                quick_build.model(parameters, sources, work / "models", work / "objects")
+                quick_build.model(parameters, sources, work / "models")
         except BuildError as error:
             if among or isinstance(edit, Mutation):
                 raise
@@ -119,8 +117,6 @@ def try_one(
         found["build_seconds"] = round(time.monotonic() - started, 1)
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count):
-            if only and scenario.name not in only:
-                continue
             done, evidence = run_scenario(scenario, sources)
             by_scenario[scenario.name] = done
             lines += done
@@ -240,15 +236,13 @@ def command_line(pair) -> Iterator[Callable[[str], None]]:
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
-def attempt(
-    name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = (), only: Sequence[str] = ()
-) -> dict:
+def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = False, among: Sequence[str] = ()) -> dict:
     """One mutation in a process of its own, with or without the assertions of the RTL: name, caught, commands (run until then),
     scenario, line, where, field, device, expected, build_seconds, run_seconds, stillborn (why), equivalent (True). `among`:
-    places that are in one model, with this one or ORIGINAL chosen in it. `only`: names of scenarios, instead of all."""
+    places that are in one model, with this one or ORIGINAL chosen in it."""
     numbers = {"--seeds": seeds, "--commands": count, "--work": work}
     command = [*WORKER, "--worker", name, *(str(word) for pair in numbers.items() for word in pair)]
-    command += [f"--among={other}" for other in among] + [f"--scenario={wanted}" for wanted in only]
+    command += [f"--among={other}" for other in among]
     started = time.monotonic()
     environment = os.environ | {"KVFPGA_ASSERTIONS": str(int(assertions))}
     process = subprocess.Popen(
@@ -426,14 +420,11 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the mutations, or the places, and end")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
-    parser.add_argument("--scenario", action="append", help=argparse.SUPPRESS)
     parser.add_argument("--among", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT, TIME_LIMIT + 60))
-        answer = try_one(
-            options.worker, options.seeds, options.commands, options.work, options.scenario, options.among
-        )
+        answer = try_one(options.worker, options.seeds, options.commands, options.work, options.among)
         print(json.dumps(answer))
         return 0
     from rich.console import Console

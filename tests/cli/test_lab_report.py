@@ -14,6 +14,8 @@ from kvfpga.targets.target import Target
 from tests.helpers import lab_cells
 from tests.helpers.command_line import Kvfpga
 
+pytestmark = pytest.mark.xdist_group("lab")  # with those in tests/lab: Numba compiles once
+
 
 @pytest.fixture
 def kv(tmp_path):

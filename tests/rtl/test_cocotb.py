@@ -10,6 +10,7 @@ import pytest
 
 from tests.rtl.cocotb import dut_build
 
+pytestmark = pytest.mark.xdist_group("cocotb")  # one after the other: they share a model
 BENCHES = sorted(path.stem for path in dut_build.HERE.glob("bench_*.py") if not path.stem.startswith("bench_uart"))
 
 

@@ -14,6 +14,7 @@ from kvfpga import rtl
 from kvfpga.contract.errors import TargetError, UsageError
 from tests.helpers import pages
 from tests.helpers.places import DOCS
+from tests.rtl.cocotb import dut_build
 
 BENCH, RUNNER, SIGNALS = pages.code(DOCS / "own-benches.md", "python")
 
@@ -39,7 +40,10 @@ def passed(results: Path) -> list[str]:
     return [case.get("name") for case in ElementTree.parse(results).iter("testcase") if case.find("failure") is None]
 
 
+@pytest.mark.xdist_group("cocotb")  # with those who compile Verilator's own code
 def test_cocotb_by_its_runner(folder):
+    (folder / "sim_build").mkdir()
+    dut_build.bring_runtime(folder / "sim_build")
     run(folder, sys.executable, "run.py")
     assert passed(next(folder.rglob("results.xml"))) == ["identity"]
 

@@ -346,6 +346,6 @@ def test_model_leaves_the_floating_point_unit_alone(monkeypatch):
     where it optimises as for users; this model is the one of test_wheel.py."""
     for name in ("KVFPGA_ASSERTIONS", "KVFPGA_QUICK_BUILD"):
         monkeypatch.delenv(name)
-    with VerilatorSim(256, 8, 512) as sim:
+    with VerilatorSim(256, 1, 512) as sim:
         sim.reset()
         assert np.isfinite(np.linalg.svd(np.arange(9.0).reshape(3, 3), compute_uv=False)).all()

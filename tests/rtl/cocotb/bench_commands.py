@@ -227,7 +227,7 @@ async def soft_reset_while_blocks_move(dut):
     await bench.ring(Prefetch(VA + 6 * BLOCK, 3 * BLOCK, 0))
     for n in range(8):
         await bench.ring(Step(n))
-    while bench.memory.both < 1500:
+    while bench.memory.both < 400:
         await bench.clocks(1)
     assert not bench.memory.quiet()
     await bench.write32(CTRL, 5)

@@ -25,12 +25,12 @@ async def rates(dut, clocks_per_bit):
 
 
 @cocotb.test()
-@cocotb.parametrize(clocks_per_bit=[8.33, 33.33, 868], percent=[2, -2])
+@cocotb.parametrize(clocks_per_bit=[8.33, 33.33, 108.5], percent=[2, -2])
 async def deviation(dut, clocks_per_bit, percent):
     """The other side's clock is 2 % off, either way, over long runs of bytes without a pause."""
     told = CLK_HZ / clocks_per_bit
     bench = await Bench(dut, 11, told * (1 + percent / 100), told).start()
-    await talk(bench, 0 if clocks_per_bit > 500 else 40)
+    await talk(bench, 40 if clocks_per_bit < 100 else 3)
     assert (await bench.stats())[1:3] == [0, 0]
 
 

@@ -3,7 +3,8 @@
 `Bench` puts cocotbext-axi's AxiLiteMaster on the register port and its AxiRam on the memory port, both with seeded random
 pauses on every channel where asked for, and watches all ten channels for what AXI demands of the device: VALID stays
 until READY, nothing changes meanwhile, every access has exactly one answer, bursts keep the rules. A broken rule fails
-the running test on the cycle of the breach. `finish` ends a test: everything sent was answered.
+the running test on the cycle of the breach. `finish` ends a test: everything sent was answered. While no channel is VALID nobody
+looks: Python takes a hundred times as long for a cycle as the device, and clearing its tables takes thousands of cycles.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections import deque
 import cocotb
 from cocotb.clock import Clock
 from cocotb.task import resume
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import First, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 from cocotbext.axi.sparse_memory import SparseMemory
 
@@ -28,6 +30,9 @@ from kvfpga.transport.mmio import Mmio
 MEMORY_BYTES = 1 << 40
 BLOCK = 16384
 VA = 0x7F00_0000_0000
+PERIOD = 4  # ns
+REST = 16
+"""Cycles without any VALID, behind which the next one is waited for."""
 STATUS, ERROR, ERROR_OFFSET = (REGISTERS[name].offset for name in ("STATUS", "ERROR", "ERROR_OFFSET"))
 
 
@@ -39,10 +44,12 @@ class Channel:
         self.valid, self.ready = getattr(dut, f"{self.name}valid"), getattr(dut, f"{self.name}ready")
         self.payload = [getattr(dut, f"{self.name}{signal}") for signal in payload.split()]
         self.count, self.waiting = 0, None
+        self.rests = False  # not VALID at the last clock edge
 
     def sample(self) -> tuple[int, ...] | None:
         """The payload when it changes hands at this clock edge."""
-        if not self.valid.value:
+        self.rests = not self.valid.value
+        if self.rests:
             assert self.waiting is None, f"{self.name}: VALID dropped before READY"
             return None
         payload = tuple(int(signal.value) for signal in self.payload)
@@ -170,7 +177,7 @@ class Bench:
         for name in ("kvcpu.s_axil", "kvcpu.m_axi"):
             logging.getLogger(f"cocotb.{name}").setLevel(logging.WARNING)
         self.dut, self.random = dut, random.Random(seed)
-        cocotb.start_soon(Clock(dut.clk, 4, unit="ns").start())
+        cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
         dut.rst.value = 1
         dut.lookup_valid.value = 0
         dut.lookup_key.value = 0
@@ -178,8 +185,8 @@ class Bench:
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, mem=self.memory_bytes)
         self.registers, self.memory = RegisterPort(dut), MemoryPort(dut)
+        self.channels = [*self.registers.channels, *self.memory.channels]
         self.read_requests = self.write_requests = 0
-        self.cycle = 0
         # The five channels of the register port and the five of the memory, as cocotbext-axi has them.
         self.sides = [
             side
@@ -216,25 +223,37 @@ class Bench:
         return self
 
     async def _watch(self) -> None:
-        edge = RisingEdge(self.dut.clk)
+        edge, rest = RisingEdge(self.dut.clk), 0
         while True:
             await edge
-            self.cycle += 1
             self.registers.sample()
             self.memory.sample()
             if self.chance:
                 self._draw_pauses()
+            rest = rest + 1 if all(channel.rests for channel in self.channels) else 0
+            if rest == REST:
+                if self.chance:
+                    self.pause(self.chance)  # a source that pauses would never wake it
+                await First(*(RisingEdge(channel.valid) for channel in self.channels))
+                rest = 0
+
+    @property
+    def cycle(self) -> int:
+        return int(get_sim_time("ns")) // PERIOD
 
     async def clocks(self, count: int) -> None:
         for _ in range(count):
             await RisingEdge(self.dut.clk)
 
     async def idle(self, budget: int = 200_000) -> None:
-        for _ in range(budget):
+        """Until it is so at an edge of the clock, the next one at the soonest."""
+        await RisingEdge(self.dut.clk)
+        while not self.dut.idle.value:
+            try:
+                await with_timeout(RisingEdge(self.dut.idle), budget * PERIOD, "ns")
+            except SimTimeoutError:
+                raise AssertionError(f"still busy after {budget} cycles") from None
             await RisingEdge(self.dut.clk)
-            if self.dut.idle.value:
-                return
-        raise AssertionError(f"still busy after {budget} cycles")
 
     async def finish(self) -> None:
         """The end of a test: everything that was sent has its answer, and the bus is quiet."""

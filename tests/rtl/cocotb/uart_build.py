@@ -1,31 +1,20 @@
 """Builds the UART bridge, or the whole UART board, for cocotb, and runs benches on it: pytest side of bench_uart*.py.
 
-As dut_build.py does it, for the tops under fpga/rtl/uart. A model is kept in the cache under a key of its sources and the
-tools; `mutation` (an entry of MUTATIONS, or another edit) builds from a copy of the RTL with that one place changed.
+For the tops under fpga/rtl/uart; dut_build.py builds and keeps them. `mutation` (an entry of MUTATIONS, or another edit) builds
+from a copy of the RTL with that one place changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import sys
-import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 from xml.etree import ElementTree
 
-from filelock import FileLock
-
-from kvfpga.transport.sim import build, verilator
+from kvfpga.transport.sim import build
 from scripts.mutation.mutations import Edit
-from tests.rtl.cocotb.dut_build import ARGUMENTS, OPTIMIZE, PortsOnly, environment
+from tests.rtl.cocotb.dut_build import PortsOnly, built
 
 BRIDGE, BOARD = "kvcpu_uart_bridge", "kvcpu_uart_top"
-RUNTIME = "verilated.o", "verilated_vpi.o", "verilated_threads.o"
 
 
 class Mutation(NamedTuple):
@@ -70,36 +59,7 @@ def texts(mutation: Edit | None = None) -> dict[str, str]:
 
 def model(top: str, mutation: Edit | None = None) -> Path:
     """The folder with the built model."""
-    rtl = texts(mutation)
-    tools = f"{verilator.find()[1]} {version('cocotb')} {sys.version} {OPTIMIZE} {ARGUMENTS}"
-    values = {"CLOCK_GATES": "1'b1"} if top == BOARD else {}
-    home = build.cache_folder() / "cocotb" / hashlib.sha256(f"{top} {tools} {values} {rtl}".encode()).hexdigest()[:32]
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{home}.lock"):
-        if not home.exists():
-            with tempfile.TemporaryDirectory(dir=home.parent) as folder:
-                files = [Path(folder) / "rtl" / name for name in rtl]
-                files[0].parent.mkdir()
-                for path in files:
-                    path.write_text(rtl[path.name])
-                common = home.parent / f"uart-runtime-{hashlib.sha256(tools.encode()).hexdigest()[:32]}"
-                for name in RUNTIME:  # half of the work, and the same for every design
-                    if (common / name).exists():
-                        later = time.time() + 3600  # than the makefile that is to come
-                        os.utime(shutil.copy(common / name, folder), (later, later))
-                with mock.patch.dict(os.environ, environment()):
-                    PortsOnly().build(
-                        sources=files, hdl_toplevel=top, build_dir=folder, build_args=ARGUMENTS,
-                        parameters=values, log_file=Path(folder) / "build.log",
-                    )  # fmt: skip
-                common.mkdir(exist_ok=True)
-                for name in RUNTIME:
-                    shutil.copy(Path(folder) / name, common / f"{name}.{os.getpid()}").rename(common / name)
-                keep = Path(folder) / "keep"
-                keep.mkdir()
-                shutil.move(Path(folder) / top, keep)
-                keep.rename(home)
-    return home
+    return built(top, texts(mutation), {"CLOCK_GATES": "1'b1"} if top == BOARD else {})
 
 
 def run(bench: str, top: str, folder: Path, mutation: Edit | None = None, tests: list[str] | None = None) -> dict[str, bool]:

@@ -19,7 +19,8 @@ from tests.rtl.cocotb.uart_build import BRIDGE, Mutation, texts
 
 def program(mutation: Mutation | None = None) -> Path:
     """The built harness."""
-    return verilated_bench.program(BRIDGE, texts(mutation), HERE / "uart_fuzz.cpp", [build.assertion_flag()], ["-O2"])
+    flags = [build.assertion_flag()], [build.effort().often]
+    return verilated_bench.program(BRIDGE, texts(mutation), HERE / "uart_fuzz.cpp", *flags)
 
 
 def run(seed: int, seconds: float, mutation: Mutation | None = None) -> str:
