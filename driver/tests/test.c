@@ -130,11 +130,13 @@ static struct kvcpu_lookup lookup(int i, int flags)
 	return l;
 }
 
+/* The next event; a device that never sends it is a failure, and no standstill. */
 struct kvcpu_event event_of(int file)
 {
 	struct kvcpu_event e = {};
+	struct pollfd p = { file, POLLIN, 0 };
 
-	CHECK(read(file, &e, sizeof(e)) == sizeof(e));
+	CHECK(poll(&p, 1, 20000) == 1 && read(file, &e, sizeof(e)) == sizeof(e));
 	return e;
 }
 
@@ -443,7 +445,7 @@ static void doorbell(void)
 
 /* ---- posts and events --------------------------------------------------------------------------------------------- */
 
-static int post_steps(int file, int count, unsigned long long first)
+int post_steps(int file, int count, unsigned long long first)
 {
 	static struct kvcpu_post posts[256];
 	int i, n;
@@ -812,9 +814,25 @@ static const struct {
 	TEST(moves_through_guest_memory), TEST(scores), TEST(score_refusals), TEST(scores_of_many_processes),
 	TEST(back_pressure), TEST(posts_without_waiting), TEST(refused_posts), TEST(close_with_posts),
 	TEST(uring_at_a_full_queue), TEST(uring_in_order), TEST(uring_refusals), TEST(uring_left_alone), TEST(times), TEST(signals),
-	TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(step_by_its_register), TEST(doorbell), TEST(reload),
-	TEST(removal_with_the_node_open),
+	TEST(many_processes), TEST(attributes), TEST(interrupts), TEST(step_by_its_register), TEST(doorbell),
+	TEST(random_commands), TEST(reload), TEST(removal_with_the_node_open),
 };
+
+/* Is the test among those that the kernel's command line has as TESTS? Without any, all are. */
+static int is_wanted(const char *name)
+{
+	const char *at = getenv("TESTS");
+	size_t length = strlen(name);
+
+	if (!at)
+		return 1;
+	for (; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (!strncmp(at, name, length) && (!at[length] || at[length] == ','))
+			return 1;
+	}
+	return 0;
+}
 
 int main(void)
 {
@@ -827,6 +845,8 @@ int main(void)
 	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		double start = seconds();
 
+		if (!is_wanted(tests[i].name))
+			continue;
 		wrong = 0;
 		tests[i].run();
 		*(wrong ? &failed : &passed) += 1;
