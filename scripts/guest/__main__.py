@@ -5,8 +5,8 @@
 
 Fetches QEMU, kernels, headers and busybox as Debian packages into the user's cache (nothing is installed), builds driver/ for
 each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
-`N passed, N failed`, over all kernels. A warning of the compiler or of sparse, a complaint of the kernel (BUG, WARNING), a
-server that failed and a difference from the reference model count as failed. With --cli it is `kvfpga --target kvcpu:/dev/kvcpu0`
+`N passed, N failed`, over all kernels. A warning of the compiler or of sparse, a complaint of checkpatch or of the kernel (BUG,
+WARNING), a server that failed and a difference from the reference model count as failed. With --cli it is `kvfpga --target kvcpu:/dev/kvcpu0`
 that runs there instead, on a Python for the guest (scripts/guest/cli_test.py), in lockstep on both sides of the driver.
 Exit code 0: nothing failed. 1: something did. 3: a package or the compiler is not to be had; never a skip.
 """
@@ -35,6 +35,14 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     megabytes = (packages.package_bytes(qemu) + packages.package_bytes(busybox)) / 1e6
     say(f"QEMU and busybox: {megabytes:.0f} MB of packages, {time.monotonic() - start:.0f} s")
     return qemu, busybox
+
+
+def style(kept: Path) -> tuple[int, int]:
+    """(passed, failed) of the driver before the kernel's checkpatch."""
+    lines = build.complaints(packages.checkpatch(kept))
+    print("\n".join(lines), end="\n" if lines else "")
+    say(f"checkpatch: {len(lines)} complaints")
+    return int(not lines), len(lines)
 
 
 def on_kernel(kernel: packages.Kernel, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
@@ -76,7 +84,7 @@ def parse() -> argparse.Namespace:
     add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
     add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
     add("--tests", metavar="NAME,...", help="only these of driver/tests, without spaces")
-    add("--check", action="store_true", help="let sparse read the driver as well (not for newest, which Debian's cannot)")
+    add("--check", action="store_true", help="let checkpatch and sparse read the driver as well (sparse not for newest)")
     add("--cli", action="store_true", help="run kvfpga in the guest, in place of the driver's tests")
     add("--build-only", action="store_true", help="compile the driver, and boot nothing")
     add("--folder", type=Path, default=faults.ROOT / "build/guest", help="for results (default: build/guest)")
@@ -106,7 +114,8 @@ def main() -> int:
         build.require_compiler()
         with packages.alone(arguments.folder):
             qemu, busybox = prepare(arguments.packages)
-            tallies = [tally(kernel, qemu, busybox, arguments) for kernel in asked]
+            tallies = [style(arguments.packages)] if arguments.check else []
+            tallies += [tally(kernel, qemu, busybox, arguments) for kernel in asked]
     except Missing as error:
         say(str(error))
         print("0 passed, 1 failed")

@@ -1,8 +1,8 @@
-"""The Linux driver on a real kernel, before the Verilated RTL: all of its tests on one kernel, with few commands where their number
-is not the point. `make guest` has three kernels, and more commands.
+"""The Linux driver on a real kernel, before the Verilated RTL: all of its tests on one kernel, with few commands where their
+number is not the point. `make guest` has three kernels, and more commands.
 
-Where Debian's packages cannot be had, nothing is proved: that is a failure in CI, and elsewhere the test is skipped. Fetched once,
-they stay in the user's cache (docs/linux.md).
+Where Debian's packages cannot be had, nothing is proved: that is a failure in CI, and elsewhere the test is skipped. Fetched
+once, they stay in the user's cache (docs/linux.md).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def test_the_driver_on_a_kernel(tmp_path):
     assert re.search(rf"^  {POSTS} commands, .* lost 0$", done.stdout, re.MULTILINE)
 
 
-def test_a_driver_that_ignores_a_full_queue_is_seen(tmp_path):
-    done = guest(tmp_path, "--fault", "ignores-full", "--tests", "reset_values,back_pressure")
+def test_a_driver_with_a_fault_is_seen(tmp_path):
+    done = guest(tmp_path, "--fault", "swaps-operands", "--tests", "steps,blocks")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert re.findall(r"^(ok|FAILED) +(\w+)", done.stdout, re.MULTILINE) == [("ok", "reset_values"), ("FAILED", "back_pressure")]
+    assert re.findall(r"^(ok|FAILED) +(\w+)", done.stdout, re.MULTILINE) == [("ok", "steps"), ("FAILED", "blocks")]
+    assert done.stdout.splitlines()[-1] == "1 passed, 1 failed"
