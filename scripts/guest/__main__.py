@@ -6,8 +6,9 @@
 Fetches QEMU, kernels, headers and busybox as Debian packages into the user's cache (nothing is installed), builds driver/ for
 each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
 `N passed, N failed`, over all kernels. A warning of the compiler or of sparse, a complaint of checkpatch or of the kernel (BUG,
-WARNING), a server that failed and a difference from the reference model count as failed. With --cli it is `kvfpga --target kvcpu:/dev/kvcpu0`
-that runs there instead, on a Python for the guest (scripts/guest/cli_test.py), in lockstep on both sides of the driver.
+WARNING), a server that failed and a difference from the reference model count as failed. With --cli it is
+`kvfpga --target kvcpu:/dev/kvcpu0` that runs there instead, on a Python for the guest (scripts/guest/cli_test.py), in lockstep on
+both sides of the driver.
 Exit code 0: nothing failed. 1: something did. 3: a package or the compiler is not to be had; never a skip.
 """
 

@@ -95,8 +95,8 @@ def complaints(checkpatch: Path) -> list[str]:
     """The lines that break the kernel's style. Passed over is how a module is written for several kernels, and its attributes."""
     passed_over = "LINUX_VERSION_CODE,CONSTANT_COMPARISON,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE"
     files = sorted([*(ROOT / "driver").glob("*.[ch]"), *(ROOT / "driver/include").rglob("*.h")])
-    command = ["perl", checkpatch, "--no-tree", "--strict", "--terse", "--quiet", "--no-summary", "--ignore", passed_over, "-f", *files]
-    said = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=ROOT)
+    words = ["--no-tree", "--strict", "--terse", "--quiet", "--no-summary", "--ignore", passed_over, "-f", *files]
+    said = subprocess.run(["perl", checkpatch, *map(str, words)], capture_output=True, text=True, cwd=ROOT)
     if said.returncode not in (0, 1) or said.returncode != bool(said.stdout.strip()):
         raise GuestError(f"checkpatch ended with {said.returncode}: {said.stderr[-600:]}")
     return said.stdout.splitlines()

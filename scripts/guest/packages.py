@@ -172,7 +172,7 @@ def sparse(folder: Path) -> Path:
 
 
 def checkpatch(folder: Path) -> Path:
-    """The kernel's own checkpatch.pl, beside what it reads. Debian has it in a kernel's sources only, of which no more is kept."""
+    """The kernel's own checkpatch.pl, beside what it reads. Debian has it only in sources, of which no more is kept."""
     found = folder / "checkpatch"
     if not found.exists():
         sources = Apt(folder, TRIXIE).unpack(folder / "root-source", [SOURCES], dependencies=False)
