@@ -14,6 +14,7 @@ FOLDER for newer packages.
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -65,8 +66,10 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _run(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
+def _run(*command: str | Path, cwd: Path | None = None, apt: Path | None = None) -> str:
+    """What a command says; `apt`: the configuration of a private apt."""
+    environment = os.environ | ({"APT_CONFIG": str(apt)} if apt else {})
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd, env=environment)
     if done.returncode:
         words = " ".join(str(word) for word in command[:6])
         raise Missing(f"{words} … failed: {(done.stderr or done.stdout).strip()[-600:]}")
@@ -117,11 +120,11 @@ class Apt:
         conf.rename(self._conf)
 
     def _get(self, *words: str, conf: Path | None = None, cwd: Path | None = None) -> None:
-        _run("env", f"APT_CONFIG={conf or self._conf}", "apt-get", "-qq", *words, cwd=cwd or self.folder)
+        _run("apt-get", "-qq", *words, cwd=cwd or self.folder, apt=conf or self._conf)
 
     def field(self, package: str, name: str) -> str:
         """A field of the version that would be installed, "" where there is none."""
-        text = _run("env", f"APT_CONFIG={self._conf}", "apt-cache", "--no-all-versions", "show", package)
+        text = _run("apt-cache", "--no-all-versions", "show", package, apt=self._conf)
         match = re.search(rf"^{name}: (.*)$", text, re.MULTILINE)
         return match[1] if match else ""
 
