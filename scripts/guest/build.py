@@ -45,7 +45,10 @@ def headers(root: Path, kernel: Kernel, libraries: Path) -> Path:
     folder = next(root.glob("usr/src/linux-headers-*-cloud-amd64")).resolve()
     makefile = folder / "Makefile"
     with alone(root.parent):
-        makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", makefile.read_text()))
+        text = makefile.read_text()
+        here = re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", text)
+        if here != text:  # another process may be building with it
+            makefile.write_text(here)
         if kernel.suite != BOOKWORM:
             for program in next(root.glob("usr/lib/linux-kbuild-*")).rglob("*"):
                 if _is_program(program):
