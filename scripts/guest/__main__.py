@@ -66,7 +66,8 @@ def on_kernel(kernel: packages.Kernel, qemu: Path, busybox: Path, arguments: arg
     image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more)
     memory, limit = (boot.MEMORY_WITH_PYTHON, 2400) if more else (boot.MEMORY, 900)
     socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
-    words = [*arguments.append, *([f"TESTS={arguments.tests}"] if arguments.tests else [])]
+    tests = arguments.tests or (faults.FAULTS[arguments.fault].seen_by if arguments.fault else None)
+    words = [*arguments.append, *([f"TESTS={tests}"] if tests else [])]
     rtl, said = faults.rtl(folder, arguments.fault), folder / f"server-{kernel.line}.log"
     with boot.server(socket, said, arguments.entries, rtl) as device:
         outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, words, memory, limit)
@@ -91,8 +92,8 @@ def parse() -> argparse.Namespace:
     add("--folder", type=Path, default=faults.ROOT / "build/guest", help="for results (default: build/guest)")
     add("--packages", type=Path, default=cache_folder() / "guest", help="for packages (default: %(default)s)")
     add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")
-    add("--fault", choices=faults.FAULTS, help="build the driver or the device with this fault: tests must fail")
-    more = "for the kernel's command line; POSTS=N: so many commands into a full queue"
+    add("--fault", choices=faults.FAULTS, help="build driver or device with this fault, for the test that sees it to fail")
+    more = "for the kernel's command line; POSTS=N, COMMANDS=N: so many into a full queue, or by chance"
     add("--append", action="append", default=[], metavar="WORD", help=more)
     return parser.parse_args()
 

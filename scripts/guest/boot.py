@@ -60,17 +60,20 @@ def processor_seconds() -> float:
 
 @contextmanager
 def server(socket: Path, log: Path, entries: int, rtl: Path | None) -> Iterator[Device]:
-    """The device on a socket while the block lasts, of `rtl` or else the project's own; what it said is there afterwards."""
+    """The device on a socket while the block lasts, of `rtl` or else the project's own; what it said is there afterwards. Where a
+    guest comes to no end, the device may be why, so its error is added to that."""
     socket.unlink(missing_ok=True)
     size = ("--entries", str(entries), "--session", str(socket.parent / "session"))
     command = [sys.executable, "-m", "kvfpga", "--json", *size, "vfio", str(socket)]
     environment = os.environ | ({"KVFPGA_RTL": str(rtl)} if rtl else {})
-    device, errors = Device(), log.with_suffix(".errors")
+    device, errors, failure = Device(), log.with_suffix(".errors"), None
     with log.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
     try:
         _wait_for(socket, process, errors)
         yield device
+    except GuestError as error:
+        failure = error
     finally:
         before = processor_seconds()
         try:
@@ -83,6 +86,8 @@ def server(socket: Path, log: Path, entries: int, rtl: Path | None) -> Iterator[
     device.counts = {name: value for name, value in last.items() if isinstance(value, int)}
     if process.returncode:
         device.error = f"exit code {process.returncode}: {errors.read_text()[-1000:]}"
+    if failure:
+        raise GuestError(f"{failure}\nthe device: {device.error or device.counts}") from failure
 
 
 def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds: float = 900) -> None:
