@@ -46,38 +46,51 @@ def style(kept: Path) -> tuple[int, int]:
     return int(not lines), len(lines)
 
 
-def on_kernel(kernel: packages.Kernel, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
-    """(passed, failed) of the driver on one kernel."""
-    folder, kept = arguments.folder, arguments.packages
-    root = packages.kernel(kept, kernel)
-    sparse = packages.sparse(kept) if arguments.check and kernel.checked else None
+def compiled(kernel: packages.Kernel, root: Path, qemu: Path, arguments: argparse.Namespace) -> build.Module:
+    """The driver for one kernel, which lies in `root`."""
+    sparse = packages.sparse(arguments.packages) if arguments.check and kernel.checked else None
     if arguments.check and not kernel.checked:
         say(f"{kernel.line}: Debian's sparse cannot read its headers; it reads the driver for the other kernels")
     before = boot.processor_seconds()
-    module = build.module(folder, kernel, root, qemu, arguments.fault, sparse)
-    built = boot.processor_seconds() - before
+    module = build.module(arguments.folder, kernel, root, qemu, arguments.fault, sparse)
     print("\n".join(module.warnings), end="\n" if module.warnings else "")
-    failed = len(module.warnings)
-    megabytes = packages.package_bytes(root) / 1e6
-    say(f"{kernel.line}: {megabytes:.0f} MB of packages; module of {module.file.stat().st_size:,} bytes, {failed} warnings")
-    if arguments.build_only:
-        return 1 - bool(failed), failed
-    more = build.command_line(folder, packages.python(kept)) if arguments.cli else None
+    spent, megabytes = boot.processor_seconds() - before, packages.package_bytes(root) / 1e6
+    made = f"module of {module.file.stat().st_size:,} bytes, {len(module.warnings)} warnings, {spent:.0f} s of processor time"
+    say(f"{kernel.line}: {megabytes:.0f} MB of packages; {made}")
+    return module
+
+
+def tested(
+    kernel: packages.Kernel, module: build.Module, root: Path, qemu: Path, busybox: Path, arguments: argparse.Namespace
+) -> tuple[int, int]:  # fmt: skip
+    """(passed, failed) of the module's tests in a guest."""
+    folder, name = arguments.folder, kernel.line
+    more = build.command_line(folder, packages.python(arguments.packages)) if arguments.cli else None
     image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more)
     memory, limit = (boot.MEMORY_WITH_PYTHON, 2400) if more else (boot.MEMORY, 900)
-    socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{kernel.line}.log"
+    socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{name}.log"
     tests = arguments.tests or (faults.FAULTS[arguments.fault].seen_by if arguments.fault else None)
     words = [*arguments.append, *([f"TESTS={tests}"] if tests else [])]
-    rtl, said = faults.rtl(folder, arguments.fault), folder / f"server-{kernel.line}.log"
+    rtl, said = faults.rtl(folder, arguments.fault), folder / f"server-{name}.log"
     with boot.server(socket, said, arguments.entries, rtl) as device:
         outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, words, memory, limit)
     print(outcome.text)
-    say(f"{kernel.line}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
-    spent = f"module {built:.0f} s, QEMU {outcome.processor:.0f} s, device {device.processor:.0f} s"
-    say(f"{kernel.line}: processor time: {spent}")
-    say(f"{kernel.line}: the device says {device.counts or device.error}")
-    failed += outcome.complains + bool(device.error) + bool(device.counts.get("differences", 1))
-    return outcome.passed, outcome.failed + failed
+    say(f"{name}: {outcome.passed} passed, {outcome.failed} failed, {outcome.seconds:.0f} s from QEMU's start to its end")
+    say(f"{name}: processor time: QEMU {outcome.processor:.0f} s, device {device.processor:.0f} s")
+    say(f"{name}: the device says {device.counts or device.error}")
+    worse = outcome.complains + bool(device.error) + bool(device.counts.get("differences", 1))
+    return outcome.passed, outcome.failed + worse
+
+
+def on_kernel(kernel: packages.Kernel, qemu: Path, busybox: Path, arguments: argparse.Namespace) -> tuple[int, int]:
+    """(passed, failed) of the driver on one kernel; a warning is a failure."""
+    root = packages.kernel(arguments.packages, kernel)
+    module = compiled(kernel, root, qemu, arguments)
+    warnings = len(module.warnings)
+    if arguments.build_only:
+        return int(not warnings), warnings
+    passed, failed = tested(kernel, module, root, qemu, busybox, arguments)
+    return passed, failed + warnings
 
 
 def parse() -> argparse.Namespace:
