@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ class Kernel(NamedTuple):
 BOOKWORM, TRIXIE, BACKPORTS = Suite("bookworm"), Suite("trixie"), Suite("trixie", "trixie-backports")
 FLAVOUR = "cloud-amd64"
 SOURCES = "linux-source-6.12"
+DAY = 24 * 3600
 KERNELS = (
     Kernel("6.1", BOOKWORM, "bookworm"), Kernel("6.12", TRIXIE, "trixie"), Kernel("newest", BACKPORTS, "trixie-backports", False),
 )  # fmt: skip
@@ -96,8 +98,8 @@ class Apt:
         self._conf = self.folder / "conf"
 
     def update(self) -> None:
-        """Fetch the lists, once."""
-        if self._conf.exists():
+        """Fetch the lists, unless they are of today: a mirror forgets packages that newer ones have replaced."""
+        if self._conf.exists() and time.time() - self._conf.stat().st_mtime < DAY:
             return
         for name in ("state/lists/partial", "cache/archives/partial", "none"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
