@@ -45,7 +45,7 @@ soak: $(TEST)                  # kills, damage and bad inputs; real traces, from
 	$(PYTHON) -m scripts.soak.damage --kills 40 --sessions 20 --checkpoints 20 --inputs 60
 	$(PYTHON) -m pytest tests/lab/soak_traces.py
 
-guest: $(RUN)                  # the Linux driver on real kernels, before the Verilated RTL; Debian packages, in build/guest
+guest: $(RUN)                  # the Linux driver on real kernels, before the Verilated RTL; Debian packages, in the user's cache
 	$(PYTHON) -m scripts.guest --check
 
 $(RUN): pyproject.toml setup.py scripts/setup.sh

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * /sys/class/kv_cpu/kvcpuN: current_step and the six weights and thresholds, which can be written, telemetry as name=value lines,
- * sizes of the device, and counters of the driver's own.
+ * /sys/class/kv_cpu/kvcpuN: current_step and the six weights and thresholds, which can be written,
+ * telemetry as name=value lines, sizes of the device, and counters of the driver's own.
  */
 #include <linux/kstrtox.h>
 #include <linux/sysfs.h>
@@ -33,12 +33,14 @@ static ssize_t telemetry_show(struct device *dev, struct device_attribute *attr,
 	if (error)
 		return error;
 	return sysfs_emit(buf,
-			  "current_step=%llu\nstep_count=%llu\nhot_count=%llu\nevict_count=%llu\nprefetch_count=%llu\n"
-			  "share_count=%llu\nlast_va=0x%llx\nlast_len=%llu\nlast_target_step=%llu\n"
+			  "current_step=%llu\nstep_count=%llu\nhot_count=%llu\nevict_count=%llu\n"
+			  "prefetch_count=%llu\nshare_count=%llu\nlast_va=0x%llx\nlast_len=%llu\n"
+			  "last_target_step=%llu\n"
 			  "w_r=%u\nw_f=%u\nw_s=%u\nw_d=%u\nevict_thresh=%u\nprefetch_thresh=%u\n",
-			  t.current_step, t.step_count, t.hot_count, t.evict_count, t.prefetch_count, t.share_count, t.last_va,
-			  t.last_len, t.last_target_step, t.weights.w_r, t.weights.w_f, t.weights.w_s, t.weights.w_d,
-			  t.weights.evict_thresh, t.weights.prefetch_thresh);
+			  t.current_step, t.step_count, t.hot_count, t.evict_count,
+			  t.prefetch_count, t.share_count, t.last_va, t.last_len,
+			  t.last_target_step, t.weights.w_r, t.weights.w_f, t.weights.w_s,
+			  t.weights.w_d, t.weights.evict_thresh, t.weights.prefetch_thresh);
 }
 static DEVICE_ATTR_RO(telemetry);
 
@@ -50,7 +52,8 @@ static ssize_t current_step_show(struct device *dev, struct device_attribute *at
 	return error ? error : sysfs_emit(buf, "%llu\n", t.current_step);
 }
 
-static ssize_t current_step_store(struct device *dev, struct device_attribute *attr, const char *buf, size_t count)
+static ssize_t current_step_store(struct device *dev, struct device_attribute *attr,
+				  const char *buf, size_t count)
 {
 	struct kvcpu_range step = {};
 	int error = kstrtou64(buf, 0, &step.target_step);
@@ -88,15 +91,16 @@ static ssize_t store_weight(struct device *dev, u32 place, const char *buf, size
 	return error ? error : count;
 }
 
-#define WEIGHT(name)													\
-static ssize_t name##_show(struct device *dev, struct device_attribute *attr, char *buf)				\
-{															\
-	return show_weight(dev, offsetof(struct kvcpu_weights, name) / sizeof(u32), buf);				\
-}															\
-static ssize_t name##_store(struct device *dev, struct device_attribute *attr, const char *buf, size_t count)		\
-{															\
-	return store_weight(dev, offsetof(struct kvcpu_weights, name) / sizeof(u32), buf, count);			\
-}															\
+#define WEIGHT(name)										\
+static ssize_t name##_show(struct device *dev, struct device_attribute *attr, char *buf)	\
+{												\
+	return show_weight(dev, offsetof(struct kvcpu_weights, name) / sizeof(u32), buf);	\
+}												\
+static ssize_t name##_store(struct device *dev, struct device_attribute *attr,			\
+			    const char *buf, size_t count)					\
+{												\
+	return store_weight(dev, offsetof(struct kvcpu_weights, name) / sizeof(u32), buf, count); \
+}												\
 static DEVICE_ATTR_RW(name)
 
 WEIGHT(w_r);
@@ -106,12 +110,15 @@ WEIGHT(w_d);
 WEIGHT(evict_thresh);
 WEIGHT(prefetch_thresh);
 
-/* What sizes a program has to know: rows of a block and values of a query, for SCORE; classes, for PTABLE. */
-#define CAPABILITY(name)												\
-static ssize_t name##_show(struct device *dev, struct device_attribute *attr, char *buf)				\
-{															\
-	return sysfs_emit(buf, "%u\n", of(dev)->name);									\
-}															\
+/*
+ * What sizes a program has to know: rows of a block and values of a query, for SCORE; classes, for
+ * PTABLE.
+ */
+#define CAPABILITY(name)									\
+static ssize_t name##_show(struct device *dev, struct device_attribute *attr, char *buf)	\
+{												\
+	return sysfs_emit(buf, "%u\n", of(dev)->name);						\
+}												\
 static DEVICE_ATTR_RO(name)
 
 CAPABILITY(entries);
@@ -120,7 +127,10 @@ CAPABILITY(block_bytes);
 CAPABILITY(block_tokens);
 CAPABILITY(head_dim);
 
-/* The driver's own: how often the device called, and how often a result was there without a call, and what user space rang. */
+/*
+ * The driver's own: how often the device called, and how often a result was there without a call,
+ * and what user space rang.
+ */
 static ssize_t interrupts_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
 	return sysfs_emit(buf, "%llu\n", READ_ONCE(of(dev)->interrupts));

@@ -2,17 +2,18 @@
 /*
  * The KV-CPU's Linux driver: what its parts share.
  *
- *   pci.c         the PCI function: identity, memory lent to the device, interrupt, arrival and departure
- *   queue.c       commands: operands and doorbell, a place in the queue, the result; telemetry and settings
+ *   pci.c         the PCI function: identity, memory lent to the device, interrupt, arrival, end
+ *   queue.c       commands: operands, doorbell, a place in the queue, result; telemetry, settings
  *   scores.c      the compute engine: queries into its buffer, scores out of it
  *   node.c        /dev/kvcpuN
  *   registers.c   of that, the ioctls by which a host runs commands by their registers
  *   uring.c       its commands by io_uring
  *   attributes.c  /sys/class/kv_cpu/kvcpuN
  *
- * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes), `windows` (queries, and the idle
- * bank of the rank table until it is committed), `issue` (operand registers and doorbells, so also the order of `sent`), `drain`
- * (RESULT, SCORES, COMPLETION and ERROR registers), `list` (the lists, a spinlock).
+ * Locks, outermost first: `here` (read by whoever uses the device, written once, when it goes),
+ * `windows` (queries, and the idle bank of the rank table until it is committed), `issue` (operand
+ * registers and doorbells, so also the order of `sent`), `drain` (RESULT, SCORES, COMPLETION and
+ * ERROR registers), `list` (the lists, a spinlock).
  */
 #ifndef KVCPU_H
 #define KVCPU_H
@@ -91,7 +92,10 @@ struct kvcpu_result {
 /* Most rows that a block has where there is a compute engine (docs/decisions/D33-nmce.md). */
 #define KVCPU_ROWS	256
 
-/* What a SCORE computed, for whoever waits for it; `rows`, `fp16` and `numerators` say what to take. */
+/*
+ * What a SCORE computed, for whoever waits for it; `rows`, `fp16` and `numerators` say what to
+ * take.
+ */
 struct kvcpu_scores {
 	u32 rows;
 	bool fp16;
@@ -99,7 +103,7 @@ struct kvcpu_scores {
 	u32 max;
 	u32 sum;
 	u32 exps[KVCPU_ROWS];
-	u32 values[KVCPU_ROWS];		/* FP32; or FP16 two a word, the lower row in the lower half */
+	u32 values[KVCPU_ROWS];	/* FP32; or FP16 two a word, the lower row in the lower half */
 };
 
 struct kvcpu_write {
@@ -123,13 +127,14 @@ struct kvcpu_command {
 	struct kvcpu_scores *scores;	/* of a SCORE: to be filled where it is not refused */
 	struct kvcpu_file *file;	/* posted by it, which is told … */
 	u64 cookie;
-	struct io_uring_cmd *uring;	/* … or asked by it, which is answered; else somebody waits for `done` */
+	struct io_uring_cmd *uring;	/* … or asked by it; else somebody waits for `done` */
 };
 
-#define PATIENCE	(60 * HZ)	/* with a device that does not come to an end: then it is taken for dead */
+#define PATIENCE	(60 * HZ)	/* with a device that comes to no end; then it is dead */
 #define KVCPU_SETTINGS	6
 #define KVCPU_PAGE	4096		/* of doorbells */
-#define KVCPU_INTERRUPTS	(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | KVCPU__IRQ_ENABLE__ERROR_bm)
+#define KVCPU_INTERRUPTS	(KVCPU__IRQ_ENABLE__RESULT_bm | KVCPU__IRQ_ENABLE__COMPLETION_bm | \
+				 KVCPU__IRQ_ENABLE__ERROR_bm)
 
 struct kvcpu {
 	struct device dev;
@@ -149,26 +154,26 @@ struct kvcpu {
 
 	struct rw_semaphore here;
 	bool gone;			/* written under `here` */
-	bool failed;			/* the device answered wrongly: nothing is asked of it any more */
+	bool failed;			/* the device answered wrongly: it is not asked any more */
 
-	struct mutex windows;
-	struct mutex issue;
-	u32 depth;			/* of the device's queue, or of the half that is left to us */
-	u64 target_step;		/* of the last HOT, EVICT or SHARE, which the device is not told */
-	bool target_step_is_ours;	/* nothing that the device knows the target step of came after it */
+	struct mutex windows;		/* of queries, and of the rank table */
+	struct mutex issue;		/* operands and doorbells */
+	u32 depth;			/* of the device's queue, or of our half of it */
+	u64 target_step;		/* of the last HOT, EVICT or SHARE: news to the device */
+	bool target_step_is_ours;	/* nothing came after it whose target step is not */
 
-	struct mutex drain;
+	struct mutex drain;		/* results, records and errors */
 	u64 interrupts;
 	u64 late_results;		/* found by looking, without an interrupt */
 	u64 rung_steps;			/* STEPs that user space rang, */
-	u64 rung_refused;		/* and those that the device refused after it had queued them */
+	u64 rung_refused;		/* and those that were queued, and refused then */
 
-	spinlock_t list;
+	spinlock_t list;		/* the lists, and what says so */
 	struct list_head sent;		/* commands that the device has, oldest first */
 	u32 in_flight;			/* how many of them; never above `depth` */
 	struct list_head files;
 	struct delayed_work watch;	/* while commands are out */
-	unsigned long progress;		/* jiffies of the last result, or of the first command since there was none out */
+	unsigned long progress;		/* jiffies of the last result, or first command out since */
 	wait_queue_head_t room;		/* in_flight fell, or the device is gone */
 
 	bool lends;			/* until a reset of KVCPU_RESET */
@@ -177,15 +182,18 @@ struct kvcpu {
 	size_t lent_bytes;
 };
 
-/* An open file. Posts that are not read yet take a place in `results` beforehand, so that none is ever lost. */
+/*
+ * An open file. Posts that are not read yet take a place in `results` beforehand, so that none is
+ * ever lost.
+ */
 #define KVCPU_EVENTS	256
 
 struct kvcpu_file {
 	struct kvcpu *kv;
 	struct file *file;
 	struct list_head files;
-	struct mutex reading;
-	struct mutex writing;
+	struct mutex reading;		/* one reader at a time, */
+	struct mutex writing;		/* and one writer */
 	u32 promised;			/* under kv->list: posted, and not read yet */
 	u32 outstanding;		/* under kv->list: posted, and without a result */
 	u32 lost;			/* under kv->list: moves that found `moves` full */
@@ -210,13 +218,16 @@ static inline u64 kvcpu_read64(struct kvcpu *kv, u32 offset)
 /* TOUCH_HINT (R41), by the flags of LOAD, LOOKUP or SCORE. */
 static inline u32 kvcpu_touch_hint(u32 flags, u8 cls, u8 order)
 {
-	return flags & KVCPU_HINT ? cls | order << KVCPU__TOUCH_HINT__ORDER_bp | KVCPU__TOUCH_HINT__SET_bm : 0;
+	if (!(flags & KVCPU_HINT))
+		return 0;
+	return cls | order << KVCPU__TOUCH_HINT__ORDER_bp | KVCPU__TOUCH_HINT__SET_bm;
 }
 
 /* LOAD_ID, LOOKUP_ID and SCORE_ID: word 0 of an entry. */
 static inline u32 kvcpu_key(u16 request, u8 layer, u8 head)
 {
-	return request | head << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__HEAD_bp | (u32)layer << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__LAYER_bp;
+	return request | head << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__HEAD_bp |
+	       (u32)layer << KVCPU_SPACE__BAR2_ENTRIES__ENTRY__LAYER_bp;
 }
 
 /* queue.c */

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * /dev/kvcpuN: ioctls that run a command and wait for it, write() that queues commands, read() and poll() for their results and for
- * the moves between tiers, mmap() of the directory, of memory for tiers, and of the page with STEP's doorbell.
- * include/uapi/linux/kvcpu.h is the manual.
+ * /dev/kvcpuN: ioctls that run a command and wait for it, write() that queues commands, read() and
+ * poll() for their results and for the moves between tiers, mmap() of the directory, of memory for
+ * tiers, and of the page with STEP's doorbell. include/uapi/linux/kvcpu.h is the manual.
  *
- * The device may go while the node is open: `here` is held while it is used, the mapping is taken back, and whoever waits is woken.
+ * The device may go while the node is open: `here` is held while it is used, the mapping is taken
+ * back, and whoever waits is woken.
  */
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
@@ -16,11 +17,12 @@
 
 #include "kvcpu.h"
 
-/* ---- open and close ---------------------------------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static int kvcpu_open(struct inode *inode, struct file *file)
 {
-	struct kvcpu *kv = container_of(inode->i_cdev, struct kvcpu, cdev);	/* held by its cdev while the file is open */
+	/* Held by its cdev while the file is open. */
+	struct kvcpu *kv = container_of(inode->i_cdev, struct kvcpu, cdev);
 	struct kvcpu_file *open = kzalloc(sizeof(*open), GFP_KERNEL);
 	int error;
 
@@ -46,7 +48,10 @@ static int kvcpu_open(struct inode *inode, struct file *file)
 	return stream_open(inode, file);
 }
 
-/* Commands that were posted are still run, and their results are waited for: until then they know the file. */
+/*
+ * Commands that were posted are still run, and their results are waited for: until then they know
+ * the file.
+ */
 static int kvcpu_release(struct inode *inode, struct file *file)
 {
 	struct kvcpu_file *open = file->private_data;
@@ -62,7 +67,7 @@ static int kvcpu_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* ---- ioctl ------------------------------------------------------------------------------------------------------- */
+/* ---- ioctl ----------------------------------------------------------------------------------- */
 
 static long do_load(struct kvcpu *kv, struct kvcpu_load *load)
 {
@@ -72,7 +77,8 @@ static long do_load(struct kvcpu *kv, struct kvcpu_load *load)
 	if (load->flags & ~KVCPU_HINT || load->reserved)
 		return -EINVAL;
 	kvcpu_begin(&command, KVCPU_OP_LOAD);
-	kvcpu_add(&command, REG(TOUCH_HINT), 4, kvcpu_touch_hint(load->flags, load->cls, load->order));
+	kvcpu_add(&command, REG(TOUCH_HINT), 4,
+		  kvcpu_touch_hint(load->flags, load->cls, load->order));
 	kvcpu_add(&command, REG(LOAD_ID), 4, kvcpu_key(load->request, load->layer, load->head));
 	kvcpu_add(&command, REG(LOAD_TOKEN_START), 4, load->token_start);
 	kvcpu_add(&command, REG(LOAD_VA), 8, load->va);
@@ -117,8 +123,10 @@ static long do_lookup(struct kvcpu *kv, struct kvcpu_lookup *lookup)
 		return -EINVAL;
 	kvcpu_begin(&command, touch ? KVCPU_OP_TOUCH : KVCPU_OP_LOOKUP);
 	if (touch)
-		kvcpu_add(&command, REG(TOUCH_HINT), 4, kvcpu_touch_hint(lookup->flags, lookup->cls, lookup->order));
-	kvcpu_add(&command, REG(LOOKUP_ID), 4, kvcpu_key(lookup->request, lookup->layer, lookup->head));
+		kvcpu_add(&command, REG(TOUCH_HINT), 4,
+			  kvcpu_touch_hint(lookup->flags, lookup->cls, lookup->order));
+	kvcpu_add(&command, REG(LOOKUP_ID), 4,
+		  kvcpu_key(lookup->request, lookup->layer, lookup->head));
 	kvcpu_add(&command, touch ? REG(TOUCH_POS) : REG(LOOKUP_POS), 4, lookup->token_pos);
 	error = kvcpu_run(kv, &command, 1);
 	if (error)
@@ -129,7 +137,10 @@ static long do_lookup(struct kvcpu *kv, struct kvcpu_lookup *lookup)
 	return 0;
 }
 
-/* A value for half a word: what does not fit becomes what the device refuses as well, so that it is not cut (R6). */
+/*
+ * A value for half a word: what does not fit becomes what the device refuses as well, so that it is
+ * not cut (R6).
+ */
 static u32 half(u32 value)
 {
 	return min(value, 0xffffu);
@@ -146,7 +157,8 @@ static long do_class(struct kvcpu *kv, struct kvcpu_class *cls)
 	kvcpu_add(&command, REG(CLASS_ADDR), 8, cls->va);
 	kvcpu_add(&command, REG(CLASS_LEN), 8, cls->len);
 	kvcpu_add(&command, REG(CLASS_ID), 4, cls->cls);
-	kvcpu_add(&command, REG(CLASS_ORDER), 4, half(cls->base) | half(cls->shift) << KVCPU__CLASS_ORDER__SHIFT_bp);
+	kvcpu_add(&command, REG(CLASS_ORDER), 4,
+		  half(cls->base) | half(cls->shift) << KVCPU__CLASS_ORDER__SHIFT_bp);
 	error = kvcpu_run(kv, &command, 1);
 	if (!error)
 		cls->matched = command.result.matched;
@@ -172,7 +184,10 @@ static long do_policy(struct kvcpu *kv, const struct kvcpu_policy *policy)
 	return error;
 }
 
-/* The idle bank is filled while nobody else may commit it; the commit is in order with the commands (R45). */
+/*
+ * The idle bank is filled while nobody else may commit it; the commit is in order with the commands
+ * (R45).
+ */
 static long do_ptable(struct kvcpu *kv, const struct kvcpu_ptable *ptable)
 {
 	struct kvcpu_command command;
@@ -188,7 +203,8 @@ static long do_ptable(struct kvcpu *kv, const struct kvcpu_ptable *ptable)
 	error = mutex_lock_interruptible(&kv->windows) ? -ERESTARTSYS : 0;
 	if (!error) {
 		for (i = 0; i < words; i++)
-			writel(le32_to_cpu(codes[i]), kv->bar0 + offsetof(kvcpu_space_t, PTABLE) + i * sizeof(u32));
+			writel(le32_to_cpu(codes[i]),
+			       kv->bar0 + offsetof(kvcpu_space_t, PTABLE) + i * sizeof(u32));
 		kvcpu_begin(&command, KVCPU_OP_SET);
 		kvcpu_add(&command, REG(PTABLE_COMMIT), 4, 1);
 		error = kvcpu_run(kv, &command, 1);
@@ -313,14 +329,17 @@ static long kvcpu_ioctl(struct file *file, unsigned int request, unsigned long a
 		return error;
 	error = dispatch(kv, request, &argument);
 	up_read(&kv->here);
-	if (!error && _IOC_DIR(request) & _IOC_READ && copy_to_user(user, &argument, _IOC_SIZE(request)))
+	if (!error && _IOC_DIR(request) & _IOC_READ &&
+	    copy_to_user(user, &argument, _IOC_SIZE(request)))
 		return -EFAULT;
 	return error;
 }
 
-/* ---- posts and events -------------------------------------------------------------------------------------------- */
+/* ---- posts and events ------------------------------------------------------------------------ */
 
-/* The result of a posted command goes to its file, which has a place for it. Called under `drain`. */
+/*
+ * The result of a posted command goes to its file, which has a place for it. Called under `drain`.
+ */
 void kvcpu_tell_result(struct kvcpu_command *command)
 {
 	struct kvcpu_file *open = command->file;
@@ -343,8 +362,10 @@ void kvcpu_tell_move(struct kvcpu *kv, u64 record)
 		.type = KVCPU_EVENT_MOVE,
 		.error = record & KVCPU__COMPLETION__ERROR_bm ? -EIO : 0,
 		.index = record & KVCPU__COMPLETION__INDEX_bm,
-		.from_tier = (record & KVCPU__COMPLETION__FROM_TIER_bm) >> KVCPU__COMPLETION__FROM_TIER_bp,
-		.to_tier = (record & KVCPU__COMPLETION__TO_TIER_bm) >> KVCPU__COMPLETION__TO_TIER_bp,
+		.from_tier = (record & KVCPU__COMPLETION__FROM_TIER_bm) >>
+			     KVCPU__COMPLETION__FROM_TIER_bp,
+		.to_tier = (record & KVCPU__COMPLETION__TO_TIER_bm) >>
+			   KVCPU__COMPLETION__TO_TIER_bp,
 		.prefetch = !!(record & KVCPU__COMPLETION__CHANNEL_bm),
 		.step = record >> KVCPU__COMPLETION__STEP_bp,
 	};
@@ -382,7 +403,10 @@ static void promise(struct kvcpu_file *open, int results, int outstanding)
 	spin_unlock(&open->kv->list);
 }
 
-/* Queue one command: waits for room in the device's queue, and for a place for its result where the file has KVCPU_EVENTS of them. */
+/*
+ * Queue one command: waits for room in the device's queue, and for a place for its result where the
+ * file has KVCPU_EVENTS of them.
+ */
 static int post(struct kvcpu_file *open, const struct kvcpu_post *post, bool wait)
 {
 	struct kvcpu_range range = { post->va, post->len, post->step };
@@ -415,7 +439,8 @@ static int post(struct kvcpu_file *open, const struct kvcpu_post *post, bool wai
 	return error;
 }
 
-static ssize_t kvcpu_write(struct file *file, const char __user *user, size_t bytes, loff_t *position)
+static ssize_t kvcpu_write(struct file *file, const char __user *user, size_t bytes,
+			   loff_t *position)
 {
 	struct kvcpu_file *open = file->private_data;
 	bool wait = !(file->f_flags & O_NONBLOCK);
@@ -490,7 +515,9 @@ static ssize_t kvcpu_read(struct file *file, char __user *user, size_t bytes, lo
 		error = kvcpu_usable(open->kv);
 		if (done || error)
 			break;
-		error = file->f_flags & O_NONBLOCK ? -EAGAIN : wait_event_interruptible(open->wait, may_read(open));
+		error = -EAGAIN;
+		if (!(file->f_flags & O_NONBLOCK))
+			error = wait_event_interruptible(open->wait, may_read(open));
 		if (error)
 			break;
 	}
@@ -513,17 +540,19 @@ static __poll_t kvcpu_poll(struct file *file, poll_table *table)
 	return mask;
 }
 
-/* ---- mmap -------------------------------------------------------------------------------------------------------- */
+/* ---- mmap ------------------------------------------------------------------------------------ */
 
 static vm_fault_t kvcpu_fault(struct vm_fault *vmf)
 {
 	struct kvcpu *kv = ((struct kvcpu_file *)vmf->vma->vm_file->private_data)->kv;
 	vm_fault_t result = VM_FAULT_SIGBUS;
 
-	if (!down_read_trylock(&kv->here))	/* it is going; and an ioctl may copy from user memory while it holds `here` */
+	/* It is going; and an ioctl may copy from user memory while it holds `here`. */
+	if (!down_read_trylock(&kv->here))
 		return VM_FAULT_SIGBUS;
 	if (!kvcpu_usable(kv) && vmf->pgoff < kv->directory_bytes >> PAGE_SHIFT)
-		result = vmf_insert_pfn(vmf->vma, vmf->address, (kv->directory >> PAGE_SHIFT) + vmf->pgoff);
+		result = vmf_insert_pfn(vmf->vma, vmf->address,
+					(kv->directory >> PAGE_SHIFT) + vmf->pgoff);
 	up_read(&kv->here);
 	return result;
 }
@@ -542,38 +571,50 @@ static void set_flags(struct vm_area_struct *vma)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
 #else
-	vma->vm_flags = (vma->vm_flags | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP) & ~VM_MAYWRITE;
+	vma->vm_flags = (vma->vm_flags | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP) &
+			~VM_MAYWRITE;
 #endif
 }
 
-/* Memory of this host that the device has for a tier: mapped at once, and not again when the mapping was taken back. */
+/*
+ * Memory of this host that the device has for a tier: mapped at once, and not again when the
+ * mapping was taken back.
+ */
 static int map_tier(struct kvcpu *kv, struct vm_area_struct *vma)
 {
 	u32 tier = vma->vm_pgoff == KVCPU_MAP_TIER3 >> PAGE_SHIFT;
 
-	if (!kv->lends || !kv->lent[tier] || vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
+	if (!kv->lends || !kv->lent[tier] ||
+	    vma->vm_pgoff != (tier ? KVCPU_MAP_TIER3 : KVCPU_MAP_TIER2) >> PAGE_SHIFT)
 		return -EINVAL;
 	vma->vm_ops = &tier_vm_ops;
 	vma->vm_pgoff = 0;		/* within the buffer, as dma_mmap_coherent() wants it */
-	return dma_mmap_coherent(&kv->pdev->dev, vma, kv->lent[tier], kv->lent_bus[tier], kv->lent_bytes);
+	return dma_mmap_coherent(&kv->pdev->dev, vma, kv->lent[tier], kv->lent_bus[tier],
+				 kv->lent_bytes);
 }
 
 static vm_fault_t doorbell_fault(struct vm_fault *vmf)
 {
 	struct kvcpu *kv = ((struct kvcpu_file *)vmf->vma->vm_file->private_data)->kv;
 	vm_fault_t result = VM_FAULT_SIGBUS;
+	resource_size_t page;
 
 	if (!down_read_trylock(&kv->here))
 		return VM_FAULT_SIGBUS;
-	if (!kvcpu_usable(kv))
-		result = vmf_insert_pfn(vmf->vma, vmf->address, (pci_resource_start(kv->pdev, 0) + kv->doorbells) >> PAGE_SHIFT);
+	if (!kvcpu_usable(kv)) {
+		page = pci_resource_start(kv->pdev, 0) + kv->doorbells;
+		result = vmf_insert_pfn(vmf->vma, vmf->address, page >> PAGE_SHIFT);
+	}
 	up_read(&kv->here);
 	return result;
 }
 
 static const struct vm_operations_struct doorbell_vm_ops = { .fault = doorbell_fault };
 
-/* Whoever may write to the node may ring STEP, which the device lets have half of its queue: the other half is ours from now on. */
+/*
+ * Whoever may write to the node may ring STEP, which the device lets have half of its queue: the
+ * other half is ours from now on.
+ */
 static int map_doorbell(struct kvcpu *kv, struct vm_area_struct *vma)
 {
 	if (!kv->doorbells || PAGE_SIZE != KVCPU_PAGE || vma_pages(vma) != 1)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * The PCI function: who it is, memory of this host for its lower tiers, its interrupt; how it comes and how it goes.
+ * The PCI function: who it is, memory of this host for its lower tiers, its interrupt; how it comes
+ * and how it goes.
  *
- * Tiers 2 and 3 lie in this host's DRAM where that can be had: a DMA buffer each, which the device reaches at host_window + bus
- * address. A directory that holds blocks keeps the tiers that it has (their places are fixed then); and as a directory would point
- * to memory that is gone, the device is reset when the driver leaves it. With lend=0 it is left as it is.
+ * Tiers 2 and 3 lie in this host's DRAM where that can be had: a DMA buffer each, which the device
+ * reaches at host_window + bus address. A directory that holds blocks keeps the tiers that it has
+ * (their places are fixed then); and as a directory would point to memory that is gone, the device
+ * is reset when the driver leaves it. With lend=0 it is left as it is.
  */
 #include <linux/dma-mapping.h>
 #include <linux/idr.h>
@@ -29,7 +31,8 @@ MODULE_PARM_DESC(lend, "tiers 2 and 3 lie in this host's memory (default: yes)")
 
 static ulong host_window = 1UL << 40;
 module_param(host_window, ulong, 0444);
-MODULE_PARM_DESC(host_window, "where the device's memory space has this host's bus addresses (default: 2^40)");
+MODULE_PARM_DESC(host_window,
+		 "where the device's memory space has this host's bus addresses (default: 2^40)");
 
 static dev_t kvcpu_numbers;
 static DEFINE_IDA(kvcpu_ids);
@@ -37,7 +40,7 @@ static struct class kvcpu_class = { .name = "kv_cpu" };
 
 #define MAX_DEVICES	16
 
-/* ---- identity ---------------------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static int identify(struct kvcpu *kv)
 {
@@ -47,7 +50,8 @@ static int identify(struct kvcpu *kv)
 	if (id != KVCPU_ID)
 		return dev_err_probe(dev, -ENODEV, "DEVICE_ID is %#x, not %#x\n", id, KVCPU_ID);
 	if (version >> KVCPU__VERSION__MAJOR_bp != KVCPU_MAJOR)
-		return dev_err_probe(dev, -ENODEV, "the device has version %u, this driver is for %u\n",
+		return dev_err_probe(dev, -ENODEV,
+				     "the device has version %u, this driver is for %u\n",
 				     version >> KVCPU__VERSION__MAJOR_bp, KVCPU_MAJOR);
 	kv->entries = kvcpu_read32(kv, REG(CAP_ENTRIES));
 	kv->classes = kvcpu_read32(kv, REG(CAP_CLASSES));
@@ -57,10 +61,13 @@ static int identify(struct kvcpu *kv)
 	kv->nmce = kvcpu_read32(kv, REG(CAP_NMCE));
 	kv->depth = kvcpu_read32(kv, REG(CAP_FIFO_DEPTH));
 	kv->doorbells = kvcpu_read32(kv, REG(CAP_DOORBELLS));
-	if (kv->doorbells % KVCPU_PAGE || kv->doorbells + KVCPU_PAGE > pci_resource_len(kv->pdev, BAR0))
+	if (kv->doorbells % KVCPU_PAGE ||
+	    kv->doorbells + KVCPU_PAGE > pci_resource_len(kv->pdev, BAR0))
 		kv->doorbells = 0;
-	if (!kv->entries || kv->entries > 65536 || !kv->block_bytes || !kv->depth || kv->classes > 256)
-		return dev_err_probe(dev, -ENODEV, "%u entries, %u bytes a block, a queue of %u, %u classes: no such device\n",
+	if (!kv->entries || kv->entries > 65536 || !kv->block_bytes || !kv->depth ||
+	    kv->classes > 256)
+		return dev_err_probe(dev, -ENODEV,
+				     "no such device: %u entries of %u bytes, a queue of %u, %u classes\n",
 				     kv->entries, kv->block_bytes, kv->depth, kv->classes);
 	return 0;
 }
@@ -68,13 +75,17 @@ static int identify(struct kvcpu *kv)
 /* After power-up, or whatever the driver before this one left: idle, and nothing in its queues. */
 static int settle(struct kvcpu *kv)
 {
-	u32 busy = KVCPU__STATUS__BUSY_bm | KVCPU__STATUS__RESETTING_bm | KVCPU__STATUS__FIFO_LEVEL_bm, status;
+	u32 busy = KVCPU__STATUS__BUSY_bm | KVCPU__STATUS__RESETTING_bm |
+		   KVCPU__STATUS__FIFO_LEVEL_bm;
+	u32 status;
 	int error;
 
 	writel(0, kv->bar0 + REG(IRQ_ENABLE));
-	error = readl_poll_timeout(kv->bar0 + REG(STATUS), status, !(status & busy), 1000, 10 * USEC_PER_SEC);
+	error = readl_poll_timeout(kv->bar0 + REG(STATUS), status, !(status & busy), 1000,
+				   10 * USEC_PER_SEC);
 	if (error)
-		return dev_err_probe(&kv->pdev->dev, error, "the device stays busy: STATUS is %#x\n", status);
+		return dev_err_probe(&kv->pdev->dev, error,
+				     "the device stays busy: STATUS is %#x\n", status);
 	while (kvcpu_read32(kv, REG(STATUS)) & KVCPU__STATUS__RESULT_READY_bm)
 		kvcpu_read32(kv, REG(RESULT_CYCLES));
 	while (kvcpu_read32(kv, REG(STATUS)) & KVCPU__STATUS__COMPLETION_READY_bm)
@@ -83,7 +94,7 @@ static int settle(struct kvcpu *kv)
 	return 0;
 }
 
-/* ---- memory of this host ----------------------------------------------------------------------------------------- */
+/* ---- memory of this host --------------------------------------------------------------------- */
 
 static int set_tier_base(struct kvcpu *kv, u32 offset, u64 address)
 {
@@ -100,7 +111,8 @@ static void take_back(struct kvcpu *kv)
 
 	for (i = 0; i < ARRAY_SIZE(kv->lent); i++) {
 		if (kv->lent[i])
-			dma_free_coherent(&kv->pdev->dev, kv->lent_bytes, kv->lent[i], kv->lent_bus[i]);
+			dma_free_coherent(&kv->pdev->dev, kv->lent_bytes, kv->lent[i],
+					  kv->lent_bus[i]);
 		kv->lent[i] = NULL;
 	}
 }
@@ -116,22 +128,24 @@ static void lend_memory(struct kvcpu *kv)
 	for (i = 0; i < ARRAY_SIZE(bases) && lend; i++) {
 		int error = -ENOMEM;
 
-		kv->lent[i] = dma_alloc_coherent(&kv->pdev->dev, kv->lent_bytes, &kv->lent_bus[i], GFP_KERNEL | __GFP_NOWARN);
+		kv->lent[i] = dma_alloc_coherent(&kv->pdev->dev, kv->lent_bytes, &kv->lent_bus[i],
+						 GFP_KERNEL | __GFP_NOWARN);
 		if (kv->lent[i])
 			error = set_tier_base(kv, bases[i], host_window + kv->lent_bus[i]);
 		if (!error) {
-			dev_info(&kv->dev, "tier %u: %zu bytes of this host at bus address %pad\n", 2 + i, kv->lent_bytes,
-				 &kv->lent_bus[i]);
+			dev_info(&kv->dev, "tier %u: %zu bytes of this host at bus address %pad\n",
+				 2 + i, kv->lent_bytes, &kv->lent_bus[i]);
 			continue;
 		}
 		dev_info(&kv->dev, "tier %u stays in the device's own memory (%d)\n", 2 + i, error);
 		if (kv->lent[i])
-			dma_free_coherent(&kv->pdev->dev, kv->lent_bytes, kv->lent[i], kv->lent_bus[i]);
+			dma_free_coherent(&kv->pdev->dev, kv->lent_bytes, kv->lent[i],
+					  kv->lent_bus[i]);
 		kv->lent[i] = NULL;
 	}
 }
 
-/* ---- interrupt --------------------------------------------------------------------------------------------------- */
+/* ---- interrupt ------------------------------------------------------------------------------- */
 
 static irqreturn_t interrupt_thread(int irq, void *data)
 {
@@ -142,7 +156,7 @@ static irqreturn_t interrupt_thread(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* ---- coming and going -------------------------------------------------------------------------------------------- */
+/* ---- coming and going ------------------------------------------------------------------------ */
 
 static void kvcpu_free(struct device *dev)
 {
@@ -193,7 +207,8 @@ static void stop_device(struct kvcpu *kv)
 	WRITE_ONCE(kv->gone, true);
 	kvcpu_abandon(kv, -ENODEV);
 	kvcpu_unmap(kv);
-	down_write(&kv->here);		/* until everybody is out; the watch ends what was sent by somebody on his way in */
+	/* Until everybody is out; the watch ends what was sent by somebody on his way in. */
+	down_write(&kv->here);
 	up_write(&kv->here);
 	cancel_delayed_work_sync(&kv->watch);
 	kvcpu_abandon(kv, -ENODEV);
@@ -203,7 +218,8 @@ static void stop_device(struct kvcpu *kv)
 		if (lent)
 			writel(KVCPU__CTRL__SOFT_RESET_bm, kv->bar0 + REG(CTRL));
 		readl_poll_timeout(kv->bar0 + REG(STATUS), status,
-				   !(status & (KVCPU__STATUS__BUSY_bm | KVCPU__STATUS__DMA_BUSY_bm | KVCPU__STATUS__RESETTING_bm)),
+				   !(status & (KVCPU__STATUS__BUSY_bm | KVCPU__STATUS__DMA_BUSY_bm |
+					       KVCPU__STATUS__RESETTING_bm)),
 				   1000, USEC_PER_SEC);
 	}
 	pci_clear_master(kv->pdev);
@@ -219,7 +235,8 @@ static int kvcpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!error)
 		error = pcim_iomap_regions(pdev, BIT(BAR0) | BIT(BAR2), "kvcpu");
 	if (!error)
-		error = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(40));	/* what lies between host_window and 2^41 */
+		/* What lies between host_window and 2^41. */
+		error = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(40));
 	if (error)
 		return dev_err_probe(&pdev->dev, error, "BARs or DMA\n");
 	kv = kvcpu_alloc(pdev);
@@ -241,7 +258,8 @@ static int kvcpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (error < 0)
 		goto put;
 	pci_set_drvdata(pdev, kv);
-	error = request_threaded_irq(pci_irq_vector(pdev, 0), NULL, interrupt_thread, IRQF_ONESHOT, "kvcpu", kv);
+	error = request_threaded_irq(pci_irq_vector(pdev, 0), NULL, interrupt_thread, IRQF_ONESHOT,
+				     "kvcpu", kv);
 	if (error)
 		goto vectors;
 	writel(KVCPU_INTERRUPTS, kv->bar0 + REG(IRQ_ENABLE));
@@ -250,7 +268,8 @@ static int kvcpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (error)
 		goto stop;
 	dev_info(&kv->dev, "version %u.%u, build %#llx, %u entries, a queue of %u\n",
-		 kvcpu_read32(kv, REG(VERSION)) >> KVCPU__VERSION__MAJOR_bp, kvcpu_read32(kv, REG(VERSION)) & KVCPU__VERSION__MINOR_bm,
+		 kvcpu_read32(kv, REG(VERSION)) >> KVCPU__VERSION__MAJOR_bp,
+		 kvcpu_read32(kv, REG(VERSION)) & KVCPU__VERSION__MINOR_bm,
 		 kvcpu_read64(kv, REG(BUILD_ID)), kv->entries, kv->depth);
 	return 0;
 
@@ -277,7 +296,10 @@ static void kvcpu_remove(struct pci_dev *pdev)
 	put_device(&kv->dev);		/* open files hold it further */
 }
 
-static const struct pci_device_id kvcpu_ids_table[] = { { PCI_DEVICE(KVCPU_VENDOR, KVCPU_DEVICE) }, {} };
+static const struct pci_device_id kvcpu_ids_table[] = {
+	{ PCI_DEVICE(KVCPU_VENDOR, KVCPU_DEVICE) },
+	{}
+};
 MODULE_DEVICE_TABLE(pci, kvcpu_ids_table);
 
 static struct pci_driver kvcpu_driver = {

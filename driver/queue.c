@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Commands. A command is its operands and a doorbell, written under `issue`; the device queues it, runs it in order (R5) and leaves
- * a result. So the oldest command in `sent` is the one whose result comes next, and a command that is not sent while `depth` of
- * them are out is never refused by a full queue. Results are taken by the interrupt's thread. While commands are
- * out, a watch looks from time to time as well, so that a lost interrupt costs time and nothing else, and ends them all when the
- * device is gone, or answers no more; so whoever waits is woken in the end.
+ * Commands. A command is its operands and a doorbell, written under `issue`; the device queues it,
+ * runs it in order (R5) and leaves a result. So the oldest command in `sent` is the one whose
+ * result comes next, and a command that is not sent while `depth` of them are out is never refused
+ * by a full queue. Results are taken by the interrupt's thread. While commands are out, a watch
+ * looks from time to time as well, so that a lost interrupt costs time and nothing else, and ends
+ * them all when the device is gone, or answers no more; so whoever waits is woken in the end.
  */
 #include <linux/jiffies.h>
 #include <linux/slab.h>
@@ -59,7 +60,7 @@ int kvcpu_enter(struct kvcpu *kv)
 	return error;
 }
 
-/* ---- results ---------------------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void finish(struct kvcpu_command *command)
 {
@@ -75,9 +76,9 @@ static void finish(struct kvcpu_command *command)
 }
 
 /*
- * last_target_step is that of the last command's structure, whichever it was. The device learns it of STEP and PREFETCH (R23), in
- * whichever way they came, and shows it in its telemetry; of HOT, EVICT and SHARE the driver remembers it. What was refused
- * leaves no trace.
+ * last_target_step is that of the last command's structure, whichever it was. The device learns it
+ * of STEP and PREFETCH (R23), in whichever way they came, and shows it in its telemetry; of HOT,
+ * EVICT and SHARE the driver remembers it. What was refused leaves no trace.
  */
 static void note_target(struct kvcpu *kv, const struct kvcpu_command *command)
 {
@@ -127,10 +128,11 @@ static void take_result(struct kvcpu *kv)
 
 	spin_lock(&kv->list);
 	command = list_first_entry_or_null(&kv->sent, struct kvcpu_command, sent);
-	spin_unlock(&kv->list);			/* it stays there: only who holds `drain` takes one out */
+	spin_unlock(&kv->list);		/* it stays there: only who holds `drain` takes one out */
 	if (command && command->scores && opcode == KVCPU_OP_SCORE && result.code == KVCPU_OK)
 		kvcpu_take_scores(kv, command->scores);
-	result.cycles = kvcpu_read32(kv, REG(RESULT_CYCLES));	/* takes it off the queue, and its scores */
+	/* Takes it off the queue, and its scores. */
+	result.cycles = kvcpu_read32(kv, REG(RESULT_CYCLES));
 
 	spin_lock(&kv->list);
 	if (command && command->opcode == opcode) {
@@ -143,7 +145,9 @@ static void take_result(struct kvcpu *kv)
 	}
 	spin_unlock(&kv->list);
 	if (!command) {
-		dev_err(&kv->dev, "a result of opcode %u that no command waits for: somebody else uses the device\n", opcode);
+		dev_err(&kv->dev,
+			"a result of opcode %u that no command waits for: somebody else uses the device\n",
+			opcode);
 		return;
 	}
 	command->result = result;
@@ -158,7 +162,8 @@ static void take_error(struct kvcpu *kv)
 {
 	u32 error = kvcpu_read32(kv, REG(ERROR));
 
-	dev_err_ratelimited(&kv->dev, "error %#x of the device, at %#x\n", error, kvcpu_read32(kv, REG(ERROR_OFFSET)));
+	dev_err_ratelimited(&kv->dev, "error %#x of the device, at %#x\n", error,
+			    kvcpu_read32(kv, REG(ERROR_OFFSET)));
 	writel(error & (KVCPU__ERROR__BUS_bm | KVCPU__ERROR__DMA_bm), kv->bar0 + REG(ERROR));
 }
 
@@ -167,7 +172,7 @@ static void drain_locked(struct kvcpu *kv)
 	for (;;) {
 		u32 status = kvcpu_read32(kv, REG(STATUS));
 
-		if (status == ~0u) {		/* what a device answers that is not there any more */
+		if (status == ~0u) {	/* what a device answers that is not there any more */
 			kv->failed = true;
 			return;
 		}
@@ -183,7 +188,10 @@ static void drain_locked(struct kvcpu *kv)
 	}
 }
 
-/* Take everything that the device has for us, until its interrupt line is low. `here` must be held, or no interrupt be freed. */
+/*
+ * Take everything that the device has for us, until its interrupt line is low. `here` must be held,
+ * or no interrupt be freed.
+ */
 void kvcpu_drain(struct kvcpu *kv)
 {
 	mutex_lock(&kv->drain);
@@ -227,7 +235,8 @@ void kvcpu_watch(struct work_struct *work)
 		if (READ_ONCE(kv->in_flight) < before)
 			kv->late_results++;
 	}
-	if (!kvcpu_usable(kv) && READ_ONCE(kv->in_flight) && time_after(jiffies, READ_ONCE(kv->progress) + PATIENCE))
+	if (!kvcpu_usable(kv) && READ_ONCE(kv->in_flight) &&
+	    time_after(jiffies, READ_ONCE(kv->progress) + PATIENCE))
 		give_up(kv);
 	if (kvcpu_usable(kv)) {
 		kvcpu_abandon(kv, kvcpu_usable(kv));
@@ -237,7 +246,7 @@ void kvcpu_watch(struct work_struct *work)
 		schedule_delayed_work(&kv->watch, LOOK_AFTER);
 }
 
-/* ---- commands --------------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 void kvcpu_begin(struct kvcpu_command *command, enum kvcpu_opcode opcode)
 {
@@ -258,7 +267,10 @@ static bool has_room(struct kvcpu *kv)
 	return READ_ONCE(kv->in_flight) < READ_ONCE(kv->depth) || kvcpu_usable(kv);
 }
 
-/* Until the device's queue has room. `wait`: else -EAGAIN; `interruptible`: -ERESTARTSYS when a signal comes. */
+/*
+ * Until the device's queue has room. `wait`: else -EAGAIN; `interruptible`: -ERESTARTSYS when a
+ * signal comes.
+ */
 static int wait_for_room(struct kvcpu *kv, bool wait, bool interruptible)
 {
 	int error = 0;
@@ -272,7 +284,10 @@ static int wait_for_room(struct kvcpu *kv, bool wait, bool interruptible)
 	return error ? error : kvcpu_usable(kv);
 }
 
-/* Operands and doorbell. The command is in `sent` first: its result may be taken before the last write has returned. */
+/*
+ * Operands and doorbell. The command is in `sent` first: its result may be taken before the last
+ * write has returned.
+ */
 static void send(struct kvcpu *kv, struct kvcpu_command *command)
 {
 	u32 i;
@@ -288,8 +303,8 @@ static void send(struct kvcpu *kv, struct kvcpu_command *command)
 		const struct kvcpu_write *write = &command->writes[i];
 
 		writel(lower_32_bits(write->value), kv->bar0 + write->offset);
-		if (write->bytes == 8)
-			writel(upper_32_bits(write->value), kv->bar0 + write->offset + 4);	/* commits (R1) */
+		if (write->bytes == 8)	/* the high word commits (R1) */
+			writel(upper_32_bits(write->value), kv->bar0 + write->offset + 4);
 	}
 }
 
@@ -301,15 +316,16 @@ static int run_locked(struct kvcpu *kv, struct kvcpu_command *commands, u32 coun
 		int error = wait_for_room(kv, true, i == 0);
 
 		if (error)
-			return i ? -EIO : error;	/* some of several: nobody knows how far it came */
+			return i ? -EIO : error;	/* some of several: who knows how far? */
 		send(kv, &commands[i]);
 	}
 	return 0;
 }
 
 /*
- * Run the commands, with none of others between them, and wait for their results. The first refusal's errno. A signal is heeded
- * as long as nothing was sent; a command that is out is always waited for, so its caller knows what became of it.
+ * Run the commands, with none of others between them, and wait for their results. The first
+ * refusal's errno. A signal is heeded as long as nothing was sent; a command that is out is always
+ * waited for, so its caller knows what became of it.
  */
 int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count)
 {
@@ -321,7 +337,7 @@ int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count)
 	error = run_locked(kv, commands, count);
 	mutex_unlock(&kv->issue);
 	if (error == -EIO && count > 1)
-		kvcpu_abandon(kv, -EIO);	/* those of `commands` that are out must not outlive this call */
+		kvcpu_abandon(kv, -EIO);	/* what is out must not outlive this call */
 	if (error)
 		return error;
 	for (i = 0; i < count; i++)
@@ -331,7 +347,10 @@ int kvcpu_run(struct kvcpu *kv, struct kvcpu_command *commands, u32 count)
 	return error;
 }
 
-/* Send a command that nobody waits for; its file is told the result. It belongs to the queue when this returns 0. */
+/*
+ * Send a command that nobody waits for; its file is told the result. It belongs to the queue when
+ * this returns 0.
+ */
 int kvcpu_post(struct kvcpu *kv, struct kvcpu_command *command, bool wait)
 {
 	int error;
@@ -345,7 +364,7 @@ int kvcpu_post(struct kvcpu *kv, struct kvcpu_command *command, bool wait)
 	return error;
 }
 
-/* ---- the commands of existing tools ------------------------------------------------------------------------------ */
+/* ---- the commands of existing tools ---------------------------------------------------------- */
 
 /* STEP_ADVANCE, or the command on a range that ioctl `number` stands for. */
 int kvcpu_make_range(struct kvcpu_command *command, u32 number, const struct kvcpu_range *range)
@@ -356,14 +375,20 @@ int kvcpu_make_range(struct kvcpu_command *command, u32 number, const struct kvc
 	} kinds[] = {
 		[_IOC_NR(KVCPU_MARK_HOT)] = { KVCPU_OP_HOT, REG(BOOST_ADDR), REG(BOOST_LEN) },
 		[_IOC_NR(KVCPU_EVICT)] = { KVCPU_OP_EVICT, REG(IMEVICT_ADDR), REG(IMEVICT_LEN) },
-		[_IOC_NR(KVCPU_PREFETCH)] = { KVCPU_OP_PREFETCH, REG(PREFETCH_ADDR), REG(PREFETCH_LEN) },
+		[_IOC_NR(KVCPU_PREFETCH)] = {
+			KVCPU_OP_PREFETCH, REG(PREFETCH_ADDR), REG(PREFETCH_LEN)
+		},
 		[_IOC_NR(KVCPU_SHARE_PREFIX)] = { KVCPU_OP_SHARE, REG(SHARE_ADDR), REG(SHARE_LEN) },
-		[_IOC_NR(KVCPU_RELEASE)] = { KVCPU_OP_RELEASE, REG(RELEASE_ADDR), REG(RELEASE_LEN) },
+		[_IOC_NR(KVCPU_RELEASE)] = {
+			KVCPU_OP_RELEASE, REG(RELEASE_ADDR), REG(RELEASE_LEN)
+		},
 	};
 
-	if (number != _IOC_NR(KVCPU_STEP_ADVANCE) && (number >= ARRAY_SIZE(kinds) || !kinds[number].opcode))
+	if (number != _IOC_NR(KVCPU_STEP_ADVANCE) &&
+	    (number >= ARRAY_SIZE(kinds) || !kinds[number].opcode))
 		return -EINVAL;
-	kvcpu_begin(command, number == _IOC_NR(KVCPU_STEP_ADVANCE) ? KVCPU_OP_STEP : kinds[number].opcode);
+	kvcpu_begin(command,
+		    number == _IOC_NR(KVCPU_STEP_ADVANCE) ? KVCPU_OP_STEP : kinds[number].opcode);
 	command->has_target = number != _IOC_NR(KVCPU_RELEASE);
 	command->target_step = range->target_step;
 	if (command->opcode == KVCPU_OP_STEP) {
@@ -390,11 +415,18 @@ int kvcpu_hint(struct kvcpu *kv, u32 number, const struct kvcpu_range *range)
 static const struct {
 	u32 offset, limit;
 } settings[KVCPU_SETTINGS] = {
-	{ REG(WEIGHT_R), 0xff }, { REG(WEIGHT_F), 0xff }, { REG(WEIGHT_S), 0xff }, { REG(WEIGHT_D), 0xff },
-	{ REG(EVICT_THRESH), 0xffff }, { REG(PREFETCH_THRESH), 0xffff },
+	{ REG(WEIGHT_R), 0xff },
+	{ REG(WEIGHT_F), 0xff },
+	{ REG(WEIGHT_S), 0xff },
+	{ REG(WEIGHT_D), 0xff },
+	{ REG(EVICT_THRESH), 0xffff },
+	{ REG(PREFETCH_THRESH), 0xffff },
 };
 
-/* `count` of the six from `first` on, in the order of struct kvcpu_weights: all of them, or none where one is too wide (R6). */
+/*
+ * `count` of the six from `first` on, in the order of struct kvcpu_weights: all of them, or none
+ * where one is too wide (R6).
+ */
 int kvcpu_set_weights(struct kvcpu *kv, const u32 *values, u32 first, u32 count)
 {
 	struct kvcpu_command *commands;
@@ -420,16 +452,16 @@ int kvcpu_set_weights(struct kvcpu *kv, const u32 *values, u32 first, u32 count)
 void kvcpu_telemetry(struct kvcpu *kv, struct kvcpu_telemetry *telemetry)
 {
 	static const u32 counters[] = {
-		TELEMETRY(T_CURRENT_STEP), TELEMETRY(T_STEP_COUNT), TELEMETRY(T_HOT_COUNT), TELEMETRY(T_EVICT_COUNT),
-		TELEMETRY(T_PREFETCH_COUNT), TELEMETRY(T_SHARE_COUNT), TELEMETRY(T_LAST_VA), TELEMETRY(T_LAST_LEN),
-		TELEMETRY(T_LAST_TARGET_STEP),
+		TELEMETRY(T_CURRENT_STEP), TELEMETRY(T_STEP_COUNT), TELEMETRY(T_HOT_COUNT),
+		TELEMETRY(T_EVICT_COUNT), TELEMETRY(T_PREFETCH_COUNT), TELEMETRY(T_SHARE_COUNT),
+		TELEMETRY(T_LAST_VA), TELEMETRY(T_LAST_LEN), TELEMETRY(T_LAST_TARGET_STEP),
 	};
 	__u64 *counter = &telemetry->current_step;
 	__u32 *weight = &telemetry->weights.w_r;
 	u32 i;
 
 	BUILD_BUG_ON(sizeof(*telemetry) != 96);
-	mutex_lock(&kv->issue);		/* the latch of a high word is the device's, and so everybody's */
+	mutex_lock(&kv->issue);		/* the latch of a high word is everybody's */
 	for (i = 0; i < ARRAY_SIZE(counters); i++)
 		counter[i] = kvcpu_read64(kv, counters[i]);
 	for (i = 0; i < KVCPU_SETTINGS; i++)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * The compute engine: queries go into a window of the device, a SCORE names one of them, and what it computed is in another window
- * until its result is taken (R30, R34). So scores are read by whoever takes results, into memory of the command.
+ * The compute engine: queries go into a window of the device, a SCORE names one of them, and what
+ * it computed is in another window until its result is taken (R30, R34). So scores are read by
+ * whoever takes results, into memory of the command.
  */
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -11,7 +12,10 @@
 #define SCORES		((u32)offsetof(kvcpu_space_t, SCORES))
 #define QUERY		((u32)offsetof(kvcpu_space_t, QUERY))
 
-/* Of the window SCORES (docs/decisions/D33-nmce.md), which no header names; tests/scripts/test_driver.py compares. */
+/*
+ * Of the window SCORES (docs/decisions/D33-nmce.md), which no header names;
+ * tests/scripts/test_driver.py compares.
+ */
 enum {
 	SCORES_EXPS = 0x400,
 	SCORES_HALVES = 0x800,
@@ -19,7 +23,7 @@ enum {
 	SCORES_SUM = 0xc04,
 };
 
-/* ---- queries ----------------------------------------------------------------------------------------------------- */
+/* ---- queries --------------------------------------------------------------------------------- */
 
 static int check_query(struct kvcpu *kv, const struct kvcpu_query *query)
 {
@@ -27,7 +31,8 @@ static int check_query(struct kvcpu *kv, const struct kvcpu_query *query)
 		return -EINVAL;
 	if (!kv->nmce)
 		return -EOPNOTSUPP;
-	if (query->head_dim != kv->head_dim || !query->count || query->slot >= KVCPU_SLOTS || query->count > KVCPU_SLOTS - query->slot)
+	if (query->head_dim != kv->head_dim || !query->count || query->slot >= KVCPU_SLOTS ||
+	    query->count > KVCPU_SLOTS - query->slot)
 		return -EINVAL;
 	return 0;
 }
@@ -48,14 +53,15 @@ int kvcpu_query(struct kvcpu *kv, const struct kvcpu_query *query)
 	error = mutex_lock_interruptible(&kv->windows) ? -ERESTARTSYS : 0;
 	if (!error) {
 		for (i = 0; i < count; i += 2)
-			writel(values[i] | (u32)values[i + 1] << 16, kv->bar0 + QUERY + (first + i) * sizeof(u16));
+			writel(values[i] | (u32)values[i + 1] << 16,
+			       kv->bar0 + QUERY + (first + i) * sizeof(u16));
 		mutex_unlock(&kv->windows);
 	}
 	kfree(values);
 	return error;
 }
 
-/* ---- scores ------------------------------------------------------------------------------------------------------ */
+/* ---- scores ---------------------------------------------------------------------------------- */
 
 static void read_scores(struct kvcpu *kv, u32 offset, u32 *words, u32 count)
 {
@@ -65,7 +71,10 @@ static void read_scores(struct kvcpu *kv, u32 offset, u32 *words, u32 count)
 		words[i] = kvcpu_read32(kv, SCORES + offset + i * sizeof(u32));
 }
 
-/* Of the oldest SCORE that was not refused and whose result is not taken. No more than was asked for: the device counts it (R33). */
+/*
+ * Of the oldest SCORE that was not refused and whose result is not taken. No more than was asked
+ * for: the device counts it (R33).
+ */
 void kvcpu_take_scores(struct kvcpu *kv, struct kvcpu_scores *scores)
 {
 	if (scores->fp16)
@@ -84,7 +93,7 @@ static int give_scores(struct kvcpu_score *score, struct kvcpu_scores *scores)
 	u32 i;
 
 	if (scores->fp16) {
-		u16 *halves = (u16 *)scores->values;	/* in their place: row j is not behind word j / 2 */
+		u16 *halves = (u16 *)scores->values;	/* in place: row j, not behind word j / 2 */
 
 		for (i = 0; i < scores->rows; i += 2) {
 			u32 word = scores->values[i / 2];
@@ -93,9 +102,11 @@ static int give_scores(struct kvcpu_score *score, struct kvcpu_scores *scores)
 			halves[i + 1] = upper_16_bits(word);
 		}
 	}
-	if (copy_to_user(u64_to_user_ptr(score->scores), scores->values, scores->rows * (scores->fp16 ? sizeof(u16) : sizeof(u32))))
+	if (copy_to_user(u64_to_user_ptr(score->scores), scores->values,
+			 scores->rows * (scores->fp16 ? sizeof(u16) : sizeof(u32))))
 		return -EFAULT;
-	if (scores->numerators && copy_to_user(u64_to_user_ptr(score->numerators), scores->exps, scores->rows * sizeof(u32)))
+	if (scores->numerators && copy_to_user(u64_to_user_ptr(score->numerators), scores->exps,
+					       scores->rows * sizeof(u32)))
 		return -EFAULT;
 	score->max = scores->max;
 	score->sum = scores->sum;
@@ -109,7 +120,8 @@ static int run_score(struct kvcpu *kv, struct kvcpu_score *score, struct kvcpu_s
 
 	kvcpu_begin(&command, KVCPU_OP_SCORE);
 	command.scores = scores;
-	kvcpu_add(&command, REG(TOUCH_HINT), 4, kvcpu_touch_hint(score->flags, score->cls, score->order));
+	kvcpu_add(&command, REG(TOUCH_HINT), 4,
+		  kvcpu_touch_hint(score->flags, score->cls, score->order));
 	kvcpu_add(&command, REG(SCORE_ID), 4, kvcpu_key(score->request, score->layer, score->head));
 	kvcpu_add(&command, REG(SCORE_POS), 4, score->token_pos);
 	kvcpu_add(&command, REG(SCORE_SLOT), 4, score->slot);
@@ -130,7 +142,8 @@ int kvcpu_score(struct kvcpu *kv, struct kvcpu_score *score)
 
 	if (score->flags & ~(KVCPU_HINT | KVCPU_NUMERATORS | KVCPU_FP16))
 		return -EINVAL;
-	if (score->rows != kv->block_tokens || (!(score->flags & KVCPU_NUMERATORS) && score->numerators))
+	if (score->rows != kv->block_tokens ||
+	    (!(score->flags & KVCPU_NUMERATORS) && score->numerators))
 		return -EINVAL;
 	scores = kzalloc(sizeof(*scores), GFP_KERNEL);
 	if (!scores)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Commands by io_uring: like those of write(), but each answers for itself, when the device has run it. An attempt that must not
- * wait and finds the device's queue full is left to one of io_uring's threads, which may.
+ * Commands by io_uring: like those of write(), but each answers for itself, when the device has run
+ * it. An attempt that must not wait and finds the device's queue full is left to one of io_uring's
+ * threads, which may.
  */
 #include <linux/slab.h>
 #include <linux/version.h>
@@ -14,7 +15,7 @@
 #include <linux/io_uring.h>
 #endif
 
-/* ---- what differs between kernels -------------------------------------------------------------------------------- */
+/* ---- what differs between kernels ------------------------------------------------------------ */
 
 static const struct kvcpu_uring *asked_of(struct io_uring_cmd *request)
 {
@@ -51,7 +52,7 @@ static void answer_in_task(struct io_uring_cmd *request, unsigned int issue_flag
 }
 #endif
 
-/* ---- requests ---------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 /* The command is done: its asker is told, in his own time. */
 void kvcpu_answer_uring(struct kvcpu_command *command)
@@ -62,7 +63,8 @@ void kvcpu_answer_uring(struct kvcpu_command *command)
 	io_uring_cmd_complete_in_task(request, answer_in_task);
 }
 
-static int queue(struct kvcpu *kv, struct io_uring_cmd *request, const struct kvcpu_range *range, bool wait)
+static int queue(struct kvcpu *kv, struct io_uring_cmd *request, const struct kvcpu_range *range,
+		 bool wait)
 {
 	struct kvcpu_command *command = kmalloc(sizeof(*command), GFP_KERNEL);
 	int error;
@@ -78,12 +80,16 @@ static int queue(struct kvcpu *kv, struct io_uring_cmd *request, const struct kv
 	return error == -ERESTARTSYS ? -EINTR : error;
 }
 
-/* The asker shares the SQE with us, so each word is read once. Behind -EIOCBQUEUED the request may be answered already. */
+/*
+ * The asker shares the SQE with us, so each word is read once. Behind -EIOCBQUEUED the request may
+ * be answered already.
+ */
 int kvcpu_uring_cmd(struct io_uring_cmd *request, unsigned int issue_flags)
 {
 	struct kvcpu *kv = ((struct kvcpu_file *)request->file->private_data)->kv;
 	const struct kvcpu_uring *asked = asked_of(request);
-	struct kvcpu_range range = { READ_ONCE(asked->va), READ_ONCE(asked->len), READ_ONCE(asked->step) };
+	struct kvcpu_range range = { READ_ONCE(asked->va), READ_ONCE(asked->len),
+				     READ_ONCE(asked->step) };
 	int error = kvcpu_enter(kv);
 
 	if (error)

@@ -39,6 +39,10 @@ int unload_all(void);
 struct kvcpu_event event_of(int file);
 void forget_events(void);
 unsigned char *tier_memory(int tier);
+int post_steps(int file, int count, unsigned long long first);
+
+/* random.c */
+void random_commands(void);
 
 /* scores.c */
 void scores(void);

@@ -175,7 +175,7 @@ void uring_left_alone(void)
 		put(_IOC_NR(KVCPU_MARK_HOT), (struct kvcpu_uring){ BASE, BLOCK, 0 }, i, 0);
 	CHECK(syscall(SYS_io_uring_enter, ring.fd, 8, 0, 0, NULL, 0) == 8);
 	close_ring();
-	for (i = 0; i < 200 && telemetry().hot_count != before.hot_count + 8; i++)
+	for (i = 0; i < 6000 && telemetry().hot_count != before.hot_count + 8; i++)
 		usleep(10000);
 	CHECK(telemetry().hot_count == before.hot_count + 8);
 }

@@ -6,7 +6,9 @@ QEMU runs without KVM (TCG), which every machine can do.
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -29,45 +31,63 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 
 
 class Outcome(NamedTuple):
-    """What the guest's tests said, `text` with everything on its console; `seconds` from QEMU's start to its end."""
+    """What the guest's tests said, `text` with everything on its console; `seconds` from QEMU's start to its end, and
+    `processor` those that it was at work."""
 
     passed: int
     failed: int
     complains: bool
     seconds: float
+    processor: float
     text: str
 
 
 @dataclass
 class Device:
-    """What `kvfpga vfio` said at its end: `counts` (reads, commands, differences …), or the `error` that it ended with."""
+    """What `kvfpga vfio` said at its end: `counts` (reads, commands, differences …), or the `error` that it ended with; and the
+    `processor` seconds that it was at work, with the building of the simulation where there was none."""
 
     counts: dict[str, int] = field(default_factory=dict)
     error: str = ""
+    processor: float = 0
+
+
+def processor_seconds() -> float:
+    """Of all processes that this one has waited for. On a machine with much else to do, they say more than a clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager
-def server(socket: Path, log: Path, entries: int) -> Iterator[Device]:
-    """The device on a socket while the block lasts; what it said is there afterwards."""
+def server(socket: Path, log: Path, entries: int, rtl: Path | None) -> Iterator[Device]:
+    """The device on a socket while the block lasts, of `rtl` or else the project's own; what it said is there afterwards. Where a
+    guest comes to no end, the device may be why, so its error is added to that."""
     socket.unlink(missing_ok=True)
     size = ("--entries", str(entries), "--session", str(socket.parent / "session"))
     command = [sys.executable, "-m", "kvfpga", "--json", *size, "vfio", str(socket)]
-    device, errors = Device(), log.with_suffix(".errors")
+    environment = os.environ | ({"KVFPGA_RTL": str(rtl)} if rtl else {})
+    device, errors, failure = Device(), log.with_suffix(".errors"), None
     with log.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
     try:
         _wait_for(socket, process, errors)
         yield device
+    except GuestError as error:
+        failure = error
     finally:
+        before = processor_seconds()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()
+        device.processor = processor_seconds() - before
     last = json.loads((log.read_text().splitlines() or ["{}"])[-1])
     device.counts = {name: value for name, value in last.items() if isinstance(value, int)}
     if process.returncode:
         device.error = f"exit code {process.returncode}: {errors.read_text()[-1000:]}"
+    if failure:
+        raise GuestError(f"{failure}\nthe device: {device.error or device.counts}") from failure
 
 
 def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path, seconds: float = 900) -> None:
@@ -91,7 +111,7 @@ def boot(
         "-object", f"memory-backend-memfd,id=ram,size={memory},share=on", "-device", device,
         "-kernel", kernel, "-initrd", initramfs, "-append", " ".join((KERNEL, *append)),
     ]  # fmt: skip
-    start = time.monotonic()
+    start, before = time.monotonic(), processor_seconds()
     with log.open("wb") as out:
         words = [str(word) for word in command]
         try:
@@ -105,4 +125,5 @@ def boot(
         end = f"QEMU ended with {code}" if code is not None else "QEMU was ended"
         end = f"{end} after {seconds:.0f} s"
         raise GuestError(f"the guest did not finish its tests ({end}); its console, {log}, ends:\n{text[-1500:]}")
-    return Outcome(int(tally[1]), int(tally[2]), "guest: the kernel complains" in text, seconds, text)
+    complains = "guest: the kernel complains" in text
+    return Outcome(int(tally[1]), int(tally[2]), complains, seconds, processor_seconds() - before, text)

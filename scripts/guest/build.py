@@ -17,21 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .packages import BOOKWORM, GuestError, Kernel, run_with
+from .faults import FAULTS, ROOT, apply
+from .packages import BOOKWORM, GuestError, Kernel, Missing, alone, run_with
 
-ROOT = Path(__file__).resolve().parents[2]
 OLDER_GCC = ("CC=gcc", "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_INFO_BTF_MODULES=")
 NO_WARNING = re.compile(r"pahole version differs|The kernel was built with|You are using|compiler differs")
 """make's remarks on how the kernel was built, which are not about the driver."""
 
-FAULTS = {
-    "ignores-full": ("queue.c", "READ_ONCE(kv->in_flight) < READ_ONCE(kv->depth)", "READ_ONCE(kv->in_flight) < 1000"),
-    "loses-interrupts": ("pci.c", "	kvcpu_drain(kv);\n	return IRQ_HANDLED;", "	return IRQ_HANDLED;"),
-    "keeps-mapping": ("node.c", "unmap_mapping_range(open->file->f_mapping, 0, 0, 1);", ";"),
-    "swaps-operands": ("node.c", "kvcpu_key(load->request, load->layer, load", "kvcpu_key(load->layer, load->request, load"),
-}
-"""(file, what is right, what is wrong) of faults that the driver's tests must see. The first is that of a driver which takes no
-notice of full queues: commands or results vanish."""
+
+def require_compiler() -> None:
+    """Missing, where this machine has not what a module is built with."""
+    if lacking := [name for name in ("gcc", "make") if not shutil.which(name)]:
+        words = " ".join(lacking)
+        raise Missing(f"the driver is compiled with {words}, which is not here: apt-get install {words} libc6-dev")
 
 
 class Module(NamedTuple):
@@ -46,11 +44,15 @@ def headers(root: Path, kernel: Kernel, libraries: Path) -> Path:
     with a newer libc6."""
     folder = next(root.glob("usr/src/linux-headers-*-cloud-amd64")).resolve()
     makefile = folder / "Makefile"
-    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", makefile.read_text()))
-    if kernel.suite != BOOKWORM:
-        for program in next(root.glob("usr/lib/linux-kbuild-*")).rglob("*"):
-            if _is_program(program):
-                _wrap(program, libraries.resolve())
+    with alone(root.parent):
+        text = makefile.read_text()
+        here = re.sub(r"(?<=[ =])/usr/src/", f"{root.resolve()}/usr/src/", text)
+        if here != text:  # another process may be building with it
+            makefile.write_text(here)
+        if kernel.suite != BOOKWORM:
+            for program in next(root.glob("usr/lib/linux-kbuild-*")).rglob("*"):
+                if _is_program(program):
+                    _wrap(program, libraries.resolve())
     return folder
 
 
@@ -78,8 +80,8 @@ def module(
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "driver", source / "driver")
     shutil.copytree(ROOT / "fpga/regs", source / "fpga/regs")
-    if fault:
-        _break(source / "driver", *FAULTS[fault])
+    if fault and FAULTS[fault].file.startswith("driver/"):
+        apply(FAULTS[fault], source)
     command = ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, "modules"]
     if sparse:
         command += ["C=1", "CHECK=" + " ".join([*run_with(libraries.resolve()), str(sparse.resolve() / "usr/bin/sparse")])]
@@ -92,11 +94,15 @@ def module(
     return Module(file, warnings)
 
 
-def _break(driver: Path, name: str, right: str, wrong: str) -> None:
-    text = (driver / name).read_text()
-    if text.count(right) != 1:
-        raise GuestError(f"{name} has {right!r} not once: the fault has to follow the driver")
-    (driver / name).write_text(text.replace(right, wrong))
+def complaints(checkpatch: Path) -> list[str]:
+    """The lines that break the kernel's style. Passed over is how a module is written for several kernels, and its attributes."""
+    passed_over = "LINUX_VERSION_CODE,CONSTANT_COMPARISON,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE"
+    files = sorted([*(ROOT / "driver").glob("*.[ch]"), *(ROOT / "driver/include").rglob("*.h")])
+    words = ["--no-tree", "--strict", "--terse", "--quiet", "--no-summary", "--ignore", passed_over, "-f", *files]
+    said = subprocess.run(["perl", checkpatch, *map(str, words)], capture_output=True, text=True, cwd=ROOT)
+    if said.returncode not in (0, 1) or said.returncode != bool(said.stdout.strip()):
+        raise GuestError(f"checkpatch ended with {said.returncode}: {said.stderr[-600:]}")
+    return said.stdout.splitlines()
 
 
 def test_program(folder: Path) -> Path:

@@ -4,24 +4,33 @@ QEMU speaks vfio-user from 10.1 on, which is in trixie-backports; the kernels ar
 Each suite gets a private apt (lists, cache, an empty status), with the mirror that this machine's apt uses. Programs of a newer
 Debian run here through the dynamic linker of their own libc6 (`run_with`).
 
-    FOLDER/apt-SUITE/        the private apt and the packages it fetched
+    FOLDER/apt-SUITE/        the private apt
     FOLDER/root-NAME/        packages, unpacked
 
-A folder that is there is taken as it is, so a second run needs no network; remove it for newer packages.
+FOLDER is in the user's cache, for all checkouts. A root that is there is taken as it is, so a second run needs no network; remove
+FOLDER for newer packages.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 
 class GuestError(Exception):
-    """Something that the guest needs cannot be had; the text says what, and what to do."""
+    """The guest, or what it is made of, fails; the text says how, and what to do."""
+
+
+class Missing(GuestError):
+    """Something that the guest is made of cannot be had here: no word on the driver."""
 
 
 class Suite(NamedTuple):
@@ -43,28 +52,41 @@ class Kernel(NamedTuple):
 
 BOOKWORM, TRIXIE, BACKPORTS = Suite("bookworm"), Suite("trixie"), Suite("trixie", "trixie-backports")
 FLAVOUR = "cloud-amd64"
+SOURCES = "linux-source-6.12"
+DAY = 24 * 3600
 KERNELS = (
     Kernel("6.1", BOOKWORM, "bookworm"), Kernel("6.12", TRIXIE, "trixie"), Kernel("newest", BACKPORTS, "trixie-backports", False),
 )  # fmt: skip
 
 
-def _run(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd)
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(*command: str | Path, cwd: Path | None = None, apt: Path | None = None) -> str:
+    """What a command says; `apt`: the configuration of a private apt."""
+    environment = os.environ | ({"APT_CONFIG": str(apt)} if apt else {})
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd, env=environment)
     if done.returncode:
         words = " ".join(str(word) for word in command[:6])
-        raise GuestError(f"{words} … failed: {(done.stderr or done.stdout).strip()[-600:]}")
+        raise Missing(f"{words} … failed: {(done.stderr or done.stdout).strip()[-600:]}")
     return done.stdout
 
 
 def mirror() -> str:
     """Where this machine's apt gets Debian itself from."""
     if not shutil.which("apt-get"):
-        raise GuestError("the guest is made of Debian packages, and there is no apt-get here: run this on a Debian")
+        raise Missing("the guest is made of Debian packages, and there is no apt-get here: run this on a Debian")
     sites = _run("apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").split()
     for site in sites:
         if "security" not in site:
             return site
-    raise GuestError("apt knows no mirror: apt-get update, and then again")
+    raise Missing("apt knows no mirror: apt-get update, and then again")
 
 
 class Apt:
@@ -76,15 +98,15 @@ class Apt:
         self._conf = self.folder / "conf"
 
     def update(self) -> None:
-        """Fetch the lists, once."""
-        if self._conf.exists():
+        """Fetch the lists, unless they are of today: a mirror forgets packages that newer ones have replaced."""
+        if self._conf.exists() and time.time() - self._conf.stat().st_mtime < DAY:
             return
         for name in ("state/lists/partial", "cache/archives/partial", "none"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "state/status").touch()
         keyring = next(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"), None)
         if keyring is None:
-            raise GuestError("Debian's keys are missing: apt-get install debian-archive-keyring")
+            raise Missing("Debian's keys are missing: apt-get install debian-archive-keyring")
         lines = [f"deb [signed-by={keyring}] {mirror()} {name} main\n" for name in self.suite if name]
         (self.folder / "list").write_text("".join(lines))
         conf = self.folder / "conf.new"
@@ -94,42 +116,44 @@ class Apt:
             f'Dir::Etc::sourceparts "{self.folder}/none";\nDir::Etc::preferencesparts "{self.folder}/none";\n'
             f'APT::Default-Release "{self.suite.backports or self.suite.release}";\n'
             'Acquire::Languages "none";\nAPT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n'
+            'APT::Update::Error-Mode "any";\n'  # without it, apt-get update succeeds where there is no network
         )
         self._get("update", conf=conf)
         conf.rename(self._conf)
 
     def _get(self, *words: str, conf: Path | None = None, cwd: Path | None = None) -> None:
-        _run("env", f"APT_CONFIG={conf or self._conf}", "apt-get", "-qq", *words, cwd=cwd or self.folder)
+        _run("apt-get", "-qq", *words, cwd=cwd or self.folder, apt=conf or self._conf)
 
     def field(self, package: str, name: str) -> str:
         """A field of the version that would be installed, "" where there is none."""
-        text = _run("env", f"APT_CONFIG={self._conf}", "apt-cache", "--no-all-versions", "show", package)
+        text = _run("apt-cache", "--no-all-versions", "show", package, apt=self._conf)
         match = re.search(rf"^{name}: (.*)$", text, re.MULTILINE)
         return match[1] if match else ""
 
     def unpack(self, root: Path, packages: Sequence[str], dependencies: bool) -> Path:
         """Put the packages, and what they depend on where that is wanted, into the new folder `root`."""
-        if root.exists():
-            return root
-        self.update()
-        debs = self.folder / root.name
-        debs.mkdir(exist_ok=True)
-        if any(debs.glob("*.deb")):
-            pass  # a root that was removed
-        elif dependencies:
+        with alone(root.parent):
+            if not root.exists():
+                self.update()
+                self._unpack(root, packages, dependencies)
+        return root
+
+    def _unpack(self, root: Path, packages: Sequence[str], dependencies: bool) -> None:
+        debs, new = self.folder / root.name, root.with_name(root.name + ".new")
+        for folder in (debs, new):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        if dependencies:
             self._get("install", "-y", "--download-only", *packages)
             for deb in (self.folder / "cache/archives").glob("*.deb"):
                 deb.rename(debs / deb.name)
         else:
             self._get("download", *packages, cwd=debs)
-        new = root.with_name(root.name + ".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
         for deb in sorted(debs.glob("*.deb")):
             _run("dpkg-deb", "-x", deb, new)
         (new / "package-bytes").write_text(str(sum(deb.stat().st_size for deb in debs.glob("*.deb"))))
         new.rename(root)
-        return root
+        shutil.rmtree(debs)
 
 
 def package_bytes(root: Path) -> int:
@@ -152,6 +176,21 @@ def sparse(folder: Path) -> Path:
     return Apt(folder, TRIXIE).unpack(folder / "root-sparse", ["sparse"], dependencies=False)
 
 
+def checkpatch(folder: Path) -> Path:
+    """The kernel's own checkpatch.pl, beside what it reads. Debian has it only in sources, of which no more is kept."""
+    found = folder / "checkpatch"
+    if not found.exists():
+        sources = Apt(folder, TRIXIE).unpack(folder / "root-source", [SOURCES], dependencies=False)
+        with alone(folder):
+            new = folder / "checkpatch.new"
+            new.mkdir(exist_ok=True)
+            files = [f"{SOURCES}/scripts/{name}" for name in ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")]
+            _run("tar", "-C", new, "--strip-components=2", "-xf", sources / f"usr/src/{SOURCES}.tar.xz", *files)
+            new.rename(found)
+            shutil.rmtree(sources)
+    return found / "checkpatch.pl"
+
+
 def python(folder: Path) -> Path:
     """A root with Python and what `kvfpga` imports for commands on a device."""
     return Apt(folder, TRIXIE).unpack(folder / "root-python", ["python3", "python3-numpy", "python3-click", "python3-rich"], True)
@@ -163,10 +202,11 @@ def kernel(folder: Path, kernel: Kernel) -> Path:
     if root.exists():
         return root
     apt = Apt(folder, kernel.suite)
-    apt.update()
+    with alone(folder):
+        apt.update()
     release = re.search(rf"linux-headers-(\S+)-{FLAVOUR}\b", apt.field(f"linux-headers-{FLAVOUR}", "Depends"))
     if not release:
-        raise GuestError(f"{kernel.wanted} has no linux-headers-{FLAVOUR}: remove {apt.folder}, and then again")
+        raise Missing(f"{kernel.wanted} has no linux-headers-{FLAVOUR}: remove {apt.folder}, and then again")
     name = release[1]
     common = re.sub(r"-cloud$", "", name)
     packages = [f"linux-image-{name}-{FLAVOUR}", f"linux-headers-{name}-{FLAVOUR}", f"linux-headers-{common}-common"]

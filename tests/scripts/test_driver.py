@@ -10,6 +10,7 @@ import pytest
 from kvfpga.device import answers
 from kvfpga.device.regmap import Code, Opcode
 from kvfpga.linux import ioctls
+from scripts.guest.faults import FAULTS
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,6 @@ def test_the_ioctls_of_existing_tools_are_those_of_the_node_in_user_space(driver
     assert {name: int(value) for name, value in said.items()} == {io.name: io.request for io in ioctls.IOCTLS.values()}
 
 
-@pytest.mark.parametrize("fault", ["ignores-full", "loses-interrupts", "keeps-mapping", "swaps-operands"])
-def test_each_fault_still_has_its_place_in_the_driver(driver, fault):
-    from scripts.guest.build import FAULTS
-
-    name, right, wrong = FAULTS[fault]
-    assert (driver / name).read_text().count(right) == 1 and right != wrong
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_each_fault_still_has_its_place(pytestconfig, fault):
+    assert (pytestconfig.rootpath / fault.file).read_text().count(fault.right) == 1 and fault.right != fault.wrong
