@@ -8,6 +8,7 @@ tests/helpers/random_script.py. Every line is run in lockstep with the full chec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,18 @@ class Scenario(NamedTuple):
     host: Callable[[Device], None] | None = None
 
 
-def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
-    """The stock, quick ones first; made one by one, since most mutations are caught by the first. `seeds` random
-    scripts of `count` commands close it."""
+def scenarios(seeds: int, count: int, place: Path | None = None) -> Iterator[Scenario]:
+    """The stock: what is about `place`, the file that a mutation is in, comes first. `seeds` random scripts of `count` commands
+    close it, made one by one, since few mutations get so far."""
+    first = [name for part, names in ABOUT.items() if place and part in (place.name, place.parent.name) for name in names]
+    yield from sorted(directed(), key=lambda scenario: scenario.name not in first)
+    for seed in range(1, seeds + 1):
+        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
+        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
+
+
+def directed() -> Iterator[Scenario]:
+    """Quick ones first."""
     for seed, script in enumerate(DIRECTED, start=100):
         yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK)
     for check in host_side.CHECKS:
@@ -52,9 +62,19 @@ def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
     yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED, settles=True)
     yield Scenario("freed, not strict", [*cold_blocks(), "config --strict 0"], 97, 30, SLOW, FREED, settles=True)
     yield Scenario("queued, not strict", [*cold_blocks(), "config --strict 0"], 99, 30, SLOW, QUEUED)
-    for seed in range(1, seeds + 1):
-        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
-        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
+
+
+ABOUT = {
+    "nmce": ("scores", "host: unasked_numerators", "host: behind_scores"),
+    "dma": ("busy_channels", "whole_tiers", "queued"),
+    "kvcpu_contest.sv": ("contest", "same_bin", "all_win", "many_counts"),
+    "kvcpu_rank_table.sv": ("rank_table",),
+    "kvcpu_key_index.sv": ("keys", "overflowing_index", "twins_in_a_bucket", "keys_freed_apart"),
+    "kvcpu_settings.sv": ("settings",),
+    "kvcpu_reset.sv": ("host: reset", "host: hint_of_a_reset"),
+    "kvcpu_axil.sv": ("host: refusals", "host: full_fifo"),
+}
+"""Scenarios that show most of what goes wrong in a module, or in the modules of a folder."""
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------
