@@ -373,7 +373,7 @@ class _Build:
         elif any(os.strerror(errno.ENOSPC) in line for line in lines):
             remedy = "make room on that disk, or name others in KVFPGA_CACHE and, for what compilers write, TMPDIR"
         elif named and what != _VERILATOR:
-            remedy = f"CXX={named} must name a compiler that takes C++17 and links it, as g++ and clang++ do; without CXX it is g++"
+            remedy = f"CXX={named} must name a compiler that takes and links C++17, as g++ and clang++ do; without CXX it is g++"
         place = self.built.path.parent
         return BuildError("\n".join([f"{what} failed; the log is {place}.log", *(errors or lines[-10:])]), remedy)
 
