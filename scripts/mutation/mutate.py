@@ -273,7 +273,7 @@ def attempt(
 
 def attempt_once(name: str, seeds: int, count: int, work: Path, *how: object) -> dict:
     """`attempt`, or what an earlier run with this work folder found (kept.py)."""
-    place = kept.path(work, name, seeds, count)
+    place = kept.path(work, by_name(name), seeds, count)
     result = kept.read(place)
     if result is None:
         result = attempt(name, seeds, count, work, *how)
