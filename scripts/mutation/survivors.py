@@ -27,7 +27,4 @@ SURVIVORS: dict[str, Survivor] = {
     "nmce_pkg.5721f2.less": Survivor(
         EQUIVALENT, "where the root is exact, the one below it is found, and the rounding behind adds 1 again"
     ),
-    "uart_bridge.37d5f3.and3": Survivor(
-        EQUIVALENT, "the framer is busy only while the controller waits for it, and so is busy itself"
-    ),
 }
