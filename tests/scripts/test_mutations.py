@@ -63,7 +63,7 @@ def test_the_scenarios_are_the_same_every_time():
 def test_what_is_about_a_module_comes_first_and_nothing_is_left_out():
     rtl = verilator_build.rtl_root() / "rtl"
     usual, ours = ([*scenarios(1, 5, place)] for place in (None, rtl / "nmce" / "kvcpu_nmce.sv"))
-    assert {scenario.name for scenario in ours[:3]} == set(ABOUT["nmce"]) and ours != usual
+    assert {scenario.name for scenario in ours[: len(ABOUT["nmce"])]} == set(ABOUT["nmce"]) and ours != usual
     assert sorted(usual) == sorted(ours)
     assert {name for names in ABOUT.values() for name in names} <= {scenario.name for scenario in usual}
     assert all(any(rtl.rglob(part)) for part in ABOUT)
