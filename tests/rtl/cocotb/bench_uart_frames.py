@@ -220,3 +220,19 @@ async def busy_without_a_gap(dut):
         assert (await bench.run(*program)).status == OK
         await ClockCycles(dut.clk, 400)
         assert (falls, dut.busy.value) == (1, 0)
+
+
+@cocotb.test()
+async def reset_in_a_reply(dut):
+    """Nothing more of it comes, and the next requests are answered as ever."""
+    bench = await Bench(dut, seed=11).start()
+    await bench.send(frame(RUN, bench.session, 0, read(0x10, 200)))
+    for bits in (1, 30, 31, 32, 33, 100):
+        await FallingEdge(dut.uart_tx)
+        await Timer(round(bits * bench.bit), "ns")
+        await bench.reset()
+        await bench.silence()
+        assert not bench.gathered, "bytes of a reply from before"
+        assert await bench.stats() == [1, 0, 0, 0, 0, 0, 0, 0]
+        await bench.hello()
+        await bench.send(frame(RUN, bench.session, 0, read(0x10, 200)))
