@@ -33,7 +33,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract.commands import Command, Set, Step
+from ..contract.commands import Command, Result, Set, Step
 from ..contract.errors import DeviceRefused, KvfpgaError, TargetError, UsageError
 from ..contract.presets import wrap_warning
 from ..lockstep.lockstep import Lockstep
@@ -53,8 +53,7 @@ class Kvcpu0:
     """The device behind the node. Any thread may call; OSError is what the system call of the program ends with.
 
     `auto_load`: hints load blocks for what they do not find (auto_load.py). `compat`: what the kernel module accepts and the
-    device refuses succeeds, does nothing, and is counted in `tolerated`. `say` gets warnings for people, one
-    line each."""
+    device refuses succeeds, does nothing, and is counted in `tolerated`. `say` gets warnings for people, one line each."""
 
     def __init__(
         self, served: Served, auto_load: bool = False, say: Callable[[str], None] = lambda text: None, compat: bool = False
@@ -63,6 +62,7 @@ class Kvcpu0:
         self.auto_load = auto_load
         self.tolerated = dict.fromkeys(ioctls.MAY_BE_TOLERATED, 0)
         self._compat, self._say = compat, say
+        self._told_of_compat = compat
         self._target_step: int | None = None
         """Of the last HOT, EVICT or SHARE, as the module reports it: the device, to which it means nothing, never gets it. None
         where the device's own last_target_step (of STEP and PREFETCH) is newer."""
@@ -104,15 +104,24 @@ class Kvcpu0:
         with self._device() as device:
             more = auto_load.before(device.model, commands[0]) if self.auto_load else []
             for result in self.served.execute(*more, *commands):
-                if self._compat and ioctls.is_accepted_by_the_module(commands[0], result.code):
-                    self.tolerated[name] += 1
-                    return
+                if ioctls.is_accepted_by_the_module(commands[0], result.code):
+                    if self._compat:
+                        self.tolerated[name] += 1
+                        return
+                    self._tell_of_compat(name, result)
                 if result.code != "OK":
                     raise DeviceRefused(result.code, f"the device refused it: {result.code}")
             if not isinstance(commands[0], Set):
                 self._target_step = target_step
             elif warning := wrap_warning(device.settings()):
                 self._say(warning)
+
+    def _tell_of_compat(self, name: str, refused: Result) -> None:
+        """Once: the program sees a bare EINVAL where it never saw one, and whoever serves can help."""
+        if not self._told_of_compat:
+            self._told_of_compat = True
+            why = f"{refused.code}: {refused.why}" if refused.why else refused.code
+            self._say(f"{name} ended in EINVAL, {why}; the public kernel module accepts it, and so does --compat")
 
     def _telemetry(self) -> dict[str, int]:
         with self._device() as device, self.served.guarded():

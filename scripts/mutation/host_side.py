@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Step
 from kvfpga.contract.errors import BusError, TargetError
-from kvfpga.device.answers import EXPS, LARGEST, RESULT_WORDS
+from kvfpga.device.answers import EXPS, HALVES, LARGEST, RESULT_WORDS
 from kvfpga.device.codec import writes
 from kvfpga.device.device import Device
 from kvfpga.device.entries import decode_entries
+from kvfpga.device.registers import SCORE_BYTES
 from kvfpga.device.regmap import REGISTERS, SCORES
 from kvfpga.transport.mmio import Batch
 
@@ -101,6 +104,18 @@ def unasked_numerators(device: Device) -> None:
         expect(f"SCORES from {offset:#x} on, not asked for", shown, [0] * words)
 
 
+def window_of_scores(device: Device) -> None:
+    """Behind a SCORE that asked for all, the window shows what D33 has in it, each part to its end, and zeros elsewhere."""
+    rows, ones = device.identity.block_tokens, np.ones(device.identity.head_dim, np.float16)
+    device.mmio.memory_write(device.entries * device.block_bytes, ones.tobytes() * rows)  # block 0 in tier 1
+    device.write_queries(0, ones.view(np.uint16))
+    device.execute_many([Load(1, 0, 0, 0, rows - 1, 0x1000000)])
+    _ring(device, Score(1, 0, 0, 0, slot=0, flags=1))
+    shown = np.flatnonzero(device.mmio.read_burst(SCORES, SCORE_BYTES // 4)) * 4
+    parts = ((0, rows), (EXPS, rows), (HALVES, rows // 2), (LARGEST, 2))
+    expect("offsets in SCORES that are not 0", shown.tolist(), [part + 4 * n for part, words in parts for n in range(words)])
+
+
 def behind_scores(device: Device) -> None:
     """A STEP does nothing until the SCOREs in front of it are done (R34)."""
     device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(2)])
@@ -121,7 +136,8 @@ def behind_scores(device: Device) -> None:
 
 
 CHECKS: tuple[Callable[[Device], None], ...] = (
-    refusals, full_fifo, reset, hint_of_a_reset, interrupt, unasked_numerators, behind_scores,
+    refusals, full_fifo, reset, hint_of_a_reset, interrupt, unasked_numerators, window_of_scores,
+    behind_scores,
 )  # fmt: skip
 
 

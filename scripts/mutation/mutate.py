@@ -52,6 +52,7 @@ from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
+from scripts.mutation import kept
 from scripts.mutation.mutations import MUTATIONS, Edit, Mutation, Unfit
 from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
 from scripts.mutation.survivors import SURVIVORS
@@ -90,7 +91,8 @@ def try_one(name: str, seeds: int, count: int, work: Path, among: Sequence[str] 
     started, parameters = time.monotonic(), Parameters(ENTRIES, LANES, DATA_BITS)
     edit = None if name == ORIGINAL else by_name(name)
     original = verilator_build.rtl_root() / "rtl"
-    if edit and file_of(edit, original).parent.name == "uart":
+    place = file_of(edit, original) if edit else None
+    if place and place.parent.name == "uart":
         return judges.try_uart(edit, work)
     found = {"name": name, "caught": False, "commands": 0, "scenarios": {}, "build_seconds": 0, "run_seconds": 0}
     with tempfile.TemporaryDirectory(prefix="kvfpga-mutation-") as scratch:
@@ -116,7 +118,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, among: Sequence[str] 
             return found | {"stillborn": str(error)}
         found["build_seconds"] = round(time.monotonic() - started, 1)
         started, lines, by_scenario = time.monotonic(), 0, {}
-        for scenario in scenarios(seeds, count):
+        for scenario in scenarios(seeds, count, place):
             done, evidence = run_scenario(scenario, sources)
             by_scenario[scenario.name] = done
             lines += done
@@ -263,6 +265,16 @@ def attempt(name: str, seeds: int, count: int, work: Path, assertions: bool = Fa
     return json.loads(said.splitlines()[-1])  # benches talk
 
 
+def attempt_once(name: str, seeds: int, count: int, work: Path, *how: object) -> dict:
+    """`attempt`, or what an earlier run with this work folder found (kept.py)."""
+    place = kept.path(work, by_name(name), seeds, count)
+    result = kept.read(place)
+    if result is None:
+        result = attempt(name, seeds, count, work, *how)
+        kept.keep(place, result)
+    return result
+
+
 def _dead(name: str, what: str, started: float) -> dict:
     found = {"where": "process", "field": what, "device": "", "expected": "", "line": "", "scenario": "", "commands": 0}
     return {
@@ -311,7 +323,7 @@ def run_all(
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
             pool.submit(
-                attempt, name, seeds, count, work, bool(assertion_of(name)), among if name in among else ()
+                attempt_once, name, seeds, count, work, bool(assertion_of(name)), among if name in among else ()
             ): name
             for name in names
         }
@@ -418,7 +430,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="mutations tried at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
     parser.add_argument("--list", action="store_true", help="name the mutations, or the places, and end")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built here, for another run")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what was built and found here: another run goes on")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument("--among", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -182,15 +182,15 @@ ONLY = {
 """Of these, the parts that are behaviour."""
 
 
-def behaviour(node: SyntaxNode) -> Iterator[SyntaxNode]:
+def behaviour(node: SyntaxNode, outputs: Container[str]) -> Iterator[SyntaxNode]:
     """All nodes that an operator may look at, in the order of the text."""
-    if node.kind in LEFT_ALONE or is_unused(node):
+    if node.kind in LEFT_ALONE or is_unused(node) or is_written(node, outputs):
         return
     yield node
     parts = (getattr(node, name) for name in ONLY[node.kind]) if node.kind in ONLY else node
     for part in parts:
         if isinstance(part, SyntaxNode):
-            yield from behaviour(part)
+            yield from behaviour(part, outputs)
 
 
 def is_unused(node: SyntaxNode) -> bool:
@@ -198,6 +198,29 @@ def is_unused(node: SyntaxNode) -> bool:
     return node.kind == KIND.NetDeclaration and all(
         d.name.rawText.startswith("unused") for d in node.declarators if isinstance(d, SyntaxNode)
     )
+
+
+def is_written(node: SyntaxNode, outputs: Container[str]) -> bool:
+    """What an instance's output drives: elsewhere than there it would have two drivers, which no tool takes."""
+    if node.kind != KIND.NamedPortConnection:
+        return False
+    return f"{node.parent.parent.type.rawText}.{node.name.rawText}" in outputs
+
+
+def outputs_of(text: str) -> Iterator[str]:
+    """module.port of each output of the modules in a file."""
+    found: list[str] = []
+
+    def enter(header: SyntaxNode) -> None:
+        ports = header.ports.ports if header.ports else ()
+        found.extend(
+            f"{header.name.rawText}.{port.declarator.name.rawText}"
+            for port in ports
+            if isinstance(port, SyntaxNode) and port.header.direction.rawText == "output"
+        )
+
+    Source(text, {}).root.visit(lookup_table={KIND.ModuleHeader: enter})
+    return iter(found)
 
 
 def enums(text: str) -> dict[str, str]:
@@ -212,10 +235,10 @@ def enums(text: str) -> dict[str, str]:
     return found
 
 
-def in_text(file: str, text: str, behind: Mapping[str, str]) -> Iterator[Place]:
-    """The places of one file, in the order of the text. `behind`: of the enums it sees."""
+def in_text(file: str, text: str, behind: Mapping[str, str], outputs: Container[str] = ()) -> Iterator[Place]:
+    """The places of one file, in the order of the text. `behind`: of the enums it sees. `outputs`: of the modules it uses."""
     source, lines, names = Source(text, behind), text.split("\n"), Counter[str]()
-    for node in behaviour(source.root):
+    for node in behaviour(source.root, outputs):
         for operator, kinds, change in OPERATORS:
             made = change(source, node) if node.kind in kinds else None
             if made is None:
@@ -235,10 +258,12 @@ def in_text(file: str, text: str, behind: Mapping[str, str]) -> Iterator[Place]:
 
 def places(rtl: Path) -> list[Place]:
     """All places of the RTL in the folder `rtl`, by module."""
-    texts = {path.name: path.read_text() for path in sorted(rtl.rglob("*.sv")) if path.parent.name != "gen"}
+    files = sorted(rtl.rglob("*.sv"))
+    outputs = {port for path in files for port in outputs_of(path.read_text())}
+    texts = {path.name: path.read_text() for path in files if path.parent.name != "gen"}
     declared = {name: enums(text) for name, text in texts.items()}
     shared = {k: v for name, found in declared.items() if name.endswith("_pkg.sv") for k, v in found.items()}
-    return [place for name, text in sorted(texts.items()) for place in in_text(name, text, shared | declared[name])]
+    return [place for name, text in sorted(texts.items()) for place in in_text(name, text, shared | declared[name], outputs)]
 
 
 def sample(found: list[Place], count: int, seed: int) -> list[Place]:

@@ -8,6 +8,7 @@ tests/helpers/random_script.py. Every line is run in lockstep with the full chec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,18 @@ class Scenario(NamedTuple):
     host: Callable[[Device], None] | None = None
 
 
-def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
-    """The stock, quick ones first; made one by one, since most mutations are caught by the first. `seeds` random
-    scripts of `count` commands close it."""
+def scenarios(seeds: int, count: int, place: Path | None = None) -> Iterator[Scenario]:
+    """The stock: what is about `place`, the file that a mutation is in, comes first. `seeds` random scripts of `count` commands
+    close it, made one by one, since few mutations get so far."""
+    first = [name for part, names in ABOUT.items() if place and part in (place.name, place.parent.name) for name in names]
+    yield from sorted(directed(), key=lambda scenario: scenario.name not in first)
+    for seed in range(1, seeds + 1):
+        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
+        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
+
+
+def directed() -> Iterator[Scenario]:
+    """Quick ones first."""
     for seed, script in enumerate(DIRECTED, start=100):
         yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK)
     for check in host_side.CHECKS:
@@ -52,9 +62,19 @@ def scenarios(seeds: int, count: int) -> Iterator[Scenario]:
     yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED, settles=True)
     yield Scenario("freed, not strict", [*cold_blocks(), "config --strict 0"], 97, 30, SLOW, FREED, settles=True)
     yield Scenario("queued, not strict", [*cold_blocks(), "config --strict 0"], 99, 30, SLOW, QUEUED)
-    for seed in range(1, seeds + 1):
-        lines = Script(seed, (60, 120, 400)[seed % 3]).lines(count)
-        yield Scenario(f"random {seed}", lines, seed, (0, 30, 60)[seed % 3], QUICK if seed % 4 else SLOW)
+
+
+ABOUT = {
+    "nmce": ("scores", "host: unasked_numerators", "host: window_of_scores", "host: behind_scores"),
+    "dma": ("busy_channels", "whole_tiers", "queued"),
+    "kvcpu_contest.sv": ("contest", "same_bin", "all_win", "many_counts"),
+    "kvcpu_rank_table.sv": ("rank_table",),
+    "kvcpu_key_index.sv": ("keys", "overflowing_index", "twins_in_a_bucket", "keys_freed_apart"),
+    "kvcpu_settings.sv": ("settings",),
+    "kvcpu_reset.sv": ("host: reset", "host: hint_of_a_reset"),
+    "kvcpu_axil.sv": ("host: refusals", "host: full_fifo"),
+}
+"""Scenarios that show most of what goes wrong in a module, or in the modules of a folder."""
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------
@@ -312,14 +332,15 @@ def scores() -> Iterator[str]:
     """Rows and queries of any size, numerators, blocks with few tokens, refusals, blocks that are called back (R30 to R33)."""
     usual, any_size = np.random.default_rng(5).standard_normal((5, 32, 128)).astype(np.float16), random_halves(5, 98 * 128)
     keys = [*(usual[n] * np.float16(scale) for n, scale in enumerate((1, 9, 1e-5, 4000, 0))),
-            *any_size[: 96 * 128].view(np.float16).reshape(3, 32, 128)]
+            *any_size[: 96 * 128].view(np.float16).reshape(3, 32, 128), far_apart()]
     queries = {0: usual[4, 0], 1: usual[4, 1] * np.float16(0.001), 2: any_size[-128:].view(np.float16), 63: usual[4, 3]}
+    queries[7] = np.float16([1 + 2**-10, *[0] * 127])  # with the last block, numerators are asked for
     yield QUIET
     for slot, query in queries.items():
         words = query.view("<u4").tolist()
         yield from (f"reg write {QUERY + 256 * slot + 4 * word:#x} {value}" for word, value in enumerate(words))
     for n, block in enumerate(keys):
-        yield load(n, tokens=f"{32 * n}:{32 * n + (31, 31, 30, 0, 31, 16, 31, 1)[n]}")
+        yield load(n, tokens=f"{32 * n}:{32 * n + (31, 31, 30, 0, 31, 16, 31, 1, 31)[n]}")
         yield f"mem write {(ENTRIES + n) * BLOCK:#x} {block.tobytes().hex()}"
     for slot in queries:
         yield from (score(32 * n + 9, slot) + (" --exp", "")[(slot + n) % 3 == 2] for n in range(len(keys)))
@@ -331,6 +352,14 @@ def scores() -> Iterator[str]:
     yield from (score(640, 0), load(21, request=0), score(672, 0), "verify", "reset --raw")
     yield from (f"query read {slot}" for slot in queries)
     yield from (load(0), "config --strict 0", score(3, 0) + " --exp", score(3, 63), "verify")
+
+
+def far_apart() -> np.ndarray:
+    """Keys of one number: a score near 50, and others around a fourth of it, so that a distance has few bits below its last."""
+    keys = np.zeros((32, 128), np.float16)
+    keys[:, 0] = np.random.default_rng(8).uniform(92, 180, 32) * np.resize([1, -1], 32)
+    keys[3, 0] = 560
+    return keys
 
 
 def hints() -> Iterator[str]:

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
@@ -34,7 +34,8 @@ from typing import NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from kvfpga.contract.errors import SessionError
+from kvfpga.contract.errors import BuildError, SessionError
+from kvfpga.contract.waveforms import SUFFIXES
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from scripts.soak import bad_inputs
@@ -425,6 +426,16 @@ def run(name: str, cases: Cases, numbers: range, seed: int) -> dict[str, object]
     return {"section": name, "cases": len(numbers), **counts, "seconds": round(time.perf_counter() - began)}
 
 
+def build_models() -> None:
+    """The simulation, and the one that records the waveform of a difference: before anybody's time is limited."""
+    target = Target("sim", 256)
+    target.open_simulation().close()
+    for suffix in SUFFIXES:  # the first that can be built, as a failure folder has it
+        with suppress(BuildError):
+            target.open_simulation(wave=suffix[1:]).close()
+            return
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, (count, _) in SECTIONS.items():
@@ -438,7 +449,7 @@ def main() -> int:
         chosen, _, number = options.only.partition(":")
         wanted = {chosen: range(int(number), int(number) + 1)}
     os.environ["KVFPGA_ASSERTIONS"] = "1"
-    Target("sim", 256).open_simulation().close()  # built before anybody's time is limited
+    build_models()
     found = []
     with tempfile.TemporaryDirectory(prefix="kvfpga-soak-") as name, ExitStack() as closing_last:
         folder = Path(name)

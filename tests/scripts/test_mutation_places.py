@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation import judges, mutate, survivors
-from scripts.mutation.places import OPERATORS, design, enums, fit, in_text, places, sample
+from scripts.mutation.places import OPERATORS, design, enums, fit, in_text, outputs_of, places, sample
 from scripts.mutation.survivors import SURVIVORS
 
 RTL = verilator_build.rtl_root() / "rtl"
@@ -65,6 +65,15 @@ def test_operators_change_behaviour_and_nothing_else():
 )
 def test_a_constant_of_one_bit_becomes_the_other(old, new):
     assert [(p.operator, p.new) for p in in_text("m.sv", f"module m; assign q = {old}; endmodule", {})] == [("bit", new)]
+
+
+def test_what_an_output_drives_stays():
+    """There it would have two drivers."""
+    text = "module m; other u_o (.q(w[1]), .a(w[1])); foreign u_f (.q(w[1])); endmodule"
+    other = "module other (input wire logic a, output logic q); endmodule"
+    outputs = {*outputs_of(other)}
+    assert outputs == {"other.q"}
+    assert [text.encode()[: p.start].count(b"w[") for p in in_text("m.sv", text, {}, outputs)] == [2, 3]
 
 
 @pytest.mark.parametrize("constant", ["2'b10", "10", "8'd2", "'x", "16'h10", "2'b1x"])

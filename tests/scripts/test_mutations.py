@@ -11,7 +11,7 @@ import pytest
 from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation import mutate
 from scripts.mutation.mutations import MUTATIONS
-from scripts.mutation.scenarios import scenarios
+from scripts.mutation.scenarios import ABOUT, scenarios
 
 BY_LOCKSTEP, BY_ASSERTION = "dma-read-burst", "check-handshake"
 """One that only the bytes of a block give away, and one that the check of a handshake must notice."""
@@ -56,6 +56,31 @@ def test_the_scenarios_are_the_same_every_time():
     first, again = list(scenarios(2, 50)), list(scenarios(2, 50))
     assert first == again and len({scenario.name for scenario in first}) == len(first)
     assert [len(scenario.lines) for scenario in first[-2:]] == [50, 50]
+
+
+def test_what_is_about_a_module_comes_first_and_nothing_is_left_out():
+    rtl = verilator_build.rtl_root() / "rtl"
+    usual, ours = ([*scenarios(1, 5, place)] for place in (None, rtl / "nmce" / "kvcpu_nmce.sv"))
+    assert {scenario.name for scenario in ours[: len(ABOUT["nmce"])]} == set(ABOUT["nmce"]) and ours != usual
+    assert sorted(usual) == sorted(ours)
+    assert {name for names in ABOUT.values() for name in names} <= {scenario.name for scenario in usual}
+    assert all(any(rtl.rglob(part)) for part in ABOUT)
+
+
+def test_a_run_that_was_interrupted_goes_on(monkeypatch, tmp_path):
+    """What was caught is taken as it was found; survivors are tried again, and all is if more random scripts are asked for."""
+    tried = []
+
+    def attempt(name, *how):
+        tried.append(name)
+        return {"name": name, "caught": name != "dma-dirty"}
+
+    monkeypatch.setattr(mutate, "attempt", attempt)
+    names = ["lane-evict-threshold", "dma-dirty"]
+    first, again = (mutate.run_all(names, 1, 2, 3, tmp_path, lambda result: None) for _ in range(2))
+    assert first == again and [result["caught"] for result in first] == [True, False] and tried == [*names, names[1]]
+    mutate.run_all(names, 1, 2, 4, tmp_path, lambda result: None)
+    assert tried[3:] == names
 
 
 def test_mutations_are_caught(work):

@@ -129,6 +129,31 @@ def test_signals_one_after_the_other_store_the_state(tmp_path):
     assert stored_step(tmp_path / "session") == 9
 
 
+STEP_128 = "import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), 0x40084B01, (128).to_bytes(8, sys.byteorder))"
+"""What the public adapter around vLLM's allocator does when it is started by itself, as `kv_cpu_allocator.py 128`."""
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("before", [None, 128, 500])
+def test_a_program_that_counts_its_steps_by_itself(tmp_path, before, compat):
+    """On a fresh session, one at that step, and one that is past it."""
+    if before:
+        Kvfpga(tmp_path / "session")("step", before)
+    words = ["--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"), *["--compat"] * compat]
+    process = start(tmp_path, *words)
+    accepted = compat or before != 500
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", STEP_128, tmp_path / "node"], stderr=subprocess.PIPE, text=True)
+        assert (done.returncode == 0) == accepted and accepted == ("Invalid argument" not in done.stderr), done.stderr
+    tolerated = 2 if compat and before == 500 else 0
+    assert (tmp_path / "sys" / "tolerated").read_text().startswith(f"STEP_ADVANCE={tolerated}\n")
+    process.terminate()
+    said = process.communicate(timeout=LONG)[1]
+    assert said.count("; the public kernel module accepts it, and so does --compat\n") == (not accepted)
+    assert process.returncode == 0
+    assert stored_step(tmp_path / "session") == (before or 128)
+
+
 def test_compat_tells_at_the_end_what_was_tolerated(tmp_path):
     process = start(tmp_path, "--uapi", str(tmp_path / "node"), "--sysfs", str(tmp_path / "sys"), "--compat")
     for step in (7, 3, 8):

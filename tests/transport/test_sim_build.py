@@ -136,6 +136,44 @@ def test_compiler_that_fails(empty_cache, monkeypatch, tmp_path):
     assert "KVFPGA_CACHE" in caught.value.remedy and "TMPDIR" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("{gcc}", "the linker failed(?s:.*)undefined reference"), ("true", "writing the model failed"),
+     ("cat", "compiling the model failed"), ("g++ --no-such-option", "compiling the model failed(?s:.*)--no-such-option")],
+)  # fmt: skip
+def test_what_is_no_compiler_that_will_do(empty_cache, monkeypatch, tmp_path, words, told):
+    """As gcc and clang compile C++ and link it without its library. The remedy works, and nothing of theirs is in its way."""
+    tiny = tmp_path / "tiny.cpp"
+    tiny.write_text("struct Base { virtual ~Base() {} }; static Base base;\n")
+    gcc = tmp_path / "gcc"
+    gcc.write_text(f"""#!/bin/sh
+for last; do :; done
+case "$*" in *-shared*) exec gcc "$@";; *" -c "*) exec g++ -fPIC -c {tiny} -o "$last";; *) exec gcc "$@";; esac
+""")
+    gcc.chmod(0o755)
+    named = words.format(gcc=gcc)
+    monkeypatch.setenv("CXX", named)
+    with pytest.raises(BuildError, match=told) as caught:
+        build.model(SMALL, [PROBE])
+    assert f"CXX={named} must name a compiler" in caught.value.remedy and "-fvisibility" not in caught.value.message
+    assert [name for name in left_behind(empty_cache) if not name.endswith(".log")] == []
+
+
+CLANG = next((name for name in ("clang++", *(f"clang++-{n}" for n in range(30, 12, -1))) if shutil.which(name)), "clang++")
+
+
+@pytest.mark.parametrize("compiler", [CLANG, "ccache g++"])
+def test_other_compilers(empty_cache, monkeypatch, compiler):
+    if missing := [word for word in compiler.split() if not shutil.which(word)]:
+        pytest.skip(f"{missing[0]} is not installed")
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("CCACHE_DIR", str(empty_cache / "ccache"))
+    with VerilatorSim(256, 4, 128, sources=[PROBE]) as sim:
+        assert sim.read32(0x20) is not None
+        log = (sim.model.path.parent / "build.log").read_text()
+    assert f"{compiler} -" in log
+
+
 def test_interrupted_build_leaves_nothing(empty_cache, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

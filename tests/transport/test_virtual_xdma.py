@@ -32,7 +32,8 @@ from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.pcie_mmio import PcieMmio
 from kvfpga.transport.mmio import SPACE_BYTES, Batch
 from kvfpga.transport.virtual.xdma import C2H, EVENTS, H2C, USER, Card, Nodes, fault
-from tests.helpers import section8
+from tests.helpers import mapped_bar, section8
+from tests.helpers.mapped_bar import Mapped
 from tests.helpers.random_script import BASE, BLOCK, Script, random_queries, random_tables
 from tests.helpers.small_device import DATA_BITS, ENTRIES, LANES
 from tests.helpers.waiting import LONG, until
@@ -311,20 +312,67 @@ def test_a_server_that_was_killed_leaves_room_for_the_next(tmp_path):
 
 
 # ---- the device behind it --------------------------------------------------------------------------------------------
-def test_random_script_in_lockstep(folder, tmp_path):
-    """400 random commands by the command line: no difference, and every answer as contract section 8 has it."""
+def random_script(folder, tmp_path, commands: int) -> tuple[list[str], list[str]]:
+    """Random lines, and the words of the command that runs them on the board in `folder`."""
     random = Script(11, tables=random_tables(tmp_path, 11), queries=random_queries(tmp_path, 11))
-    script = ["reset --raw", *random.lines(400), "verify"]
+    script = ["reset --raw", *random.lines(commands), "verify"]
     (tmp_path / "random.kvfpga").write_text("\n".join(script))
     options = ["--target", f"xdma:{folder}", "--session", str(tmp_path / "session"), "--json"]
-    done = CliRunner().invoke(cli, [*options, "run", str(tmp_path / "random.kvfpga")], prog_name="kvfpga")
-    assert done.exit_code == 1, done.output
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(script), done.stderr
+    return script, [*options, "run", str(tmp_path / "random.kvfpga")]
+
+
+def agree(script: list[str], code: int, stdout: str, stderr: str) -> None:
+    """No difference, and every answer as contract section 8 has it."""
+    assert code == 1, stderr
+    found = [json.loads(line) for line in stdout.splitlines()]
+    assert len(found) == len(script), stderr
     for line, answer in zip(script, found):
         section8.check(line, answer)
         assert answer.get("checked", True)
     assert found[-1]["differences"] == 0
+
+
+def test_random_script_in_lockstep(folder, tmp_path):
+    script, words = random_script(folder, tmp_path, 400)
+    done = CliRunner().invoke(cli, words, prog_name="kvfpga")
+    agree(script, done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.mark.skipif(not mapped_bar.IS_POSSIBLE, reason="c/mapped_bar.c knows the instructions of x86-64 only")
+def test_random_script_in_lockstep_by_a_mapped_bar(folder, tmp_path):
+    """Registers that count reads and start commands, behind the mapping: each access is of one word, and there is no other."""
+    script, words = random_script(folder, tmp_path, 100)
+    done, accesses = Mapped(folder, tmp_path).run(["-m", "kvfpga.cli.main", *words])
+    agree(script, done.returncode, done.stdout, done.stderr)
+    assert {access.kind for access in accesses} == {"load", "store"} and len(accesses) > 10 * len(script)
+    assert [access for access in accesses if access.width != 4 or access.offset % 4] == []
+
+
+MAP = f"""
+import mmap, os, struct, sys
+ID, SCRATCH = {DEVICE_ID}, {SCRATCH}
+bar = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 4096)
+words = memoryview(bar).cast("I")
+"""
+
+
+@pytest.mark.skipif(not mapped_bar.IS_POSSIBLE, reason="c/mapped_bar.c knows the instructions of x86-64 only")
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [("words[ID // 4]", [("load", DEVICE_ID, 4)]),
+     ("words[ID // 4 :][:2].tolist()[0]", [("load", DEVICE_ID, 4), ("load", DEVICE_ID + 4, 4)]),
+     ("words.__setitem__(SCRATCH // 4, 7)", [("store", SCRATCH, 4)]),
+     ("int.from_bytes(bar[ID : ID + 4], 'little')", None), ("struct.pack_into('<I', bar, SCRATCH, 7)", None)],
+)  # fmt: skip
+def test_what_is_one_access_of_a_mapped_bar(folder, tmp_path, node, expression, expected):
+    """As the docstring of MappedBar has it; None: more than one."""
+    done, found = Mapped(folder, tmp_path).run(["-c", f"{MAP}print({expression})", str(folder / USER[1:])])
+    assert done.returncode == 0, done.stderr
+    assert found == expected if expected else len(found) > 1
+    if found[0].kind == "load":
+        assert int(done.stdout) == KVCPU
+    else:
+        assert os.pread(node("user"), 4, SCRATCH) == b"\7\0\0\0"
 
 
 def test_bus_errors_are_found_and_stay_to_be_seen(board):

@@ -61,7 +61,13 @@ if os.uname().machine == "x86_64":  # else g++ may copy words through MMX regist
     _COMPILE.append("-mno-mmx")
 _WIDE_COPIES = ("-mmove-max=256", "-mstore-max=256")
 """A STEP takes 4 % less time if rows are copied 32 bytes at a time. g++ 12 and later can be told so."""
+_LINK = "-shared", "-Wl,--no-undefined"
+"""A compiler that leaves out the C++ library (gcc, clang) fails at once, and not in each program that loads the model."""
 _UNUSED_DAYS = 30
+_VERILATOR = "Verilator"
+"""The step of a build in which CXX has no part, as its errors call it."""
+_COMMAND, _NOTE = "$ ", "- "
+"""What begins the lines of a build's log that say nothing of what went wrong: our commands, Verilator's statistics."""
 
 
 class Effort(NamedTuple):
@@ -358,13 +364,16 @@ class _Build:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _fail(self, what: str) -> BuildError:
-        lines = self.log.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if re.search(r"\berror:|%Error", line)][:5]
-        remedy = None
+        said = self.log.read_text(errors="replace").splitlines()
+        lines = [line for line in said if not line.startswith((_COMMAND, _NOTE))]
+        errors = list(dict.fromkeys(line for line in lines if re.search(r"\berror:|%Error|undefined reference", line)))[:5]
+        remedy, named = None, os.environ.get("CXX")
         if any("zlib.h" in line for line in errors):
             remedy = "FST waveforms need zlib's headers (Debian: apt-get install zlib1g-dev); a .vcd file needs nothing"
         elif any(os.strerror(errno.ENOSPC) in line for line in lines):
             remedy = "make room on that disk, or name others in KVFPGA_CACHE and, for what compilers write, TMPDIR"
+        elif named and what != _VERILATOR:
+            remedy = f"CXX={named} must name a compiler that takes and links C++17, as g++ and clang++ do; without CXX it is g++"
         place = self.built.path.parent
         return BuildError("\n".join([f"{what} failed; the log is {place}.log", *(errors or lines[-10:])]), remedy)
 
@@ -379,7 +388,7 @@ class _Build:
         command += [*self.built.design.verilate_flags(), "--Mdir", "out"]
         command += [f"-G{name}={value}" for name, value in values.items()]
         command += [f"--trace-{self.built.wave}"] if self.built.wave else []
-        self._finish(self._start([*command, *self.hints, *self.sources]), "Verilator")
+        self._finish(self._start([*command, *self.hints, *self.sources]), _VERILATOR)
 
     def _write_ports(self) -> None:
         """ports.h for fpga/sim/pyverilator_abi.cpp, from the header of the model."""
@@ -448,7 +457,9 @@ class _Build:
                 process.wait()
         libraries = ["-lz"] if wave == "fst" else []
         target = self.folder / self.built.path.name
-        self._finish(self._start([*self.compiler, "-shared", "-o", target, *objects, *libraries]), "the linker")
+        self._finish(self._start([*self.compiler, *_LINK, "-o", target, *objects, *libraries]), "the linker")
+        if not target.exists():
+            raise self._fail("writing the model")
         if common not in objects:
             self._keep(common)
         progress.advance()
@@ -485,7 +496,7 @@ class _Build:
 
         words = [str(part) for part in command]
         with open(self.log, "ab") as log:
-            log.write((" ".join(words) + "\n").encode())
+            log.write((_COMMAND + " ".join(words) + "\n").encode())
             log.flush()
             environment = {**os.environ, "VERILATOR_ROOT": str(self.verilator)}
             return subprocess.Popen(

@@ -97,9 +97,9 @@ def bar_size(user: Path, sysfs: str | Path, claimed: int | None) -> int | None:
 
 class MappedBar:
     """Words of a mapped BAR. Element access to a memoryview of 32-bit words is exactly one 32-bit access on the bus, `tolist` one
-    for each word; slices of the mmap itself, struct and ctypes make two or more.
+    for each word; a slice of the mmap itself makes two, and struct stores zeros first.
 
-    Tests map plain files. The virtual board cannot be mapped, so accesses to a device go by FileBar there."""
+    The virtual board cannot be mapped, and FileBar serves there; tests/helpers/mapped_bar.py maps it all the same."""
 
     def __init__(self, fd: int, size: int):
         self._map = mmap.mmap(fd, size)

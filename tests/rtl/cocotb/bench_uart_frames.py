@@ -3,7 +3,7 @@
 import struct
 
 import cocotb
-from cocotb.triggers import Timer
+from cocotb.triggers import ClockCycles, FallingEdge, Timer
 
 from tests.rtl.cocotb.uart_bench import (
     BAD_SEQUENCE,
@@ -23,6 +23,7 @@ from tests.rtl.cocotb.uart_bench import (
     result,
     sealed,
     stuffed,
+    wait_idle,
     words,
     write,
 )  # fmt: skip
@@ -197,3 +198,41 @@ async def statistics(dut):
     dut.rst.value = 0
     assert await bench.stats() == [1, 0, 0, 0, 0, 0, 0, 0]
     assert words((await bench.ask(frame(STATS, 0xABCD, 1, b"ignored"))).body)[0] == 2
+
+
+@cocotb.test()
+async def busy_without_a_gap(dut):
+    """`busy` from the first bit of a request to the last one of its reply, and not beyond: a clock may stop when it is low."""
+    bench = await Bench(dut, seed=10).start()
+    falls = 0
+
+    async def watch() -> None:
+        nonlocal falls
+        while True:
+            await FallingEdge(dut.busy)
+            falls += 1
+
+    await ClockCycles(dut.clk, 400)
+    assert dut.busy.value == 0
+    cocotb.start_soon(watch())
+    for program in ((), (read(0x10, 40),), (write(0x10, 1), wait_idle(4), read(0x7E0))):
+        falls = 0
+        assert (await bench.run(*program)).status == OK
+        await ClockCycles(dut.clk, 400)
+        assert (falls, dut.busy.value) == (1, 0)
+
+
+@cocotb.test()
+async def reset_in_a_reply(dut):
+    """Nothing more of it comes, and the next requests are answered as ever."""
+    bench = await Bench(dut, seed=11).start()
+    await bench.send(frame(RUN, bench.session, 0, read(0x10, 200)))
+    for bits in (1, 30, 31, 32, 33, 100):
+        await FallingEdge(dut.uart_tx)
+        await Timer(round(bits * bench.bit), "ns")
+        await bench.reset()
+        await bench.silence()
+        assert not bench.gathered, "bytes of a reply from before"
+        assert await bench.stats() == [1, 0, 0, 0, 0, 0, 0, 0]
+        await bench.hello()
+        await bench.send(frame(RUN, bench.session, 0, read(0x10, 200)))

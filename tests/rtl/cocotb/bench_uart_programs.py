@@ -54,6 +54,8 @@ async def registers(dut):
     outcome = await bench.run(*program)
     assert outcome[:3] == (OK, 0, 120) and words(outcome.data) == values and bench.registers.log == expected
     assert await bench.run() == (OK, 0, 0, b"")
+    bench.registers.bytes.clear()
+    assert await bench.run(*(read(0x10, 1 << bit) for bit in range(8))) == (OK, 0, 8, bytes(4 * 255)), "each bit of a count"
 
 
 @cocotb.test()

@@ -162,6 +162,7 @@ class Bench:
         self.source, self.sink = UartSource(dut.uart_rx, baud), UartSink(dut.uart_tx, baud)
         self.session, self.sequence = seed + 0x7D00, 0  # with a byte to be stuffed in it
         self.frames: deque[Frame] = deque()
+        self.gathered = bytearray()  # of a frame that is coming
         self.arrival = Event()
         cocotb.start_soon(Clock(dut.clk, PERIOD, "ns").start())
 
@@ -183,7 +184,7 @@ class Bench:
         return self
 
     async def _receive(self) -> None:
-        gathered, inside = bytearray(), False
+        gathered, inside = self.gathered, False
         while True:
             for byte in await self.sink.read():
                 if byte != 0x7E:
@@ -199,6 +200,15 @@ class Bench:
                 assert content == sealed(payload), f"a reply with a wrong CRC: {content.hex()}"
                 self.frames.append(Frame(*struct.unpack_from("<BHB", payload), payload[4:]))
                 self.arrival.set()
+
+    async def reset(self) -> None:
+        """For longer than a byte takes, so that what was cut off is over and forgotten here."""
+        self.dut.rst.value = 1
+        await Timer(round(20 * self.bit), "ns")
+        self.sink.clear()
+        self.gathered.clear()
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, 5)
 
     async def send(self, data: bytes) -> None:
         """Raw bytes on the line, until the last one is out."""
