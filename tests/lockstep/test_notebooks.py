@@ -36,6 +36,7 @@ def test_a_result_says_what_there_is_to_say(dev):
 def test_a_result_is_a_table_of_its_triggers_and_not_an_endless_one(dev):
     found = cells(dev.evict(0, 2 * BLOCK)._repr_html_())
     assert found == [["block", "channel", "way"], ["0", "evict", "T1 to T2"], ["1", "evict", "T1 to T2"]]
+    assert dev.lookup(9, 0, 0, 5)._repr_html_() is None  # nothing to show in a table: the text is shown
     many = cells(dev.evict(0, 30 * BLOCK)._repr_html_())
     assert len(many) == 1 + SHOWN_TRIGGERS + 1 and many[-1][0] == "8 more"
 
