@@ -230,6 +230,8 @@ def print_pairs(title: str, pairs: Mapping[str, object]) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a key is of no use without its end
     for name, value in pairs.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
     print_rich(table)
@@ -245,7 +247,7 @@ def print_table(
     cells = [[*map(str, row)] for row in rows]
     for place, name in enumerate(header):
         is_text = any(" " in row[place] for row in cells)  # which may go on in the next line; a number or a name may not
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text)
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text, overflow="fold")
     for row in cells:
         table.add_row(*row)
     print_rich(table)

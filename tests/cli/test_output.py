@@ -121,6 +121,12 @@ def test_entries_fit_into_80_columns_without_the_lines_of_the_table(kv):
     assert "│" in on_a_terminal(kv, 120, "dump") and "│" not in on_a_terminal(kv, 80, "dump")
 
 
+def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_KEYS", str(tmp_path / "keys"))
+    made = kv("keys", "create")
+    assert made["public"] in on_a_terminal(kv, 80, "keys", "show")
+
+
 def test_a_column_of_zeros_is_left_out_and_no_other(kv):
     kv(*LOAD)
     assert not {"refs", "class", "order"} & set(kv.text("dump").split())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
+import pandas
 import pytest
 
 import kvfpga
@@ -63,10 +65,21 @@ def test_a_traceback_has_the_remedy_and_the_message_does_not(dev):
         assert error.value.remedy in "".join(traceback.format_exception(error.value))
 
 
-def test_telemetry_in_a_list_is_what_makes_a_data_frame(dev):
-    """pandas takes a list of dictionaries with the same keys; a row each."""
-    readings = [dev.telemetry(), dev.telemetry()]
-    assert list(readings[0]) == list(readings[1]) and all(type(value) is int for row in readings for value in row.values())
+def test_readings_make_a_data_frame_with_a_row_each(dev):
+    readings = []
+    for step in range(3):
+        dev.step(step)
+        readings.append(dev.telemetry())
+    frame = pandas.DataFrame(readings).set_index("current_step")
+    assert frame.index.tolist() == [0, 1, 2] and set(frame.dtypes) == {np.dtype("int64")}
+    assert frame["step_count"].diff().tolist()[1:] == [1, 1] and list(frame.columns) == list(readings[0])[1:]
+
+
+def test_the_table_is_a_data_frame_with_a_column_for_each_field(dev):
+    dev.evict(0, 5 * BLOCK)
+    frame = pandas.DataFrame(dev.table())
+    assert list(frame.columns) == list(dev.table().dtype.names) and len(frame) == 30
+    assert frame.groupby("tier").size().to_dict() == {1: 25, 2: 5} and frame["dirty"].dtype == bool
 
 
 # ---- replay ----------------------------------------------------------------------------------------------------------
