@@ -141,7 +141,7 @@ def open(
     check: False lets the reference follow without comparing.
     failures: a folder in which each difference leaves what reproduces it; None: it is only raised.
     board: a board by its name or YAML file; its tier bases are put in force. `target` beside it overrides the board's.
-    trace: a waveform, FILE.fst or FILE.vcd, of all that a simulation does until `close`; a view for GTKWave comes beside it.
+    trace: a waveform, FILE.fst or FILE.vcd, of all that a simulation does until `close`, with views for GTKWave and Surfer.
 
     Raises UsageError (no such target or size), TargetError (it cannot be reached, built or trusted).
     """

@@ -3,10 +3,10 @@
     python -m mkdocs build --strict     the site, in build/site; a link or an anchor that leads nowhere ends it
     python -m mkdocs serve              the same while pages are written
 
-README.md, CONTRIBUTING.md and CHANGELOG.md become pages, README.md the first one. `commands.md` is made of the command line
-itself by mkdocs-click, so it is in no folder. A link to a file that the site does not have, such as a module of the RTL, is left
-as its text, for the project has no public address that could be linked to. Functions are named as mkdocs calls them
-(https://www.mkdocs.org/dev-guide/plugins/#events).
+README.md, CONTRIBUTING.md and CHANGELOG.md become pages, README.md the first one, and so does each notebook, as it was last run
+(scripts/notebooks.py). `commands.md` is made of the command line itself by mkdocs-click, so it is in no folder. A link to a
+file that the site does not have, such as a module of the RTL, is left as its text, for the project has no public address that
+could be linked to. Functions are named as mkdocs calls them (https://www.mkdocs.org/dev-guide/plugins/#events).
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import inspect
 import posixpath
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
 
 from kvfpga.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 """Pages in the root of the checkout, and their names in the site."""
+NOTEBOOK = ".ipynb"
 COMMANDS = """\
 # All commands
 
@@ -60,7 +63,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, place in BESIDE.items():
         files.append(File.generated(config, place, content=(ROOT / name).read_text("utf-8")))
     files.append(File.generated(config, "commands.md", content=COMMANDS))
+    for notebook in [file for file in files if file.src_uri.endswith(NOTEBOOK)]:
+        for place, content in pages_of(notebook):
+            files.append(File.generated(config, place, content=content))
     return files
+
+
+def pages_of(notebook: File) -> Iterator[tuple[str, str | bytes]]:
+    """The page of a notebook with its outputs, and its pictures, each with its place in the site."""
+    folder, name = posixpath.split(notebook.src_uri.removesuffix(NOTEBOOK))
+    names = {"unique_key": name, "output_files_dir": "."}
+    page, made = MarkdownExporter().from_filename(notebook.abs_src_path, resources=names)
+    yield f"{folder}/{name}.md", page
+    for picture, content in made["outputs"].items():
+        yield posixpath.normpath(f"{folder}/{picture}"), content
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -86,5 +102,6 @@ def in_site(path: str) -> str | None:
     if path in BESIDE:
         return BESIDE[path]
     if path.startswith("docs/"):
-        return path.removeprefix("docs/")
+        path = path.removeprefix("docs/")
+        return f"{path.removesuffix(NOTEBOOK)}.md" if path.endswith(NOTEBOOK) else path
     return None if (ROOT / path).exists() else path

@@ -10,7 +10,7 @@ writes a failure folder:
     mmio.jsonl                 every access to the device during the failing command (transport/recording.py)
     checksums.json             of all these files (seal.py)
     waveform.fst (or .vcd)     the design during the failing command
-    waveform.gtkw              what to look at in it (wave_view.py)
+    waveform.gtkw, .sucl       what to look at in it (wave_view.py)
 
 Everything but the report comes from running the commands again on a second simulation: a simulation repeats cycle for
 cycle, so nothing need be recorded while it is fast, and it shows that the difference can be had again.

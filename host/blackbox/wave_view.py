@@ -1,22 +1,27 @@
-"""A saved view for GTKWave beside each waveform: FILE.gtkw, what one looks at first, in groups.
+"""Saved views beside each waveform: what one looks at first, in groups. FILE.gtkw for GTKWave, FILE.sucl for Surfer.
 
 The signals are found by GROUPS among the names that the waveform really has, so nothing in a view is dead, whatever the build
 lacks (a device without the compute engine has no such group). Vectors get their range, by which GTKWave tells names apart.
 
+Surfer's view is a file of commands (`--command-file`): its saved state is not a format that stays. A divider stands before each
+group there, since commands can group only what a hand has marked, and its title is one word, which is all that the command takes.
+A vector goes without its range, one of a single bit with its index.
+
 States are shown by their names in an .fst, which carries them; a .vcd has their numbers.
 
-It takes the extra kvfpga[waves]: pywellen reads the names, pyvcd writes the view. Without it there is a waveform and no view. A
-view that is there already stays: it may be somebody's own.
+It takes the extra kvfpga[waves]: pywellen reads the names, pyvcd writes GTKWave's view. Without it there is a waveform and no
+view. A view that is there already stays: it may be somebody's own.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 LIBRARIES = "pywellen", "vcd"
-SUFFIX = ".gtkw"
+GTKWAVE, SURFER = ".gtkw", ".sucl"
 TOP = r"TOP\.kvcpu\."
 GROUPS: dict[str, tuple[str, ...]] = {
     "clock and reset": (r"clk", r"rst", r"idle", r"irq", r"u_reset\.phase"),
@@ -47,18 +52,25 @@ VECTORS = re.compile(TOP + r"(u_pass\.(l_\w+|wins|granted)|m_axi_(ar|aw|r|b)id)"
 
 
 def write(waveform: Path) -> None:
-    """Write the view of a waveform (.fst or .vcd) beside it, where the extra is installed and no view is there. What cannot be
-    read as a waveform gets none: a view is not worth losing what it belongs to."""
-    path = waveform.with_suffix(SUFFIX)
-    if path.exists() or not waveform.exists() or not all(find_spec(library) for library in LIBRARIES):
+    """Write the views of a waveform (.fst or .vcd) beside it, where the extra is installed and no such view is there. What cannot
+    be read as a waveform gets none: a view is not worth losing what it belongs to."""
+    missing = [suffix for suffix in (GTKWAVE, SURFER) if not waveform.with_suffix(suffix).exists()]
+    if not missing or not waveform.exists() or not all(find_spec(library) for library in LIBRARIES):
         return
-    from vcd.gtkw import GTKWSave
-
     try:
         found = groups(waveform)
     except RuntimeError:  # all that pywellen knows
         return
-    with path.open("w") as file:
+    if GTKWAVE in missing:
+        _write_gtkwave(waveform, found)
+    if SURFER in missing:
+        waveform.with_suffix(SURFER).write_text("".join(_surfer_commands(waveform, found)))
+
+
+def _write_gtkwave(waveform: Path, found: dict[str, list[str]]) -> None:
+    from vcd.gtkw import GTKWSave
+
+    with waveform.with_suffix(GTKWAVE).open("w") as file:
         save = GTKWSave(file)
         save.dumpfile(waveform.name, abspath=False)  # beside it, wherever the folder goes
         save.dumpfile_size(waveform.stat().st_size)
@@ -69,9 +81,18 @@ def write(waveform: Path) -> None:
                     save.trace(name, datafmt="hex" if name.endswith("]") else "bin")
 
 
+def _surfer_commands(waveform: Path, found: dict[str, list[str]]) -> Iterator[str]:
+    yield f"# surfer {waveform.name} --command-file {waveform.with_suffix(SURFER).name}\n"
+    for title, names in found.items():
+        yield f"divider_add {title.replace(' ', '_')}\n"
+        for name in names:
+            plain, _, bits = name.partition("[")
+            yield f"variable_add {plain}{'[0]' if bits == '0:0]' else ''}\n"
+
+
 def opening(waveform: Path) -> str:
     """How to open it, view and all."""
-    view = waveform.with_suffix(SUFFIX)
+    view = waveform.with_suffix(GTKWAVE)
     return f"gtkwave {waveform} {view}" if view.exists() else f"gtkwave {waveform}"
 
 

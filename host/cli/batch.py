@@ -13,7 +13,7 @@ from ..contract.inputs import LARGEST_TEXT
 from ..lab.device_policy import NAMES
 from . import output
 from .app import App, note, warn
-from .values import EXISTING, Number
+from .values import ASKED, EXISTING, Number
 
 if TYPE_CHECKING:
     from ..lab.replay import ReplaySummary
@@ -159,7 +159,9 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
+    from . import completing_bash  # noqa: F401  tells click
+
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"click knows no completion for {shell}.")
-    output.echo(kind(ctx.find_root().command, {}, "kvfpga", "_KVFPGA_COMPLETE").source())
+    output.echo(kind(ctx.find_root().command, {}, "kvfpga", ASKED).source())

@@ -43,7 +43,9 @@ def dump(app: App) -> None:
             for e in entries
         ]  # fmt: skip
         right = ("block", "layer", "head", "priority", "step", "refs", "R", "F", "class", "order")
-        output.print_table(counted(len(entries), "block"), header, rows, right)
+        idle = [header.index(name) for name in ("refs", "class", "order") if not any(row[header.index(name)] for row in rows)]
+        names, *cells = [[cell for place, cell in enumerate(row) if place not in idle] for row in (header, *rows)]
+        output.print_table(counted(len(entries), "block"), names, cells, right)
 
     app.present({"entries": entries}, people)
 

@@ -21,6 +21,7 @@ from .ending import UNSAID, ended
 from .later import Later
 from .options import before_the_command, options_of
 from .output import Stderr
+from .values import ASKED
 
 INTERNAL = 70
 """Exit code after an error that kvfpga did not expect (EX_SOFTWARE)."""
@@ -118,6 +119,8 @@ def main() -> None:
     """Entry point of the `kvfpga` script."""
     gc.set_threshold(100_000)  # importing makes many objects and no garbage
     sys.stderr = Stderr(sys.stderr)
+    if ASKED in os.environ:
+        from . import completing_bash  # noqa: F401  tells click
     try:
         cli(prog_name="kvfpga")
     except SystemExit as end:

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
-import click
-
 from ..contract import tiers
 from ..contract.commands import EVICT, KINDS, MEANING, Result, Set, Trigger
 from ..contract.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 TRIGGERS_SHOWN = 16
 ABOUT_BLOCKS = {kind.name for kind in KINDS if kind is not Set}
@@ -134,9 +133,10 @@ class Stderr:
 
 
 def complain(text: str) -> None:
-    """A line on stderr."""
-    with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+    """A line on stderr; by its name, so that it comes above a bar that moves there (click's echo goes past that)."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def fitting(text: str, encoding: str | None) -> str:
@@ -230,6 +230,8 @@ def print_pairs(title: str, pairs: Mapping[str, object]) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a key is of no use without its end
     for name, value in pairs.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
     print_rich(table)
@@ -245,19 +247,39 @@ def print_table(
     cells = [[*map(str, row)] for row in rows]
     for place, name in enumerate(header):
         is_text = any(" " in row[place] for row in cells)  # which may go on in the next line; a number or a name may not
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text)
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text, overflow="fold")
     for row in cells:
         table.add_row(*row)
     print_rich(table)
 
 
 def print_rich(renderable: RenderableType) -> None:
-    # Into a pipe there is no width to fit into, and a terminal too narrow for the numbers breaks lines: cutting would lose some.
+    """Into a pipe there is no width to fit into. A table that a terminal is too narrow for goes without its lines; where it is
+    still too wide, the terminal breaks lines, for cutting would lose numbers."""
+    from rich.table import Table
+
+    room = console().width if _Stdout().isatty() else WIDE
+    if isinstance(renderable, Table):
+        if renderable.title:  # which would be broken to the width of the table
+            console(room).print(renderable.title, style="table.title")
+            renderable.title = None
+        if _least(renderable) > room:
+            _without_lines(renderable)
+    console(max(room, _least(renderable))).print(renderable)
+
+
+def _least(renderable: RenderableType) -> int:
+    """The width below which it loses something."""
     from rich.measure import Measurement
 
     wide = console(WIDE)
-    least = Measurement.get(wide, wide.options, renderable).minimum
-    console(max(console().width, least) if _Stdout().isatty() else WIDE).print(renderable)
+    return Measurement.get(wide, wide.options, renderable).minimum
+
+
+def _without_lines(table: Table) -> None:
+    from rich.box import SIMPLE_HEAD
+
+    table.box, table.show_edge, table.padding = SIMPLE_HEAD, False, 0
 
 
 def console(width: int | None = None) -> Console:

@@ -133,8 +133,8 @@ def _serve_remote(
         with lock:
             return Reading(device.telemetry(), {"entries": device.entries})
 
-    lock = threading.Lock()
-    with app.target.filled().open_mmio() as mmio:
+    lock, target = threading.Lock(), app.target.filled()
+    with target.telling(target.open_mmio()) as mmio:
         device = Device(mmio)
         is_open.set()
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 else:  # older releases of click know no type arguments
     IntType = PairType = TextType = click.ParamType
 
+ASKED = "_KVFPGA_COMPLETE"
+"""The variable in the environment by which a shell asks what to offer; click's name for it."""
+
 
 class Number(IntType):
     """Decimal or 0x, not negative, `bits` wide at most."""

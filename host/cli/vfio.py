@@ -36,6 +36,8 @@ def vfio(app: App, path: Path) -> None:
         raise UsageError(f"vfio: --target {app.target.text} cannot be put into a virtual machine", "use --target sim")
     if app.trace or app.target.record:
         raise UsageError("vfio: --trace and --record are for commands of the command line", "leave them out")
+    if app.target.log:
+        raise UsageError("vfio: what a guest does are no calls that --verbose or --log could tell", "leave them out")
 
     def ready() -> None:
         app.present({"command": "vfio", "code": "OK", "at": str(path)}, lambda: output.echo(str(path)))

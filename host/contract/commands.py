@@ -300,9 +300,12 @@ class Result:
             shown.append("triggers: " + " ".join(f"{channels.count(kind)} {kind}" for kind in dict.fromkeys(channels)))
         return f"<Result {', '.join(shown)}{', scores' if self.scores else ''}>"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        """None where there is no trigger to show: then a notebook takes the text."""
         from .showing import html_table
 
+        if not self.triggers:
+            return None
         rows: list[tuple[object, ...]] = []
         for trigger in self.triggers[:SHOWN_TRIGGERS]:
             rows.append((trigger.index, trigger.channel, f"T{trigger.from_tier} to T{trigger.to_tier}"))

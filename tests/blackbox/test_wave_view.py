@@ -1,4 +1,4 @@
-"""The view beside a waveform: its groups, and that each signal in it is one of the file's."""
+"""The views beside a waveform: their groups, and that each signal in them is one of the file's."""
 
 from __future__ import annotations
 
@@ -48,6 +48,18 @@ def names_in_view(path) -> list[str]:
     return re.findall(r"^TOP\..+$", path.read_text(), re.M)
 
 
+def commands_in_view(path) -> list[list[str]]:
+    """Of Surfer's view: [command, word], and no more words, for it would take none of the line then."""
+    found = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert all(len(words) == 2 for words in found)
+    return found
+
+
+def names_for_surfer(names: set[str]) -> set[str]:
+    """It knows a vector without its range, and one of a single bit by its index."""
+    return {re.sub(r"\[\d+:\d+\]$", "", re.sub(r"\[(\d+):\1\]$", r"[\1]", name)) for name in names}
+
+
 def names_in_vcd(path) -> set[str]:
     """As GTKWave has them, by a reader of its own: with the range that the file says."""
     scopes, found = [], set()
@@ -95,6 +107,19 @@ def test_a_view_of_the_device_has_every_group_and_no_dead_signal(waveform):
     assert len(shown) == len(set(shown)) > 90
 
 
+def test_surfer_is_given_the_same_signals_below_the_same_titles(waveform):
+    wave_view.write(waveform)
+    commands = commands_in_view(waveform.with_suffix(".sucl"))
+    assert [word for command, word in commands if command == "divider_add"] == [t.replace(" ", "_") for t in wave_view.GROUPS]
+    added = [word for command, word in commands if command == "variable_add"]
+    assert len(added) + len(wave_view.GROUPS) == len(commands)
+    shown = names_in_view(waveform.with_suffix(".gtkw"))
+    assert len(added) == len(shown) and set(added) == names_for_surfer(set(shown))
+    if waveform.suffix == ".vcd":
+        assert not set(added) - names_for_surfer(names_in_vcd(waveform))
+    assert not {name.partition("[")[0] for name in added} - {var.full_name for var in Waveform(str(waveform)).all_vars()}
+
+
 def test_each_pattern_finds_signals_of_the_device(waveform):
     """A signal of the RTL that was renamed would else go from the view unseen; of alternatives, each."""
     names = [var.full_name for var in Waveform(str(waveform)).all_vars()]
@@ -128,14 +153,22 @@ def test_a_group_of_which_the_design_has_nothing_is_left_out(tmp_path):
     text = path.with_suffix(".gtkw").read_text()
     assert '[dumpfile] "w.vcd"' in text and set(names_in_view(path.with_suffix(".gtkw"))) <= names_in_vcd(path)
     assert wave_view.opening(path) == f"gtkwave {path} {tmp_path}/w.gtkw"
+    assert commands_in_view(path.with_suffix(".sucl")) == [
+        ["divider_add", "clock_and_reset"], ["variable_add", "TOP.kvcpu.clk"],
+        ["divider_add", "bus_writes"], ["variable_add", "TOP.kvcpu.s_axil_wdata"],
+        ["divider_add", "states"], ["variable_add", "TOP.kvcpu.u_engine.state"],
+        ["divider_add", "pass_and_lanes"], ["variable_add", "TOP.kvcpu.u_pass.active"],
+        ["variable_add", "TOP.kvcpu.u_pass.l_evict[0]"],
+    ]  # fmt: skip
 
 
-def test_a_view_that_is_there_stays(tmp_path):
+@pytest.mark.parametrize("mine, other", [(".gtkw", ".sucl"), (".sucl", ".gtkw")])
+def test_a_view_that_is_there_stays_and_the_other_is_written(tmp_path, mine, other):
     path = tmp_path / "w.vcd"
     path.write_text(SMALL)
-    path.with_suffix(".gtkw").write_text("mine")
+    path.with_suffix(mine).write_text("mine")
     wave_view.write(path)
-    assert path.with_suffix(".gtkw").read_text() == "mine"
+    assert path.with_suffix(mine).read_text() == "mine" and path.with_suffix(other).exists()
 
 
 def test_without_the_extra_there_is_no_view(tmp_path):
@@ -146,7 +179,7 @@ def test_without_the_extra_there_is_no_view(tmp_path):
         f"wave_view.write(Path({str(path)!r})); print(wave_view.opening(Path({str(path)!r})))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == f"gtkwave {path}\n" and not path.with_suffix(".gtkw").exists()
+    assert done.stdout == f"gtkwave {path}\n" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [None, "", "waveform\n", "\0" * 400])
@@ -155,4 +188,4 @@ def test_what_is_no_waveform_has_no_view_and_harms_nothing(tmp_path, suffix, con
     if content is not None:
         (tmp_path / f"w{suffix}").write_text(content)
     wave_view.write(tmp_path / f"w{suffix}")
-    assert not (tmp_path / "w.gtkw").exists()
+    assert not (tmp_path / "w.gtkw").exists() and not (tmp_path / "w.sucl").exists()

@@ -10,11 +10,12 @@ import sys
 import pytest
 
 from kvfpga.cli import completing
+from tests.helpers.terminal import Terminal
 
 
 def offered(line: str, **environment: str) -> list[str]:
     """What bash is told for a line, of which the last word is being typed."""
-    asked = {"_KVFPGA_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    asked = {"_KVFPGA_COMPLETE": "bash_complete", "COMP_WORDS": line}
     done = subprocess.run(
         [sys.executable, "-m", "kvfpga"], env=os.environ | asked | environment, capture_output=True, text=True
     )  # fmt: skip
@@ -62,15 +63,49 @@ def test_boards_that_are_plugged_in_are_offered(monkeypatch):
     assert {"uart:/dev/ttyUSB0", "xdma:/dev/xdma0"} <= found
 
 
-def test_bash_itself_completes(tmp_path):
-    """By the script that `kvfpga completion bash` prints."""
-    program = tmp_path / "kvfpga"
+@pytest.fixture
+def bash(tmp_path):
+    """The environment of a bash that finds kvfpga."""
+    program = tmp_path / "bin" / "kvfpga"
+    program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvfpga "$@"\n')
     program.chmod(0o755)
+    return {"PATH": f"{program.parent}:{os.environ['PATH']}", "KVFPGA_BOARDS": str(tmp_path)}
+
+
+@pytest.mark.parametrize("line, found", [
+    ("kvfpga reg read CTR", ["CTRL"]),
+    ("kvfpga replay --policy linear:s", ["seed"]),
+    ("kvfpga lab run generated:d", ["documents"]),
+    ("kvfpga --target=si", ["sim"]),
+    ("kvfpga lab run s", ["sample", "samples.jsonl", "sub"]),
+    ("kvfpga --board mi", ["mine.yaml"]),
+    ("kvfpga --board 'my ", ["my board.yaml"]),
+])  # fmt: skip
+def test_bash_is_given_what_it_puts_in_place_of_its_last_word(bash, tmp_path, line, found):
+    """By the script that `kvfpga completion bash` prints."""
+    folder = tmp_path / "here"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("samples.jsonl", "mine.yaml", "my board.yaml"):
+        (folder / name).touch()
     text = (
-        'eval "$(kvfpga completion bash)"; COMP_WORDS=(kvfpga reg read CTR); COMP_CWORD=3; '
-        '_kvfpga_completion kvfpga; echo "${COMPREPLY[@]}"'
+        'eval "$(kvfpga completion bash)"; compopt() { :; }; COMP_LINE=$1 COMP_POINT=${#1}; _kvfpga_completion kvfpga; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
     )  # fmt: skip
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([shutil.which("bash"), "-c", text], env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["CTRL"], done.stderr
+    command = [shutil.which("bash"), "-c", text, "bash", line]
+    done = subprocess.run(command, env=os.environ | bash, cwd=folder, capture_output=True, text=True)
+    assert done.stdout.splitlines() == found and done.stderr == ""
+
+
+@pytest.mark.parametrize("typed, then", [
+    ("kvfpga lab run generated:doc", "kvfpga lab run generated:documents "),
+    ("kvfpga --target ua", "kvfpga --target uart:"),
+    ("kvfpga step 5 --sess", "kvfpga step 5 --session "),
+])  # fmt: skip
+def test_at_the_tab_key_a_colon_stays(bash, typed, then):
+    """As bash's own line editing has it; the line is shown, not run."""
+    with Terminal(shutil.which("bash"), "--norc", "--noprofile", "-i", **bash) as bash_:
+        bash_.type('PS1=; eval "$(kvfpga completion bash)"; echo r""eady\n')
+        bash_.until("ready")
+        bash_.type(typed + "\t")
+        bash_.until(then)

@@ -17,6 +17,7 @@ import termios
 import pytest
 
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
+from tests.helpers.terminal import CONTROLS
 
 UNSAID = 74
 
@@ -90,19 +91,50 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
     assert kv("telemetry")["current_step"] == 3
 
 
-@pytest.mark.parametrize("columns", [40, 80, 300])
-def test_numbers_are_whole_in_a_narrow_terminal(kv, columns):
-    """On a pseudo-terminal: what does not fit goes on in the next line."""
-    kv(*LOAD)
+def on_a_terminal(kv, columns, *words) -> str:
+    """What a command shows on a pseudo-terminal, without its colours."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    done = kvfpga(kv, "dump", stdout=slave, TERM="xterm")
+    done = kvfpga(kv, *words, stdout=slave, TERM="xterm", COLUMNS="")
     os.close(slave)
     text = b""
     with contextlib.suppress(OSError):  # its end
         while piece := os.read(master, 4096):
             text += piece
     os.close(master)
-    assert done.returncode == 0 and "…" not in text.decode()
+    assert done.returncode == 0
+    return CONTROLS.sub("", text.decode())
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_numbers_are_whole_in_a_narrow_terminal(kv, columns):
+    """What does not fit goes on in the next line."""
+    kv(*LOAD)
+    text = on_a_terminal(kv, columns, "dump")
     [entry] = kv("dump")["entries"]
-    assert f"{entry['va']:#x}" in text.decode() and str(entry["priority"]) in text.decode()
+    assert "…" not in text and f"{entry['va']:#x}" in text and str(entry["priority"]) in text
+
+
+def test_entries_fit_into_80_columns_without_the_lines_of_the_table(kv):
+    kv(*LOAD)
+    assert max(map(len, on_a_terminal(kv, 80, "dump").splitlines())) <= 80
+    assert "│" in on_a_terminal(kv, 120, "dump") and "│" not in on_a_terminal(kv, 80, "dump")
+
+
+def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_KEYS", str(tmp_path / "keys"))
+    made = kv("keys", "create")
+    assert made["public"] in on_a_terminal(kv, 80, "keys", "show")
+
+
+def test_a_column_of_zeros_is_left_out_and_no_other(kv):
+    kv(*LOAD)
+    assert not {"refs", "class", "order"} & set(kv.text("dump").split())
+    kv("share", 0x7F000000, BLOCK)
+    shown = set(kv.text("dump").split())
+    assert "refs" in shown and not {"class", "order"} & shown
+
+
+def test_the_title_of_a_narrow_table_is_one_line(kv):
+    kv(*LOAD)
+    assert kv.text("score", 1, 2, 3, 0, "--slot", 0).splitlines()[1] == "query in slot 0, block 0"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import subprocess
+import sys
+
 import pytest
 
 from kvfpga.cli import progress
@@ -66,3 +72,16 @@ def test_a_pipe_gets_lines(monkeypatch, clock, capsys):
         clock.now += EVERY
         update(1, 2)
     assert lines(capsys) == ["kvfpga: replaying, 1 of 2"]
+
+
+def test_a_note_comes_above_the_bar_of_a_terminal():
+    program = (
+        "import sys; from kvfpga.cli import output, progress; sys.stderr = output.Stderr(sys.stderr)\n"
+        "with progress.shown('following'): output.complain('kvfpga: a note')"
+    )
+    master, slave = pty.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=slave, check=True, env=os.environ | {"TERM": "xterm"})
+    seen = os.read(master, 1 << 16).decode()
+    os.close(slave)
+    os.close(master)
+    assert re.search(r"\r\x1b\[2K(\x1b\[\d*m)*kvfpga: a note", seen), seen  # the bar's line is emptied before it

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
+import pandas
 import pytest
 
 import kvfpga
@@ -36,6 +38,7 @@ def test_a_result_says_what_there_is_to_say(dev):
 def test_a_result_is_a_table_of_its_triggers_and_not_an_endless_one(dev):
     found = cells(dev.evict(0, 2 * BLOCK)._repr_html_())
     assert found == [["block", "channel", "way"], ["0", "evict", "T1 to T2"], ["1", "evict", "T1 to T2"]]
+    assert dev.lookup(9, 0, 0, 5)._repr_html_() is None  # nothing to show in a table: the text is shown
     many = cells(dev.evict(0, 30 * BLOCK)._repr_html_())
     assert len(many) == 1 + SHOWN_TRIGGERS + 1 and many[-1][0] == "8 more"
 
@@ -62,10 +65,21 @@ def test_a_traceback_has_the_remedy_and_the_message_does_not(dev):
         assert error.value.remedy in "".join(traceback.format_exception(error.value))
 
 
-def test_telemetry_in_a_list_is_what_makes_a_data_frame(dev):
-    """pandas takes a list of dictionaries with the same keys; a row each."""
-    readings = [dev.telemetry(), dev.telemetry()]
-    assert list(readings[0]) == list(readings[1]) and all(type(value) is int for row in readings for value in row.values())
+def test_readings_make_a_data_frame_with_a_row_each(dev):
+    readings = []
+    for step in range(3):
+        dev.step(step)
+        readings.append(dev.telemetry())
+    frame = pandas.DataFrame(readings).set_index("current_step")
+    assert frame.index.tolist() == [0, 1, 2] and set(frame.dtypes) == {np.dtype("int64")}
+    assert frame["step_count"].diff().tolist()[1:] == [1, 1] and list(frame.columns) == list(readings[0])[1:]
+
+
+def test_the_table_is_a_data_frame_with_a_column_for_each_field(dev):
+    dev.evict(0, 5 * BLOCK)
+    frame = pandas.DataFrame(dev.table())
+    assert list(frame.columns) == list(dev.table().dtype.names) and len(frame) == 30
+    assert frame.groupby("tier").size().to_dict() == {1: 25, 2: 5} and frame["dirty"].dtype == bool
 
 
 # ---- replay ----------------------------------------------------------------------------------------------------------

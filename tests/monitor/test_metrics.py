@@ -214,10 +214,12 @@ def test_serve_answers_scrapes_of_a_shared_device(tmp_path):
         "from kvfpga.targets.target import Target; from tests.helpers.fake_device import FakeDevice\n"
         "Target.open_mmio = lambda self, *_, **__: FakeDevice()\n" + MAIN
     )
-    words = ["--target", "uart:fake", "serve", "--listen", f"unix:{tmp_path}/socket", "--metrics", "127.0.0.1:0"]
+    log = tmp_path / "calls.log"
+    words = ["--log", log, "--target", "uart:fake", "serve", "--listen", f"unix:{tmp_path}/socket", "--metrics", "127.0.0.1:0"]
     command = [sys.executable, "-c", program, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
         found = scraped(it)
+    assert re.search(r" batch of \d+: read .* · [\d.]+ µs$", log.read_text(), re.M)  # what is asked of the device is told
     assert (found["kvfpga_up"], found["kvfpga_current_step"], found["kvfpga_entries"]) == (1, 0, 256)
 
 

@@ -29,6 +29,8 @@ DECISION = re.compile(r"\bD(\d{1,2})\b")
 SECTIONS = re.compile(r"\b[Cc]ontract\s+sections?\s+(\d+b?(?:(?:,| to| and)+ \d+b?)*)")
 PAGE_NAME = re.compile(r"D(\d\d)-[a-z0-9-]+\.md")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PICTURE = re.compile(r'"image/png": "[^"]+"')
+"""In a notebook; letters and numbers by chance."""
 PATH = re.compile(r"(?<![\w/.:])docs/[\w./-]*\w")
 
 
@@ -69,7 +71,7 @@ def texts(*folders: str) -> Iterator[tuple[Path, str]]:
     for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*"))):
         if path.is_file() and not SKIPPED & set(path.parts[len(ROOT.parts) :]):
             try:
-                yield path, path.read_text("utf-8")
+                yield path, PICTURE.sub("", path.read_text("utf-8"))
             except UnicodeDecodeError:
                 continue
 

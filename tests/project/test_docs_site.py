@@ -26,7 +26,8 @@ def site(tmp_path_factory):
 
 
 def test_every_page_is_in_it(site):
-    pages = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")}
+    sources = [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]
+    pages = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in sources}
     pages = {name.replace("README.html", "index.html") for name in pages}
     there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     more = {"404.html", "index.html", "CONTRIBUTING.html", "CHANGELOG.html", "commands.html", "registers.html"}
@@ -41,6 +42,15 @@ def test_all_commands_are_in_it(site):
     text = (site / "commands.html").read_text("utf-8")
     headings = set(re.findall(r'<h3 id="kvfpga-([\w-]+)"', text))
     assert set(cli.list_commands(None)) <= headings
+
+
+def test_a_notebook_is_a_page_with_its_pictures(site):
+    page = site / "notebooks" / "why-t1-fills.html"
+    text = page.read_text("utf-8")
+    pictures = re.findall(r'<img\b[^>]*\bsrc="([^"]+)"', text)
+    assert len(pictures) == 2 and all((page.parent / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert 'href="../device-contract.html#r46"' in text
+    assert 'href="notebooks/why-t1-fills.html"' in (site / "python.html").read_text("utf-8")
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

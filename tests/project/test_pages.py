@@ -1,4 +1,5 @@
-"""The tutorials: what they say is typed, in order, in an empty folder, and prints what they say.
+"""The tutorials, and examples of the command line's page: what they say is typed, in order, in an empty folder, and prints what
+they say.
 
 A page is one shell; the first command that fails ends it. A block `text` has lines of what the blocks before it print.
 """
@@ -21,11 +22,11 @@ NEEDS = {"a board", "a kernel's headers", "a network", "a trace of yours", "a vL
 """What keeps a block from being run. Whatever else it is, a test can have it."""
 
 
-def run(page: Path, folder: Path) -> str:
+def run(blocks: list[str], folder: Path, **environment: str) -> str:
     """The output of a page's blocks. Nothing that it has started outlives it."""
     plain = {name: value for name, value in os.environ.items() if name not in ("KVFPGA_SESSION", "PYTHONPATH")}
-    plain |= {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "XDG_STATE_HOME": str(folder)}
-    script = "set -euo pipefail\n" + "".join(pages.code(page, "sh"))
+    plain |= {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "XDG_STATE_HOME": str(folder)} | environment
+    script = "set -euo pipefail\n" + "".join(blocks)
     with open(folder.with_suffix(".out"), "w+") as out, open(folder.with_suffix(".err"), "w+") as err:
         shell = subprocess.Popen(["bash", "-c", script], cwd=folder, env=plain, stdout=out, stderr=err, start_new_session=True)
         try:
@@ -44,8 +45,15 @@ def run(page: Path, folder: Path) -> str:
 def test_a_tutorial_does_what_it_says(page, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
-    said = run(page, folder)
+    said = run(pages.code(page, "sh"), folder)
     assert pages.missing("".join(pages.code(page, "text")), said) == [], said
+
+
+def test_the_examples_of_the_command_line_s_page_follow_one_another(tmp_path):
+    """Those that need nothing but a device, here the model alone."""
+    examples = [block for block in pages.code(DOCS / "cli.md", "sh") if "board serve" not in block]
+    said = run(examples, tmp_path, KVFPGA_TARGET="model", KVFPGA_SESSION=str(tmp_path / "session"))
+    assert len(examples) == 2 and "score: OK · block 1 in T1" in said and "11.313" in said  # 128 / sqrt(128)
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
