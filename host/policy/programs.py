@@ -12,11 +12,28 @@ from __future__ import annotations
 
 from ..contract import presets
 from ..contract.commands import Set
+from ..contract.errors import UsageError
 from ..contract.settings import LINEAR, RANKED
+from ..contract.wording import counted
 
 RANKED_AGE = "ranked-age"
 LEARNT = "ranked"
 NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT)
+
+T1_CAPACITY = 4096
+"""Places of tier 1 where nobody says how many, or all of a smaller device."""
+
+
+def t1_capacity(asked: int | None, entries: int) -> int:
+    """How many places tier 1 is to have. UsageError where the device has not so many."""
+    if asked is None:
+        return min(T1_CAPACITY, entries)
+    if asked > entries:
+        raise UsageError(
+            f"a T1 of {counted(asked, 'block')} on a device of {entries} entries",
+            f"give {counted(entries, 'block')} or fewer, or leave it out: then it is as large as the device allows",
+        )
+    return asked
 
 
 def is_ranked(name: str) -> bool:
