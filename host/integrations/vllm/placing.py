@@ -133,7 +133,7 @@ class Placement:
         self._planned: list[Command] = []
         self._misses: set[int] = set()  # places in `_planned` of TOUCHes that find nothing
         self._gone: list[Name] = []
-        self._read = self.decisions
+        self._read = Decisions()  # when `interval` was last asked
         self.window.run([cmd.Set("T1_CAPACITY", self.t1_capacity), *programs.settings(policy, announces)])
 
     @property
@@ -256,7 +256,8 @@ class Placement:
     def _place(self, request: Request, told: Told, names: Sequence[Name], block_tokens: int) -> None:
         request.pieces.append(told)
         arrival = told.arrival
-        self._unload(arrival.unloaded)
+        for slot in (leaving := arrival.unloaded.tolist()):
+            self._leave(slot)
         hints = [0] * len(names)
         if self._ranked:
             hints = [hint_of(*hint) for hint in zip(told.classes.tolist(), told.orders.tolist(), strict=True)]
@@ -279,6 +280,8 @@ class Placement:
             self._planned.append(Touch(*key, start, hint))
             if is_new:
                 self.decisions.loads += 1
+                self._unload(leaving)
+                leaving = []
                 self._planned.append(Load(*key, start, start + held.tokens - 1, self.window.va(slot), hint=hint))
         if not self._ranked:
             users = self._told().history.directory.users
@@ -310,13 +313,15 @@ class Placement:
         for run in runs_of(self._told().history.directory.find(list(expected)).tolist()):
             self._planned.append(cmd.Prefetch(*self.window.range(*run), step))
 
-    def _unload(self, slots: NDArray[np.int64]) -> None:
-        for slot in slots.tolist():
-            name = self._at.pop(slot).name
-            del self._ids[name]
-            self._gone.append(name)
+    def _leave(self, slot: int) -> None:
+        name = self._at.pop(slot).name
+        del self._ids[name]
+        self._gone.append(name)
+
+    def _unload(self, slots: list[int]) -> None:
+        """Behind the TOUCH of what wants the room, as in a replay: what is touched before it finds tier 1 as it was."""
         self.decisions.unloads += len(slots)
-        for run in runs_of(slots.tolist()):
+        for run in runs_of(slots):
             self._planned.append(cmd.Unload(*self.window.range(*run)))
 
     # ---- the device --------------------------------------------------------------------------------------------------
