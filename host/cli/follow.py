@@ -106,7 +106,7 @@ def follow(
     summary = follower.summary()
     app.present(
         {"command": "follow", "code": "OK", **summary, "checked": app.device().checked},
-        lambda: output.print_pairs("followed", {name: value for name, value in summary.items() if value}),
+        lambda: output.print_pairs("followed", _for_people(summary)),
     )
     if isinstance(receiver, Mirror) and receiver.waiting:
         warn(f"{counted(len(receiver.waiting), 'block')} of the cache found no room in the directory")
@@ -161,6 +161,12 @@ class _Shown:
         self._app.present(
             {"command": "follow", "interval": self._intervals, **figures}, lambda: output.echo(_line(self._intervals, figures))
         )
+
+
+def _for_people(summary: dict[str, Any]) -> dict[str, Any]:
+    """What there is to say; rates always."""
+    rates = {name: f"{value:.2%}" for name, value in summary.items() if name.endswith("_rate")}
+    return {name: rates.get(name, value) for name, value in summary.items() if value or name in rates}
 
 
 def _line(number: int, figures: dict[str, Any]) -> str:

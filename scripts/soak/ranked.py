@@ -30,7 +30,7 @@ from scripts.soak.follow import VERSION, Engine, install, tokens
 from scripts.soak.progress import shown
 
 ENTRIES, T1_CAPACITY = 1024, 128
-STEP_MS = 20.0
+STEP_MS = 40.0
 """About what a step of this engine takes."""
 SYSTEM_PROMPTS, SESSIONS = 5, 30
 ONCE = 0.3

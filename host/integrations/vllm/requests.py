@@ -4,10 +4,10 @@ Events say which blocks were stored behind which others, and when; requests do n
 
     a request arrives    blocks are stored: its prompt is the chain of blocks before them, which it has found in the cache, and
                          those themselves. Where they were stored before and removed since, it touches them again
-    … goes on            blocks are stored behind the last ones of a request that is active: one at a time as it generates, or
-                         more, the rest of a prompt that is computed in pieces
-    … ends               it has stored nothing for twice as many decode steps as a block has tokens, when it would have filled
-                         the next one; or its last block is removed, which in use it would not be
+    … goes on            blocks are stored behind the last ones of a request that is active: one at a time as it generates; or
+                         more, soon and before it has generated any, the rest of a prompt that is computed in pieces
+    … ends               it has stored nothing for four times as many decode steps as a block has tokens, when it would have
+                         filled the next one; or its last block is removed, which in use it would not be
 
 So a request that finds its whole prompt in the cache is seen only once its answer fills a block, and one that goes on with one
 block within that time is taken for the one before. In the engine's process nothing needs to be guessed: hooks.py.
@@ -30,6 +30,11 @@ from .receiver import Receiver, Told
 
 FLUSH = 1024
 """Commands that wait at most, about."""
+ANSWER_BLOCKS = 4
+"""A request that has stored nothing has ended when it could have filled so many blocks, a token a step. More than one, because a
+busy server has slower steps than it is said to have."""
+PROMPT_STEPS = 10
+"""Pieces of one prompt come no farther apart: they are computed in steps that follow each other."""
 
 
 @dataclass
@@ -51,13 +56,18 @@ class Piece:
 
 @dataclass
 class Live:
-    """A request that is active. `batch`: the last that it has stored blocks in; `due`: the step at which it has ended, if nothing
-    more comes; `tokens`: generated."""
+    """A request that is active. `last`: the step at which it has stored blocks last, in which `batch`; `tokens`: generated."""
 
     request: Request
-    batch: int
-    due: int
+    size: int
+    last: int = 0
+    batch: int = 0
     tokens: int = 0
+
+    @property
+    def due(self) -> int:
+        """When it has ended, if nothing more comes."""
+        return self.last + ANSWER_BLOCKS * self.size
 
 
 class Requests(Receiver):
@@ -118,7 +128,8 @@ class Requests(Receiver):
         if self._began is None:
             self._began = ts, self.placement.step
         since, step = self._began
-        return step + int((ts - since) * 1000 / self.placement.step_ms)
+        passed = (ts - since) * 1000 / self.placement.step_ms
+        return step + int(round(passed, 4))  # times since 1970 are not exact to the microsecond
 
     def _advance(self, step: int) -> None:
         ended = sorted((item for item in self._live.items() if item[1].due <= step), key=lambda item: item[1].due)
@@ -165,17 +176,18 @@ class Requests(Receiver):
                 self.counts.generated += generated
             else:
                 prompt = [*self._chain(piece.parent), *piece.names]
-                live = Live(self.placement.arrive(prompt, len(prompt) * piece.size, piece.size), 0, 0)
+                live = Live(self.placement.arrive(prompt, len(prompt) * piece.size, piece.size), piece.size)
             if piece.names[-1] in self._live:  # somebody else asks for the same, and which of them goes on will not show
                 self._end(piece.names[-1])
-            live.batch, live.due = self._batches, self.placement.step + 2 * piece.size
+            live.batch, live.last = self._batches, self.placement.step
             self._live[piece.names[-1]] = live
         for name in cast("list[Key]", self.placement.gone()):
             self._parents.pop(name, None)
 
     def _goes_on(self, live: Live, piece: Piece) -> bool:
-        """Several blocks at once are the rest of a prompt only where none has been generated."""
-        return len(piece.names) == 1 or not live.tokens
+        """Several blocks at once are the rest of a prompt, of which nothing was generated yet; else another turn."""
+        rest = not live.tokens and self.placement.step - live.last <= PROMPT_STEPS
+        return rest or len(piece.names) == 1
 
     def _is_generated(self, live: Live, piece: Piece) -> bool:
         return len(piece.names) == 1 and live.batch < self._batches
