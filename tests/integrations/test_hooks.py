@@ -89,6 +89,25 @@ def test_what_was_announced_is_in_tier_1_when_it_is_scheduled():
     assert hooks.placement.device.telemetry()["prefetch_count"] > 0
 
 
+def test_without_announce_nothing_is_known_before_it_runs():
+    scheduler, hooks, _ = serving(t1_capacity=4, announces=False)
+    for first in (0, 1000, 2000, 0):
+        scheduler.add_request(Request(f"{first}", list(range(first, first + 64)), 2))
+        scheduler.drain()
+    assert (hooks.placement.decisions.hits, hooks.placement.decisions.announced) == (0, 0)
+    assert hooks.placement.device.telemetry()["prefetch_count"] == 0
+
+
+@pytest.mark.parametrize("policy", ["ranked", "ranked-age", "linear:balanced"])
+def test_a_prompt_that_fills_no_block(policy):
+    scheduler, hooks, _ = serving(policy=policy)
+    scheduler.add_request(Request("a", [1, 2, 3], 40))
+    scheduler.step()
+    assert hooks.placement.verify() == 0
+    scheduler.drain()
+    assert hooks.placement.verify() == 2 and hooks.placement.decisions.touches == 2
+
+
 def test_what_waits_long_or_is_aborted():
     scheduler, hooks, _ = serving(t1_capacity=16)
     requests = [Request(f"{number}", list(range(number * 100, number * 100 + 32)), 20) for number in range(6)]

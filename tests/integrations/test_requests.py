@@ -150,12 +150,11 @@ def test_chains_that_no_server_has(hashes, parent):
 
 def test_time_is_the_publishers_and_does_not_go_back():
     requests = Requests(Placement(model(), "ranked", 16))
-    for ts in (1e9, 1e9 + 5, 1e9 + 1, None, "noon", 1e9 + 6):
-        requests.apply(kv_events.decode(encode([stored([random.random().hex().encode()])], ts=ts)))
-    assert requests.placement.step == 60
-    found = requests.summary()
-    assert (found["step"], found["touches"]) == (60, 6)
-    assert found["steps"] == 60  # the first has not ended
+    for at, ts in enumerate((1e9, 1e9 + 5, 1e9 + 1, None, "noon", 1e9 + 6, 9e10, 9e10 + 1)):
+        requests.apply(kv_events.decode(encode([stored([at])], ts=ts)))
+        expected = (0, 50, 51, 52, 53, 51 + 50, 102, 112)[at]  # set back at the third, and forward at the seventh
+        assert requests.placement.step == expected
+    assert requests.summary()["steps"] == 112  # the first has not ended before the last one came
 
 
 def test_a_table_is_learnt_every_15_seconds_and_is_in_force():

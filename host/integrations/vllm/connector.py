@@ -6,7 +6,7 @@
 
 It moves no blocks: it tells a device what the scheduler queues, runs and ends. The extra configuration is `target` (as `--target`
 takes it; a simulation unless it is said), `entries` of sim and model, and what `Hooks` takes: policy, t1_capacity, step_ms,
-finals, va_base.
+finals, announces, va_base.
 
 What this vLLM's interface lacks is found out by looking for it, never by its version. Without `on_new_request`, requests are
 announced when the scheduler first considers them; requests without `block_hashes` cannot be told of, which is said once.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...lockstep.reference import Reference
 
 OPENS = ("target", "entries")
-PASSES = ("policy", "t1_capacity", "step_ms", "finals", "va_base")
+PASSES = ("policy", "t1_capacity", "step_ms", "finals", "announces", "va_base")
 _log = logging.getLogger("vllm.kvfpga")
 
 

@@ -50,22 +50,25 @@ class Served(Protocol):
 
 
 class Hooks:
-    """`block_tokens`: of the blocks that have names. `finals`: one of FINALS. `placement` has the decisions."""
+    """`block_tokens`: of the blocks that have names. `finals`: one of FINALS. `announces`: False leaves ANNOUNCE out.
+    `placement` has the decisions."""
 
     def __init__(
         self, device: Lockstep | Reference, block_tokens: int, policy: str = programs.LEARNT, t1_capacity: int | None = None,
-        step_ms: float = 100.0, finals: str = "said", va_base: int = VA_BASE, clock: Callable[[], float] = time.monotonic,
+        step_ms: float = 100.0, finals: str = "said", announces: bool = True, va_base: int = VA_BASE,
+        clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         if finals not in FINALS:
             raise UsageError(f"finals {finals!r}: not a choice of requests", f"give {' or '.join(FINALS)}")
-        self.placement = Placement(device, policy, t1_capacity, step_ms, announces=True, final=True, va_base=va_base)
-        self.block_tokens, self.finals = block_tokens, finals
+        self.placement = Placement(device, policy, t1_capacity, step_ms, announces, final=True, va_base=va_base)
+        self.block_tokens, self.finals, self.announces = block_tokens, finals, announces
         self._clock, self._began, self._first = clock, clock(), self.placement.step
         self._stepped = False  # since the last scheduler step
         self._running: dict[str, _Running] = {}
 
     def queued(self, request: Served) -> None:
-        self.placement.announce(request.request_id, self._prompt(request))
+        if self.announces:
+            self.placement.announce(request.request_id, self._prompt(request))
 
     def scheduled(self, request: Served) -> None:
         """Once for each time that it begins to run; again after it was preempted is no arrival."""

@@ -15,7 +15,7 @@ block within that time is taken for the one before. In the engine's process noth
 A removed block stays in the directory: what the engine has no room for is what lower tiers are for, and the policy decides what
 tier 1 holds. It leaves when the directory is full and it is out of use longest. What is cleared is void, and unloaded.
 
-Time is the publisher's: a decode step every `step_ms` of it. A batch without a time comes at the step of the one before.
+Time is the publisher's: a decode step every `step_ms` of it. A batch without a time is one step behind the one before.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FLUSH = 1024
 ANSWER_BLOCKS = 4
 """A request that has stored nothing has ended when it could have filled so many blocks, a token a step. More than one, because a
 busy server has slower steps than it is said to have."""
+LONGEST = 30 * 86_400.0
+"""Seconds between two batches; a clock that says more was set."""
 PROMPT_STEPS = 10
 """Pieces of one prompt come no farther apart: they are computed in steps that follow each other."""
 
@@ -80,7 +82,8 @@ class Requests(Receiver):
         self._live: dict[Key, Live] = {}  # by the last block
         self._gathered: list[Piece] = []  # of the batch
         self._batches = 0
-        self._began: tuple[float, int] | None = None  # time and step
+        self._began = 0.0, 0  # time and step
+        self._seen: float | None = None  # time of the last batch
 
     @property
     def held(self) -> int:
@@ -123,13 +126,16 @@ class Requests(Receiver):
 
     # ---- time --------------------------------------------------------------------------------------------------------
     def _step_of(self, ts: float | None) -> int:
+        """Never before the step that it is. Where the clock is set, or there is none, a batch is a step behind the last."""
+        now = self.placement.step
         if ts is None:
-            return self.placement.step
-        if self._began is None:
-            self._began = ts, self.placement.step
+            return now + 1
+        if self._seen is None or not 0 <= ts - self._seen <= LONGEST:
+            self._began = ts, now if self._seen is None else now + 1
+        self._seen = ts
         since, step = self._began
         passed = (ts - since) * 1000 / self.placement.step_ms
-        return step + int(round(passed, 4))  # times since 1970 are not exact to the microsecond
+        return max(now, step + int(round(passed, 4)))  # times since 1970 are not exact to the microsecond
 
     def _advance(self, step: int) -> None:
         ended = sorted((item for item in self._live.items() if item[1].due <= step), key=lambda item: item[1].due)
