@@ -10,8 +10,7 @@ request's blocks cannot be hit by itself, and guarded ones would hold places tha
 (`Hints` in policy/hints.py; the learner is policy/ranked.py). Nothing of it comes from beyond the trace, or from its future.
 
 `ranked+announce` also has the device told which request comes next, as a host that queues them can: PREFETCH of its blocks with
-the last STEP before it. A replay knows that from the trace's future. WINDOW is 1, so that PREFETCH takes effect in the STEP that
-it is for (R46), where ranks decide, and neither at once nor in later ones.
+the last STEP before it. A replay knows that from the trace's future. What each wants programmed: policy/programs.py.
 """
 
 from __future__ import annotations
@@ -20,22 +19,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..contract import presets, rank_tables
-from ..contract.commands import Set, hint_of
+from ..contract.commands import hint_of
 from ..contract.errors import UsageError
-from ..contract.settings import LINEAR, RANKED
+from ..contract.settings import RANKED
+from ..policy import programs
 from ..policy.orders import orders
+from ..policy.programs import LEARNT as LEARNT
+from ..policy.programs import RANKED_AGE as RANKED_AGE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..contract.commands import Set
     from ..policy.hints import Hints
     from .traces import Request
 
-RANKED_AGE = "ranked-age"
-LEARNT = "ranked"
 ANNOUNCED = "ranked+announce"
-NAMES = (*(f"linear:{preset}" for preset in presets.PRESETS), RANKED_AGE, LEARNT, ANNOUNCED)
+NAMES = (*programs.NAMES, ANNOUNCED)
 LEARNING = (LEARNT, ANNOUNCED)
 """Those that take `Hints`."""
 
@@ -86,7 +87,7 @@ class Hinted(Ranked):
     """What `hints` tell, to a device of `classes`. The requests must be those that the hints are of, in their order."""
 
     def __init__(self, name: str, hints: Hints, classes: int):
-        super().__init__(name, [*_RANKED_SETTINGS, *[Set("WINDOW", 1)] * hints.announced])
+        super().__init__(name, programs.settings(LEARNT, hints.announced))
         if hints.tables.shape[1] != classes:
             raise UsageError(
                 f"hints with {hints.tables.shape[1]} classes, for a device of {classes}", f"make them with classes={classes}"
@@ -115,16 +116,12 @@ class Hinted(Ranked):
         return () if (arrival == completion).all() else completion.tolist()
 
 
-_RANKED_SETTINGS = (Set("FILL_AGE", 1), Set("POLICY", RANKED))
-
-
 def named(name: str, classes: int) -> DevicePolicy:
     """The policy of that name, one of NAMES but not of LEARNING, for a device whose table has `classes`."""
     check(name)
     if name == RANKED_AGE:
-        return Ranked(name, _RANKED_SETTINGS, rank_tables.by_age(classes))
-    preset = presets.PRESETS[name.removeprefix("linear:")]
-    return DevicePolicy(name, [*presets.sets(preset), Set("POLICY", LINEAR)])
+        return Ranked(name, programs.settings(name), rank_tables.by_age(classes))
+    return DevicePolicy(name, programs.settings(name))
 
 
 def in_force(settings: dict[str, int]) -> DevicePolicy:

@@ -8,7 +8,7 @@ For every request in order of arrival:
   ids are consecutive addresses. request_id 0, the shared prefix that others fall back on (R12), is not used.
 - each block in the order of the trace: TOUCH (R13), and where that misses LOAD (R11), with the hint that the policy has for it.
 - classes: at a request's end CLASS (R42) for those of its blocks that no later request has touched, where the policy has classes
-  for then (device_policy.py), in as few ranges as there can be (class_ranges.py).
+  for then (device_policy.py), in as few ranges as there can be (policy/class_ranges.py).
 - announced: where the policy has it, PREFETCH (R19) of a request's blocks for the step at which it arrives, before that STEP.
 - active: once loaded, the request's blocks are shared (R20), and released at its end: its consecutive blocks are one
   SHARE and one RELEASE by range. Some policies share nothing (device_policy.py).
@@ -25,7 +25,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..contract.commands import Class, Command, Load, Prefetch, Release, Share, Step, Touch, Unload, order_in
-from .class_ranges import class_ranges
+from ..policy.class_ranges import class_ranges, runs_of
 from .device_policy import DevicePolicy
 from .trace_formats import Run
 from .traces import Request
@@ -102,7 +102,7 @@ class Planner:
             step = self.step + 1 if self.active else target
             if self.policy.announces and step == target:
                 for coming in (request, *beside):
-                    for first, count in _runs(set(coming.blocks.tolist())):
+                    for first, count in runs_of(set(coming.blocks.tolist())):
                         yield Action(Prefetch(*self._range(first, count), target))
             yield from self._step_to(step)
 
@@ -129,7 +129,7 @@ class Planner:
             yield Action(self._load(block, hint), (block,))
         self.touched_by.update(dict.fromkeys(mine, self.arrivals))
         last = zip(blocks, zip(self.policy.completion(request), map(order_in, hints)))
-        runs = _runs(mine)
+        runs = runs_of(mine)
         if self.policy.shares:
             for first, count in runs:
                 yield Action(Share(*self._range(first, count)))
@@ -169,7 +169,7 @@ class Planner:
         for block in coldest:
             del self.idle[block], self.users[block], self.touched_by[block]
         self.free += len(coldest)
-        for first, count in _runs(coldest):
+        for first, count in runs_of(coldest):
             yield Action(Unload(*self._range(first, count)), tuple(range(first, first + count)))
 
     def _use(self, block: int) -> None:
@@ -189,14 +189,3 @@ class Planner:
 
     def _range(self, first: int, count: int) -> tuple[int, int]:
         return va_of(first, self.block_bytes), count * self.block_bytes
-
-
-def _runs(blocks: Iterable[int]) -> list[Run]:
-    """The blocks as ascending runs of consecutive ids."""
-    runs: list[Run] = []
-    for block in sorted(blocks):
-        if runs and sum(runs[-1]) == block:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((block, 1))
-    return runs

@@ -25,6 +25,7 @@ from ..contract import script
 from ..contract.commands import EVICT, Load, Result, Set, Step, Touch, Unload
 from ..contract.errors import DeviceRefused, DifferenceError, UsageError
 from ..contract.wording import counted
+from ..policy.programs import t1_capacity
 from . import device_policy
 from .checked_device import CheckedDevice, check_block, require_empty
 from .device_policy import ANNOUNCED, LEARNING, DevicePolicy, Hinted
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from ..policy.hints import Hints
 
-T1_CAPACITY = 4096
 BATCH_COMMANDS = 256
 """Commands that go to the device together, at least, unless something must happen in between."""
 
@@ -257,12 +257,7 @@ class _Run:
         self.progress = progress
         self.references = np.concatenate([request.blocks for request in self.requests])
         require_empty(device, "a replay")
-        self.t1_capacity = min(T1_CAPACITY, device.entries) if options.t1_capacity is None else options.t1_capacity
-        if self.t1_capacity > device.entries:
-            raise UsageError(
-                f"a T1 of {counted(self.t1_capacity, 'block')} on a device of {device.entries} entries",
-                f"give {counted(device.entries, 'block')} or fewer, or leave it out: then it is as large as the device allows",
-            )
+        self.t1_capacity = t1_capacity(options.t1_capacity, device.entries)
         self.before = device.telemetry()
         self.policy = self._policy(hints)
         self.planner = Planner(

@@ -37,8 +37,16 @@ OWN = {
     "differences": (CounterMetricFamily, "Differences that they have found"),
     "t1_capacity": (GaugeMetricFamily, "Places of tier 1 (T1_CAPACITY)"),
     "entries": (GaugeMetricFamily, "Entries of the directory"),
+    "policy_requests": (CounterMetricFamily, "Requests behind the events that are followed"),
+    "policy_touches": (CounterMetricFamily, "Blocks that they touched"),
+    "policy_hits": (CounterMetricFamily, "Those that the policy had in tier 1"),
+    "policy_lru_hits": (CounterMetricFamily, "Those that an LRU cache of that size would have had"),
+    "policy_tables": (CounterMetricFamily, "Tables that the learner has put in force"),
 }
 """What is known besides telemetry without asking the device: how it is exposed, and its HELP."""
+
+POLICY = {name: name.removeprefix("policy_") for name in OWN if name.startswith("policy_")}
+"""Of `kvfpga follow --policy` alone, and what each is called there (integrations/vllm/placing.py)."""
 
 
 class Reading(NamedTuple):

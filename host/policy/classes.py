@@ -1,7 +1,7 @@
 """The classes that blocks are sorted into, by what a runtime knows of the request that touches them (features.py).
 
     kind       which blocks                                              parted by
-    partial    the last one, where it is not full
+    partial    behind the whole ones: the last one, where it is not full, and what is generated
     new        behind the shared prefix, at a session's first turn       new tokens · output
     later      behind it, at a later turn                                session gap · output · new tokens
     own        of the shared prefix, its session's                       turn · session gap · output · new tokens

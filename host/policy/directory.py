@@ -37,6 +37,15 @@ class Directory:
         self._idle: deque[tuple[int, NDArray[np.int64]]] = deque()
         """Departures in order, each with its slots in order; those that are in use again are passed over."""
 
+    def clear(self) -> None:
+        """Nothing is held, and nothing in use."""
+        self.block_of[:] = NOWHERE
+        self.users[:] = 0
+        self._left[:] = 0
+        self._slot_of.clear()
+        self._idle.clear()
+        self._free = list(range(self.entries - 1, -1, -1))
+
     def find(self, blocks: Sequence[int]) -> NDArray[np.int64]:
         """The slot of each block."""
         return np.fromiter(map(self._slot_of.get, blocks, repeat(NOWHERE)), np.int64, len(blocks))

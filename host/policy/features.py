@@ -54,6 +54,7 @@ class Arrival(NamedTuple):
     own       int64: the same slots, each once, without the -1
     returned  int64: those that were there before, each once; `ages`: how many steps ago each was touched
     unloaded  int64: the slots whose blocks had to leave, some of them among `own` again; `unloaded_ages` likewise
+    depth     how many blocks of the request come before these: 0, but for what it grows by
     """
 
     serial: int
@@ -66,6 +67,18 @@ class Arrival(NamedTuple):
     ages: NDArray[np.int64]
     unloaded: NDArray[np.int64]
     unloaded_ages: NDArray[np.int64]
+    depth: int = 0
+
+
+class _Found(NamedTuple):
+    """Where blocks lie, -1 where nowhere; which of them are `known`; and of these their ages, touches and gaps, this touch
+    included."""
+
+    slots: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    ages: NDArray[np.int64]
+    touches: NDArray[np.int32]
+    own_gaps: NDArray[np.float64]
 
 
 class History:
@@ -93,32 +106,64 @@ class History:
         `unloaded` before writing at `own`."""
         self.at(step)
         self.serial += 1
+        found = self._find(step, blocks)
+        shared = len(blocks) if found.known.all() else int(np.argmin(found.known))
+        parent, turn, session_gap = self._parent(found.slots[:shared], found.ages)
+        whole = input_length // self.block_tokens
+        new = input_length - shared * self.block_tokens
+        features = Features(
+            len(blocks), shared, whole, turn, session_gap, new, found.touches[:shared], found.own_gaps[:shared]
+        )
+        return self._touch(step, blocks, found, self.serial, parent, features, max(1, whole))
+
+    def grow(self, arrival: Arrival, step: int, blocks: NDArray[np.int64], generated: bool) -> Arrival:
+        """A request, `arrival` what it touched last, touches further blocks behind those: the rest of its prompt, or what it has
+        `generated`. The result stands beside `arrival`, and is completed by itself."""
+        self.at(step)
+        found = self._find(step, blocks)
+        before = arrival.features
+        features = before._replace(
+            blocks=len(blocks), shared=0, whole=0 if generated else len(blocks), touches=found.touches[:0],
+            own_gaps=found.own_gaps[:0], new_tokens=before.new_tokens + (0 if generated else len(blocks) * self.block_tokens),
+        )  # fmt: skip
+        depth = arrival.depth + before.blocks
+        grown = self._touch(step, blocks, found, arrival.serial, arrival.parent, features, depth + len(blocks))
+        return grown._replace(depth=depth)
+
+    def forget(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All blocks are void, and no request is active any more. Returns the slots that held one, and how many steps ago each
+        was touched."""
+        self.at(step)
+        held = self.directory.held()
+        self.directory.clear()
+        return held, step - self.touched[held]
+
+    def _find(self, step: int, blocks: NDArray[np.int64]) -> _Found:
         slots = self.directory.find(blocks.tolist())
         known = slots >= 0
         here = slots[known]
         ages = step - self.touched[here]
-        touches = self._touches[here] + np.int32(1)
-        own_gaps = _halfway(self._own_gap[here], ages)
-        shared = len(blocks) if len(here) == len(blocks) else int(np.argmin(known))
-        parent, turn, session_gap = self._parent(slots[:shared], ages)
-        whole = input_length // self.block_tokens
-        new = input_length - shared * self.block_tokens
-        features = Features(len(blocks), shared, whole, turn, session_gap, new, touches[:shared], own_gaps[:shared])
+        return _Found(slots, known, ages, self._touches[here] + np.int32(1), _halfway(self._own_gap[here], ages))
 
-        self._touches[here] = touches
-        self._own_gap[here] = own_gaps
+    def _touch(
+        self, step: int, blocks: NDArray[np.int64], found: _Found, serial: int, parent: int, features: Features, whole: int
+    ) -> Arrival:
+        """Touches what was found, and loads the rest. `whole`: of the request's blocks, those that are full."""
+        here = found.slots[found.known]
+        self._touches[here] = found.touches
+        self._own_gap[here] = found.own_gaps
         once = self._once(here)
         returned = here[once]
         self.directory.use(returned)
-        placed, unloaded = self._load(blocks, slots, ~known)
+        placed, unloaded = self._load(blocks, found.slots, ~found.known)
         unloaded_ages = step - self.touched[unloaded]
         own = np.concatenate([returned, placed])
         self.touched[own] = step
-        self.toucher[own] = self.serial
-        self._whole[own] = max(1, whole)
-        self._turn[own] = turn
-        self._session_gap[own] = session_gap
-        return Arrival(self.serial, step, features, parent, slots, own, returned, ages[once], unloaded, unloaded_ages)
+        self.toucher[own] = serial
+        self._whole[own] = whole
+        self._turn[own] = features.turn
+        self._session_gap[own] = features.session_gap
+        return Arrival(serial, step, features, parent, found.slots, own, returned, found.ages[once], unloaded, unloaded_ages)
 
     def complete(self, arrival: Arrival, step: int) -> None:
         """The request's blocks go out of use, as far as no other uses them."""

@@ -3,6 +3,7 @@
     learner = Learner(block_tokens=512)
     learner.table(step)                                     # uint8[classes, 64] to write now (R45), or None
     told = learner.arrive(step, blocks, input_length)       # told.classes, told.orders: with TOUCH and LOAD (R41)
+    learner.grow(told, step, blocks)                        # further blocks of the same request: told anew
     learner.complete(told, step, output_length)             # classes for CLASS (R42)
 
 A replay folds it over a trace (ranked.py); one that follows a running server is told what happens as it does. Steps are the
@@ -95,7 +96,14 @@ class Learner:
 
     def arrive(self, step: int, blocks: NDArray[np.int64], input_length: int) -> Told:
         """A request touches these blocks, in this order."""
-        arrival = self.history.arrive(step, blocks, input_length)
+        return self._told(self.history.arrive(step, blocks, input_length))
+
+    def grow(self, told: Told, step: int, blocks: NDArray[np.int64], generated: bool = True) -> Told:
+        """A request, `told` what was told of it last, touches further blocks: what it has `generated`, or the rest of a prompt
+        that comes in pieces. Each piece is to be completed like the first."""
+        return self._told(self.history.grow(told.arrival, step, blocks, generated))
+
+    def _told(self, arrival: Arrival) -> Told:
         for learnt in self._groups:
             learnt.ended(arrival.returned, arrival.ages, touched=True)
             learnt.ended(arrival.unloaded, arrival.unloaded_ages, touched=False)
@@ -105,7 +113,13 @@ class Learner:
             self._event[1] += 1
         found = self.plan.arrival.classify(arrival.features)
         self._groups[0].began(arrival, found, np.ones(len(found), dtype=np.bool_), 0)
-        return Told(self._closed(found), orders(len(found)), arrival)
+        return Told(self._closed(found), orders(arrival.depth + len(found))[arrival.depth :], arrival)
+
+    def forget(self, step: int) -> None:
+        """All blocks are void (the cache was cleared), and no request is active any more. What was learnt stays."""
+        held, ages = self.history.forget(step)
+        for learnt in self._groups:
+            learnt.ended(held, ages, touched=False)
 
     def complete(self, told: Told, step: int, output_length: int, final: bool = False) -> NDArray[np.uint8]:
         """A request has ended. Returns uint8[blocks]: what to tell the device of those that no later request has touched.

@@ -69,16 +69,18 @@ def needed(metadata: str) -> list[str]:
 
 
 class Engine:
-    """follow_engine.py as a process; to be closed. `blocks`: of its pool, as `Mirror.blocks` has them; `published`: batches."""
+    """follow_engine.py as a process; to be closed. `blocks`: of its pool, as `Mirror.blocks` has them; `published`: batches;
+    `found`: all that it said last. `connector`: its extra configuration, where there is to be one."""
 
-    def __init__(self, folder: Path, python: Path):
+    def __init__(self, folder: Path, python: Path, connector: dict[str, object] | None = None):
         ports = free_ports(2)
         self.endpoint, self.replay = (f"tcp://127.0.0.1:{port}" for port in ports)
         bound = [f"tcp://*:{port}" for port in ports]  # vLLM connects to an endpoint without a *
         script = Path(__file__).with_name("follow_engine.py")
-        command = [python, script, folder / "model", str(BLOCKS), *bound]
+        command = [python, script, folder / "model", str(BLOCKS), *bound, json.dumps(connector)]
         log = open(folder / "engine.log", "w")  # noqa: SIM115  # the process has it as long as it lives
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        env = os.environ | {"PYTHONPATH": str(importable(folder / "python"))}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
         self._log = log
         self._read()
 
@@ -90,7 +92,7 @@ class Engine:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"the engine has ended with {self._process.wait()}; {self._log.name} says why")
-        found = json.loads(line)
+        self.found = found = json.loads(line)
         self.published = found["published"]
         self.blocks = {(group, name): copies for group, name, copies in found["blocks"]}
 
@@ -99,6 +101,15 @@ class Engine:
         self._process.wait()
         self._process.stdout.close()
         self._log.close()
+
+
+def importable(folder: Path) -> Path:
+    """A folder from which vLLM's Python imports this kvfpga, and nothing else of where that is installed."""
+    folder.mkdir(exist_ok=True)
+    link = folder / "kvfpga"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(kvfpga.__file__).parent)
+    return folder
 
 
 def free_ports(count: int) -> list[int]:

@@ -64,7 +64,7 @@ def test_every_form_says_the_same(form, name):
     events = [stored([name, 5], parent=name, size=16, group_idx=2), removed([name], "CPU"), cleared()]
     same = name if isinstance(name, bytes) else (1 << 64) - 1  # modulo 2^64
     found = kv_events.decode(encode(events, form, ts=2.5, rank=3))
-    assert found == ([Stored([same, 5], same, 16, "GPU", 2), Removed([same], "CPU", 0), Cleared()], 3)
+    assert found == ([Stored([same, 5], same, 16, "GPU", 2), Removed([same], "CPU", 0), Cleared()], 3, 2.5)
 
 
 def test_bytes_of_a_release_are_read():
@@ -72,14 +72,14 @@ def test_bytes_of_a_release_are_read():
     payload = bytes.fromhex(
         "92 cb3ff0000000000000 92 96ab426c6f636b53746f726564 92010a c0 920304 02 c0 92ac426c6f636b52656d6f766564 9101"
     )
-    assert kv_events.decode(payload) == ([Stored([1, 10], None, 2, "GPU", 0), Removed([1], "GPU", 0)], None)
+    assert kv_events.decode(payload) == ([Stored([1, 10], None, 2, "GPU", 0), Removed([1], "GPU", 0)], None, 1.0)
 
 
 def test_what_newer_releases_add_is_skipped():
     more = {"kv_cache_spec_kind": "full_attention", "session_id": "x", "extra_keys": [None, ["salt"]], "lora_name": "a"}
     for form in FORMS[1:]:
         found = kv_events.decode(encode([stored([1], **more), removed([1], ownership=None)], form))
-        assert found == ([Stored([1], None, 16, "GPU", 0), Removed([1], "GPU", 0)], 0)
+        assert found == ([Stored([1], None, 16, "GPU", 0), Removed([1], "GPU", 0)], 0, 1.0)
     many = {f"field_{number}": number for number in range(40)}  # a map of 16 fields or more is written in another way
     assert kv_events.decode(encode([stored([1], **many)], "maps in arrays")).events == [Stored([1], None, 16, "GPU", 0)]
     longer = [1.0, [["BlockRemoved", [1], "GPU", 0, "new"], ["BlockInactive", [1]]], 0, "new"]
@@ -107,6 +107,12 @@ def test_what_events_say_beyond_blocks():
     clears = [cleared(), cleared(medium="cpu"), {"type": "TierBlocksCleared", "medium": "GPU"}, cleared(ownership="kvcr")]
     found = [Cleared(), Cleared("CPU"), Cleared("GPU"), Cleared(partly=True)]
     assert kv_events.decode(encode(clears)).events == found
+
+
+@pytest.mark.parametrize("ts", [None, "noon", True, float("nan"), float("inf"), 1 << 200, -1e300, {"s": 5}])
+def test_a_time_that_is_none(ts):
+    found = kv_events.decode(msgspec.msgpack.encode([ts if ts != 1 << 200 else float(ts), [removed([1])], 0]))
+    assert found == ([Removed([1], "GPU", 0)], 0, 1.0 if ts is True else None)
 
 
 MALFORMED = {

@@ -23,9 +23,9 @@ from kvfpga.lockstep.reference import Reference
 from kvfpga.monitor import desk as desks
 from kvfpga.monitor.desk import Desk
 from kvfpga.monitor.look import STATES
-from kvfpga.monitor.metrics import OWN, TITLES, DeviceMetrics, Reading, exposed, parse_address, reading
+from kvfpga.monitor.metrics import OWN, POLICY, TITLES, DeviceMetrics, Reading, exposed, parse_address, reading
 from tests.helpers.fake_device import FakeDevice
-from tests.helpers.kv_publisher import Publisher
+from tests.helpers.kv_publisher import Publisher, stored
 from tests.helpers.waiting import LONG
 
 MAIN = "from kvfpga.cli.main import main; main()"
@@ -227,6 +227,18 @@ def test_follow_answers_scrapes_meanwhile(tmp_path):
     with Publisher() as publisher, start(tmp_path, "follow", publisher.endpoint, "--metrics", "127.0.0.1:0") as it:
         found = scraped(it)
     assert found["kvfpga_up"] == 1 and found["kvfpga_valid_entries"] == 0
+
+
+def test_follow_with_a_policy_has_its_figures_too(tmp_path):
+    with Publisher() as publisher:
+        for _ in range(3):
+            publisher.publish([stored([1, 2])])
+        publisher.wait_until_sent()
+        words = ("follow", publisher.endpoint, "--replay", publisher.replay, "--policy", "ranked", "--t1-capacity", "1")
+        with start(tmp_path, *words, "--metrics", "127.0.0.1:0") as it:
+            found = scraped(it)
+    policy = {name: found[f"kvfpga_{metric}_total"] for metric, name in POLICY.items()}
+    assert policy == {"requests": 3, "touches": 6, "hits": 2, "lru_hits": 0, "tables": 1}
 
 
 @pytest.mark.parametrize("command", [["serve", "--uapi", "node"], ["follow", "tcp://127.0.0.1:1"]], ids=lambda words: words[0])

@@ -134,3 +134,51 @@ def test_an_end_before_the_arrival_is_refused():
     told = learner.arrive(7, np.arange(5), 320)
     with pytest.raises(UsageError, match="step 6 after step 7"):
         learner.complete(told, 6, 100)
+
+
+def test_what_is_generated_belongs_to_its_request():
+    """Each piece is counted from its own touch on, and whoever begins with all of it goes on with the session."""
+    learner = Learner(64, entries=100, unload_batch=4)
+    prompt = learner.arrive(0, np.arange(3), 3 * 64)
+    answer = learner.grow(prompt, 5, np.arange(3, 5))
+    assert [told.orders.tolist() for told in (prompt, answer)] == [[255, 254, 253], [252, 251]]
+    assert set(answer.classes.tolist()) == {0}  # behind the prompt's whole blocks
+    for told in (prompt, answer):
+        learner.complete(told, 10, 100)
+    (_, hits, _), _ = learner.counted(10)
+    assert not hits.any()
+    again = learner.arrive(20, np.arange(8), 8 * 64)
+    assert (again.arrival.features.turn, again.arrival.features.shared) == (1, 5)
+    assert again.arrival.parent == prompt.arrival.serial
+    (_, hits, _), _ = learner.counted(20)
+    assert cells(hits) == {(int(prompt.classes[0]), bucket(20)): 3, (0, bucket(15)): 2}
+
+
+def test_the_rest_of_a_prompt_counts_as_its_beginning_does():
+    whole, pieces = Learner(64, entries=100), Learner(64, entries=100)
+    at_once = whole.arrive(0, np.arange(40), 40 * 64)
+    first = pieces.arrive(0, np.arange(10), 10 * 64)
+    rest = pieces.grow(first, 0, np.arange(10, 40), generated=False)
+    assert at_once.arrival.features.new_tokens == rest.arrival.features.new_tokens == 2560
+    assert rest.classes.tolist() == at_once.classes[10:].tolist()
+    assert [*first.orders, *rest.orders] == at_once.orders.tolist()
+
+
+def test_what_is_in_use_is_not_unloaded_until_every_piece_has_ended():
+    learner = Learner(64, entries=8, unload_batch=8)
+    prompt = learner.arrive(0, np.arange(3), 192)
+    answer = learner.grow(prompt, 1, np.arange(3, 5))
+    learner.complete(prompt, 2, 64)
+    other = learner.arrive(3, np.arange(100, 108), 512)  # there is room for six
+    assert sorted(learner.history.directory.block_of[answer.arrival.slots].tolist()) == [3, 4]
+    assert (other.arrival.slots < 0).sum() == 2
+
+
+def test_after_everything_was_cleared_nothing_is_known_but_what_was_learnt():
+    learner = Learner(64, entries=50, unload_batch=4)
+    learner.arrive(0, np.arange(5), 320)
+    learner.forget(7)
+    (_, hits, exposures), _ = learner.counted(100)
+    assert not hits.any() and exposures.sum() == 5 * 7  # until then, and no step further
+    assert learner.arrive(101, np.arange(5), 320).arrival.features.shared == 0
+    assert len(learner.arrive(102, np.arange(100, 145), 45 * 64).arrival.own) == 45  # all places are free again

@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "claims": ("transport", "device", "lockstep", "lab", "contract"),
     "linux": (*BELOW_SESSION, "session"),
     "monitor": (*BELOW_SESSION, "session"),
-    "integrations": ("lockstep", "linux.ioctls", "policy", "contract"),
+    "integrations": ("lockstep", "targets.target", "linux.ioctls", "policy", "contract"),
     "cli": (*BELOW_SESSION, "session", "bringup", "policy", "lab", "claims", "linux", "monitor", "integrations"),
     "__init__": (*BELOW_SESSION, "session", "lab"),
     "__main__": ("cli.main",),

@@ -38,6 +38,9 @@ END = (-1).to_bytes(SEQUENCE_BYTES, "big", signed=True)
 GPU = "GPU"
 """The medium of events that name none: their release knows no other."""
 
+LATEST = 1e11
+"""Seconds since 1970, three thousand years: what is beyond is no time."""
+
 Hash = int | bytes
 """How a publisher names a block's content: the low 64 bits, here never negative, or the whole digest."""
 
@@ -90,10 +93,12 @@ Event = Stored | Removed | Cleared | Unread
 
 
 class Batch(NamedTuple):
-    """The events of one scheduler step, and the data-parallel rank of the engine, where it is said."""
+    """The events of one scheduler step, the data-parallel rank of the engine, and when it published them, in seconds; both where
+    it is said."""
 
     events: list[Event]
     rank: int | None
+    ts: float | None
 
 
 class Message(NamedTuple):
@@ -237,7 +242,11 @@ def decode(payload: bytes) -> Batch:
             f"a message of {counted(len(payload), 'byte')} is not a batch of KV-cache events: {error}",
             "see docs/vllm.md for the format; is something else publishing on this endpoint?",
         ) from error
-    return Batch([_event(raw) for raw in found.events], found.data_parallel_rank)
+    return Batch([_event(raw) for raw in found.events], found.data_parallel_rank, _time(found.ts))
+
+
+def _time(found: object) -> float | None:
+    return float(found) if isinstance(found, (int, float)) and abs(found) < LATEST else None
 
 
 def _event(raw: msgspec.Raw) -> Event:

@@ -1,4 +1,4 @@
-"""Follow the KV-cache events of a running vLLM server, every batch once and in order, and mirror them (mirror.py).
+"""Follow the KV-cache events of a running vLLM server, every batch once and in order, and tell them to a receiver (receiver.py).
 
     follower = Follower("tcp://server:5557", Mirror(device), replay="tcp://server:5558")
     follower.run(count=1000)
@@ -40,7 +40,7 @@ from zmq.utils.monitor import recv_monitor_message
 from ...contract.errors import TargetError, UsageError
 from . import events as kv_events
 from .events import Batch, Message, Unread, WireError
-from .mirror import Mirror
+from .receiver import Receiver
 
 HIGH_WATER = 100_000
 """Messages that wait in this process; vLLM's own default on its side."""
@@ -105,7 +105,7 @@ class Follower:
     `stopping` to end `run` from anywhere."""
 
     def __init__(
-        self, endpoint: str, mirror: Mirror, replay: str | None = None, topic: str = "", replay_patience: float = 5.0,
+        self, endpoint: str, mirror: Receiver, replay: str | None = None, topic: str = "", replay_patience: float = 5.0,
         say: Callable[[str], None] = lambda text: None, context: zmq.Context[zmq.Socket[bytes]] | None = None, bind: bool = False,
     ):  # fmt: skip
         self.endpoint, self.replay, self.mirror, self.say = endpoint, replay, mirror, say

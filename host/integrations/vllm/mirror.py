@@ -25,26 +25,20 @@ until another is removed (`waiting`): a cache larger than the directory is mirro
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...contract import script
 from ...contract.commands import Command, Evict, Load, Release, Share, Step, Touch, Unload
-from ...contract.errors import DeviceRefused, DifferenceError, UsageError
-from .events import GPU, Batch, Cleared, Event, Hash, Removed, Stored, Unread
+from .events import GPU, Batch, Hash, Removed, Stored
+from .receiver import Receiver, Told
+from .window import REF_LIMIT, VA_BASE, Mirrored, Window
 
 if TYPE_CHECKING:
     from ...lockstep.lockstep import Lockstep
     from ...lockstep.reference import Reference
 
-VA_BASE = 0x20_0000_0000
-REF_LIMIT = 255
-"""ref_count saturates here (R20); further copies are counted by the mirror alone."""
 FLUSH = 1024
 """Commands that wait at most: they run, and are checked, in one batch."""
-MEDIA = {GPU, "CPU", "CPU_PINNED", "CPU_TIER1", "CPU_TIER2", "DISK", "EXTERNAL", "FS", "OBJ", "STORAGE"}
-"""As vLLM, SGLang and their connectors name them. Another name could be a new one for the medium that is mirrored."""
-
 Key = tuple[int, Hash]
 """KV-cache group and hash: in hybrid models several groups hold blocks with the same hash."""
 
@@ -68,17 +62,10 @@ class Block:
 
 
 @dataclass
-class Counts:
-    """What the mirror was told and what it sent. `strays`: removals of blocks that it does not have. `unread`: events after which
-    it was emptied, because they may have removed blocks. `other_media`: what else `other_medium` events were about."""
+class Counts(Told):
+    """What the mirror was told and what it sent. `strays`: removals of blocks that it does not have."""
 
-    stored: int = 0
-    removed: int = 0
-    cleared: int = 0
     strays: int = 0
-    unread: int = 0
-    other_medium: int = 0
-    other_media: list[str] = field(default_factory=list)
     loads: int = 0
     returns: int = 0
     shares: int = 0
@@ -88,34 +75,29 @@ class Counts:
     steps: int = 0
 
 
-class Mirror:
+class Mirror(Receiver):
     """`medium`: the one whose blocks are mirrored. `count_copies`: every stored block is a copy with a removal of its own;
     False for publishers that report blocks again when they are reused, or their removal only once (then a block stored again is
-    a TOUCH). `step_every`: a STEP after so many batches; 0 for none.
+    a TOUCH). `step_every`: a STEP after so many batches; 0 for none."""
 
-    `apply` plans, `flush` runs what was planned. `complete`: has everything been seen since the cache was last known to be empty?
-    """
+    counts: Counts
 
     def __init__(
         self, device: Lockstep | Reference, medium: str = GPU, count_copies: bool = True, step_every: int = 0,
         va_base: int = VA_BASE,
     ):  # fmt: skip
-        self.device = device
-        self.medium, self.count_copies, self.step_every = medium.upper(), count_copies, step_every
-        self.block_bytes, self.block_tokens = device.block_bytes, device.model.block_tokens
-        self.va_base, self.va_bytes = va_base, device.entries * device.block_bytes
-        if not 0 <= va_base <= (1 << 64) - self.va_bytes:
-            raise UsageError(f"a window of {self.va_bytes:#x} bytes at {va_base:#x} does not fit into 64 bits")
+        super().__init__(medium)
+        self.device, self.window = device, Window(device, va_base)
+        self.count_copies, self.step_every = count_copies, step_every
+        self.block_tokens = device.model.block_tokens
         self.counts = Counts()
-        self.complete = True
         self._batches = self._chains = 0
         self._cached: dict[Key, Block] = {}
-        self._removed: OrderedDict[Key, Block] = OrderedDict()  # evicted, their entries still there; the oldest first
+        self._kept: OrderedDict[Key, Block] = OrderedDict()  # evicted, their entries still there; the oldest first
         self._waiting: OrderedDict[Key, Block] = OrderedDict()
         self._planned: list[Command] = []
-        self._empty_window()
         self._step = device.telemetry()["current_step"]
-        self.capacity = device.entries - device.telemetry()["valid_entries"]
+        self.capacity = self.window.slots
         self._free = list(range(self.capacity))[::-1]
 
     # ---- what is mirrored ------------------------------------------------------------------------------------------
@@ -123,6 +105,10 @@ class Mirror:
     def blocks(self) -> dict[Key, int]:
         """Blocks in the mirrored cache, and how many copies of each."""
         return {key: block.copies for key, block in self._cached.items()}
+
+    @property
+    def held(self) -> int:
+        return len(self._cached)
 
     @property
     def waiting(self) -> dict[Key, int]:
@@ -136,27 +122,13 @@ class Mirror:
 
     def summary(self) -> dict[str, Any]:
         return {
-            **asdict(self.counts), "blocks": len(self._cached), "waiting": len(self._waiting), "kept": len(self._removed),
+            **asdict(self.counts), "blocks": len(self._cached), "waiting": len(self._waiting), "kept": len(self._kept),
             "complete": self.complete,
         }  # fmt: skip
 
     # ---- events ----------------------------------------------------------------------------------------------------
     def apply(self, batch: Batch) -> None:
-        """Plan what these events come to."""
-        for event in batch.events:
-            if not self.concerns(event):
-                self._leave_alone(event)
-            elif isinstance(event, Stored):
-                self._apply_stored(event)
-            elif isinstance(event, Removed):
-                self._apply_removed(event)
-            elif isinstance(event, Cleared):
-                self.counts.cleared += 1
-                # a clear of everything may leave other media as they are (vLLM's does unless it is asked to name the tier)
-                self.clear(complete=not event.partly and (event.medium or GPU) == self.medium)
-            else:
-                self.counts.unread += 1
-                self.clear(complete=False)
+        super().apply(batch)
         self._batches += 1
         if self.step_every and self._batches % self.step_every == 0:
             self._step += 1
@@ -165,58 +137,31 @@ class Mirror:
         if len(self._planned) >= FLUSH:
             self.flush()
 
-    def concerns(self, event: Event) -> bool:
-        """Is it, or may it be, about the cache that is mirrored?"""
-        if isinstance(event, Unread):
-            return not event.media or self.medium in event.media
-        if isinstance(event, Cleared):
-            return event.medium in (None, self.medium)
-        return event.medium == self.medium and not event.remote
-
-    def _leave_alone(self, event: Event) -> None:
-        self.counts.other_medium += 1
-        for medium in event.media if isinstance(event, Unread) else (event.medium or GPU,):
-            if medium != self.medium and medium not in self.counts.other_media:
-                self.counts.other_media = sorted([*self.counts.other_media, medium])
-            if medium not in MEDIA and medium != self.medium:
-                self.complete = False
-
     def flush(self) -> None:
-        """Run what was planned. DeviceRefused where a command is refused or finds nothing: somebody else has changed the
-        directory."""
         commands, self._planned = self._planned, []
-        for command, result in zip(commands, self.device.execute_many(commands)):
-            code = result.code if result.matched or type(command) is Step or result.code != "OK" else "ERR_NOT_FOUND"
-            if code != "OK":
-                raise DeviceRefused(
-                    code,
-                    f"`{script.line(command)}` ended with {code}: the directory is not as the mirror left it",
-                    "`kvfpga reset`, and nothing else on this session while it is mirrored into",
-                )
+        self.window.run(commands)
 
     def clear(self, complete: bool) -> None:
-        """Forget every block, because the cache is empty (`complete`), or because what is in it is not known any more."""
         for block in self._cached.values():
-            self._planned += [Release(self._va(block), self.block_bytes)] * self._references(block)
+            self._planned += [Release(*self._range(block))] * self._references(block)
             self.counts.releases += self._references(block)
-        if self._cached or self._removed:
-            self._planned.append(Unload(self.va_base, self.va_bytes))
-            self.counts.unloads += len(self._cached) + len(self._removed)
+        if self._cached or self._kept:
+            self._planned.append(Unload(self.window.va_base, self.window.va_bytes))
+            self.counts.unloads += len(self._cached) + len(self._kept)
         self._cached.clear()
-        self._removed.clear()
+        self._kept.clear()
         self._waiting.clear()
         self._free = list(range(self.capacity))[::-1]
         self.complete = complete
 
     # ---- stored ----------------------------------------------------------------------------------------------------
-    def _apply_stored(self, event: Stored) -> None:
+    def _stored(self, event: Stored) -> None:
         parent = event.parent
         for name in event.hashes:
-            self.counts.stored += 1
             key = (event.group, name)
             if known := self._cached.get(key) or self._waiting.get(key):
                 self._stored_again(known, event.reused)
-            elif kept := self._removed.pop(key, None):
+            elif kept := self._kept.pop(key, None):
                 self.counts.returns += 1
                 kept.copies = 1
                 self._cached[key] = kept
@@ -246,14 +191,14 @@ class Mirror:
         block.copies += 1
         if block.slot is not None and block.copies - 1 <= REF_LIMIT:
             self.counts.shares += 1
-            self._planned.append(Share(self._va(block), self.block_bytes))
+            self._planned.append(Share(*self._range(block)))
 
     def _load(self, key: Key, block: Block) -> None:
         """Into the directory, if need be instead of the block whose removal is longest ago."""
-        if not self._free and self._removed:
-            _, oldest = self._removed.popitem(last=False)
+        if not self._free and self._kept:
+            _, oldest = self._kept.popitem(last=False)
             self.counts.unloads += 1
-            self._planned.append(Unload(self._va(oldest), self.block_bytes))
+            self._planned.append(Unload(*self._range(oldest)))
             self._free.append(oldest.place)
         if not self._free:
             self._waiting[key] = block
@@ -265,12 +210,11 @@ class Mirror:
         self._planned.append(Load(*self._id(block), start, start + block.tokens - 1, self._va(block)))
         references = self._references(block)
         self.counts.shares += references
-        self._planned += [Share(self._va(block), self.block_bytes)] * references
+        self._planned += [Share(*self._range(block))] * references
 
     # ---- removed ---------------------------------------------------------------------------------------------------
-    def _apply_removed(self, event: Removed) -> None:
+    def _removed(self, event: Removed) -> None:
         for at, name in enumerate(event.hashes):
-            self.counts.removed += 1
             key = (event.group, name)
             block = self._cached.get(key) or self._waiting.get(key)
             if block is None:
@@ -287,8 +231,8 @@ class Mirror:
                 del self._waiting[key]
             else:
                 self.counts.evictions += 1
-                self._removed[key] = self._cached.pop(key)
-                self._planned.append(Evict(self._va(block), self.block_bytes))
+                self._kept[key] = self._cached.pop(key)
+                self._planned.append(Evict(*self._range(block)))
                 if self._waiting:
                     self._load(*self._waiting.popitem(last=False))
 
@@ -304,14 +248,17 @@ class Mirror:
         block.copies -= 1
         if block.slot is not None and block.copies <= REF_LIMIT:
             self.counts.releases += 1
-            self._planned.append(Release(self._va(block), self.block_bytes))
+            self._planned.append(Release(*self._range(block)))
 
     # ---- the directory ---------------------------------------------------------------------------------------------
     def _va(self, block: Block) -> int:
-        return self.va_base + block.place * self.block_bytes
+        return self.window.va(block.place)
+
+    def _range(self, block: Block) -> tuple[int, int]:
+        return self.window.range(block.place)
 
     def _id(self, block: Block) -> tuple[int, int, int]:
-        return block.request, block.place >> 8, block.place & 0xFF
+        return self.window.id(block.request, block.place)
 
     def _start(self, block: Block) -> int:
         return block.position * self.block_tokens & 0xFFFF_FFFF
@@ -323,42 +270,12 @@ class Mirror:
     def _references(block: Block) -> int:
         return min(block.copies - 1, REF_LIMIT)
 
-    def _in_window(self) -> list[dict[str, Any]]:
-        first, behind = self.va_base - self.block_bytes, self.va_base + self.va_bytes
-        return [entry for entry in self.device.dump() if first < entry["va"] < behind]
-
-    def _empty_window(self) -> None:
-        """What an earlier mirror left, or anybody else put there."""
-        found = self._in_window()
-        for entry in found:
-            self._planned += [Release(entry["va"], 1)] * entry["ref_count"]
-        if found:
-            self._planned.append(Unload(self.va_base, self.va_bytes))
-        self.flush()
-
     def verify(self) -> int:
-        """Read the directory and hold it against what is mirrored: the number of blocks, DifferenceError where they differ."""
         self.flush()
-        expected: dict[int, tuple[Block | None, int]] = {
-            self._va(block): (block, self._references(block)) for block in self._cached.values()
-        }
-        expected |= {self._va(block): (block, 0) for block in self._removed.values()}
-        wrong, found = [], self._in_window()
-        for entry in found:
-            block, references = expected.pop(entry["va"], (None, 0))
-            if block is None:
-                wrong.append(f"{entry['va']:#x}: a block that was not mirrored")
-                continue
-            start = self._start(block)
-            should = dict(zip(("request_id", "layer", "head"), self._id(block)))
-            should |= {"token_start": start, "token_end": start + block.tokens - 1, "ref_count": references}
-            differing = [name for name in should if entry[name] != should[name]]
-            wrong += [f"{entry['va']:#x}: {name} is {entry[name]}, not {should[name]}" for name in differing]
-        wrong += [f"{va:#x}: no entry" for va in expected]
-        if wrong:
-            more = f" … and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-            raise DifferenceError(
-                f"the directory is not what was mirrored: {'; '.join(wrong[:8])}{more}",
-                "`kvfpga verify` compares it with the reference model; `kvfpga reset` starts anew",
-            )
+        expected = {block.place: self._mirrored(block, self._references(block)) for block in self._cached.values()}
+        expected |= {block.place: self._mirrored(block, 0) for block in self._kept.values()}
+        self.window.compare(expected)
         return len(self._cached)
+
+    def _mirrored(self, block: Block, references: int) -> Mirrored:
+        return Mirrored(block.request, self._start(block), block.tokens, references)

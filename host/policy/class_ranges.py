@@ -1,4 +1,5 @@
-"""CLASS (contract R42) for blocks that each have a class and an order: as few ranges as give every one of them just that.
+"""Commands by range for many blocks: runs of consecutive ones, and CLASS (contract R42) for blocks that each have a class and an
+order, in as few ranges as give every one of them just that.
 
 A range gives one class to consecutive blocks, and orders that begin anywhere and fall by one every 2^shift blocks, not below 0.
 """
@@ -21,6 +22,17 @@ class ClassRange(NamedTuple):
     class_id: int
     base: int
     shift: int
+
+
+def runs_of(blocks: Iterable[int]) -> list[tuple[int, int]]:
+    """(first, count) of each ascending run of consecutive blocks."""
+    found: list[tuple[int, int]] = []
+    for block in sorted(blocks):
+        if found and sum(found[-1]) == block:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((block, 1))
+    return found
 
 
 def class_ranges(blocks: Iterable[tuple[int, int, int]]) -> list[ClassRange]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kvfpga.contract.commands import Class, Load, hint_of
 from kvfpga.hepc_ref import ReferenceModel
-from kvfpga.lab.class_ranges import class_ranges
+from kvfpga.policy.class_ranges import class_ranges
 from kvfpga.policy.orders import orders
 
 BLOCK = 16384
