@@ -111,7 +111,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, among: Sequence[str] 
         sources = verilator_build.rtl_sources(rtl)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                quick_build.model(parameters, sources, work / "models")
+                quick_build.model(parameters, sources, work / "models", work / "objects")
         except BuildError as error:
             if among or isinstance(edit, Mutation):
                 raise
