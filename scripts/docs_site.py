@@ -42,6 +42,7 @@ As `kvfpga COMMAND --help` says it. What the output means is on [the page of the
     :depth: 1
 """
 EXAMPLE = re.compile(r"^\x08\n((?:.+\n?)+)", re.M)
+ITEM = re.compile(r"(?:[-*]|\d+\.) ")
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^)\s:]+)\)")
 
 
@@ -93,7 +94,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return text
         return f"[{text}]({posixpath.relpath(found, posixpath.dirname(place) or '.')}{mark}{anchor})"
 
-    return LINK.sub(moved, markdown)
+    return LINK.sub(moved, with_lists(markdown))
+
+
+def with_lists(markdown: str) -> str:
+    """An empty line before each list: without one, other readers of Markdown see a list, and Python-Markdown does not."""
+    lines, in_code = [""], False
+    for line in markdown.splitlines():
+        if not in_code and ITEM.match(line) and lines[-1].strip() and not ITEM.match(lines[-1]) and not lines[-1][0].isspace():
+            lines.append("")
+        in_code ^= line.lstrip().startswith("```")
+        lines.append(line)
+    return "\n".join(lines[1:])
 
 
 def in_site(path: str) -> str | None:

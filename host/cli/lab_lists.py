@@ -32,7 +32,7 @@ def policies(app: App) -> None:
                                "uses_future": row.uses_future, "draws": row.draws, "usual": row.name in USUAL})  # fmt: skip
         return
     output.print_table(
-        "policies of the lab", ("policy", "what it does", "from", "usual", "uses the future"),
+        "policies of the lab", ("policy", "what it does", "from", "usual", "uses the\nfuture"),
         [(row.name, row.about, row.source, "yes" if row.name in USUAL else "", "yes" if row.uses_future else "") for row in rows],
     )  # fmt: skip
 

@@ -78,7 +78,7 @@ def list_registers(app: App) -> None:
         for r in REGISTERS.values()
     ]
     found = [{"name": r.name, "address": r.offset, "width": r.width, "access": r.access} for r in REGISTERS.values()]
-    header = ["name", "address", "bits", "access", "command, setting or counter", "what"]
+    header = ["name", "address", "bits", "access", "command, setting\nor counter", "what"]
     app.present(
         {"command": "reg", "code": "OK", "registers": found},
         lambda: output.print_table(f"{len(rows)} registers", header, rows, ("bits",)),

@@ -44,6 +44,15 @@ def test_all_commands_are_in_it(site):
     assert set(cli.list_commands(None)) <= headings
 
 
+def test_lists_are_lists(site):
+    """Not a paragraph with dashes in it."""
+    run_on = re.compile(r"<p>(?:(?!</p>).)*?\n(?:-|\d+\.) .*?</p>", re.S)
+    pages = [path for path in site.rglob("*.html") if path.name != "registers.html"]
+    found = {path.name: run_on.findall(path.read_text("utf-8"))[:1] for path in pages}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+    assert "<li>A score is exact" in (site / "cli.html").read_text("utf-8")
+
+
 def test_a_notebook_is_a_page_with_its_pictures(site):
     page = site / "notebooks" / "why-t1-fills.html"
     text = page.read_text("utf-8")
