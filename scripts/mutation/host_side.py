@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Step
+from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Set, Step
 from kvfpga.contract.errors import BusError, TargetError
 from kvfpga.device.answers import EXPS, HALVES, LARGEST, RESULT_WORDS
 from kvfpga.device.codec import writes
@@ -52,6 +52,32 @@ def full_fifo(device: Device) -> None:
     expect("commands that ran", device.telemetry()["step_count"], accepted)
     expect("whether a full FIFO refuses", accepted < DOORBELLS, True)
     expect("its sticky error", _errors(device), (1, REGISTERS["STEP_FAST"].offset))
+
+
+def cycles(device: Device) -> None:
+    """RESULT_CYCLES is how long a command took (R5): a STEP that moves nothing a cycle a row and a few, a SCORE as long beside
+    another one as alone."""
+    device.execute_many([Set("EVICT_THRESH", 0), Set("PREFETCH_THRESH", 0xFFFF)])
+    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(device.entries)])
+    rows = device.entries // device.identity.lanes
+    for step in (1, 2, 3):
+        (taken,) = _cycles_of(device, Step(step))
+        expect(f"whether STEP {step} over {rows} rows takes {taken} cycles", rows <= taken < 2 * rows, True)
+    (alone,) = _cycles_of(device, Score(1, 0, 0, 0, slot=0))
+    first, second = _cycles_of(device, Score(1, 0, 0, 0, slot=0), Score(1, 0, 0, 32, slot=0))
+    expect("cycles of a SCORE in front of another one", first, alone)
+    expect(f"whether one behind it takes more than {alone} cycles", second > alone, True)
+
+
+def _cycles_of(device: Device, *commands: Command) -> list[int]:
+    """Of commands that are rung one behind the other."""
+    batch = Batch()
+    for command in commands:
+        device.append_command(batch, command)
+    batch.wait_idle()
+    for _ in commands:
+        batch.burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    return device.mmio.run(batch).words[RESULT_WORDS - 1 :: RESULT_WORDS].tolist()
 
 
 def reset(device: Device) -> None:
@@ -136,7 +162,7 @@ def behind_scores(device: Device) -> None:
 
 
 CHECKS: tuple[Callable[[Device], None], ...] = (
-    refusals, full_fifo, reset, hint_of_a_reset, interrupt, unasked_numerators, window_of_scores,
+    refusals, full_fifo, cycles, reset, hint_of_a_reset, interrupt, unasked_numerators, window_of_scores,
     behind_scores,
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from tests.helpers.random_script import BASE, BLOCK, Script, random_halves
 
 ENTRIES, ROW = 256, 4
 """ROW: entries of a row, as many as lanes."""
-QUICK, SLOW = (4, 24), (0, 4000)
+QUICK, STEADY, SLOW = (4, 24), (12, 12), (0, 4000)
 """Cycles that the memory takes to answer. The slow one answers long after the device has been asked about everything
 else: only so do bytes that are on their way count as missing, and only so do the queues of the DMA fill up."""
 
@@ -58,7 +58,7 @@ def directed() -> Iterator[Scenario]:
     for seed, script in enumerate(DIRECTED, start=100):
         yield Scenario(script.__name__, list(script()), seed, 20 * (seed % 2), SLOW if script is busy_channels else QUICK)
     for check in host_side.CHECKS:
-        yield Scenario(f"host: {check.__name__}", [], host=check)
+        yield Scenario(f"host: {check.__name__}", [], latency=STEADY, host=check)
     yield Scenario("queued", [*cold_blocks()], 98, 30, SLOW, QUEUED, settles=True)
     yield Scenario("freed, not strict", [*cold_blocks(), "config --strict 0"], 97, 30, SLOW, FREED, settles=True)
     yield Scenario("queued, not strict", [*cold_blocks(), "config --strict 0"], 99, 30, SLOW, QUEUED)

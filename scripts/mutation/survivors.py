@@ -24,6 +24,9 @@ SURVIVORS: dict[str, Survivor] = {
     "directory.6c6864.bit": Survivor(
         EQUIVALENT, "held_row is the row that is read again behind a host's read; nobody looks at it before a pass has read one"
     ),
+    "directory.d9ff70.bit": Survivor(
+        EQUIVALENT, "a read that is refused is answered with the zeros of kvcpu_axil, whatever stands here"
+    ),
     "nmce_pkg.5721f2.less": Survivor(
         EQUIVALENT, "where the root is exact, the one below it is found, and the rounding behind adds 1 again"
     ),

@@ -130,7 +130,7 @@ def test_signals_one_after_the_other_store_the_state(tmp_path):
 
 
 STEP_128 = "import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), 0x40084B01, (128).to_bytes(8, sys.byteorder))"
-"""What the public adapter around vLLM's allocator does when it is started by itself, as `kv_cpu_allocator.py 128`."""
+"""What the public adapter around vLLM's allocator does when it is started by itself, with the step 128."""
 
 
 @pytest.mark.parametrize("compat", [False, True])
