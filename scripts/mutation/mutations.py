@@ -633,8 +633,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("check-hits", TELEMETRY, "hit_total <= hit_total + 64'(lookup_counts && lookup_hit)",
              "hit_total <= hit_total + 64'(lookup_counts)", "R23", "a miss counts as a hit", "hits_add_up"),
     # ---- compute engine ------------------------------------------------------------------------------------------------
-    Mutation("nmce-scale", "kvcpu_nmce_pkg.sv", "root + 32'd1 : root", "root : root", "R31",
-             "C is cut off instead of rounded"),
+    Mutation("nmce-scale", "kvcpu_nmce_pkg.sv", "root + 32'd1 : root", "root : root + 32'd1", "R31",
+             "C is rounded to the number that is further away"),
     Mutation("nmce-rows", "kvcpu_nmce.sv", "9'(score_row) < scoring.rows", "9'(score_row) <= scoring.rows", "R31",
              "a row beyond token_end has a score"),
     Mutation("nmce-second-burst", "kvcpu_nmce_fetch.sv", "ar_addr + 64'(BURST * BEAT_BYTES)", "ar_addr", "R31",
