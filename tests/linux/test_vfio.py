@@ -526,7 +526,7 @@ def kvfpga(*arguments) -> subprocess.Popen:
     return subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("option", ["--target=model", "--record=x", "--trace=x.vcd", "--verbose", "--log=x"])
+@pytest.mark.parametrize("option", ["--target=model", "--record=x", "--trace=x.vcd", "--verbose", "--log=/dev/null"])
 def test_only_a_plain_simulation_goes_into_a_machine(option, tmp_path):
     server = kvfpga(option, "vfio", tmp_path / "vfio")
     _, told = server.communicate(timeout=LONG)
