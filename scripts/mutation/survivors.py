@@ -21,6 +21,9 @@ class Survivor(NamedTuple):
 
 
 SURVIVORS: dict[str, Survivor] = {
+    "clock_gate.ecc4e0.equal": Survivor(
+        EQUIVALENT, "a clock that has run once never rests again, which costs power and shows nowhere (D25)"
+    ),
     "directory.6c6864.bit": Survivor(
         EQUIVALENT, "held_row is the row that is read again behind a host's read; nobody looks at it before a pass has read one"
     ),

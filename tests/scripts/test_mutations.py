@@ -101,7 +101,7 @@ def test_places_found_are_in_one_model_and_one_is_chosen(work):
     assert original["scenarios"] == {scenario.name: len(scenario.lines) for scenario in scenarios(0, 0)}
     assert (first["scenario"], first["where"], first["field"]) == ("ranges_and_refusals", "result", "matched")
     assert (second["scenario"], second["field"]) == ("settings", "phys_addr")
-    assert 0 < first["commands"] < second["commands"] < original["commands"]
+    assert 0 < second["commands"] < first["commands"] < original["commands"], "settings come first where they are at fault"
 
 
 def test_only_its_own_assertion_is_proof():
