@@ -649,8 +649,9 @@ MUTATIONS: tuple[Mutation, ...] = (
              "a row goes on from the sum of the row before"),
     Mutation("nmce-carry", "kvcpu_nmce_scale.sv", "product[k] + (above[k-1] >> LIMB)", "product[k]", "R31",
              "carries between limbs are lost"),
-    Mutation("nmce-ties", "kvcpu_nmce_round.sv", "31'(next && (more || bits[0]))", "31'(next)", "R31",
-             "an FP32 score halfway between two is rounded up to an odd one"),
+    # Halfway between two is no score of 128 values: C times anything has 28 significant bits at least. tests/rtl/nmce has them.
+    Mutation("nmce-rounding", "kvcpu_nmce_round.sv", "31'(next && (more || bits[0]))", "31'(next && bits[0])", "R31",
+             "an FP32 score behind the middle of two is rounded down to an even one"),
     Mutation("nmce-half-pairs", "kvcpu_nmce_results.sv", "write && write_row[0]", "write && !write_row[0]", "R31",
              "FP16 scores are those of other rows"),
     Mutation("nmce-largest", "kvcpu_nmce_numerators.sv", "a[30:0] < b[30:0] :", "a[30:0] > b[30:0] :", "R32",
