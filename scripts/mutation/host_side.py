@@ -22,6 +22,8 @@ from kvfpga.transport.mmio import Batch
 
 DOORBELLS = 40
 """More than the FIFO and the engine take while one pass runs."""
+LOOKS = 400
+"""Reads of a register that take longer than three SCOREs."""
 
 
 def refusals(device: Device) -> None:
@@ -161,9 +163,32 @@ def behind_scores(device: Device) -> None:
     expect("the step at last", device.mmio.read32(REGISTERS["T_CURRENT_STEP"].offset), 7)
 
 
+def scores_that_nobody_takes(device: Device) -> None:
+    """Two SCOREs keep their numbers until their results are taken, and a third one waits for that (R34)."""
+    rows, dim = device.identity.block_tokens, device.identity.head_dim
+    device.write_queries(0, np.ones(dim, np.float16).view(np.uint16))
+    for n in range(3):
+        key = np.full(rows * dim, n + 1, np.float16)
+        device.mmio.memory_write((device.entries + n) * device.block_bytes, key.tobytes())  # block n in tier 1
+    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(3)])
+    batch, scored = Batch(), REGISTERS["T_BLOCKS_SCORED"].offset
+    for n in range(3):
+        device.append_command(batch, Score(1, 0, 0, 32 * n, slot=0))
+    device.mmio.run(batch)
+    found = [device.mmio.read32(scored) for _ in range(LOOKS)]
+    expect("blocks scored at last, while nobody takes a result", found[-1], 2)
+    shown = []
+    for n in range(3):
+        while device.mmio.read32(scored) < min(n + 2, 3):
+            pass
+        shown.append(device.mmio.read_burst(SCORES, 1).view(np.float32)[0])
+        device.mmio.read_burst(REGISTERS["RESULT_STATUS"].offset, RESULT_WORDS)
+    expect("scores of keys of 1, 2 and 3", shown, [shown[0], 2 * shown[0], 3 * shown[0]])
+
+
 CHECKS: tuple[Callable[[Device], None], ...] = (
     refusals, full_fifo, cycles, reset, hint_of_a_reset, interrupt, unasked_numerators, window_of_scores,
-    behind_scores,
+    behind_scores, scores_that_nobody_takes,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from kvfpga.contract.commands import Command, Hot, Load, Lookup, Step, Touch, Un
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import PTABLE, QUERY, SCORES
 from scripts.mutation import host_side
-from tests.helpers.key_collisions import Key, colliding, twins
+from tests.helpers.key_collisions import SLOTS, WAYS, Key, colliding, twins
 from tests.helpers.random_script import BASE, BLOCK, Script, random_halves
 
 ENTRIES, ROW = 256, 4
@@ -65,11 +65,12 @@ def directed() -> Iterator[Scenario]:
 
 
 ABOUT = {
-    "nmce": ("scores", "host: unasked_numerators", "host: window_of_scores", "host: behind_scores"),
+    "nmce": ("scores", "host: unasked_numerators", "host: window_of_scores", "host: behind_scores",
+             "host: scores_that_nobody_takes"),
     "dma": ("busy_channels", "whole_tiers", "queued"),
     "kvcpu_contest.sv": ("contest", "same_bin", "all_win", "many_counts"),
     "kvcpu_rank_table.sv": ("rank_table",),
-    "kvcpu_key_index.sv": ("keys", "overflowing_index", "twins_in_a_bucket", "keys_freed_apart"),
+    "kvcpu_key_index.sv": ("keys", "overflowing_index", "one_key_too_many", "twins_in_a_bucket", "keys_freed_apart"),
     "kvcpu_settings.sv": ("settings",),
     "kvcpu_reset.sv": ("host: reset", "host: hint_of_a_reset"),
     "kvcpu_axil.sv": ("host: refusals", "host: full_fifo"),
@@ -258,6 +259,14 @@ def overflowing_index() -> Iterator[str]:
     yield from (load_key(51, (*shared[9][:2], shared[9][2] ^ 1, shared[9][3])), "unload --request 0")
     yield from map(lookup_key, private)
     yield from (*(lookup_key(key) for key in shared), "step 3", "unload --request 0x2345", "verify")
+
+
+def one_key_too_many() -> Iterator[str]:
+    """One key that the index has no room for is found by passes, whatever is freed beside it, until it is freed itself (R12)."""
+    first, second = colliding(ENTRIES, WAYS * SLOTS + 1, 0x2345), colliding(ENTRIES, WAYS * SLOTS + 1, 0x777)
+    yield from (QUIET, *(load_key(n, key) for n, key in enumerate(first)), load(30), f"unload {span(30)}", lookup_key(first[-1]))
+    yield from (f"unload {span(WAYS * SLOTS)}", lookup_key(first[-1]), *(load_key(40 + n, key) for n, key in enumerate(second)))
+    yield from (f"unload {span(40)}", *map(lookup_key, second), "verify")
 
 
 def twins_in_a_bucket() -> Iterator[str]:
@@ -460,9 +469,9 @@ FREED = (Step(1), UnloadRequest(1), *(Load(2, 0, 0, 32 * n, 32 * n + 31, va(n)) 
 
 
 DIRECTED: tuple[Callable[[], Iterator[str]], ...] = (
-    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, keys,
-    twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, all_win, many_counts,
-    scores,
+    ranges_and_refusals, settings, decisions, residency, busy_channels, full_directory, overflowing_index, one_key_too_many,
+    keys, twins_in_a_bucket, keys_freed_apart, whole_tiers, saturation, rank_table, hints, contest, same_bin, all_win,
+    many_counts, scores,
 )  # fmt: skip
 
 
