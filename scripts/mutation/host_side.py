@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Set, Step
+from kvfpga.contract.commands import Command, Evict, Load, Lookup, Score, Set, Step, Unload
 from kvfpga.contract.errors import BusError, TargetError
 from kvfpga.device.answers import EXPS, HALVES, LARGEST, RESULT_WORDS
 from kvfpga.device.codec import writes
@@ -19,6 +19,7 @@ from kvfpga.device.entries import decode_entries
 from kvfpga.device.registers import SCORE_BYTES
 from kvfpga.device.regmap import REGISTERS, SCORES
 from kvfpga.transport.mmio import Batch
+from tests.helpers.key_collisions import SLOTS, WAYS, colliding
 
 DOORBELLS = 40
 """More than the FIFO and the engine take while one pass runs."""
@@ -69,6 +70,18 @@ def cycles(device: Device) -> None:
     first, second = _cycles_of(device, Score(1, 0, 0, 0, slot=0), Score(1, 0, 0, 32, slot=0))
     expect("cycles of a SCORE in front of another one", first, alone)
     expect(f"whether one behind it takes more than {alone} cycles", second > alone, True)
+
+
+def lookups_behind_an_overflow(device: Device) -> None:
+    """Once the only key that the index had no room for is freed, a key that is not there costs no pass again (R12)."""
+    keys = colliding(device.entries, WAYS * SLOTS + 1, 0x2345)
+    absent = Lookup(*keys[-1])
+    (before,) = _cycles_of(device, absent)
+    for n, (request, layer, head, start) in enumerate(keys):
+        device.execute_many([Load(request, layer, head, start, start + 31, 0x1000000 + n * device.block_bytes)])
+    device.execute_many([Unload(0x1000000 + WAYS * SLOTS * device.block_bytes, device.block_bytes)])
+    (behind,) = _cycles_of(device, absent)
+    expect("cycles of a LOOKUP behind an overflow", behind, before)
 
 
 def _cycles_of(device: Device, *commands: Command) -> list[int]:
@@ -188,7 +201,7 @@ def scores_that_nobody_takes(device: Device) -> None:
 
 CHECKS: tuple[Callable[[Device], None], ...] = (
     refusals, full_fifo, cycles, reset, hint_of_a_reset, interrupt, unasked_numerators, window_of_scores,
-    behind_scores, scores_that_nobody_takes,
+    behind_scores, scores_that_nobody_takes, lookups_behind_an_overflow,
 )  # fmt: skip
 
 

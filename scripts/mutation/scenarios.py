@@ -70,7 +70,10 @@ ABOUT = {
     "dma": ("busy_channels", "whole_tiers", "queued"),
     "kvcpu_contest.sv": ("contest", "same_bin", "all_win", "many_counts"),
     "kvcpu_rank_table.sv": ("rank_table",),
-    "kvcpu_key_index.sv": ("keys", "overflowing_index", "one_key_too_many", "twins_in_a_bucket", "keys_freed_apart"),
+    "kvcpu_key_index.sv": (
+        "keys", "overflowing_index", "one_key_too_many", "twins_in_a_bucket", "keys_freed_apart",
+        "host: lookups_behind_an_overflow",
+    ),
     "kvcpu_settings.sv": ("settings",),
     "kvcpu_reset.sv": ("host: reset", "host: hint_of_a_reset"),
     "kvcpu_axil.sv": ("host: refusals", "host: full_fifo"),
