@@ -367,10 +367,11 @@ def scores() -> Iterator[str]:
 
 
 def far_apart() -> np.ndarray:
-    """Keys of one number: a score near 50, and others around a fourth of it, so that a distance has few bits below its last."""
+    """Keys of one number: a score near 50, and others around a fourth of it, so that a distance has few bits below its last; and
+    one whose exponential lies so close above an eighth that its line ends below."""
     keys = np.zeros((32, 128), np.float16)
     keys[:, 0] = np.random.default_rng(8).uniform(92, 180, 32) * np.resize([1, -1], 32)
-    keys[3, 0] = 560
+    keys[3, 0], keys[5, 0] = 560, 536.5
     return keys
 
 
