@@ -591,8 +591,6 @@ MUTATIONS: tuple[Mutation, ...] = (
              "assign free_valid = any_waiting && l_freed[pick];",
              "assign free_valid = any_waiting && l_freed[pick] && (first_cycle || free_ready);",
              "R21", "a key to remove is offered and withdrawn", "stays"),
-    Mutation("check-grants", DMA, "ar_ready = ar_wins & {3{ar_free}};", "ar_ready = ar_valid & {3{ar_free}};", "R16",
-             "both channels take one grant", "one_read_grant"),
     Mutation("check-last-beat", DMA, "(beat == 9'(BURST - 1))", "(beat == 9'(BURST - 2))", "AXI4",
              "WLAST comes one beat early", "last_beat"),
     Mutation("check-answers", DMA, ".r_valid(m_axi_rvalid && m_axi_rid == 2'(ch))", ".r_valid(m_axi_rvalid)", "AXI4",

@@ -166,6 +166,8 @@ ROWS: tuple[Row, ...] = (
                  "the second count takes blocks with another high byte"),
     )),
     Row("dma-bus", "dma_bus", "prove", 3, (CHECKS, FIFO, DMA), (
+        Mutation("formal-dma-grant", DMA, "ar_ready = ar_wins & {3{ar_free}};", "ar_ready = ar_valid & {3{ar_free}};", "R16",
+                 "all that ask take one grant"),
         Mutation("formal-dma-turn", DMA, "next_of(ar_valid, contend_fixed ? 2'd2 : ar_last)", "next_of(ar_valid, 2'd0)", "R16",
                  "evictions never read while prefetches do"),
         Mutation("formal-dma-reader", DMA, "2'd1: next_of = asks[2] ? 2'd2 : asks[0] ?", "2'd1: next_of = asks[0] ?", "R34",
