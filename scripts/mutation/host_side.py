@@ -43,7 +43,7 @@ def refusals(device: Device) -> None:
 
 def full_fifo(device: Device) -> None:
     """A doorbell that finds the FIFO full is refused, and all others' commands run."""
-    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(device.entries)])
+    _load(device, device.entries)
     batch, accepted = Batch(), DOORBELLS
     for step in range(1, DOORBELLS + 1):
         batch.write(REGISTERS["STEP_FAST"].offset, step)
@@ -61,7 +61,7 @@ def cycles(device: Device) -> None:
     """RESULT_CYCLES is how long a command took (R5): a STEP that moves nothing a cycle a row and a few, a SCORE as long beside
     another one as alone."""
     device.execute_many([Set("EVICT_THRESH", 0), Set("PREFETCH_THRESH", 0xFFFF)])
-    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(device.entries)])
+    _load(device, device.entries)
     rows = device.entries // device.identity.lanes
     for step in (1, 2, 3):
         (taken,) = _cycles_of(device, Step(step))
@@ -159,7 +159,7 @@ def window_of_scores(device: Device) -> None:
 
 def behind_scores(device: Device) -> None:
     """A STEP does nothing until the SCOREs in front of it are done (R34)."""
-    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(2)])
+    _load(device, 2)
     batch = Batch()
     for command in (Score(1, 0, 0, 0, slot=0), Score(1, 0, 0, 32, slot=0), Step(7)):
         device.append_command(batch, command)
@@ -183,7 +183,7 @@ def scores_that_nobody_takes(device: Device) -> None:
     for n in range(3):
         key = np.full(rows * dim, n + 1, np.float16)
         device.mmio.memory_write((device.entries + n) * device.block_bytes, key.tobytes())  # block n in tier 1
-    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(3)])
+    _load(device, 3)
     batch, scored = Batch(), REGISTERS["T_BLOCKS_SCORED"].offset
     for n in range(3):
         device.append_command(batch, Score(1, 0, 0, 32 * n, slot=0))
@@ -208,6 +208,11 @@ CHECKS: tuple[Callable[[Device], None], ...] = (
 def expect(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise TargetError(f"{what}: {found}, expected {expected}")
+
+
+def _load(device: Device, count: int) -> None:
+    """As many blocks of request 1, one behind the other from its first token on."""
+    device.execute_many([Load(1, 0, 0, 32 * n, 32 * n + 31, 0x1000000 + n * device.block_bytes) for n in range(count)])
 
 
 def _refused(device: Device, offset: int) -> int:

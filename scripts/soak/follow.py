@@ -187,17 +187,29 @@ def tokens(rng: Random, count: int) -> list[int]:
     return [rng.randrange(3, 512) for _ in range(count)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options_about(what: str) -> argparse.ArgumentParser:
+    """What every soak with an engine may be asked for."""
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--target", choices=("model", "sim"), default="model", help="that the cache is mirrored in")
     parser.add_argument("--folder", type=Path, default=Path("build/vllm"), help="of vLLM and its model, default build/vllm")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    options = parser.parse_args()
+    return parser
+
+
+def begin(options: argparse.Namespace) -> Path:
+    """The folder of vLLM, which is there; simulations check their assertions from here on."""
     os.environ["KVFPGA_ASSERTIONS"] = "1"
-    folder = options.folder.resolve()
+    folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def main() -> int:
+    parser = options_about(__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=("model", "sim"), default="model", help="that the cache is mirrored in")
+    options = parser.parse_args()
+    folder = begin(options)
     rng, differing = Random(options.seed), []
     shared = [tokens(rng, 400) for _ in range(4)]
     with ExitStack() as stack:

@@ -14,9 +14,7 @@ differ anywhere, nothing was announced or FINAL, no table was learnt, or `follow
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +24,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
 
-from scripts.soak.follow import VERSION, Engine, install, tokens
+from scripts.soak.follow import VERSION, Engine, begin, install, options_about, tokens
 from scripts.soak.progress import shown
 
 ENTRIES, T1_CAPACITY = 1024, 128
@@ -98,16 +96,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options_about(__doc__.splitlines()[0])
     parser.add_argument("--no-announce", action="store_true", help="FINAL alone: LRU cannot know what comes, either")
-    parser.add_argument("--folder", type=Path, default=Path("build/vllm"), help="of vLLM and its model, default build/vllm")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args()
-    os.environ["KVFPGA_ASSERTIONS"] = "1"
-    folder = options.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = begin(options)
     python, rng = install(folder), Random(options.seed)
     chats = Chats(rng)
     with ExitStack() as stack:

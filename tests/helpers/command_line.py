@@ -13,6 +13,12 @@ BLOCK = 16384
 LOAD = ["load", "--request", "1", "--layer", "2", "--head", "3", "--tokens", "0:31", "--va", "0x7f000000"]
 
 
+def run(tmp_path: Path, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `kvfpga` on a session below `tmp_path`."""
+    found = CliRunner().invoke(cli, ["--target", "model", "--entries", "256", "--session", str(tmp_path / "s"), *words])
+    return found.exit_code, found.stdout, found.stderr
+
+
 class Kvfpga:
     """`kvfpga` on one session. Calling it gives the JSON objects, `text` what people see."""
 

@@ -11,9 +11,7 @@ import threading
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 
-from kvfpga.cli.main import cli
 from kvfpga.contract.commands import Load, Unload
 from kvfpga.contract.errors import DeviceRefused, DifferenceError, TargetError, UsageError
 from kvfpga.device.device import Device
@@ -24,6 +22,7 @@ from kvfpga.integrations.vllm.follow import Follower, SeveralEngines, rank_endpo
 from kvfpga.integrations.vllm.mirror import VA_BASE, Mirror
 from kvfpga.lockstep.lockstep import Lockstep
 from kvfpga.lockstep.reference import Reference
+from tests.helpers.command_line import run
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.kv_publisher import FORMS, REPLIES, Cache, Publisher, cleared, encode, removed, stored
 
@@ -828,11 +827,6 @@ def test_endpoints_that_are_none(endpoint):
 
 
 # ---- kvfpga follow ---------------------------------------------------------------------------------------------------
-
-
-def run(tmp_path, *words):
-    found = CliRunner().invoke(cli, ["--target", "model", "--entries", "256", "--session", str(tmp_path / "s"), *words])
-    return found.exit_code, found.stdout, found.stderr
 
 
 def test_cli(tmp_path):

@@ -6,15 +6,14 @@ import json
 import random
 
 import pytest
-from click.testing import CliRunner
 
-from kvfpga.cli.main import cli
 from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.integrations.vllm import events as kv_events
 from kvfpga.integrations.vllm.follow import Follower
 from kvfpga.integrations.vllm.placing import Placement
 from kvfpga.integrations.vllm.requests import Requests
 from kvfpga.lockstep.reference import Reference
+from tests.helpers.command_line import run
 from tests.helpers.kv_publisher import Cache, Publisher, cleared, encode, removed, stored
 
 pytestmark = pytest.mark.timeout(300)
@@ -204,11 +203,6 @@ def test_a_follower_tells_it_every_batch_with_losses_and_a_replay():
 
 
 # ---- kvfpga follow --policy -------------------------------------------------------------------------------------------
-
-
-def run(tmp_path, *words):
-    found = CliRunner().invoke(cli, ["--target", "model", "--entries", "256", "--session", str(tmp_path / "s"), *words])
-    return found.exit_code, found.stdout, found.stderr
 
 
 def test_cli(tmp_path):
