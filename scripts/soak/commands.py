@@ -2,7 +2,8 @@
 
     python -m scripts.soak.commands                                  20 seeds, 400 commands each, at 256 and at 65,536 entries
     python -m scripts.soak.commands --seeds 100:200 --entries 256    other seeds, one size
-    python -m scripts.soak.commands --through uart --entries 256     through a virtual board: uart or xdma
+    python -m scripts.soak.commands --through uart --entries 256     through a virtual board: xdma, uart, or uart-nmce, which has
+                                                                     a compute engine
 
 The RTL's assertions are checked too. Each script ends with `verify`, a full read-back. Exit code 1 when a run differs, 0
 when all agree. The scripts are those of tests/helpers/random_script.py: one seed, one script.
@@ -25,12 +26,12 @@ from rich.table import Table
 
 from scripts.soak.progress import shown
 from tests.helpers import section8
-from tests.helpers.random_script import BLOCK, Script, random_halves, random_queries, random_tables
+from tests.helpers.random_script import Script, random_halves, random_queries, random_tables
 
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
-BLOCK_BYTES = {"uart": 256}
-"""Of virtual boards, where it is not 16 KiB; such small ones have no compute engine."""
-CLASSES = {"uart": 16}
+HEAD_DIM = {"uart": 2, "uart-nmce": 4}
+"""Of virtual boards, where it is not 128; the least one with which there can be a compute engine is 4."""
+CLASSES = {"uart": 16, "uart-nmce": 16}
 """Of virtual boards, where it is not 256."""
 FILLED = 256
 """Slots of each tier that begin with random bytes: more than most scripts load."""
@@ -43,13 +44,24 @@ def target(through: str, entries: int):
         yield ["--entries", str(entries)]
         return
     with tempfile.TemporaryDirectory() as folder:
-        where = [f"{folder}/card"] if through == "xdma" else ["--clock-hz", "24000000"]
-        serve = [*KVFPGA, "board", "serve", through, *where, "--entries", str(entries)]
-        with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as board:
+        serve = {
+            "xdma": ["board", "serve", "xdma", f"{folder}/card", "--entries", str(entries)],
+            "uart": ["board", "serve", "uart", "--clock-hz", "24000000", "--entries", str(entries)],
+            "uart-nmce": ["--board", engine_board(Path(folder), entries), "board", "serve", "uart", "--clock-hz", "24000000"],
+        }[through]
+        with subprocess.Popen([*KVFPGA, *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as board:
             try:
                 yield ["--target", board.stdout.readline().strip()]
             finally:
                 board.terminate()
+
+
+def engine_board(folder: Path, entries: int) -> str:
+    """The file of a UART board with a compute engine."""
+    build = f"{{entries: {entries}, lanes: 1, data_bits: 64, block_tokens: 32, head_dim: 4, classes: 16, nmce: true}}"
+    file = folder / "board.yaml"
+    file.write_text(f"description: a virtual board with an engine\ntarget: uart:/dev/null\nbuild: {build}\n")
+    return str(file)
 
 
 def fill(folder: Path, entries: int, seed: int, block_bytes: int) -> list[str]:
@@ -62,11 +74,12 @@ def fill(folder: Path, entries: int, seed: int, block_bytes: int) -> list[str]:
     return lines
 
 
-def run(options: list[str], entries: int, seed: int, commands: int, block_bytes: int, classes: int) -> dict:
+def run(options: list[str], entries: int, seed: int, commands: int, head_dim: int, classes: int) -> dict:
     """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
     with tempfile.TemporaryDirectory() as folder:
+        block_bytes = 4 * 32 * head_dim
         blocks, tables = 400 if entries < 1024 else 3000, random_tables(Path(folder), seed, classes)
-        queries = random_queries(Path(folder), seed) if block_bytes == BLOCK else []
+        queries = random_queries(Path(folder), seed, head_dim) if head_dim >= 4 else []
         script = [
             "reset --raw", *fill(Path(folder), entries, seed, block_bytes),
             *Script(seed, blocks, block_bytes, tables, classes, queries).lines(commands), "verify",
@@ -99,7 +112,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:20", help="FIRST:END, default 0:20")
     parser.add_argument("--commands", type=int, default=400)
     parser.add_argument("--entries", type=int, nargs="+", default=[256, 65536])
-    parser.add_argument("--through", choices=["sim", "uart", "xdma"], default="sim", help="itself, or a virtual board")
+    parser.add_argument("--through", choices=["sim", "xdma", *HEAD_DIM], default="sim", help="itself, or a virtual board")
     parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
     options = parser.parse_args()
     os.environ["KVFPGA_ASSERTIONS"] = "1"
@@ -108,7 +121,7 @@ def main() -> int:
     runs = []
     for entries, seed in shown(jobs, "scripts"):
         with target(options.through, entries) as chosen:
-            sizes = BLOCK_BYTES.get(options.through, BLOCK), CLASSES.get(options.through, 256)
+            sizes = HEAD_DIM.get(options.through, 128), CLASSES.get(options.through, 256)
             runs.append(run(chosen, entries, seed, options.commands, *sizes))
         if options.json:
             print(json.dumps(runs[-1]))

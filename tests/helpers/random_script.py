@@ -199,7 +199,7 @@ class Script:
         return f"score {request} {layer} {head} {token} --slot {slot}{flags}{wait}{self.hinted(0.2)}"
 
     def query(self) -> str:
-        slot, word = self.random.choice((0, 1, 2, 63)), 0x8000 + 4 * self.random.randrange(64 * 64)
+        slot, word = self.random.choice((0, 1, 2, 63)), 0x8000 + 4 * self.random.randrange(self.block_bytes // 4)  # 64 rows
         write = f"query write {slot} {self.random.choice(self.queries)}"
         return self.random.choice(
             (
