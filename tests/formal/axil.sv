@@ -178,6 +178,8 @@ module formal_axil import kvcpu_map_pkg::*; (
             && dut.of_query == (first[22:14] == QUERY[22:14] && first[1:0] == '0)
             && dut.of_scores == (first[22:12] == SCORES[22:12] && first[1:0] == '0)
             && dut.of_page == (first[22:12] == DOORBELLS[22:12] && first[1:0] == '0)
+            && dut.takes_result == (of_block && rkind.takes_result) && dut.takes_completion == (of_block && rkind.takes_completion)
+            && dut.of_telemetry == of_telemetry
             && dut.of_digest == (first[15:3] == PASS_DIGEST_OFFSET[15:3]));
         if (dut.rwaiting && !issued) assert (reg_addr == (first[15:0] & BLOCK_BITS));
         if (dut.rtaken) assert (dut.raddr_taken == (dut.rwaiting ? second : first));

@@ -198,7 +198,9 @@ module kvcpu_axil
     logic        misaligned, in_bar0, in_bar2;        // in_bar0, in_bar2: and aligned
     logic        at_once;                             // it waits neither for the operands nor for the directory
     logic        in_operands, in_registers;           // whose turn it is beside in_bar2; nobody's: the answer is an error
+    logic        rfree;                               // it has room for its answer, and no write goes before it
     logic        rissue, rdone;
+    logic        takes_result, takes_completion, of_telemetry;
     logic        of_digest;       // PASS_DIGEST
     logic        of_table, of_query, of_scores, of_page;  // PTABLE, QUERY, SCORES, DOORBELLS, and aligned
     logic        queue_empty, queue_full, answering;
@@ -213,7 +215,8 @@ module kvcpu_axil
     // One error is recorded a cycle: a read that fails beside a write waits for the next, or asks again.
     assign in_operands = in_bar0 && op_rkind.operand;
     assign in_registers = in_bar0 && !op_rkind.operand;
-    assign rissue = rwaiting && at_once && !queue_full && !wissue && !(of_digest && settling) && !(of_table && table_clearing);
+    assign rfree = rwaiting && !queue_full && !wissue;
+    assign rissue = rfree && at_once && !(of_digest && settling) && !(of_table && table_clearing);
     assign rdone = rissue || (in_operands && op_ack) || (in_bar2 && dir_ack && !(dir_err && wissue));  // asked while there was room
     always_comb begin
         if (misaligned) rfault = BUSERR_MISALIGNED;
@@ -239,6 +242,9 @@ module kvcpu_axil
             rwaiting <= 1'b1;
             raddr <= raddr_taken;
             op_rkind <= taken_kind;
+            takes_result <= taken_bar0 && taken_kind.takes_result;
+            takes_completion <= taken_bar0 && taken_kind.takes_completion;
+            of_telemetry <= taken_bar0 && taken_kind.telemetry;
             of_digest <= (raddr_taken[15:3] == PASS_DIGEST_OFFSET[15:3]);
             of_table <= in_table(raddr_taken[22:6]) && raddr_taken[1:0] == 2'b00;
             of_query <= in_query(raddr_taken[22:2]) && raddr_taken[1:0] == 2'b00;
@@ -263,8 +269,8 @@ module kvcpu_axil
         queue_full <= (queue_level >= 4'd5);
         answering <= !rst && rdone;
         answer_refused <= (rcode != BUSERR_NONE);
-        from_block <= in_registers && !op_rkind.telemetry && !of_table && !of_query && !of_scores && !of_page;
-        from_telemetry <= in_registers && op_rkind.telemetry;
+        from_block <= in_registers && !of_telemetry && !of_table && !of_query && !of_scores && !of_page;
+        from_telemetry <= of_telemetry;
         from_table <= of_table;
         from_query <= of_query;
         from_scores <= of_scores;
@@ -282,21 +288,22 @@ module kvcpu_axil
     // ---- register block ------------------------------------------------------------------------------------------------------
     // Only addresses that its registers have reach it, so it need not look at all bits of one.
     assign reg_req = (wissue && wfault == BUSERR_NONE && !op_wkind.operand && !wtable && !wquery)
-                     || (rissue && in_registers && op_rkind.readable && !op_rkind.telemetry);
-    assign result_pop = rissue && in_registers && op_rkind.takes_result;
-    assign completion_pop = rissue && in_registers && op_rkind.takes_completion;
-    assign tele_select = rwaiting && in_registers && op_rkind.telemetry;
-    assign tele_read = rissue && in_registers && op_rkind.telemetry;
+                     || (rissue && in_registers && op_rkind.readable && !of_telemetry);
+    // What one kind of word begins asks only for what that kind waits for: the rest of rissue comes too late to the queues.
+    assign result_pop = rfree && takes_result;
+    assign completion_pop = rfree && takes_completion;
+    assign tele_select = rwaiting && of_telemetry;
+    assign tele_read = rfree && of_telemetry;
     assign tele_addr = raddr[8:2];
     assign table_write = wissue && wtable && wcode == BUSERR_NONE;
-    assign table_read = rissue && of_table;
+    assign table_read = rfree && of_table && !table_clearing;
     assign table_select = (wstate == W_ISSUE && wtable) || (rwaiting && of_table);
     assign table_waddr = waddr[TABLE_BITS-1:2];
     assign table_raddr = raddr[TABLE_BITS-1:2];
     assign nmce_select = (wstate == W_ISSUE && wquery) || (rwaiting && (of_query || of_scores));
     assign query_write = wissue && wquery && wfault == BUSERR_NONE;  // it rings no doorbell
-    assign query_read = rissue && of_query;
-    assign scores_read = rissue && of_scores;
+    assign query_read = rfree && of_query;
+    assign scores_read = rfree && of_scores;
     assign query_waddr = waddr[14:2];
     assign nmce_raddr = raddr[14:2];
     assign reg_is_write = wissue;
@@ -327,5 +334,17 @@ module kvcpu_axil
     );
 
     assign quiet = (wstate == W_IDLE) && !rtaken && !rwaiting && !answering && queue_empty;
+
+    // ---- promises, checked in simulation ------------------------------------------------------------------------------------
+`ifndef SYNTHESIS
+    logic [5:0] begun;
+    assign begun = {result_pop, completion_pop, tele_read, table_read, query_read, scores_read};
+    always_ff @(posedge clk) begin
+        if (!rst) begin
+            begun_with_an_answer: assert ($onehot0(begun) && (rissue || begun == '0))
+                else $error("what a read begins, one thing at most, begins in the cycle of its answer");
+        end
+    end
+`endif
 endmodule
 `default_nettype wire
