@@ -86,7 +86,7 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kvfpga.blackbox.generation.replace_file", full)
-    assert kv("step", 4, code=3) == [] and "No space left on device" in kv.err
+    assert kv("step", 4, code=3) == [] and ": No space left on device; it stays" in kv.err
     assert kv.text("step", 4, code=3) == ""
     monkeypatch.undo()
     assert kv("telemetry")["current_step"] == 3
