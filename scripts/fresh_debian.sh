@@ -5,6 +5,10 @@
 # Needs root, git, debootstrap, and a few GB below $ROOTS (/var/tmp/kvfpga-roots), where the last run stays to be looked at.
 # Packages come from where this machine gets them: debootstrap's mirror or $MIRROR, /etc/pip.conf, and the variables in `keep`.
 set -eu
+case ${1:-} in
+    [a-z]*) ;;
+    *) sed -n '2,6s/^# \?//p' "$0" >&2; exit 2 ;;
+esac
 [ -n "${INSIDE:-}" ] || INSIDE=1 exec unshare --mount --pid --fork --kill-child "$0" "$@"  # mounts and processes end with it
 
 suite=$1

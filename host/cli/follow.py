@@ -65,7 +65,7 @@ def follow(
     says, and the policy decides what T1 holds; `ranked` learns meanwhile. Hits in T1 are shown beside those of an LRU
     cache of that size.
     """
-    from ..integrations.vllm.follow import Follower, SeveralEngines, rank_endpoint
+    from ..integrations.vllm.follow import Follower, SeveralEngines, rank_endpoint, require_endpoint
     from ..integrations.vllm.mirror import Mirror
     from ..integrations.vllm.placing import Placement
     from ..integrations.vllm.requests import Requests
@@ -76,6 +76,9 @@ def follow(
                     {"--step-every": step_every, "--copies ignore": copies == "ignore"})  # fmt: skip
     app.live |= report is not None
     endpoint, replay = rank_endpoint(endpoint, rank), rank_endpoint(replay, rank) if replay else None
+    require_endpoint(endpoint, bind)
+    if replay:
+        require_endpoint(replay)
     receiver: Mirror | Requests
     if policy is None:
         receiver = Mirror(app.device(), medium, copies == "count", step_every)
@@ -91,8 +94,10 @@ def follow(
                 desk.answer()
                 shown.report()
                 c = follower.counts
-                events, gaps = counted(c.events, "event"), counted(c.gaps, "gap")
-                update(c.batches, count, f"{shown.text()} · {events} · {gaps} · {c.lost} lost")
+                told = [shown.text(), counted(c.events, "event")]
+                told += [counted(c.gaps, "gap")] if c.gaps else []
+                told += [f"{c.lost} lost"] if c.lost else []  # with what is 0 a terminal of 80 columns has no room for the rest
+                update(c.batches, count, " · ".join(told))
 
             if not app.json:
                 note(f"following {endpoint}; Ctrl-C ends it")

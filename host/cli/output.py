@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
@@ -33,6 +35,9 @@ PLAIN = str.maketrans({"→": "->", "·": "-", "…": "...", "–": "-", "×": "
 
 WIDE = 240
 """Columns of a pipe."""
+QUOTED = re.compile("`[^`]*`")
+STAYS = "\0"
+"""In place of a space at which no line ends."""
 
 
 class OutputLost(Exception):
@@ -136,7 +141,24 @@ def complain(text: str) -> None:
     """A line on stderr; by its name, so that it comes above a bar that moves there (click's echo goes past that)."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            print(broken(text, _columns(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def broken(text: str, columns: int | None) -> str:
+    """The text in lines of a terminal, broken between words; a command in backticks stays whole, for who copies it. None: no
+    terminal, where it is one line."""
+    if columns is None or len(text) <= columns:
+        return text
+    words = QUOTED.sub(lambda quoted: quoted[0].replace(" ", STAYS), text)
+    lines = textwrap.wrap(words, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(STAYS, " ")
+
+
+def _columns(stream: TextIO) -> int | None:
+    """Of the terminal that the stream goes to, where there is one and it says so."""
+    with suppress(OSError, ValueError):  # what says that it is one, and has no file
+        return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
+    return None
 
 
 def fitting(text: str, encoding: str | None) -> str:
@@ -230,7 +252,7 @@ def print_pairs(title: str, pairs: Mapping[str, object]) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=max(map(len, pairs)))  # rich measures a name by its longest word
     table.add_column(overflow="fold")  # a key is of no use without its end
     for name, value in pairs.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))

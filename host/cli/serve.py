@@ -123,8 +123,11 @@ def _serve_remote(
     metrics_at: str | None,
 ) -> None:
     from ..device.device import Device
+    from ..transport.remote import protocol
     from ..transport.remote import server as remote_server
 
+    if not protocol.socket_path(address):  # before a model is built for nothing
+        protocol.tcp_endpoint(address, listen=True)
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
     def read() -> Reading:

@@ -146,6 +146,8 @@ def _history() -> Path | None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch(mode=0o600)
         return place
-    except (KvfpgaError, OSError) as error:
+    except KvfpgaError as error:
         note(f"no history: {error}")
-        return None
+    except OSError as error:
+        note(f"no history in {error.filename}: {error.strerror}")
+    return None

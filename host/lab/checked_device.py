@@ -47,7 +47,7 @@ def require_empty(device: CheckedDevice, what: str) -> None:
     if valid:
         raise UsageError(
             f"the directory already holds {counted(valid, 'block')}, and {what} starts from an empty one",
-            "run `kvfpga reset` first, or use a session of its own with `--session DIR`",
+            "`kvfpga reset` empties it, `dev.reset()` from Python; or take one of its own, with `--session DIR`",
         )
 
 

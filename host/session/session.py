@@ -202,8 +202,9 @@ class Session:
         try:
             unsure = self._write(self.commands_before + device.commands)
         except (OSError, SessionError) as error:  # the latter of a checkpoint
+            reason = getattr(error, "strerror", None) or error
             raise SessionError(
-                f"cannot store the session in {self.folder}: {error}; it stays as it was stored last",
+                f"cannot store the session in {self.folder}: {reason}; it stays as it was stored last",
                 "make room, or use another session with --session DIR",
             ) from error
         if unsure:

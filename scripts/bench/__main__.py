@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from kvfpga.contract.errors import KvfpgaError, UsageError
+from scripts import manual
 
 from . import baseline, check, lab, model, output, process, reads, records, replay
 from .figures import Report, Say
@@ -66,7 +67,7 @@ def chosen_sizes(options: argparse.Namespace) -> Sizes:
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m scripts.bench", description=__doc__, formatter_class=manual.Page
     )
     parser.add_argument("--baseline", default=baseline.COMMIT, metavar="COMMIT", help="the older commit (%(default)s)")
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="SECTION,…", help="these sections")

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from kvfpga.transport.sim.build import cache_folder
+from scripts import manual
 
 from . import boot, build, faults, packages
 from .packages import GuestError, Missing
@@ -94,8 +95,7 @@ def on_kernel(kernel: packages.Kernel, qemu: Path, busybox: Path, arguments: arg
 
 
 def parse() -> argparse.Namespace:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(prog="python -m scripts.guest", description=__doc__, formatter_class=manual.Page)
     add, lines = parser.add_argument, [kernel.line for kernel in packages.KERNELS]
     add("--kernel", action="append", choices=lines, help="only this one; may be given more than once (default: all)")
     add("--tests", metavar="NAME,...", help="only these of driver/tests, without spaces")
@@ -105,7 +105,8 @@ def parse() -> argparse.Namespace:
     add("--folder", type=Path, default=faults.ROOT / "build/guest", help="for results (default: build/guest)")
     add("--packages", type=Path, default=cache_folder() / "guest", help="for packages (default: %(default)s)")
     add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")
-    add("--fault", choices=faults.FAULTS, help="build driver or device with this fault, for the test that sees it to fail")
+    names = ", ".join(faults.FAULTS)
+    add("--fault", choices=faults.FAULTS, metavar="NAME", help=f"build with it, for the test that sees it to fail: {names}")
     more = "for the kernel's command line; POSTS=N, COMMANDS=N: so many into a full queue, or by chance"
     add("--append", action="append", default=[], metavar="WORD", help=more)
     return parser.parse_args()

@@ -52,6 +52,7 @@ from kvfpga.device.answers import RESULT_WORDS
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
+from scripts import manual
 from scripts.mutation import kept
 from scripts.mutation.mutations import MUTATIONS, Edit, Mutation, Unfit
 from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
@@ -420,7 +421,7 @@ def difference(result: dict) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=manual.Page)
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutation or place; may be repeated")
     parser.add_argument("--assertions", action="store_true", help="only those that an assertion must notice")
     parser.add_argument("--found", type=int, metavar="N", help="N places that it finds by itself, from every module in turn")

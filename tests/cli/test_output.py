@@ -16,6 +16,7 @@ import termios
 
 import pytest
 
+from kvfpga.cli import output
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
 from tests.helpers.terminal import CONTROLS
 
@@ -85,24 +86,24 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kvfpga.blackbox.generation.replace_file", full)
-    assert kv("step", 4, code=3) == [] and "No space left on device" in kv.err
+    assert kv("step", 4, code=3) == [] and ": No space left on device; it stays" in kv.err
     assert kv.text("step", 4, code=3) == ""
     monkeypatch.undo()
     assert kv("telemetry")["current_step"] == 3
 
 
-def on_a_terminal(kv, columns, *words) -> str:
+def on_a_terminal(kv, columns, *words, code=0) -> str:
     """What a command shows on a pseudo-terminal, without its colours."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    done = kvfpga(kv, *words, stdout=slave, TERM="xterm", COLUMNS="")
+    done = kvfpga(kv, *words, stdout=slave, stderr=slave, TERM="xterm", COLUMNS="")
     os.close(slave)
     text = b""
     with contextlib.suppress(OSError):  # its end
         while piece := os.read(master, 4096):
             text += piece
     os.close(master)
-    assert done.returncode == 0
+    assert done.returncode == code
     return CONTROLS.sub("", text.decode())
 
 
@@ -121,10 +122,27 @@ def test_entries_fit_into_80_columns_without_the_lines_of_the_table(kv):
     assert "│" in on_a_terminal(kv, 120, "dump") and "│" not in on_a_terminal(kv, 80, "dump")
 
 
-def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch):
-    monkeypatch.setenv("KVFPGA_KEYS", str(tmp_path / "keys"))
+@pytest.mark.parametrize("folder", ["keys", "keys" * 20])
+def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch, folder):
+    """Beside a folder of any length: what is broken into two lines cannot be copied."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KVFPGA_KEYS", folder)
     made = kv("keys", "create")
     assert made["public"] in on_a_terminal(kv, 80, "keys", "show")
+
+
+def test_an_error_breaks_between_words_on_a_terminal_alone(kv):
+    words = "--target", "kvcpu:/dev/kvcpu0", "step", 3
+    lines = on_a_terminal(kv, 80, *words, code=2).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[1] == "  the size that was built"
+    assert "a board has the size that was built\n" in kvfpga(kv, *words).stderr.decode()
+
+
+def test_a_command_to_copy_stays_whole():
+    text = "  ask whoever runs it for its public key (`kvfpga keys show`), then `kvfpga keys trust tcp://localhost:7300 KEY`"
+    assert output.broken(text, 80).splitlines()[1] == "  `kvfpga keys trust tcp://localhost:7300 KEY`"
+    assert output.broken(text, 20).count("`kvfpga keys trust tcp://localhost:7300 KEY`") == 1
+    assert output.broken(text, None) == text
 
 
 def test_a_column_of_zeros_is_left_out_and_no_other(kv):

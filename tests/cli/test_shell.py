@@ -110,6 +110,14 @@ def test_the_tab_key_completes_and_the_history_outlives_it(tmp_path):
         at.until("CTRL at 0x5c")
 
 
+def test_where_no_history_can_be_it_goes_on(tmp_path):
+    (tmp_path / "state").write_text("no folder")
+    with Typed(tmp_path) as at:
+        at.until(f"no history in {tmp_path / 'state'}")
+        at.until("Not a directory")
+        at.line("step 5").until("step: OK")
+
+
 def test_help_of_all_and_of_one(tmp_path):
     with Typed(tmp_path) as at:
         at.line("help").until("Exit codes:")

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from kvfpga.contract.errors import BuildError, KvfpgaError, UsageError
 from kvfpga.transport.sim.build import compile_order, rtl_root
+from scripts import manual
 from scripts.mutation.mutate import mutated
 from scripts.mutation.mutations import Edit
 from tests.formal.table import ROWS, Row
@@ -102,7 +103,7 @@ def run(folder: Path, program: str, *arguments: str, ends: tuple[int, ...]) -> s
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=manual.Page)
     parser.add_argument("-k", default="", metavar="TEXT", help="only rows with this in their name")
     parser.add_argument("--no-mutations", action="store_true", help="the properties alone")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

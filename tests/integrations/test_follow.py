@@ -829,6 +829,12 @@ def test_endpoints_that_are_none(endpoint):
 # ---- kvfpga follow ---------------------------------------------------------------------------------------------------
 
 
+def test_no_device_is_made_ready_for_an_endpoint_that_is_none(tmp_path):
+    for words in (["nowhere"], ["tcp://127.0.0.1:9", "--replay", "nowhere"], ["tcp://127.0.0.1:0", "--bind"]):
+        code, _, said = run(tmp_path, "follow", *words)
+        assert code == 2 and "not an endpoint" in said and not (tmp_path / "s").exists()
+
+
 def test_cli(tmp_path):
     with Publisher() as publisher:
         for number in range(6):

@@ -369,7 +369,7 @@ def test_a_device_that_is_not_empty_is_refused(tmp_path):
     dut.execute(Load(1, 0, 0, 0, 31, 0))
     with pytest.raises(UsageError, match="already holds 1 block,") as caught:
         run(tmp_path, [(0, 1, [1])], dut)
-    assert "kvfpga reset" in caught.value.remedy
+    assert "kvfpga reset" in caught.value.remedy and "dev.reset()" in caught.value.remedy
 
 
 def test_a_tier_larger_than_the_directory_is_refused(tmp_path):

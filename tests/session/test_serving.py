@@ -189,3 +189,11 @@ def test_a_killed_server_leaves_a_whole_state_and_the_next_one_takes_over(tmp_pa
 )  # fmt: skip
 def test_what_cannot_be_served_is_a_usage_error(tmp_path, words):
     Kvfpga(tmp_path)("serve", *words, code=2)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp://*:99999", "tcp://no.such.host.invalid:7300"])
+def test_no_device_is_made_ready_for_an_address_that_is_none(tmp_path, monkeypatch, address):
+    monkeypatch.setattr(Target, "open_mmio", lambda target: pytest.fail("a model was built for nothing"))
+    kv = Kvfpga(tmp_path, "--target", "sim")
+    kv.run("serve", "--listen", address)
+    assert kv.code in (2, 3) and address in kv.err

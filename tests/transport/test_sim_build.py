@@ -1,6 +1,7 @@
 """Building models: identity, the cache, what is missing, two processes at once; checkpoints and waveforms of what was
 built."""
 
+import io
 import os
 import random
 import shutil
@@ -37,6 +38,19 @@ def fake_compiler(empty_cache, monkeypatch, tmp_path):
     compiler.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do [ "$1" != -o ] || echo object > "$2"; shift; done\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+
+
+def test_what_is_built_is_said_whole_in_80_columns(monkeypatch):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("KVFPGA_ASSERTIONS", raising=False)
+    model = build.Model(Path("m"), "key", 0, Parameters(entries=65536, lanes=8, data_bits=512), None)
+    with build._Progress(model):
+        pass
+    first = stderr.getvalue().splitlines()[0]
+    assert first.endswith("once per design") and len(first) <= 80
 
 
 def left_behind(cache: Path) -> list[str]:

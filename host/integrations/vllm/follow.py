@@ -451,6 +451,12 @@ def attach(to: zmq.Socket[bytes], endpoint: str, bind: bool = False) -> None:
         ) from error
 
 
+def require_endpoint(endpoint: str, bind: bool = False) -> None:
+    """UsageError where it is none, before a device is made ready for nothing."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        attach(socket, endpoint, bind)
+
+
 def _has_ipv6(host: str, bind: bool) -> bool:
     """Is libzmq to look for an IPv6 address? Of a name that has both it would take that one alone, and a server that binds
     tcp://*:5557 has the other."""

@@ -521,26 +521,24 @@ class _Build:
 
 
 class _Progress:
-    """Says on stderr what takes so long: a bar on a terminal, else one line."""
+    """Says on stderr what takes so long: one line, and a bar below it on a terminal."""
 
     def __init__(self, built: Model):
         p = built.parameters
         wave = f", with .{built.wave} waveforms" if built.wave else ""
         wave += ", with assertions" if with_assertions() else ""
-        self.title = f"Building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
+        self.title = f"building {built.design.title} (ENTRIES={p.entries}, LANES={p.lanes}{wave}), once per design"
         self.bar: Progress | None = None
 
     def __enter__(self) -> _Progress:
+        print(f"kvfpga: {self.title}", file=sys.stderr)
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
-            columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Progress(BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True)
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=None)
-        else:
-            print(f"kvfpga: {self.title[0].lower()}{self.title[1:]}", file=sys.stderr)
+            self.task = self.bar.add_task("", total=None)
         return self
 
     def __exit__(self, *_: object) -> None:
