@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
 FULL = Sizes()
 QUICK = Sizes(
-    256, 4, 512, rounds=2, idle=1000, load_rounds=2, steps=1, run_of_steps=3, reads=200, single_reads=100, slow_reads=66,
+    256, 8, 512, rounds=2, idle=1000, load_rounds=2, steps=1, run_of_steps=3, reads=200, single_reads=100, slow_reads=66,
     processes=1, replays=1, requests=2, lab_rounds=2, quick=True,
 )  # fmt: skip
 """Whether everything works, which says nothing about speed. The device is that of tests/rtl/cocotb, whose model is there."""

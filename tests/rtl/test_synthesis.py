@@ -1,6 +1,6 @@
 """The RTL passes the open synthesis flow: Yosys reads it through slang, and its memories become block RAM.
 
-ENTRIES=4096 is large enough that every memory of the directory deserves a block RAM, and small enough for a quick run.
+1024 rows are enough that every memory of the directory deserves a block RAM, and two lanes of them few enough for a quick run.
 Place and route belong to the board builds; here only elaboration and memory mapping are proved, for the ECP5.
 """
 
@@ -51,7 +51,7 @@ def test_elaborates_and_yosys_finds_no_problem(build):
 def test_memories_map_to_block_ram(rtl):
     yosys(
         rtl,
-        read(4096, 4, 64)
+        read(2048, 2, 64)
         + "proc\nflatten\nopt -fast\nmemory -nomap\nopt_clean\n"
         + "memory_libmap -lib +/lattice/lutrams_trellis.txt -lib +/lattice/brams_16kd.txt\n"
         + "write_json mapped.json\n",

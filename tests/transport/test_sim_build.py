@@ -18,6 +18,7 @@ from kvfpga.contract.parameters import Parameters
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.sim import build
 from kvfpga.transport.sim.verilated import VerilatorSim
+from tests.helpers import runtime
 
 SMALL = Parameters(entries=256, lanes=4, data_bits=128)
 PROBE = Path(__file__).parent / "axi_probe.sv"
@@ -209,8 +210,11 @@ def test_unusable_cache(tmp_path, monkeypatch):
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_at_once(empty_cache):
+def test_two_processes_at_once(tmp_path, monkeypatch):
     """Both get the model, one builds it; then it is there, and what nobody used for long goes."""
+    empty_cache = tmp_path / "cache"
+    runtime.bring(empty_cache)
+    monkeypatch.setenv("KVFPGA_CACHE", str(empty_cache))
     old = empty_cache / "models" / "old"
     old.mkdir(parents=True)
     os.utime(old, (0, 0))

@@ -103,7 +103,7 @@ async def identity(dut):
     bench = await Bench(dut, seed=5, pause=0.2).start()
     assert await bench.get("DEVICE_ID") == 0x4B564350
     names = "ENTRIES LANES BLOCK_TOKENS HEAD_DIM BLOCK_BYTES DATA_BITS LOOKUP_PORTS FIFO_DEPTH".split()
-    assert [await bench.get(f"CAP_{name}") for name in names] == [256, 4, 32, 128, 16384, 512, 3, 16]
+    assert [await bench.get(f"CAP_{name}") for name in names] == [256, 8, 32, 128, 16384, 512, 3, 16]
     assert await bench.get("SCRATCH") == 0
     assert [await bench.get(f"T_{name.upper()}") for name in TELEMETRY if name != "busy_cycles"] == [0] * (len(TELEMETRY) - 1)
     await bench.finish()
