@@ -20,7 +20,7 @@ docs: $(TEST)                  # the pages as a site, in build/site; for its sea
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 dist: $(TEST)                  # sdist and wheel of a clean checkout, in build/dist; the wheel is the same to the byte for each commit
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PYTHON) -m build --no-isolation --outdir build/dist
+	$(PYTHON) -m build --no-isolation --outdir build/dist
 
 coverage: $(TEST)              # what lockstep reaches of the RTL and of host/, in build/coverage
 	$(PYTHON) -m scripts.coverage

@@ -102,6 +102,15 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Shows what tests have measured and handed to `record_property`, from whichever process."""
+    ran = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]
+    if measured := [figure for report in ran for figure in report.user_properties]:
+        terminalreporter.section("measured")
+        for name, value in measured:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(autouse=True)
 def leaves_the_environment_alone():
     """Fails the test that changed a variable for those behind it, not those."""

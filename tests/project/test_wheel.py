@@ -37,8 +37,8 @@ def pip(*words, **options) -> str:
 
 def build_wheel(source: Path, folder: Path) -> tuple[zipfile.ZipFile, str]:
     """The wheel of a checkout or sdist, and what the tools said."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # else warned of
-    environment["SOURCE_DATE_EPOCH"] = "1700000000"  # as `make dist` has it of the commit
+    ours = ("PYTHONDONTWRITEBYTECODE", "SOURCE_DATE_EPOCH")  # of the one, the tools warn; the other would set the times
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     said = pip("wheel", "-v", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder, source, env=environment)
     (wheel,) = folder.glob("*.whl")
     return zipfile.ZipFile(wheel), said
@@ -132,8 +132,14 @@ def test_a_wheel_made_from_an_sdist_is_the_same(sdist, built, tmp_path):
 
 
 def test_a_wheel_is_the_same_to_the_byte_wherever_and_whenever_it_is_built(checkout, built, tmp_path):
+    """From files that are new, and that nobody else may read."""
+
+    def private(source, target):
+        shutil.copyfile(source, target)
+        os.chmod(target, 0o600)
+
     another = tmp_path / "another"
-    shutil.copytree(checkout, another, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    shutil.copytree(checkout, another, copy_function=private, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     wheels = built[0], build_wheel(another, tmp_path)[0]
     first, second = (Path(wheel.filename).read_bytes() for wheel in wheels)
     assert first == second
