@@ -60,6 +60,9 @@ class BlackBox(ABC):
     def taken_over(self) -> None: ...
 
     @abstractmethod
+    def stored(self, home: Path) -> None: ...
+
+    @abstractmethod
     def forget(self) -> None: ...
 
     @abstractmethod

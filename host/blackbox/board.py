@@ -89,8 +89,12 @@ class BoardBlackBox(BlackBox):
         self.history.clear()
         self._marked = False
 
+    def stored(self, home: Path) -> None:
+        """The next change is the first one again."""
+        self.forget()
+
     def forget(self) -> None:
-        """The state was taken over from the board, or stored: the next change is the first one again."""
+        """The state was taken over from the board: the next change is the first one again."""
         self._marked = False
 
     def taken_over(self) -> None:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import script
 from ..contract.commands import Command
-from ..contract.errors import BuildError, KvfpgaError
+from ..contract.errors import BuildError, KvfpgaError, SessionError
 from ..contract.waveforms import SUFFIXES
 from ..device.answers import empty_queues
 from ..device.device import Device
@@ -148,6 +148,13 @@ class SimulationBlackBox(BlackBox):
         self.forget()
         if self.history:
             self.history.clear()
+
+    def stored(self, home: Path) -> None:
+        """The session has the state: a start that need not be made."""
+        try:
+            self.start_from(written_state(home))
+        except SessionError:  # it is stored all the same
+            self.forget()
 
     def forget(self) -> None:
         """The start is no good any more: the next command makes a new one."""

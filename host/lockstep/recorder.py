@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from ..contract.commands import Command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -45,8 +47,11 @@ class Recorder(Protocol):
     def taken_over(self) -> None:
         """The model took the device's state: `sync`."""
 
+    def stored(self, home: Path) -> None:
+        """The state is in the folder `home` now, and stays there until the next is stored."""
+
     def forget(self) -> None:
-        """The state was stored, or changed by other means than commands: what was recorded does not lead to it."""
+        """The state was changed by other means than commands: what was recorded does not lead to it."""
 
     def write(self, report: Report) -> None:
         """Device and model differ: keep what shows it again and tell `report` where. Never raises, for the difference is the

@@ -213,7 +213,7 @@ class Session:
                 f"a power failure may bring back the state before; {advice(unsure)}"
             )
         if device.recorder:
-            device.recorder.forget()
+            device.recorder.stored(self.home)
 
     def _write(self, commands: int) -> OSError | None:
         return write_generation(self.home, self.device, self.target, commands, self._history)

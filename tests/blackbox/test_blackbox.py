@@ -254,6 +254,23 @@ def test_starts_are_made_anew_when_the_list_gets_long(pair, monkeypatch):
     assert (report.folder / "failing.kvfpga").read_text() == "step 3\n"
 
 
+def test_what_the_session_has_stored_is_the_start_of_what_comes_next(session, pair, monkeypatch):
+    """A state that is on the disk is not written a second time, and a difference is found from there."""
+    pair.execute_many([block(0), block(1)])
+    session.save()
+    made = []
+    monkeypatch.setattr(blackboxes, "write_generation", lambda home, *more: made.append(home))
+    for step in (1, 2):
+        pair.execute_many([Step(step)])
+        session.save()
+    monkeypatch.undo()
+    assert made == []
+    report = fail(pair, Step(3))
+    assert report.notes == []
+    assert (report.folder / "commands.kvfpga").read_text().splitlines() == ["step 3"]
+    assert (report.folder / "failing.kvfpga").read_text() == "step 3\n"
+
+
 def test_a_trace_repeats_the_history_and_shows_the_rest(tmp_path):
     seen = []
 
