@@ -94,7 +94,7 @@ def _entry(device: Primitives, index: object) -> tuple[Any, ...]:
     return (found,)
 
 
-def _entries_from(device: Primitives, lo: object, hi: object) -> tuple[Any, ...]:
+def _read_entries(device: Primitives, lo: object, hi: object) -> tuple[Any, ...]:
     first, end = number("lo", lo), number("hi", hi)
     if not first <= end <= device.entries:
         raise UsageError(f"[{first}, {end}) is not a range of the {device.entries:,} entries", "entries count from 0")
@@ -102,7 +102,7 @@ def _entries_from(device: Primitives, lo: object, hi: object) -> tuple[Any, ...]
 
 
 def _digest(device: Primitives, lo: object = 0, hi: object = None) -> tuple[Any, ...]:
-    return _entries_from(device, lo, device.entries if hi is None else hi)
+    return number("lo", lo), None if hi is None else number("hi", hi)
 
 
 def _memory_read(device: Primitives, addr: object, size: object) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ CHECKS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "overlap_scores": _scores,
     "run_through": _run_through,
     "entry": _entry,
-    "read_entries": _entries_from,
+    "read_entries": _read_entries,
     "digest": _digest,
     "memory_read": _memory_read,
     "memory_write": _memory_write,
