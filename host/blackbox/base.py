@@ -63,9 +63,6 @@ class BlackBox(ABC):
     def stored(self, home: Path) -> None: ...
 
     @abstractmethod
-    def forget(self) -> None: ...
-
-    @abstractmethod
     def close(self) -> None: ...
 
     def write(self, report: Report) -> None:

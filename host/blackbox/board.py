@@ -91,10 +91,6 @@ class BoardBlackBox(BlackBox):
 
     def stored(self, home: Path) -> None:
         """The next change is the first one again."""
-        self.forget()
-
-    def forget(self) -> None:
-        """The state was taken over from the board: the next change is the first one again."""
         self._marked = False
 
     def taken_over(self) -> None:

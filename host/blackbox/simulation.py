@@ -136,7 +136,7 @@ class SimulationBlackBox(BlackBox):
 
     def register_written(self, offset: int, value: int, width: int) -> None:
         """A register was written that is no command: the next command makes a new start."""
-        self.forget()
+        self._forget()
         if self.history:
             self.history.new.append(RegisterWrite(offset, value, width))
 
@@ -145,7 +145,7 @@ class SimulationBlackBox(BlackBox):
 
     def was_reset(self) -> None:
         """Device and model were reset."""
-        self.forget()
+        self._forget()
         if self.history:
             self.history.clear()
 
@@ -154,16 +154,16 @@ class SimulationBlackBox(BlackBox):
         try:
             self.start_from(written_state(home))
         except SessionError:  # it is stored all the same
-            self.forget()
+            self._forget()
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """The start is no good any more: the next command makes a new one."""
         self._start = None
         self.log.clear()
 
     def taken_over(self) -> None:
         """The state was taken over from the device: `sync`."""
-        self.forget()
+        self._forget()
 
     def close(self) -> None:
         if self._own:

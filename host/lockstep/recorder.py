@@ -50,9 +50,6 @@ class Recorder(Protocol):
     def stored(self, home: Path) -> None:
         """The state is in the folder `home` now, and stays there until the next is stored."""
 
-    def forget(self) -> None:
-        """The state was changed by other means than commands: what was recorded does not lead to it."""
-
     def write(self, report: Report) -> None:
         """Device and model differ: keep what shows it again and tell `report` where. Never raises, for the difference is the
         news."""

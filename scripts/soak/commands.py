@@ -29,6 +29,8 @@ from tests.helpers import section8
 from tests.helpers.random_script import Script, random_halves, random_queries, random_tables
 
 KVFPGA = [sys.executable, "-m", "kvfpga.cli.main"]
+TOKENS = 32
+"""In a block."""
 HEAD_DIM = {"uart": 2, "uart-nmce": 4}
 """Of virtual boards, where it is not 128; the least one with which there can be a compute engine is 4."""
 CLASSES = {"uart": 16, "uart-nmce": 16}
@@ -58,7 +60,8 @@ def target(through: str, entries: int):
 
 def engine_board(folder: Path, entries: int) -> str:
     """The file of a UART board with a compute engine."""
-    build = f"{{entries: {entries}, lanes: 1, data_bits: 64, block_tokens: 32, head_dim: 4, classes: 16, nmce: true}}"
+    sizes = f"block_tokens: {TOKENS}, head_dim: {HEAD_DIM['uart-nmce']}, classes: {CLASSES['uart-nmce']}"
+    build = f"{{entries: {entries}, lanes: 1, data_bits: 64, {sizes}, nmce: true}}"
     file = folder / "board.yaml"
     file.write_text(f"description: a virtual board with an engine\ntarget: uart:/dev/null\nbuild: {build}\n")
     return str(file)
@@ -77,7 +80,7 @@ def fill(folder: Path, entries: int, seed: int, block_bytes: int) -> list[str]:
 def run(options: list[str], entries: int, seed: int, commands: int, head_dim: int, classes: int) -> dict:
     """One script in a session of its own; raises AssertionError when an answer is not as contract section 8 has it."""
     with tempfile.TemporaryDirectory() as folder:
-        block_bytes = 4 * 32 * head_dim
+        block_bytes = 4 * TOKENS * head_dim
         blocks, tables = 400 if entries < 1024 else 3000, random_tables(Path(folder), seed, classes)
         queries = random_queries(Path(folder), seed, head_dim) if head_dim >= 4 else []
         script = [
