@@ -54,7 +54,7 @@ def read() -> ConfigFile | None:
     for name, value in found.items():
         _check(path, text, name, value)
     if "session" in found:
-        found["session"] = path.parent / Path(found["session"]).expanduser()
+        found["session"] = path.parent / _expanded(path, text, found["session"])
     return ConfigFile(path, found)
 
 
@@ -69,7 +69,12 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}", 'write it as TOML, such as target = "model"') from None
+        why = str(error)
+    except ValueError:  # which Python has for such numbers alone
+        why = "a number of too many digits"
+    except RecursionError:
+        why = "it is nested too deep"
+    raise UsageError(f"{path}: {why}", 'write it as TOML, such as target = "model"')
 
 
 def _check(path: Path, text: str, name: str, value: object) -> None:
@@ -79,6 +84,8 @@ def _check(path: Path, text: str, name: str, value: object) -> None:
     if type(value) is not KEYS[name]:
         kind = "true or false" if KEYS[name] is bool else "text in quotes"
         raise UsageError(f"{where}: {name} is {short(repr(value))}, not {kind}", f"write {name} = {EXAMPLES[name]}")
+    if "\0" in str(value):
+        raise UsageError(f"{where}: {name} is {short(repr(value))}, not text that a name can be", "leave the character \\0 out")
     if name == "target":
         from ..targets.target import parse_target
 
@@ -86,6 +93,15 @@ def _check(path: Path, text: str, name: str, value: object) -> None:
             parse_target(str(value))
         except UsageError as error:
             raise UsageError(f"{where}: {error.message.removeprefix('--')}", error.remedy) from None
+
+
+def _expanded(path: Path, text: str, session: str) -> Path:
+    """With the home folder that a ~ stands for."""
+    try:
+        return Path(session).expanduser()
+    except RuntimeError:
+        what = f"{path}, line {_line(text, 'session')}: session is {short(repr(session))}, and there is no such home folder"
+        raise UsageError(what, "name the folder by its whole path") from None
 
 
 def _line(text: str, name: str) -> int:
