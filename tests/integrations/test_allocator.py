@@ -141,6 +141,18 @@ class FakeNode:
         return data
 
 
+def test_closing_a_controller_again_leaves_other_files_alone(device, tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.ioctl", FakeNode(device))
+    (tmp_path / "kvcpu0").write_text("")
+    controller = KvCpuController(tmp_path / "kvcpu0")
+    controller.close()
+    with open(tmp_path / "other", "w") as other:  # which gets the number that has become free
+        controller.close()
+        other.write("still open")
+    with pytest.raises(TargetError, match="closed"):
+        controller.advance_decode_step(3)
+
+
 def test_controller_over_a_node(device, tmp_path, monkeypatch):
     node = FakeNode(device)
     monkeypatch.setattr("fcntl.ioctl", node)

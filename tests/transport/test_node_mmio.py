@@ -214,6 +214,18 @@ def test_a_file_that_is_no_node_of_the_driver(tmp_path):
     assert "serve --uapi" in caught.value.remedy
 
 
+def test_closing_again_leaves_other_files_alone(monkeypatch, tmp_path):
+    path = tmp_path / "node"
+    path.write_bytes(bytes(kvcpu.DIRECTORY_BYTES))
+    monkeypatch.setattr(kvcpu.fcntl, "ioctl", lambda *_: 0)
+    node = kvcpu.Node(str(path))
+    assert node.directory(0, 2) == [0, 0]
+    node.close()
+    with open(tmp_path / "other", "w") as other:  # which gets the number that has become free
+        node.close()
+        other.write("still open")
+
+
 def test_numbers_and_structures_are_those_of_the_drivers_header(tmp_path):
     members = {
         "kvcpu_register": "offset bytes value",

@@ -131,7 +131,7 @@ class _Node:
         }  # fmt: skip
         self._path = os.fspath(path)
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._file = open(self._path, "r+b", buffering=0)  # noqa: SIM115  # until `close`
         except OSError as error:
             raise TargetError(
                 f"cannot open {self._path}: {error.strerror}", f"`kvfpga serve --uapi {self._path}` makes it"
@@ -158,6 +158,8 @@ class _Node:
         import errno
         import fcntl
 
+        if self._file.closed:
+            raise TargetError(f"{self._path}: `{what}` failed: this controller is closed", "make another one")
         try:
             return fcntl.ioctl(self._file, ioctl.request, data)
         except OSError as error:
@@ -169,7 +171,7 @@ class _Node:
             ) from error
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
 
 class KvCpuBlockAllocator:

@@ -14,6 +14,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,22 +78,20 @@ class Node:
 
     def __init__(self, path: str):
         self.path = path
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._trouble(error) from error
-        try:
-            lock(self._fd, Path(path))
-            self.idle()  # is it the driver's?
-            self._map = mmap.mmap(self._fd, DIRECTORY_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
-        except OSError as error:
-            os.close(self._fd)
-            raise self._trouble(error) from error
-        except BaseException:
-            os.close(self._fd)
-            raise
-        self._directory = memoryview(self._map).cast("I")
         self._moves: deque[Move] = deque()
+        with ExitStack() as opened:
+            try:
+                self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                opened.callback(os.close, self._fd)
+                lock(self._fd, Path(path))
+                self.idle()  # is it the driver's?
+                mapped = mmap.mmap(self._fd, DIRECTORY_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
+            except OSError as error:
+                raise self._trouble(error) from error
+            opened.callback(mapped.close)
+            self._directory = memoryview(mapped).cast("I")
+            opened.callback(self._directory.release)
+            self._opened = opened.pop_all()
 
     def run(self, writes: Sequence[tuple[int, int, int]]) -> Answer:
         """One command: (offset, bytes, value) of its operands, and of its doorbell last. A refusal is an answer."""
@@ -163,6 +162,5 @@ class Node:
         return TargetError(f"{self.path} {what}: {error.strerror or error}", remedy)
 
     def close(self) -> None:
-        self._directory.release()
-        self._map.close()
-        os.close(self._fd)
+        """Once is enough, and more do no harm: by then the number of the descriptor may be somebody else's."""
+        self._opened.close()
