@@ -118,7 +118,8 @@ class BoardBlackBox(BlackBox):
         device = self._device
         calls = device.mmio.calls if device and isinstance(device.mmio, RecordingMmio) else []
         (folder / "mmio.jsonl").write_text("".join(map(dump_call, calls)))
-        (folder / "commands.kvfpga").write_text("".join(line(item, number, folder) for number, item in enumerate(items)))
+        lines = "".join(line(item, number, folder) for number, item in enumerate(items))
+        (folder / "commands.kvfpga").write_text(lines, "utf-8")
         facts = {
             "target": self.target.text, "identity": device.identity._asdict() if device else {}, "history": state,
             "items": len(items), "failing": self._failing,

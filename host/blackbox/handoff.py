@@ -112,7 +112,7 @@ def investigate(folder: Path, shrink: bool = True, progress: Progress = lambda d
         )
     progress(2, 3, "recording a waveform")
     _record(target, minimal, folder, hangs, finding)
-    (folder / "minimal.kvfpga").write_text("".join(text + "\n" for text in finding.minimal))
+    (folder / "minimal.kvfpga").write_text("".join(text + "\n" for text in finding.minimal), "utf-8")
     (folder / "handoff.json").write_text(json.dumps(finding.to_json(), indent=2) + "\n")
     return finding
 

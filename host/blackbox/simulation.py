@@ -192,7 +192,7 @@ class SimulationBlackBox(BlackBox):
         if start is None:
             report.notes.append("nothing was recorded before it")
             return
-        (folder / "commands.kvfpga").write_text(self._script(folder, at_rest))
+        (folder / "commands.kvfpga").write_text(self._script(folder, at_rest), "utf-8")
         with tempfile.TemporaryDirectory(prefix="kvfpga-") as scratch:
             place = self._find(start, Path(scratch), at_rest, budget)
             if place is None:
@@ -204,10 +204,11 @@ class SimulationBlackBox(BlackBox):
             batch = () if at_rest else self._last_batch()
             failing = list(batch[place : place + 1])
             line = script.line(failing[0]) if failing else AT_REST
-            (folder / "commands.kvfpga").write_text(self._script(folder, at_rest, behind=len(batch[place + 1 :])))
+            lines = self._script(folder, at_rest, behind=len(batch[place + 1 :]))
+            (folder / "commands.kvfpga").write_text(lines, "utf-8")
             if line != report.command:
                 report.notes.append(f"the failing command of the batch is `{line}`")
-            (folder / "failing.kvfpga").write_text(line + "\n")
+            (folder / "failing.kvfpga").write_text(line + "\n", "utf-8")
             history = self._keep(Path(scratch), folder / self.target.kind, batch, place)
         report.reproduce = self._command(folder, SUFFIXES[0])
         self._record(folder, failing, budget)

@@ -64,13 +64,13 @@ def write(waveform: Path) -> None:
     if GTKWAVE in missing:
         _write_gtkwave(waveform, found)
     if SURFER in missing:
-        waveform.with_suffix(SURFER).write_text("".join(_surfer_commands(waveform, found)))
+        waveform.with_suffix(SURFER).write_text("".join(_surfer_commands(waveform, found)), "utf-8")
 
 
 def _write_gtkwave(waveform: Path, found: dict[str, list[str]]) -> None:
     from vcd.gtkw import GTKWSave
 
-    with waveform.with_suffix(GTKWAVE).open("w") as file:
+    with waveform.with_suffix(GTKWAVE).open("w", encoding="utf-8") as file:
         save = GTKWSave(file)
         save.dumpfile(waveform.name, abspath=False)  # beside it, wherever the folder goes
         save.dumpfile_size(waveform.stat().st_size)

@@ -39,10 +39,11 @@ def list_boards(app: App) -> None:
 @click.pass_obj
 def show(app: App, name: str) -> None:
     """The file of one board, checked."""
+    from ..contract import inputs
     from ..targets import boards
 
     found = boards.find_board(name)
-    text = found.file.read_text()
+    text = inputs.read_text(found.file)
     app.present(
         {"command": "board", "code": "OK", "name": found.name, "file": str(found.file), "text": text,
          "build_id": found.expected_build_id()},

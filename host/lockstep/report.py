@@ -84,7 +84,7 @@ class Report:
     def write(self) -> None:
         """report.txt and report.json into its folder, if there is one."""
         if self.folder:
-            (self.folder / "report.txt").write_text(self.text() + "\n")
+            (self.folder / "report.txt").write_text(self.text() + "\n", "utf-8")
             (self.folder / "report.json").write_text(self.json())
 
     def table(self) -> Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -44,6 +45,25 @@ def test_a_character_that_the_terminal_lacks_is_replaced(kv, words, encoding):
         assert "T1 -> T2 DRAM" in text and kv("telemetry")["evict_count"] == 1
     elif words[0] != "demo":  # which has tables only of a device that is checked
         assert "T1" in text or "| current_step" in text, "tables are drawn with what is there"
+
+
+PLAIN_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Python takes ASCII for files then, where nobody says another encoding."""
+
+
+def test_files_are_utf8_whatever_the_locale(kv, tmp_path):
+    board = tmp_path / "mine.yaml"
+    build = "build: {entries: 256, lanes: 1, data_bits: 64}"
+    board.write_text(f"description: Ö-Board, 1 µs\ntarget: uart:/dev/null\n{build}\n", "utf-8")
+    done = kvfpga(kv, "--json", "board", "show", board, **PLAIN_LOCALE)
+    assert done.returncode == 0, done.stderr
+    assert "Ö-Board, 1 µs" in json.loads(done.stdout)["text"]
+    moved = "from kvfpga import Difference, Report; import sys, pathlib\n"
+    moved += "report = Report('step 1', 1, [Difference('result', 'trigger of 0', 'evict 1\\u21922', 'none')])\n"
+    moved += "report.make_folder(pathlib.Path(sys.argv[1])); report.write()\n"
+    subprocess.run([sys.executable, "-c", moved, tmp_path / "failures"], check=True, env=os.environ | PLAIN_LOCALE)
+    (text,) = (tmp_path / "failures").glob("*/report.txt")
+    assert "evict 1→2" in text.read_text("utf-8")
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
