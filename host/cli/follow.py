@@ -96,7 +96,7 @@ def follow(
                 c = follower.counts
                 told = [shown.text(), counted(c.events, "event")]
                 told += [counted(c.gaps, "gap")] if c.gaps else []
-                told += [f"{c.lost} lost"] if c.lost else []  # with what is 0 a terminal of 80 columns has no room for the rest
+                told += [f"{c.lost} lost"] if c.lost else []
                 update(c.batches, count, " · ".join(told))
 
             if not app.json:

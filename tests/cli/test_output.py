@@ -5,20 +5,15 @@ Real processes: what stdout is and how a process ends are the matter here.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 
 from kvfpga.cli import output
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
-from tests.helpers.terminal import CONTROLS
+from tests.helpers.terminal import Terminal
 
 UNSAID = 74
 
@@ -93,18 +88,10 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
 
 
 def on_a_terminal(kv, columns, *words, code=0) -> str:
-    """What a command shows on a pseudo-terminal, without its colours."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    done = kvfpga(kv, *words, stdout=slave, stderr=slave, TERM="xterm", COLUMNS="")
-    os.close(slave)
-    text = b""
-    with contextlib.suppress(OSError):  # its end
-        while piece := os.read(master, 4096):
-            text += piece
-    os.close(master)
-    assert done.returncode == code
-    return CONTROLS.sub("", text.decode())
+    """What a command shows there."""
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, *map(str, words), columns=columns) as terminal:
+        assert terminal.ended() == code
+        return terminal.seen
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
