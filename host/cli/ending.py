@@ -86,12 +86,12 @@ def _finish(app: App | None) -> int:
     return app.code
 
 
-def complain(error: KvfpgaError) -> None:
-    """What is wrong and what to do about it, on stderr."""
+def complain(error: KvfpgaError, who: str = "kvfpga") -> None:
+    """What is wrong and what to do about it, on stderr; `who` says it."""
     report = getattr(error, "report", None)
     if report:
         report.print(sys.stderr)
         return
-    output.complain(f"kvfpga: {error}")
+    output.complain(f"{who}: {error}")
     if error.remedy:
         output.complain(f"  {error.remedy}")
