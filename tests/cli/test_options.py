@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -149,11 +150,18 @@ def test_the_help_has_groups_exit_codes_and_environment():
     assert re.search(r"^  4 +hardware and reference model differ", out, re.MULTILINE) and "KVFPGA_SESSION" in out
 
 
-@pytest.mark.parametrize("words", [[], ["reg"], ["lab"], ["weights"], ["board"], ["query"], ["keys"]], ids=str)
-def test_no_description_is_cut_off_in_80_columns(words):
+def commands(command=cli, *words):
+    """Every command, by the words that lead to it."""
+    yield words
+    for name in getattr(command, "list_commands", lambda context: [])(click.Context(command)):
+        yield from commands(command.get_command(click.Context(command), name), *words, name)
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=lambda words: " ".join(words) or "kvfpga")
+def test_no_help_is_cut_off_in_80_columns(words):
     out, _ = kvfpga(*words, "--help", environment={"COLUMNS": "80"})
     usage, *lines = out.splitlines()
-    assert not any(line.endswith("...") for line in lines) and max(map(len, lines)) <= 80
+    assert not any(line.endswith("...") for line in lines) and max(map(len, (usage, *lines))) <= 80
 
 
 def test_each_command_says_where_the_other_options_are():
