@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Callable
 
@@ -84,6 +85,14 @@ def _finish(app: App | None) -> int:
         return 0
     app.finish()
     return app.code
+
+
+def complain_of_line(error: click.ClickException) -> None:
+    """A mistake in the line itself, as click says it, on stderr."""
+    said = io.StringIO()
+    error.show(said)
+    for line in said.getvalue().splitlines():
+        output.complain(line)
 
 
 def complain(error: KvfpgaError, who: str = "kvfpga") -> None:

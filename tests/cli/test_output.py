@@ -125,6 +125,22 @@ def test_an_error_breaks_between_words_on_a_terminal_alone(kv):
     assert "a board has the size that was built\n" in kvfpga(kv, *words).stderr.decode()
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_mistake_in_the_line_breaks_between_words_too(kv, columns):
+    """What click says of it, and in the shell."""
+    words = "score", 1, 2, 3, 0, "--slot", "9" * 30
+    said = f"'--slot': {'9' * 30} does not fit into 64 bits: 0 to 18,446,744,073,709,551,615."
+    lines = on_a_terminal(kv, columns, *words, code=2).splitlines()
+    assert said in " ".join(" ".join(lines).split()) and max(map(len, lines)) <= columns
+    assert f"Error: Invalid value for {said}\n" in kvfpga(kv, *words).stderr.decode()
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, "shell", columns=columns) as shell:
+        shell.until("kvfpga>")
+        shell.type(" ".join(map(str, words)) + "\r")
+        shell.until("Error: Invalid value")
+        shown = shell.until("615.")
+    assert max(map(len, shown.splitlines())) <= columns and len(shown.splitlines()) > 1
+
+
 def test_a_command_to_copy_stays_whole():
     text = "  ask whoever runs it for its public key (`kvfpga keys show`), then `kvfpga keys trust tcp://localhost:7300 KEY`"
     assert output.broken(text, 80).splitlines()[1] == "  `kvfpga keys trust tcp://localhost:7300 KEY`"
