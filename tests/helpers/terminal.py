@@ -19,9 +19,11 @@ CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
 
 class Terminal:
     """Runs `command` (the program's path first) with a terminal as its stdin, stdout and stderr, in a session of its own, so that
-    Ctrl-C reaches it. `seen`: what it has shown and nobody has waited for yet; `raw`: everything, with what moves the cursor."""
+    Ctrl-C reaches it. `columns`: 0 where the terminal does not say.
 
-    def __init__(self, *command: str, columns: int = 80, **environment: str):
+    `seen`: what it has shown and nobody has waited for yet; `raw`: everything, with what moves the cursor."""
+
+    def __init__(self, *command: str, columns: int = 0, **environment: str):
         self.process, self._fd = pty.fork()
         if not self.process:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
