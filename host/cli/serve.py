@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--uapi", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
               help="A node that answers the ioctls of the Linux driver; /dev/kvcpu0 is the usual PATH.")  # fmt: skip
 @click.option("--sysfs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="With --uapi: the driver's attributes as files in DIR.")  # fmt: skip
+              help="With --uapi: the driver's attributes as files in DIR, which must not be there yet.")  # fmt: skip
 @click.option("--auto-load", is_flag=True, help="With --uapi: a hint loads blocks where none covers its range.")
 @click.option("--compat", is_flag=True,
               help="With --uapi: what only the kernel module accepts succeeds, does nothing, and is counted.")  # fmt: skip
