@@ -54,7 +54,7 @@ def read() -> ConfigFile | None:
     for name, value in found.items():
         _check(path, text, name, value)
     if "session" in found:
-        found["session"] = path.parent / Path(found["session"]).expanduser()
+        found["session"] = path.parent / _folder(f"{path}, line {_line(text, 'session')}", found["session"])
     return ConfigFile(path, found)
 
 
@@ -86,6 +86,18 @@ def _check(path: Path, text: str, name: str, value: object) -> None:
             parse_target(str(value))
         except UsageError as error:
             raise UsageError(f"{where}: {error.message.removeprefix('--')}", error.remedy) from None
+
+
+def _folder(where: str, name: str) -> Path:
+    """The folder that `session` names, with ~ resolved."""
+    if not name or "\0" in name:
+        remedy = f"write session = {EXAMPLES['session']}"
+        raise UsageError(f"{where}: session is {short(repr(name))}, no name of a folder", remedy)
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        user = name.partition("/")[0]
+        raise UsageError(f"{where}: session is {short(repr(name))}, and {user} has no home folder", "name it from / on") from None
 
 
 def _line(text: str, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import click
@@ -123,12 +124,34 @@ def test_who_names_a_target_is_not_given_the_board_of_the_file(home, tmp_path):
     ('target = "model"\ncolour = 3\n', "line 2: colour is no setting of this file"),
     ("[target]\n", "line 1: target is {}, not text in quotes"),
     ('json = "yes"\n', "line 1: json is 'yes', not true or false"),
+    ('session = ""\n', "line 1: session is '', no name of a folder"),
+    ('json = true\nsession = "a\\u0000b"\n', "line 2: session is 'a\\x00b', no name of a folder"),
+    ('session = "~nobody-of-that-name/s"\n', "line 1: session is '~nobody-of-that-name/s', and ~nobody-of-that-name has no home"),
     ("target = model\n", "line 1"), ('json = true\njson = false\n', "line 2"),
 ])  # fmt: skip
 def test_a_bad_file_is_refused_with_line_and_remedy(home, text, said):
     (home / "config.toml").write_text(text)
     _, err = kvfpga("step", 1, code=2)
     assert str(home / "config.toml") in err and said in err and len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind, said", [
+    ("folder", "it is a folder, a pipe or a device"), ("fifo", "it is a folder, a pipe or a device"),
+    ("latin-1", "not text in UTF-8"), ("nul", "line 1"),
+])  # fmt: skip
+def test_what_is_no_file_of_text_is_refused(home, kind, said):
+    place = home / "config.toml"
+    match kind:
+        case "folder":
+            place.mkdir()
+        case "fifo":
+            os.mkfifo(place)
+        case "latin-1":
+            place.write_bytes(b'target = "m\xf6del"\n')
+        case "nul":
+            place.write_bytes(b"\0\0\0")
+    _, err = kvfpga("step", 1, code=2)
+    assert str(place) in err and said in err and len(err.splitlines()) == 2
 
 
 def test_a_file_that_is_named_must_be_there(home):
