@@ -238,6 +238,29 @@ def test_a_log_takes_the_calls_instead_of_stderr(tmp_path):
     assert "cannot write" in kv.err
 
 
+def test_a_log_that_takes_no_more_is_said_once_and_undoes_nothing(tmp_path):
+    kv = Kvfpga(tmp_path / "s", "--target", "sim")
+    kv("step", 1)
+    kv("--log", "/dev/full", "step", 2)
+    assert kv.err == "kvfpga: --log: /dev/full takes no more: No space left on device; later calls are not in it\n"
+    assert kv("telemetry")["current_step"] == 2
+
+
+def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path):
+    """One that nobody reads would be waited for without a word, and for ever."""
+    kv, pipe = Kvfpga(tmp_path / "s", "--target", "sim"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    kv("--log", pipe, "step", 1, code=2)
+    assert f"cannot write {pipe}: it is a pipe that nobody reads" in kv.err
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    kv("--log", pipe, "step", 1)
+    assert b"write STEP_FAST 0x1" in os.read(reader, 1 << 16)
+    os.close(reader)
+    for place in (tmp_path / "no" / "log", tmp_path):
+        kv("--log", place, "step", 2, code=2)
+        assert "Traceback" not in kv.err and str(place) in kv.err
+
+
 def test_a_bring_up_tells_its_calls(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim", "-v")
     kv("bringup", "--only", "identity")
