@@ -21,14 +21,20 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
-import markdown
-from peakrdl_cheader.exporter import CHeaderExporter
-from peakrdl_markdown import MarkdownExporter
-from peakrdl_regblock import RegblockExporter
-from peakrdl_regblock.cpuif.passthrough import PassthroughCpuif
-from peakrdl_regblock.udps import ALL_UDPS
-from systemrdl import RDLCompiler
-from systemrdl.node import AddrmapNode, MemNode, RegNode
+from kvfpga.contract import extras
+
+try:
+    import markdown
+    from peakrdl_cheader.exporter import CHeaderExporter
+    from peakrdl_markdown import MarkdownExporter
+    from peakrdl_regblock import RegblockExporter
+    from peakrdl_regblock.cpuif.passthrough import PassthroughCpuif
+    from peakrdl_regblock.udps import ALL_UDPS
+    from systemrdl import RDLCompiler
+    from systemrdl.node import AddrmapNode, MemNode, RegNode
+except ModuleNotFoundError as missing:
+    raise extras.lacking("gen_regs", "regs", missing) from None
+
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path("fpga/regs/kvcpu.rdl")

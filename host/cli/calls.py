@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
 
 from ..contract.errors import UsageError
@@ -29,10 +31,35 @@ def tell(verbose: int, file: Path | None) -> None:
     LOGGER.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
 
 
+class _InFile(logging.Handler):
+    """Where it takes no more, that is said once: what a command does is not undone by its log."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self._file = file
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to read it, for ever.
+        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        os.set_blocking(self._handle, True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode()
+        try:
+            while line:
+                line = line[os.write(self._handle, line) :]
+        except OSError as error:
+            LOGGER.removeHandler(self)
+            output.complain(f"kvfpga: --log: {self._file} takes no more: {error.strerror}; later calls are not in it")
+
+    def close(self) -> None:
+        os.close(self._handle)
+        super().close()
+
+
 def _in_file(file: Path) -> logging.Handler:
     try:
-        found = logging.FileHandler(file, encoding="utf-8")
+        found = _InFile(file)
     except OSError as error:
-        raise UsageError(f"--log: cannot write {file}: {error.strerror}", "name a file that can be written") from None
+        why = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
+        raise UsageError(f"--log: cannot write {file}: {why}", "name a file that can be written") from None
     found.setFormatter(logging.Formatter(IN_FILE, "%Y-%m-%dT%H:%M:%S"))
     return found

@@ -54,7 +54,7 @@ def read() -> ConfigFile | None:
     for name, value in found.items():
         _check(path, text, name, value)
     if "session" in found:
-        found["session"] = path.parent / _expanded(path, text, found["session"])
+        found["session"] = path.parent / _folder(f"{path}, line {_line(text, 'session')}", found["session"])
     return ConfigFile(path, found)
 
 
@@ -95,13 +95,16 @@ def _check(path: Path, text: str, name: str, value: object) -> None:
             raise UsageError(f"{where}: {error.message.removeprefix('--')}", error.remedy) from None
 
 
-def _expanded(path: Path, text: str, session: str) -> Path:
-    """With the home folder that a ~ stands for."""
+def _folder(where: str, name: str) -> Path:
+    """The folder that `session` names, with ~ resolved."""
+    if not name:
+        remedy = f"write session = {EXAMPLES['session']}"
+        raise UsageError(f"{where}: session is {short(repr(name))}, no name of a folder", remedy)
     try:
-        return Path(session).expanduser()
+        return Path(name).expanduser()
     except RuntimeError:
-        what = f"{path}, line {_line(text, 'session')}: session is {short(repr(session))}, and there is no such home folder"
-        raise UsageError(what, "name the folder by its whole path") from None
+        user = name.partition("/")[0]
+        raise UsageError(f"{where}: session is {short(repr(name))}, and {user} has no home folder", "name it from / on") from None
 
 
 def _line(text: str, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Callable
 
@@ -86,12 +87,20 @@ def _finish(app: App | None) -> int:
     return app.code
 
 
-def complain(error: KvfpgaError) -> None:
-    """What is wrong and what to do about it, on stderr."""
+def complain_of_line(error: click.ClickException) -> None:
+    """A mistake in the line itself, as click says it, on stderr."""
+    said = io.StringIO()
+    error.show(said)
+    for line in said.getvalue().splitlines():
+        output.complain(line)
+
+
+def complain(error: KvfpgaError, who: str = "kvfpga") -> None:
+    """What is wrong and what to do about it, on stderr; `who` says it."""
     report = getattr(error, "report", None)
     if report:
         report.print(sys.stderr)
         return
-    output.complain(f"kvfpga: {error}")
+    output.complain(f"{who}: {error}")
     if error.remedy:
         output.complain(f"  {error.remedy}")

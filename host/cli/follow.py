@@ -52,8 +52,9 @@ def follow(
     """Mirror the prefix cache of a vLLM server, from the KV-cache events that it publishes, or see what a policy makes of them.
 
     \b
-    vllm serve MODEL --kv-events-config '{"enable_kv_cache_events": true, "publisher": "zmq",
-        "endpoint": "tcp://*:5557", "replay_endpoint": "tcp://*:5558"}'
+    vllm serve MODEL --kv-events-config '{"enable_kv_cache_events": true,
+        "publisher": "zmq", "endpoint": "tcp://*:5557",
+        "replay_endpoint": "tcp://*:5558"}'
     kvfpga follow tcp://HOST:5557 --replay tcp://HOST:5558
     kvfpga follow tcp://HOST:5557 --policy ranked --t1-capacity 1024 --report 10
 
@@ -96,7 +97,7 @@ def follow(
                 c = follower.counts
                 told = [shown.text(), counted(c.events, "event")]
                 told += [counted(c.gaps, "gap")] if c.gaps else []
-                told += [f"{c.lost} lost"] if c.lost else []  # with what is 0 a terminal of 80 columns has no room for the rest
+                told += [f"{c.lost} lost"] if c.lost else []
                 update(c.batches, count, " · ".join(told))
 
             if not app.json:

@@ -17,7 +17,7 @@ import click
 from ..contract.version import __version__
 from . import output
 from .app import App
-from .ending import UNSAID, ended
+from .ending import INTERRUPTED, UNSAID, complain_of_line, ended
 from .later import Later
 from .options import before_the_command, options_of
 from .output import Stderr
@@ -73,6 +73,18 @@ class Cli(Later):
     }
     """Title → commands, in the order that a newcomer meets them in, and the modules that they are in."""
     places = {name: module for section in sections.values() for name, module in section.items()}
+
+    def main(self, *given: Any, **more: Any) -> NoReturn:
+        """As click has it, but what it says itself is said as everything else is, and Ctrl-C has one exit code everywhere."""
+        try:
+            code = super().main(*given, **more | {"standalone_mode": False})
+        except click.ClickException as error:
+            complain_of_line(error)
+            code = error.exit_code
+        except click.Abort:  # before a command has begun, or behind its end
+            output.complain("kvfpga: interrupted")
+            code = INTERRUPTED
+        sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> NoReturn:
         try:

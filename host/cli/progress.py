@@ -29,13 +29,10 @@ def shown(what: str) -> Iterator[Update]:
     if not sys.stderr.isatty():
         yield Lines(what)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from .bar import Bar
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, text="": bar.update(task, completed=done, total=total, description=text)
+    with Bar(what) as bar:
+        yield bar.move
 
 
 class Lines:

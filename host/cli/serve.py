@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--uapi", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
               help="A node that answers the ioctls of the Linux driver; /dev/kvcpu0 is the usual PATH.")  # fmt: skip
 @click.option("--sysfs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="With --uapi: the driver's attributes as files in DIR.")  # fmt: skip
+              help="With --uapi: the driver's attributes as files in DIR, which must not be there yet.")  # fmt: skip
 @click.option("--auto-load", is_flag=True, help="With --uapi: a hint loads blocks where none covers its range.")
 @click.option("--compat", is_flag=True,
               help="With --uapi: what only the kernel module accepts succeeds, does nothing, and is counted.")  # fmt: skip
@@ -126,10 +126,11 @@ def _serve_remote(
     from ..transport.remote import protocol
     from ..transport.remote import server as remote_server
 
-    if not protocol.socket_path(address):  # before a model is built for nothing
-        protocol.tcp_endpoint(address, listen=True)
+    # before a model is built for nothing
+    endpoint = None if protocol.socket_path(address) else protocol.tcp_endpoint(address, listen=True)
     if app.target.kind == "model":
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
+
     def read() -> Reading:
         from ..monitor.metrics import Reading
 
@@ -142,7 +143,9 @@ def _serve_remote(
         is_open.set()
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20
         with metrics.exposed(metrics_at, read):
-            remote_server.serve(address, mmio, lock, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most)
+            remote_server.serve(
+                address, mmio, lock, None, lambda at: _ready(app, at), stop, shared=shared, memory=most, endpoint=endpoint
+            )
 
 
 def _ready(app: App, where: str) -> None:

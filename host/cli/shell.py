@@ -19,7 +19,7 @@ from ..contract import extras, folders
 from ..contract.errors import KvfpgaError, UsageError
 from . import batch, output
 from .app import App, note
-from .ending import ended
+from .ending import complain_of_line, ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def _run(root: click.Context, app: App, words: list[str]) -> int:
     try:
         code = ended(root, lambda: _execute(root, words))
     except click.ClickException as error:
-        error.show()
+        complain_of_line(error)
         code = error.exit_code
     if app.changed:  # and not stored: what the device went through is not the session's
         app.close()

@@ -24,8 +24,10 @@ def vfio(app: App, path: Path) -> None:
     Makes SOCKET and waits there for one virtual machine, such as QEMU 10.1 or later:
 
     \b
-    qemu-system-x86_64 … -object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram
-      -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"SOCKET"}}'
+    qemu-system-x86_64 … -machine memory-backend=ram \\
+      -object memory-backend-memfd,id=ram,size=512M,share=on \\
+      -device '{"driver": "vfio-user-pci",
+        "socket": {"type": "unix", "path": "SOCKET"}}'
 
     Its guest finds PCI function 1de5:0a10: BAR0 has the registers, BAR2 the directory, MSI 0 is the interrupt. Guest memory
     is the device's at 2^40 + its physical address. The device begins with its reset values, and ends with the virtual machine

@@ -1,8 +1,9 @@
 """/dev/kvcpu0 in user space: a file that answers the ioctls of contract section 7, and the attributes that a driver has in sysfs.
 
 `Kvcpu0` is the device as a program sees it, `serve` puts it into the file system with FUSE. One folder is mounted, beside PATH,
-as .NAME.kvfpga; PATH is a symbolic link to the node in it, and DIR gets a link to each attribute. So one mount serves both, and
-what a killed server leaves behind (links, dead mount) can be told from anybody's files and is replaced by the next one.
+as .NAME.kvfpga; PATH is a symbolic link to the node in it, and DIR one to the folder of attributes. So one mount serves both;
+what a killed server leaves behind (links, dead mount) can be told from anybody's files and is replaced by the next one; and in
+DIR nothing can be made that is no attribute: whoever writes to a name that is none gets EACCES, as in a driver's sysfs.
 
     PATH                      the ioctls; read and write are EINVAL, as of a misc driver that has neither
     DIR/current_step          decimal; writing it is a STEP_ADVANCE
@@ -160,12 +161,22 @@ def _number(data: bytes, bits: int) -> int:
 
 # ---- the file system ---------------------------------------------------------------------------------------------------
 NODE = "/kvcpu0"
+FOLDER = "/attributes"
 TICK = 0.2
 """Seconds after which a stop is seen at the latest: a signal may reach a thread that does not wake the waiting one."""
 
 
+def _refusal(number: int) -> Callable[..., int]:
+    """An operation that no file here takes, by the errno that the kernel's sysfs has for it."""
+
+    def refuse(self: Nodes, path: str, *more: object) -> int:
+        raise OSError(number, f"{path}: what is here is the driver's")
+
+    return refuse
+
+
 class Nodes:
-    """Node and attributes in one folder, as FUSE operations (mfusepy's names and arguments)."""
+    """The node, and the attributes in a folder, as FUSE operations (mfusepy's names and arguments)."""
 
     use_ns = True
 
@@ -181,13 +192,13 @@ class Nodes:
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
         owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
-        if path == "/":
+        if path in ("/", FOLDER):
             return owner | {"st_mode": stat.S_IFDIR | 0o700, "st_nlink": 2}
         mode, size = (0o600, 0) if path == NODE else (0o444 if _attribute(path) in READ_ONLY else 0o644, 4096)
         return owner | {"st_mode": stat.S_IFREG | mode, "st_nlink": 1, "st_size": size}
 
     def readdir(self, path: str, fh: int) -> list[str]:
-        return [".", "..", NODE[1:], *ATTRIBUTES]
+        return [".", "..", *(ATTRIBUTES if path == FOLDER else (NODE[1:], FOLDER[1:]))]
 
     def open(self, path: str, flags: int) -> int:
         if path != NODE and _attribute(path) in READ_ONLY and flags & os.O_ACCMODE != os.O_RDONLY:
@@ -197,6 +208,12 @@ class Nodes:
     def release(self, path: str, fh: int) -> int:
         self._texts.pop(fh, None)
         return 0
+
+    create = _refusal(errno.EACCES)
+    mkdir = mknod = symlink = link = rename = unlink = rmdir = _refusal(errno.EPERM)
+
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        return 0  # touch does it; there is no time to keep
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         return 0  # a shell's > does it; there is no length to cut
@@ -232,17 +249,18 @@ class Nodes:
 
 
 def _attribute(path: str) -> str:
-    if path[1:] not in ATTRIBUTES:
+    folder, _, name = path.rpartition("/")
+    if folder != FOLDER or name not in ATTRIBUTES:
         raise OSError(errno.ENOENT, path)
-    return path[1:]
+    return name
 
 
 def serve(
     path: Path, kvcpu0: Kvcpu0, sysfs: Path | None = None, ready: Callable[[], None] = lambda: None,
     stop: threading.Event | None = None,
 ) -> None:  # fmt: skip
-    """Put the node at `path`, and the attributes into the folder `sysfs` (made where there is none), until `stop` is set or the
-    mount is taken off. `ready()` once they are there. What runs then is finished first.
+    """Put the node at `path`, and the folder of attributes at `sysfs`, until `stop` is set or the mount is taken off. `ready()`
+    once they are there. What runs then is finished first.
 
     Signals are the caller's, but for SIGTERM and SIGHUP that nobody handles: in the main thread they set `stop`. UsageError where
     a name is taken."""
@@ -251,7 +269,7 @@ def serve(
     mount = path.with_name(f".{path.name}.kvfpga")
     links = {path: mount / NODE[1:]}
     if sysfs:
-        links |= {_absolute(sysfs) / name: mount / name for name in ATTRIBUTES}
+        links[_absolute(sysfs)] = mount / FOLDER[1:]
     with _signals(stop), _folder(mount), _mounted(mount, kvcpu0, stop), _links(links):
         ready()
         while not stop.wait(TICK):
@@ -385,7 +403,7 @@ def _take_off(mount: Path) -> None:
 
 @contextmanager
 def _links(links: dict[Path, Path]) -> Iterator[None]:
-    """Symbolic links to what is mounted, while this is entered; a folder for them is made where there is none."""
+    """Symbolic links to what is mounted, while this is entered; the folder that one is to be in is made where there is none."""
     made: list[tuple[Path, Path]] = []
     folders = []
     try:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from kvfpga.cli.ending import complain
 from kvfpga.contract.errors import KvfpgaError, UsageError
 from scripts import manual
 
@@ -111,7 +112,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         run(given)
     except KvfpgaError as error:
-        print(f"error: {error}" + (f"\n{error.remedy}" if error.remedy else ""), file=sys.stderr)
+        complain(error, "bench")
         return error.exit_code
     return 0
 

@@ -11,13 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock
-
+from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, UsageError
 from kvfpga.transport.sim.build import cache_folder
 
 from .figures import Say
 from .workers import ROOT, Version
+
+try:
+    from filelock import FileLock
+except ModuleNotFoundError as missing:
+    raise extras.lacking("bench", "test", missing) from None
 
 COMMIT = "48db1e7"
 """The last one with a flat `host/`, before anybody looked at speed."""

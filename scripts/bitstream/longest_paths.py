@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from kvfpga.cli.ending import complain
 from kvfpga.contract.errors import KvfpgaError, UsageError
 from kvfpga.transport.sim.build import rtl_root
 from scripts.bitstream.build_ulx3s import NAME, synthesise
@@ -222,7 +223,7 @@ def main() -> int:
                 netlist = read(Path(name) / f"{NAME}.json")
         paths = netlist.longest(chosen.count)
     except KvfpgaError as error:
-        print(f"longest_paths: {error.message}", *([error.remedy] if error.remedy else []), sep="\n", file=sys.stderr)
+        complain(error, "longest_paths")
         return error.exit_code
     if chosen.json:
         print(json.dumps({"paths": [path._asdict() | {"steps": [step._asdict() for step in path.steps]} for path in paths]}))

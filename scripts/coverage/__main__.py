@@ -22,12 +22,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import coverage
 from rich.console import Console
 from rich.table import Table
 
 from scripts.soak.progress import shown
 from tests.helpers.places import HOST, ROOT
+
+try:
+    import coverage
+except ModuleNotFoundError as missing:
+    from kvfpga.contract import extras  # only here: what is imported before it begins to measure counts as never run
+
+    raise extras.lacking("coverage", "test", missing) from None
 
 QUICK = (
     "ranges_and_refusals", "settings", "residency", "full_directory", "overflowing_index", "one_key_too_many", "many_counts",
@@ -60,6 +66,7 @@ def measure(options: argparse.Namespace) -> dict:
 
 def run(seeds: int, commands: int, only: Sequence[str], out: Path) -> dict:
     """Runs the scenarios: by module of the RTL what was reached; `unreached` points; what differed."""
+    from kvfpga.cli.ending import complain
     from kvfpga.contract.errors import KvfpgaError
     from kvfpga.contract.parameters import Parameters
     from kvfpga.targets.target import rtl_sources
@@ -73,7 +80,8 @@ def run(seeds: int, commands: int, only: Sequence[str], out: Path) -> dict:
         sources = rtl_sources() or build.rtl_sources()
         build.model(Parameters(ENTRIES, LANES, DATA_BITS), sources, design=counting.COUNTING)
     except KvfpgaError as error:
-        sys.exit(str(error))
+        complain(error, "coverage")
+        sys.exit(error.exit_code)
     counting.CountingSim.points = out / "points.dat"
     chosen = [scenario for scenario in scenarios(seeds, commands) if not only or scenario.name in only]
     if unknown := set(only) - {scenario.name for scenario in chosen}:

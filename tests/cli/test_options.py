@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -122,6 +124,9 @@ def test_who_names_a_target_is_not_given_the_board_of_the_file(home, tmp_path):
     ('target = "model"\ncolour = 3\n', "line 2: colour is no setting of this file"),
     ("[target]\n", "line 1: target is {}, not text in quotes"),
     ('json = "yes"\n', "line 1: json is 'yes', not true or false"),
+    ('session = ""\n', "line 1: session is '', no name of a folder"),
+    ('json = true\nsession = "a\\u0000b"\n', "line 2: session is 'a\\x00b', no name of a folder"),
+    ('session = "~nobody-of-that-name/s"\n', "line 1: session is '~nobody-of-that-name/s', and ~nobody-of-that-name has no home"),
     ("target = model\n", "line 1"), ('json = true\njson = false\n', "line 2"),
     pytest.param(f"colour = {'9' * 5000}\n", "a number of too many digits", id="digits"),
     pytest.param("colour = " + "[" * 3000, "nested too deep", id="nested"),
@@ -132,6 +137,25 @@ def test_a_bad_file_is_refused_with_line_and_remedy(home, text, said):
     (home / "config.toml").write_text(text)
     _, err = kvfpga("step", 1, code=2)
     assert str(home / "config.toml") in err and said in err and len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind, said", [
+    ("folder", "it is a folder, a pipe or a device"), ("fifo", "it is a folder, a pipe or a device"),
+    ("latin-1", "not text in UTF-8"), ("nul", "line 1"),
+])  # fmt: skip
+def test_what_is_no_file_of_text_is_refused(home, kind, said):
+    place = home / "config.toml"
+    match kind:
+        case "folder":
+            place.mkdir()
+        case "fifo":
+            os.mkfifo(place)
+        case "latin-1":
+            place.write_bytes(b'target = "m\xf6del"\n')
+        case "nul":
+            place.write_bytes(b"\0\0\0")
+    _, err = kvfpga("step", 1, code=2)
+    assert str(place) in err and said in err and len(err.splitlines()) == 2
 
 
 def test_a_file_that_is_named_must_be_there(home):
@@ -153,11 +177,18 @@ def test_the_help_has_groups_exit_codes_and_environment():
     assert re.search(r"^  4 +hardware and reference model differ", out, re.MULTILINE) and "KVFPGA_SESSION" in out
 
 
-@pytest.mark.parametrize("words", [[], ["reg"], ["lab"], ["weights"], ["board"], ["query"], ["keys"]], ids=str)
-def test_no_description_is_cut_off_in_80_columns(words):
+def commands(command=cli, *words):
+    """Every command, by the words that lead to it."""
+    yield words
+    for name in getattr(command, "list_commands", lambda context: [])(click.Context(command)):
+        yield from commands(command.get_command(click.Context(command), name), *words, name)
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=lambda words: " ".join(words) or "kvfpga")
+def test_no_help_is_cut_off_in_80_columns(words):
     out, _ = kvfpga(*words, "--help", environment={"COLUMNS": "80"})
     usage, *lines = out.splitlines()
-    assert not any(line.endswith("...") for line in lines) and max(map(len, lines)) <= 80
+    assert not any(line.endswith("...") for line in lines) and max(map(len, (usage, *lines))) <= 80
 
 
 def test_each_command_says_where_the_other_options_are():
@@ -209,6 +240,29 @@ def test_a_log_takes_the_calls_instead_of_stderr(tmp_path):
     assert re.search(line % 1, text) and re.search(line % 2, text)
     kv("--log", tmp_path / "no" / "folder", "step", 3, code=2)
     assert "cannot write" in kv.err
+
+
+def test_a_log_that_takes_no_more_is_said_once_and_undoes_nothing(tmp_path):
+    kv = Kvfpga(tmp_path / "s", "--target", "sim")
+    kv("step", 1)
+    kv("--log", "/dev/full", "step", 2)
+    assert kv.err == "kvfpga: --log: /dev/full takes no more: No space left on device; later calls are not in it\n"
+    assert kv("telemetry")["current_step"] == 2
+
+
+def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path):
+    """One that nobody reads would be waited for without a word, and for ever."""
+    kv, pipe = Kvfpga(tmp_path / "s", "--target", "sim"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    kv("--log", pipe, "step", 1, code=2)
+    assert f"cannot write {pipe}: it is a pipe that nobody reads" in kv.err
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    kv("--log", pipe, "step", 1)
+    assert b"write STEP_FAST 0x1" in os.read(reader, 1 << 16)
+    os.close(reader)
+    for place in (tmp_path / "no" / "log", tmp_path):
+        kv("--log", place, "step", 2, code=2)
+        assert "Traceback" not in kv.err and str(place) in kv.err
 
 
 def test_a_bring_up_tells_its_calls(tmp_path):

@@ -6,20 +6,16 @@ Real processes: what stdout is and how a process ends are the matter here.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 
 from kvfpga.cli import output
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
-from tests.helpers.terminal import CONTROLS
+from tests.helpers.terminal import Terminal
 
 UNSAID = 74
 
@@ -113,18 +109,10 @@ def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
 
 
 def on_a_terminal(kv, columns, *words, code=0) -> str:
-    """What a command shows on a pseudo-terminal, without its colours."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    done = kvfpga(kv, *words, stdout=slave, stderr=slave, TERM="xterm", COLUMNS="")
-    os.close(slave)
-    text = b""
-    with contextlib.suppress(OSError):  # its end
-        while piece := os.read(master, 4096):
-            text += piece
-    os.close(master)
-    assert done.returncode == code
-    return CONTROLS.sub("", text.decode())
+    """What a command shows there."""
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, *map(str, words), columns=columns) as terminal:
+        assert terminal.ended() == code
+        return terminal.seen
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
@@ -156,6 +144,22 @@ def test_an_error_breaks_between_words_on_a_terminal_alone(kv):
     lines = on_a_terminal(kv, 80, *words, code=2).splitlines()
     assert max(map(len, lines)) <= 80 and lines[1] == "  the size that was built"
     assert "a board has the size that was built\n" in kvfpga(kv, *words).stderr.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_mistake_in_the_line_breaks_between_words_too(kv, columns):
+    """What click says of it, and in the shell."""
+    words = "score", 1, 2, 3, 0, "--slot", "9" * 30
+    said = f"'--slot': {'9' * 30} does not fit into 64 bits: 0 to 18,446,744,073,709,551,615."
+    lines = on_a_terminal(kv, columns, *words, code=2).splitlines()
+    assert said in " ".join(" ".join(lines).split()) and max(map(len, lines)) <= columns
+    assert f"Error: Invalid value for {said}\n" in kvfpga(kv, *words).stderr.decode()
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, "shell", columns=columns) as shell:
+        shell.until("kvfpga>")
+        shell.type(" ".join(map(str, words)) + "\r")
+        shell.until("Error: Invalid value")
+        shown = shell.until("615.")
+    assert max(map(len, shown.splitlines())) <= columns and len(shown.splitlines()) > 1
 
 
 def test_a_command_to_copy_stays_whole():

@@ -1,17 +1,15 @@
-"""Progress in a pipe: a line every ten seconds of a clock that the test turns."""
+"""Progress in a pipe, a line every ten seconds of a clock that the test turns, and on a terminal, a bar."""
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 import sys
 
 import pytest
 
 from kvfpga.cli import progress
 from kvfpga.cli.progress import EVERY, Lines
+from tests.helpers.terminal import CONTROLS, Terminal
 
 
 class Clock:
@@ -74,14 +72,28 @@ def test_a_pipe_gets_lines(monkeypatch, clock, capsys):
     assert lines(capsys) == ["kvfpga: replaying, 1 of 2"]
 
 
+def shown_by(program, columns=80):
+    """What a program shows on a terminal; it has `progress` and `output`."""
+    begin = "import sys; from kvfpga.cli import output, progress; sys.stderr = output.Stderr(sys.stderr)\n"
+    with Terminal(sys.executable, "-c", begin + program, columns=columns) as terminal:
+        assert terminal.ended() == 0, terminal.seen
+        return terminal.raw
+
+
 def test_a_note_comes_above_the_bar_of_a_terminal():
-    program = (
-        "import sys; from kvfpga.cli import output, progress; sys.stderr = output.Stderr(sys.stderr)\n"
-        "with progress.shown('following'): output.complain('kvfpga: a note')"
-    )
-    master, slave = pty.openpty()
-    subprocess.run([sys.executable, "-c", program], stderr=slave, check=True, env=os.environ | {"TERM": "xterm"})
-    seen = os.read(master, 1 << 16).decode()
-    os.close(slave)
-    os.close(master)
+    seen = shown_by("with progress.shown('following'): output.complain('kvfpga: a note')")
     assert re.search(r"\r\x1b\[2K(\x1b\[\d*m)*kvfpga: a note", seen), seen  # the bar's line is emptied before it
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("what, text", [
+    ("cells", "generated:tool-agents: ranked+final+announce 65,536: 80.21% of 98.70%"),
+    ("comparing policies", "step 1,234,567, 1,234,567 commands"),
+    ("measuring claims", "keys scored at 0.9 of the memory's width or more, in each of 64 heads of a layer that share them"),
+    ("following", "65,536 blocks · 12,345 requests · hit 98.5%, LRU 91.0% · 123,456 events · 12 gaps · 3 lost"),
+])  # fmt: skip
+def test_what_is_going_on_is_whole_however_narrow(what, text, columns):
+    seen = shown_by(f"with progress.shown({what!r}) as update: update(12345, 45678, {text!r})", columns)
+    lines = [CONTROLS.sub("", line) for line in re.split("[\r\n]+", seen)]
+    assert text in " ".join(" ".join(lines).split()) and "…" not in seen, seen
+    assert re.search(f"{what} [━╸╺]+ 12345/45678 0:00:0", "\n".join(lines)) and max(map(len, lines)) <= columns

@@ -9,6 +9,7 @@ Invented from a seed: no real user, prompt or time is in them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -76,8 +77,11 @@ def text(name: str) -> str:
 
 
 def main() -> int:
-    stale = [name for name in TRACES if "--check" in sys.argv and (FOLDER / name).read_text() != text(name)]
-    if "--check" not in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is another")
+    is_check = parser.parse_args().check
+    stale = [name for name in TRACES if is_check and (FOLDER / name).read_text() != text(name)]
+    if not is_check:
         for name in TRACES:
             (FOLDER / name).write_text(text(name))
     for name in stale:

@@ -23,6 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from kvfpga.cli.ending import complain
+from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, KvfpgaError, UsageError
 from kvfpga.transport.sim.build import compile_order, rtl_root
 from scripts import manual
@@ -31,7 +33,6 @@ from scripts.mutation.mutations import Edit
 from tests.formal.table import ROWS, Row
 
 HERE = Path(__file__).parent
-PROGRAMS = Path(sys.executable).parent
 PACKAGES = ("kvcpu_regs_pkg.sv", "kvcpu_map_pkg.sv", "kvcpu_pkg.sv")
 PREPARE = (  # one clock, registers that start with anything but what their reset gives them, memories as registers
     "proc", "flatten", "opt -keepdc", "memory_collect", "memory_map", "opt -full", "async2sync", "dffunmap", "opt_clean",
@@ -90,11 +91,10 @@ def solve(folder: Path, row: Row, part: str) -> str:
 
 
 def run(folder: Path, program: str, *arguments: str, ends: tuple[int, ...]) -> str:
-    if not (PROGRAMS / program).exists():
-        raise BuildError(f"{program} is not installed", "pip install 'kvfpga[test]'")
-    path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", "")])  # smtbmc looks for yices-smt2 there
+    found = extras.program(program, "test")
+    path = os.pathsep.join([str(found.parent), os.environ.get("PATH", "")])  # smtbmc looks for yices-smt2 there
     done = subprocess.run(
-        [PROGRAMS / program, *arguments], cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path}
+        [found, *arguments], cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path}
     )
     said = done.stdout + done.stderr
     if done.returncode not in ends:
@@ -128,8 +128,8 @@ def main() -> int:
                     f"caught at {verdict.failed}" if not verdict.holds else "SURVIVED")
                 console.print(f"{'ok ' if fine else 'BAD'} {title}: {says}, {verdict.seconds} s")
     except KvfpgaError as error:
-        console.print(str(error), markup=False)
-        return 1
+        complain(error, "prove")
+        return error.exit_code
     if options.json:
         print(json.dumps({"good": good, "found": found}))
     console.print(f"{sum(f['good'] for f in found)} of {len(found)} as they should be, {sum(f['seconds'] for f in found):.0f} s")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
+import termios
 
 from tests.helpers.waiting import until
 
@@ -16,13 +19,17 @@ CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
 
 class Terminal:
     """Runs `command` (the program's path first) with a terminal as its stdin, stdout and stderr, in a session of its own, so that
-    Ctrl-C reaches it."""
+    Ctrl-C reaches it. `columns`: 0 where the terminal does not say.
 
-    def __init__(self, *command: str, **environment: str):
+    `seen`: what it has shown and nobody has waited for yet; `raw`: everything, with what moves the cursor."""
+
+    def __init__(self, *command: str, columns: int = 0, **environment: str):
         self.process, self._fd = pty.fork()
         if not self.process:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            os.environ.pop("COLUMNS", None)
             os.execve(command[0], command, os.environ | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"} | environment)
-        self.seen = ""
+        self.seen = self.raw = ""
         self._code: int | None = None
 
     def type(self, text: str) -> None:
@@ -64,6 +71,7 @@ class Terminal:
                 return False
             if not found:
                 return False
+            self.raw += found.decode(errors="replace")
             self.seen = CONTROLS.sub("", self.seen + found.decode(errors="replace"))
         return True
 

@@ -9,9 +9,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
+from kvfpga.contract import extras
 from kvfpga.transport.sim import build, verilator
+
+try:
+    from filelock import FileLock
+except ModuleNotFoundError as missing:
+    raise extras.lacking("a bench in C++", "test", missing) from None
 
 VERILATE = (
     "--cc --Mdir out -O3 --x-assign fast --x-initial unique --no-timing --output-split 0 -Wno-lint -Wno-style -Wno-fatal"

@@ -835,6 +835,19 @@ def test_no_device_is_made_ready_for_an_endpoint_that_is_none(tmp_path):
         assert code == 2 and "not an endpoint" in said and not (tmp_path / "s").exists()
 
 
+def test_a_name_is_looked_up_once(monkeypatch, tmp_path):
+    asked = []
+
+    def look_up(host, *more, **options):
+        asked.append(host)
+        return real(host.replace("once.invalid", "127.0.0.1"), *more, **options)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    code, _, said = run(tmp_path, "follow", "tcp://once.invalid:9", "--patience", "0.1")
+    assert (code, asked) == (3, ["once.invalid"]), said
+
+
 def test_cli(tmp_path):
     with Publisher() as publisher:
         for number in range(6):

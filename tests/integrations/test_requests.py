@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 
 import pytest
 
@@ -15,6 +16,7 @@ from kvfpga.integrations.vllm.requests import Requests
 from kvfpga.lockstep.reference import Reference
 from tests.helpers.command_line import run
 from tests.helpers.kv_publisher import Cache, Publisher, cleared, encode, removed, stored
+from tests.helpers.terminal import Terminal
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -221,6 +223,19 @@ def test_cli(tmp_path):
     assert json.loads(run(tmp_path, "--json", "info")[1]).get("code", "OK") == "OK"
     assert len(json.loads(run(tmp_path, "--json", "dump")[1])["entries"]) == 10
     assert "differ" not in run(tmp_path, "verify")[1]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_shows_all_figures_meanwhile(tmp_path, columns):
+    options = "--target", "model", "--entries", "256", "--session", str(tmp_path / "s")
+    with Publisher() as publisher:
+        for number in range(6):
+            publisher.publish([stored([number * 10, number * 10 + 1])])
+        publisher.wait_until_sent()
+        words = "follow", publisher.endpoint, "--replay", publisher.replay, "--patience", "1", "--policy", "ranked"
+        with Terminal(sys.executable, "-m", "kvfpga", *options, *words, columns=columns) as terminal:
+            assert terminal.ended() == 0, terminal.seen
+    assert "12 blocks · 6 requests · hit 0.0%, LRU 0.0% · 6 events" in " ".join(terminal.seen.split())
 
 
 def test_cli_reports_intervals_that_add_up(tmp_path):

@@ -89,6 +89,13 @@ def load(n: int, tier: int = 1, va: int | None = None, request: int = 1) -> cmd.
     return cmd.Load(request, 0, 0, 32 * n, 32 * n + 31, BASE + n * BLOCK if va is None else va, tier)
 
 
+def expect(number: int, call, *arguments) -> None:
+    """The call ends with that errno."""
+    with pytest.raises(OSError) as caught:
+        call(*arguments)
+    assert caught.value.errno == number, caught.value
+
+
 def step(n: int) -> bytes:
     return struct.pack("<Q", n)
 
@@ -443,6 +450,30 @@ def test_attributes_refuse(node, served):
 
 
 @pytest.mark.parametrize("served", ["model"], indirect=True)
+def test_a_name_that_is_no_attribute_is_none(node, served):
+    """As in a driver's sysfs: a slip of the pen is an error of whoever writes, not a file that nobody reads."""
+    path, sysfs = node
+    before, mount = sorted(os.listdir(sysfs)), path.parent / ".kvcpu0.kvfpga"
+    for folder in (sysfs, mount):
+        for name in ("w_q", "w_r.bak", "W_R"):
+            place = folder / name
+            expect(errno.EACCES, place.write_text, "5")
+            expect(errno.ENOENT, place.read_text)
+            expect(errno.EPERM, place.mkdir)
+            expect(errno.EPERM, place.symlink_to, "w_r")
+            expect(errno.EPERM, os.mkfifo, place)
+            expect(errno.EPERM, os.rename, sysfs / "w_r", place)
+            expect(errno.EPERM, os.link, sysfs / "w_r", place)
+        assert sorted(os.listdir(sysfs)) == before and sorted(os.listdir(mount)) == ["attributes", "kvcpu0"]
+    for place in (sysfs / "w_r", mount / "kvcpu0"):
+        expect(errno.EPERM, place.unlink)
+        os.utime(place)  # touch
+    expect(errno.EPERM, (mount / "attributes").rmdir)
+    expect(errno.ENOENT, (mount / "w_r").read_text)
+    assert (sysfs / "w_r").read_text() == "48\n" and served.failed is None
+
+
+@pytest.mark.parametrize("served", ["model"], indirect=True)
 def test_an_attribute_read_in_pieces_is_of_one_time(node, served):
     fd = os.open(node[1] / "telemetry", os.O_RDONLY)
     first = os.read(fd, 14)
@@ -516,7 +547,7 @@ def test_a_signal_with_the_node_in_use(program, tmp_path, number):
             fcntl.ioctl(held, STEP, step(1))
         assert caught.value.errno == errno.ENOTCONN
         os.close(held)
-    assert sorted(os.listdir(tmp_path)) == ["a", "session"] and not os.path.exists(sysfs)
+    assert os.listdir(tmp_path) == ["session"]
     with Served(uapi_helpers.small_target("sim"), tmp_path / "session") as served:
         assert served.device.telemetry()["step_count"] > 0, "everything was stored"
         served.device.verify()
@@ -544,7 +575,7 @@ def test_a_killed_server_leaves_a_whole_state_and_room_for_the_next(program, tmp
         assert run(program, path, "smoke").stdout == "smoke: PASS\n"
         server.terminate()
         assert server.wait(LONG) == 0
-    assert sorted(os.listdir(tmp_path)) == ["session", "sysfs"] and os.listdir(sysfs) == []
+    assert os.listdir(tmp_path) == ["session"]
     with Served(uapi_helpers.small_target(kind), session) as served:
         assert served.device.telemetry()["step_count"] >= 3, "the smoke test's, stored at the end"
         served.device.verify()
@@ -567,18 +598,17 @@ def test_a_mount_that_somebody_takes_off_ends_the_serving(model, tmp_path):
 
 
 # ---- names ---------------------------------------------------------------------------------------------------------------
-def test_relative_paths_and_a_folder_that_is_there(model, tmp_path, monkeypatch):
+def test_relative_paths(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sysfs").mkdir()
-    (tmp_path / "sysfs" / "mine").touch()
     with running(Path("kvcpu0"), Kvcpu0(model), Path("sysfs")):
         assert os.getcwd() == str(tmp_path), "libfuse changes to /"
         assert Path("sysfs/w_r").read_text() == "48\n"
         assert os.readlink("kvcpu0") == str(tmp_path / ".kvcpu0.kvfpga" / "kvcpu0")
-    assert sorted(os.listdir()) == ["session", "sysfs"] and os.listdir("sysfs") == ["mine"]
+        assert os.readlink("sysfs") == str(tmp_path / ".kvcpu0.kvfpga" / "attributes")
+    assert os.listdir() == ["session"]
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "link", "attribute", "no folder", "in the way", "sysfs is a file"])
+@pytest.mark.parametrize("what", ["file", "folder", "link", "folder for sysfs", "no folder", "in the way", "sysfs is a file"])
 def test_what_is_there_already_is_left_alone(model, tmp_path, what):
     path, sysfs = tmp_path / "kvcpu0", tmp_path / "sysfs"
     match = "is there already"
@@ -589,9 +619,9 @@ def test_what_is_there_already_is_left_alone(model, tmp_path, what):
             path.mkdir()
         case "link":
             path.symlink_to(tmp_path)
-        case "attribute":
+        case "folder for sysfs":  # in which a name that is no attribute would become a file
             sysfs.mkdir()
-            (sysfs / "w_r").write_text("mine")
+            (sysfs / "mine").touch()
         case "no folder":
             (tmp_path / "x").touch()
             path, match = tmp_path / "x" / "kvcpu0", "cannot make"
@@ -601,7 +631,6 @@ def test_what_is_there_already_is_left_alone(model, tmp_path, what):
             match = "cannot make"
         case "sysfs is a file":
             sysfs.touch()
-            match = "cannot make"
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match=match) as caught, running(path, Kvcpu0(model), sysfs):
         pass

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -197,3 +198,23 @@ def test_no_device_is_made_ready_for_an_address_that_is_none(tmp_path, monkeypat
     kv = Kvfpga(tmp_path, "--target", "sim")
     kv.run("serve", "--listen", address)
     assert kv.code in (2, 3) and address in kv.err
+
+
+def test_the_name_of_a_host_is_looked_up_once(tmp_path, monkeypatch):
+    """To refuse what is none before a model is built, and to listen."""
+    asked = []
+
+    def look_up(host, *more, **options):
+        asked.append(host)
+        return real("127.0.0.1" if host == "once.invalid" else host, *more, **options)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("KVFPGA_KEYS", str(tmp_path / "keys"))
+    kv = Kvfpga(tmp_path / "session", "--target", "sim")
+    kv("keys", "create")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        kv.run("serve", "--listen", f"tcp://once.invalid:{port}")
+    assert kv.code == 3 and f"cannot listen at tcp://once.invalid:{port}: Address already in use" in kv.err
+    assert asked == ["once.invalid"]

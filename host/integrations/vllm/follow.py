@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import zmq
@@ -457,6 +458,7 @@ def require_endpoint(endpoint: str, bind: bool = False) -> None:
         attach(socket, endpoint, bind)
 
 
+@cache  # an endpoint is tried before it is followed, and a replay asked for again and again
 def _has_ipv6(host: str, bind: bool) -> bool:
     """Is libzmq to look for an IPv6 address? Of a name that has both it would take that one alone, and a server that binds
     tcp://*:5557 has the other."""

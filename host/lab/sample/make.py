@@ -7,6 +7,7 @@ and now and then the end of a context is dropped and written anew. Invented from
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import json
 import random
@@ -91,7 +92,9 @@ def text() -> str:
 
 
 def main() -> int:
-    if "--check" not in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is another")
+    if not parser.parse_args().check:
         FILE.write_text(text())
     elif FILE.read_text() != text():
         print(f"{FILE.name} is not what {Path(__file__).name} makes: run it again")

@@ -11,7 +11,7 @@ import re
 import socket
 from array import array
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -265,16 +265,23 @@ def host_and_port(address: str) -> tuple[str, int]:
     return found[1].strip("[]"), int(found[2])
 
 
-def tcp_endpoint(address: str, listen: bool = False) -> tuple[str, bool]:
-    """(endpoint for ZeroMQ, is it IPv6). TargetError where the name is unknown."""
+class Endpoint(NamedTuple):
+    """Of tcp://HOST:PORT, once the host's name was looked up: as ZeroMQ takes it, and whether it is IPv6."""
+
+    text: str
+    is_ipv6: bool
+
+
+def tcp_endpoint(address: str, listen: bool = False) -> Endpoint:
+    """TargetError where the name is unknown."""
     host, port = host_and_port(address)
     if host == "*":
         if not listen:
             raise UsageError(f"{address}: whose address?", "* is for the server; name its host")
-        return f"tcp://*:{port}", False
+        return Endpoint(f"tcp://*:{port}", False)
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise TargetError(f"{address}: {error.strerror or error}", "is the host's name right?") from None
     v6 = family == socket.AF_INET6
-    return (f"tcp://[{place[0]}]:{port}" if v6 else f"tcp://{place[0]}:{port}"), v6
+    return Endpoint(f"tcp://[{place[0]}]:{port}" if v6 else f"tcp://{place[0]}:{port}", v6)

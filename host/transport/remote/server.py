@@ -87,16 +87,17 @@ def serve(
     address: str, mmio: Mmio, lock: Lock | None = None, keys: remote_keys.Keys | None = None,
     ready: Callable[[str], None] = lambda address: None, stop: threading.Event | None = None, *,
     shared: bool = False, most: int = MOST, waiting: int = WAITING, memory: int | None = None,
+    endpoint: wire.Endpoint | None = None,
 ) -> None:  # fmt: skip
     """Serve `mmio` at unix:PATH or tcp://HOST:PORT until `stop` is set; `mmio` stays open.
 
     lock: held around each request, where others in this process use the device too. keys: this server's (None: the user's; not
     needed for unix:PATH). ready(address): called once clients can come; port 0 is the one that was free. memory: bytes that a
-    simulation's memory may grow to.
+    simulation's memory may grow to. endpoint: of the address, where somebody has looked its host up already.
     """
     if memory is not None:
         mmio.bound_memory(memory)
-    server = Server(address, mmio, lock, keys, shared, most, waiting)
+    server = Server(address, mmio, lock, keys, shared, most, waiting, endpoint)
     try:
         server.listen()
         ready(server.address)
@@ -174,10 +175,11 @@ class Sent(Enum):
 class Server:
     def __init__(
         self, address: str, mmio: Mmio, lock: Lock | None = None, keys: remote_keys.Keys | None = None,
-        shared: bool = False, most: int = MOST, waiting: int = WAITING,
+        shared: bool = False, most: int = MOST, waiting: int = WAITING, endpoint: wire.Endpoint | None = None,
     ):  # fmt: skip
         self.address, self.mmio = address, mmio
         self.path = wire.socket_path(address)
+        self._endpoint = endpoint
         self.shared, self.places, self.waiting = shared, most if shared else 1, waiting
         if self.places < 1 or waiting < 0:
             raise UsageError(f"{most} places and {waiting} waiting clients make no sense", "name at least 1, and at least 0")
@@ -223,7 +225,7 @@ class Server:
         keys.authorized()  # a list that cannot be used is better known now
         self._router.curve_server = 1
         self._router.curve_publickey, self._router.curve_secretkey = keys.public, keys.secret
-        endpoint, self._router.ipv6 = wire.tcp_endpoint(self.address, listen=True)
+        endpoint, self._router.ipv6 = self._endpoint or wire.tcp_endpoint(self.address, listen=True)
         try:
             self._router.bind(endpoint)
         except zmq.ZMQError as error:

@@ -21,11 +21,15 @@ from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
 
-from cocotb_tools.runner import Verilator
-from filelock import FileLock
-
+from kvfpga.contract import extras
 from kvfpga.contract.parameters import Parameters
 from kvfpga.transport.sim import build, verilator
+
+try:
+    from cocotb_tools.runner import Verilator
+    from filelock import FileLock
+except ModuleNotFoundError as missing:
+    raise extras.lacking("a bench of cocotb", "test", missing) from None
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = Parameters(entries=256, lanes=8, data_bits=512)  # wide, as Python pays for each beat; others build that size

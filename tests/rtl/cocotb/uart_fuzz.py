@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from kvfpga.transport.sim import build
+from scripts import manual
 from tests.helpers import verilated_bench
 from tests.rtl.cocotb.dut_build import HERE
 from tests.rtl.cocotb.uart_build import BRIDGE, Mutation, texts
@@ -30,7 +31,7 @@ def run(seed: int, seconds: float, mutation: Mutation | None = None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=manual.Page)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kvfpga.model.nmce import block_scores
+from scripts import manual
 from scripts.mutation.mutations import Edit
 from tests.rtl.nmce.nmce_bench import NO_BEAT, Geometry, Job, Run, run
 
@@ -165,7 +166,7 @@ def rate(geometry: Geometry, numerators: bool, latency: int = 20) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=manual.Page)
     parser.add_argument("--geometry", action="append", metavar="BITS,TOKENS,DIM")
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
