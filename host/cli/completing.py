@@ -47,7 +47,7 @@ def boards(incomplete: str) -> list[CompletionItem[str]]:
     from ..targets.boards import known
 
     try:
-        return _or_files(known(), incomplete)
+        return _or_files({name: str(path) for name, path in known().items()}, incomplete)
     except KvfpgaError:  # without a home folder there are no boards to offer
         return []
 
