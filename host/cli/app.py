@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..contract.commands import Result
+from ..contract.errors import UsageError
 from ..session.purpose import Purpose
 from . import output, progress
 from .options import MAY_CHANGE, Options, Source
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..session.session import Session
     from ..targets.target import Target
     from .progress import Update
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -65,7 +68,7 @@ class App:
         if self.is_line and name not in MAY_CHANGE:
             raise click.UsageError(
                 f"{shown} cannot change from line to line: the device is open. Give it where that begins, "
-                f"as kvfpga {shown} … run FILE."
+                f"as kvfpga {shown} … run FILE, or kvfpga {shown} … shell."
             )
         if name == "recover":
             raise click.UsageError(f"{shown} goes before the command: kvfpga {shown} COMMAND.")
@@ -204,6 +207,16 @@ class App:
     def progress(self, what: str) -> AbstractContextManager[Update]:
         """Yields `update(done, total, text="")`, which shows on stderr how far `what` has got."""
         return progress.shown(what)
+
+
+def usable(names: Iterable[str], load: Callable[[str], Found]) -> Iterator[Found]:
+    """What `load` finds by each name. One that cannot be used, a plugin or a file of the user's, does not hide the others; what
+    is wrong with it is said."""
+    for name in names:
+        try:
+            yield load(name)
+        except UsageError as error:
+            warn(f"left out {name}: {error.message}")
 
 
 def note(text: str) -> None:

@@ -18,12 +18,14 @@ from .values import ASKED, EXISTING, Number
 if TYPE_CHECKING:
     from ..lab.replay import ReplaySummary
 
+PROGRAM = "kvfpga"
+
 
 @click.command()
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
 @click.pass_context
 def run(ctx: click.Context, file: TextIO) -> None:
-    """Run a script: one kvfpga command a line, # comments. `-` reads it from standard input.
+    """Run a script: one kvfpga command a line, with or without `kvfpga` before it, # comments. `-` reads it from standard input.
 
     It goes on past a line that the device refuses or that cannot be understood, and stops where the target fails or
     where hardware and reference differ. The exit code is the worst of its lines. The session is stored once, at the
@@ -40,8 +42,7 @@ def run(ctx: click.Context, file: TextIO) -> None:
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            words = shlex.split(line, comments=True)
-            if words:
+            if words := words_of(line):
                 run_line(ctx.find_root(), words, but=("run", "shell"))
         except (click.UsageError, UsageError, ValueError) as error:
             text = error.format_message() if isinstance(error, click.UsageError) else str(error)
@@ -52,6 +53,13 @@ def run(ctx: click.Context, file: TextIO) -> None:
             raise
         except output.OutputLost as lost:
             raise lost.at(f"{file.name}, line {number}") from lost
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command line, none where it is empty. `kvfpga` may stand before them, as people copy it. ValueError where it
+    is no line."""
+    words = shlex.split(line, comments=True)
+    return words[1:] if words[:1] == [PROGRAM] else words
 
 
 def run_line(root: click.Context, words: list[str], but: Container[str] = ()) -> None:

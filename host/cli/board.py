@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import output
-from .app import App
+from .app import App, usable
 from .later import Group, Later
 from .values import BOARD
 
@@ -25,7 +25,7 @@ def list_boards(app: App) -> None:
     """All boards that --board NAME can name."""
     from ..targets import boards
 
-    found = [boards.load(path) for path in boards.known().values()]
+    found = [*usable(boards.known(), boards.find_board)]
     header = ["name", "target", "entries", "lanes", "description"]
     rows = [(b.name, b.target, b.parameters.entries, b.parameters.lanes, b.description) for b in found]
     app.present(

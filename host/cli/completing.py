@@ -11,6 +11,7 @@ from glob import glob
 
 from click.shell_completion import CompletionItem
 
+from ..contract import plugins
 from ..contract.errors import KvfpgaError
 from ..contract.parameters import choices
 from ..contract.rank_tables import AGE
@@ -36,6 +37,7 @@ def targets(incomplete: str) -> list[CompletionItem[str]]:
     from ..targets.kinds import KINDS
 
     found: dict[str, str | None] = {}
+    found.update((f"{name}:", f"of {plugins.package(plugins.TARGETS, name)}") for name in plugins.names(plugins.TARGETS))
     for name, kind in KINDS.items():
         found[name if kind.connect is None else f"{name}://" if "//" in kind.form else f"{name}:"] = kind.form
     found.update((f"uart:{port}", "a serial port") for pattern in PORTS for port in glob(pattern))
@@ -79,6 +81,7 @@ def policies(incomplete: str) -> list[CompletionItem[str]]:
     """Those of the lab, one behind the other with commas."""
     from ..lab.names import POLICIES
 
+    known = dict.fromkeys([*POLICIES, *plugins.names(plugins.POLICIES)])
     before, comma, last = incomplete.rpartition(",")
     taken = before.split(",")
-    return [CompletionItem(before + comma + name) for name in POLICIES if name.startswith(last) and name not in taken]
+    return [CompletionItem(before + comma + name) for name in known if name.startswith(last) and name not in taken]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import output
-from .app import App
+from .app import App, usable
 from .lab_run import LIMIT, TIME_UNIT
 from .values import TRACE
 
@@ -23,9 +23,9 @@ def policies(app: App) -> None:
 
     What uses the future knows what a host cannot know: it is a bound, or shows what a hint would be worth.
     """
-    from ..lab.policies.contenders import USUAL, everything
+    from ..lab.policies.contenders import USUAL, named, names
 
-    rows = everything()
+    rows = [*usable(names(), named)]
     if app.json:
         for row in rows:
             output.print_json({"command": "lab policies", "policy": row.name, "about": row.about, "source": row.source,

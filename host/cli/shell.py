@@ -8,7 +8,6 @@ terminal is they are a script, as for `kvfpga run -`.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -70,7 +69,7 @@ def serve(root: click.Context, lines: Iterator[str]) -> int:
     code = 0
     for line in lines:
         try:
-            words = shlex.split(line, comments=True)
+            words = batch.words_of(line)
         except ValueError as error:
             output.complain(f"kvfpga: {error}")
             code = UsageError.exit_code

@@ -8,6 +8,7 @@ from click.shell_completion import ShellComplete, split_arg_string
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
+from .batch import PROGRAM
 from .main import cli
 
 
@@ -22,6 +23,8 @@ class Words(Completer):
         text = document.text_before_cursor
         words = split_arg_string(text)
         typed = words.pop() if words and not text[-1:].isspace() else ""
+        if words[:1] == [PROGRAM]:  # as people copy it
+            words = words[1:]
         if words[:1] == ["help"]:
             words = words[1:]
         elif not words:

@@ -10,7 +10,8 @@
     ours = "my_package.traces:OURS"             # a lab.trace_formats.Foreign: kvfpga replay FILE
 
 kvfpga's own names come first, and nothing is searched for while they suffice: looking through what is installed takes longer than
-a command does. A plugin that cannot be loaded, or is not what its group holds, is a UsageError that names its package.
+a command does. A plugin that cannot be loaded, is not what its group holds, or has a name that two packages bring, is a
+UsageError that names its package. Lists leave it out and say so.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ class Plugin(NamedTuple):
 
 
 @cache
-def _installed(group: str) -> dict[str, Plugin]:
+def _installed(group: str) -> dict[str, list[Plugin]]:
+    """All of a name, of which there should be one."""
     from importlib.metadata import entry_points
 
-    found: dict[str, Plugin] = {}
+    found: dict[str, list[Plugin]] = {}
     for point in entry_points(group=group):
-        found.setdefault(point.name, Plugin(point.name, point.dist.name if point.dist else point.module, point))
+        found.setdefault(point.name, []).append(Plugin(point.name, point.dist.name if point.dist else point.module, point))
     return found
 
 
@@ -53,14 +55,18 @@ def names(group: str) -> list[str]:
 
 def package(group: str, name: str) -> str:
     """The distribution that brings a plugin."""
-    return _installed(group)[name].package
+    return _installed(group)[name][0].package
 
 
 def load(group: str, name: str, kind: type[Found]) -> Found | None:
     """The object of that name, of that kind; None where nobody brings one. UsageError where it is none."""
-    plugin = _installed(group).get(name)
-    if plugin is None:
+    brought = _installed(group).get(name)
+    if brought is None:
         return None
+    plugin, *others = brought
+    if others:
+        packages = " and ".join(sorted(one.package for one in brought))
+        raise UsageError(f"the plugin {name} ({group}) is brought by {packages}", "uninstall all of them but one")
     remedy = f"mend or uninstall {plugin.package}"
     try:
         found = plugin.point.load()
@@ -68,7 +74,7 @@ def load(group: str, name: str, kind: type[Found]) -> Found | None:
         what = f"the plugin {name} of {plugin.package} ({group}) cannot be loaded: {type(error).__name__}: {error}"
         raise UsageError(what, remedy) from error
     if not isinstance(found, kind):
-        what = f"the plugin {name} of {plugin.package} ({group}) is a {type(found).__name__}, no {kind.__name__}"
+        what = f"the plugin {name} of {plugin.package} ({group}) is of type {type(found).__name__}, not {kind.__name__}"
         raise UsageError(what, remedy)
     return found
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """`1 block`, `2 blocks`, `1,024 entries`. `plural` where it is not the noun with an s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def meant(text: str, names: Iterable[str]) -> str:
+    """What somebody who wrote `text` may have meant: `; did you mean step?`. Nothing where no name is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(text, names, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def short(text: str, most: int = 80) -> str:

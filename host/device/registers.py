@@ -7,18 +7,22 @@ registers go straight to the device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from ..contract.commands import QUERY_SLOTS, Command, Result
 from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..contract.parameters import BUCKETS
-from ..contract.wording import width
+from ..contract.wording import meant, short, width
 from ..transport.mmio import SPACE_BYTES
 from .codec import RESET_BIT, bits, commands_of
 from .regmap import PTABLE, QUERY, REGISTERS, SCORES, Register
 
 SCORE_BYTES = 4096
 """Of the window SCORES."""
+ACCESS = {"r": "read", "w": "write", "rw": "read and write"}
+"""What a register is there for, in words."""
 BY_OFFSET = {register.offset: name for name, register in REGISTERS.items()}
 HIGH_WORDS = {register.offset + 4: name for name, register in REGISTERS.items() if register.width == 64}
 
@@ -58,19 +62,26 @@ def find(text: str) -> Place:
     try:
         address = number(text)
     except ValueError:
-        raise UsageError(f"no register is called {text}", "`kvfpga reg list` shows them all") from None
+        near = meant(text.upper(), REGISTERS)
+        raise UsageError(f"no register is called {short(text)}{near}", "`kvfpga reg list` shows them all") from None
     return Place(address, REGISTERS.get(BY_OFFSET.get(address, "")))
 
 
 def read(target: Accessible, place: Place) -> int:
-    if place.register:
-        return target.read_register(place.register.name)
-    _inside(place, False)
-    return target.read_word(place.address)
+    with _explained(place):
+        if place.register:
+            return target.read_register(place.register.name)
+        _inside(place, False)
+        return target.read_word(place.address)
 
 
 def write(target: Accessible, place: Place, value: int) -> Result | None:
     """The command's result where the write is one (the worst of two for a CTRL write that is two); None otherwise."""
+    with _explained(place):
+        return _write(target, place, value)
+
+
+def _write(target: Accessible, place: Place, value: int) -> Result | None:
     register = place.register
     room = register.width if register else 32
     if value >> room:
@@ -137,6 +148,24 @@ def fields(register: Register, value: int) -> dict[str, int]:
     if list(register.fields) == ["value"]:
         return {}
     return {name: bits(value, field) for name, field in register.fields.items()}
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    """Have a bus error say what may be done there."""
+    try:
+        yield
+    except BusError as error:
+        error.remedy = f"{_allowed(place)}; `kvfpga reg list` shows them all, `kvfpga reg read ERROR` the first error's code"
+        raise
+
+
+def _allowed(place: Place) -> str:
+    if place.register:
+        return f"{place.register.name} is a register to {ACCESS[place.register.access]} (R2)"
+    if place.address % 4:
+        return f"words are at multiples of 4, and {place.address:#x} is none (R2)"
+    return "no register is there that takes such an access (R2)"
 
 
 def _inside(place: Place, is_write: bool) -> None:

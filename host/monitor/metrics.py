@@ -1,4 +1,4 @@
-"""A device's counters for Prometheus: `kvfpga serve --metrics` and `kvfpga follow --metrics`.
+"""A device's counters for Prometheus: `--metrics` of `kvfpga serve`, `kvfpga follow` and `kvfpga top`.
 
     kvfpga_evict_triggers_total     each counter of R23 by its name, with what its register is called as HELP
     kvfpga_theta                    what is no counter (look.STATES), as it is
@@ -7,7 +7,8 @@
 
 A scrape reads the telemetry once, as one batch, and nothing else of the device. Reading is no command: nothing is counted, and
 nothing latched is left for others, because a batch is done as a whole. Who reads is up to the owner of the device: a function
-that takes the lock under which everything else uses it, or a `Desk` where one thread has the device for itself (desk.py).
+that takes the lock under which everything else uses it, or a `Desk` where one thread has the device for itself (desk.py). A
+scrape of `top` reads nothing: it is given what the last look found.
 
 It takes the extra kvfpga[metrics], prometheus_client.
 """
@@ -26,7 +27,7 @@ from ..contract.errors import KvfpgaError, UsageError
 from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
-from .look import STATES
+from .look import STATES, Snapshot
 
 PREFIX = "kvfpga_"
 TITLES = {register.telemetry: register.title for register in REGISTERS.values() if register.telemetry}
@@ -60,6 +61,11 @@ def reading(device: Lockstep | Reference) -> Reading:
     """One batch. The settings are the reference's, which follows them."""
     own = {name: getattr(device, name) for name in ("commands", "checks", "differences", "entries")}
     return Reading(device.telemetry(), own | {"t1_capacity": device.model.settings()["T1_CAPACITY"]})
+
+
+def looked(snapshot: Snapshot) -> Reading:
+    """What a look has found."""
+    return Reading(snapshot.telemetry, {"entries": snapshot.entries, "t1_capacity": snapshot.settings["T1_CAPACITY"]})
 
 
 class DeviceMetrics(Collector):

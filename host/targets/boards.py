@@ -120,10 +120,10 @@ def board_folders() -> list[Path]:
     return [*own, folders.config() / "boards", rtl_root() / "boards"]
 
 
-def known() -> dict[str, Path]:
-    """Every board by its name, plugins' too."""
-    brought = {name: plugins.load(plugins.BOARDS, name, Path) for name in plugins.names(plugins.BOARDS)}
-    return {name: path for name, path in brought.items() if path} | _own()
+def known() -> dict[str, str]:
+    """Every board by its name, plugins' too, and where it comes from. None of them is read."""
+    brought = {name: f"of {plugins.package(plugins.BOARDS, name)}" for name in plugins.names(plugins.BOARDS)}
+    return brought | {name: str(path) for name, path in _own().items()}
 
 
 def _own() -> dict[str, Path]:

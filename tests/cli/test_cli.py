@@ -495,7 +495,12 @@ def test_half_a_register_is_not_written(kv):
 
 def test_a_read_only_register_refuses_writes_with_a_bus_error(kv):
     kv("reg", "write", "T_MISSES", 0, code=3)
-    assert "bus error on write" in kv.err
+    assert "bus error on write" in kv.err and "T_MISSES is a register to read (R2)" in kv.err
+
+
+def test_a_register_that_is_none_may_be_meant_as_another(kv):
+    kv("reg", "read", "scrach", code=2)
+    assert "no register is called scrach; did you mean SCRATCH?" in kv.err
 
 
 def test_beyond_the_register_space_is_a_bus_error(kv):

@@ -139,6 +139,16 @@ def test_a_bus_error_exits_3_and_the_device_remembers_it(kv):
     assert kv("step", 1)["checked"]
 
 
+@pytest.mark.parametrize("words, why", [
+    (["write", "T_MISSES", 0], "T_MISSES is a register to read (R2)"),
+    (["read", 3], "words are at multiples of 4, and 0x3 is none (R2)"),
+    (["write", "0x10000", 1], "no register is there"),
+])  # fmt: skip
+def test_what_cannot_be_accessed_is_a_bus_error_that_says_why(kv, words, why):
+    kv("reg", *words, code=3)
+    assert f"bus error on {words[0]}" in kv.err and why in kv.err
+
+
 def test_run_stops_at_a_bus_error(kv, tmp_path):
     (tmp_path / "s").write_text("step 1\nreg read 0x1F00\nstep 2\n")
     kv("run", tmp_path / "s", code=3)

@@ -191,7 +191,21 @@ def test_commands_with_a_device_of_their_own_find_the_session_free(lines):
 def test_options_of_one_line_are_forgotten(lines):
     assert lines("step 1 --json", "step 2", "step 3 --session x", "--json step 4", "shell") == [0, 0, 2, 2, 2]
     assert '"code": "OK"' in lines.out and "step: OK" in lines.out
-    assert "--session cannot change" in lines.err and "stands before the command" in lines.err and "shell cannot be" in lines.err
+    assert "--session cannot change" in lines.err and "or kvfpga --session … shell" in lines.err
+    assert "stands before the command" in lines.err and "shell cannot be" in lines.err
+
+
+def test_lines_of_the_pages_may_be_pasted(lines, tmp_path):
+    script = tmp_path / "s.kvfpga"
+    script.write_text("kvfpga step 3  # as in README.md\nkvfpga\n")
+    assert lines("kvfpga step 2", f"kvfpga run {script}", "kvfpga", "kvfpga help step", "kvfpga exit") == [0, 0, 0, 0, 0]
+    assert lines.out.count("step: OK") == 2 and "Usage: kvfpga step" in lines.out and "Error" not in lines.err
+
+
+def test_a_command_that_is_none_may_be_meant_as_another(lines):
+    assert lines("stpe 5", "weights sett", "nonsense") == [2, 2, 2]
+    assert "No such command 'stpe'; did you mean step?" in lines.err and "'sett'; did you mean set?" in lines.err
+    assert "No such command 'nonsense'." in lines.err
 
 
 def test_a_script_in_the_shell_stores_and_goes_on(lines, tmp_path):
@@ -208,10 +222,13 @@ def test_info_counts_the_commands_of_the_shell(lines):
     ("st", {"step"}), ("hel", {"help"}), ("help we", {"weights"}), ("weights ", {"set", "preset"}),
     ("weights preset b", {"balanced"}),
     ("reg read ctr", {"ctrl"}), ("step 5 --js", {"--json"}), ("--tar", set()), ("board show u2", {"u250"}), ("exit ", set()),
+    ("kvfpga st", {"step"}), ("kvfpga help we", {"weights"}), ("kvf", set()),
     ("lab run sample --policy lru,sie", {"lru,sieve"}), ("policy ranked --table a", {"age"}), ("config --strict ", {"0", "1"}),
 ])  # fmt: skip
 def test_what_is_offered(typed, offered):
-    found = {completion.text for completion in Words(shell.OWN).get_completions(Document(typed), CompleteEvent())}
+    found = {completion.text: completion for completion in Words(shell.OWN).get_completions(Document(typed), CompleteEvent())}
+    assert all(isinstance(completion.display_meta_text, str) for completion in found.values())  # what the menu shows
+    found = set(found)
     assert found >= offered and ("step" in found) == (offered == {"step"})
     assert offered or not found
 

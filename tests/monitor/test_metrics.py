@@ -241,11 +241,23 @@ def test_follow_with_a_policy_has_its_figures_too(tmp_path):
     assert policy == {"requests": 3, "touches": 6, "hits": 2, "lru_hits": 0, "tables": 1}
 
 
-@pytest.mark.parametrize("command", [["serve", "--uapi", "node"], ["follow", "tcp://127.0.0.1:1"]], ids=lambda words: words[0])
+def test_top_answers_scrapes_by_its_last_look(tmp_path):
+    with start(tmp_path, "step", "6") as it:
+        assert it.wait(LONG) == 0
+    with start(tmp_path, "top", "--json", "--metrics", "127.0.0.1:0") as it:
+        try:
+            assert json.loads(it.stdout.readline())["step"] == 6  # there was a look
+            found = metrics_of(it)
+        finally:
+            it.terminate()
+    assert (found["kvfpga_up"], found["kvfpga_current_step"], found["kvfpga_t1_capacity"]) == (1, 6, 256)
+
+
+@pytest.mark.parametrize("command", ["serve --uapi node", "follow tcp://127.0.0.1:1", "top"])
 def test_bad_addresses_and_a_missing_library_are_refused_before_anything_is_opened(tmp_path, command):
     missing = "import sys; sys.modules['prometheus_client'] = None\n" + MAIN
     for program, address, said in ((MAIN, "nowhere", "not HOST:PORT"), (missing, ":0", "pip install 'kvfpga[metrics]'")):
-        with start(tmp_path, *command, "--metrics", address, program=program) as it:
+        with start(tmp_path, *command.split(), "--metrics", address, program=program) as it:
             assert it.wait(LONG) == 2 and said in it.stderr.read()
     assert not (tmp_path / "s").exists()
 

@@ -84,20 +84,65 @@ def test_own_names_come_first_and_nothing_is_searched_for_them(tmp_path):
     assert "importlib.metadata" not in imported(*words)
 
 
+# ---- what is wrong with some ----------------------------------------------------------------------------------------
+def bring(folder: Path, package: str, points: str) -> None:
+    """A package as pip leaves it, with these entry points, beside a module that they may name."""
+    info = folder / f"{package}-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text(points)
+    (folder / "kvfpga_broken.py").write_text(
+        "from kvfpga.targets.kinds import Kind\nTEXT = 'kind'\nNOWHERE = Kind('broken', 'broken:X')\n"
+    )
+
+
+def run(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """`kvfpga` where that is installed; it never ends in a traceback."""
+    paths = os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    command = [sys.executable, "-m", "kvfpga", *words]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths} | more, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done
+
+
 @pytest.mark.parametrize(
     "value, message",
-    [("kvfpga_broken:MISSING", "cannot be loaded: AttributeError"), ("kvfpga_broken:TEXT", "is a str, no Kind"),
+    [("kvfpga_broken:MISSING", "cannot be loaded: AttributeError"), ("kvfpga_broken:TEXT", "is of type str, not Kind"),
      ("kvfpga_broken:NOWHERE", "has no connect")],
 )  # fmt: skip
 def test_a_plugin_that_is_broken_is_named_with_its_package(tmp_path, value, message):
-    info = tmp_path / "broken-2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 2.0\n")
-    (info / "entry_points.txt").write_text(f"[kvfpga.targets]\nbroken = {value}\n")
-    (tmp_path / "kvfpga_broken.py").write_text(
-        "from kvfpga.targets.kinds import Kind\nTEXT = 'kind'\nNOWHERE = Kind('broken', 'broken:X')\n"
-    )
-    paths = os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    command = [sys.executable, "-m", "kvfpga", "--target", "broken:x", "info"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
-    assert done.returncode == 2 and message in done.stderr and "broken" in done.stderr and "Traceback" not in done.stderr
+    bring(tmp_path, "broken", f"[kvfpga.targets]\nbroken = {value}\n")
+    done = run(tmp_path, "--target", "broken:x", "info")
+    assert done.returncode == 2 and message in done.stderr and "broken" in done.stderr
+
+
+@pytest.mark.parametrize("words, group, there", [
+    (["board", "list"], "boards", "ulx3s"), (["lab", "policies"], "policies", "sieve"),
+])  # fmt: skip
+def test_a_broken_one_does_not_hide_the_others(tmp_path, words, group, there):
+    bring(tmp_path, "broken", f"[kvfpga.{group}]\nbad = kvfpga_broken:TEXT\n")
+    done = run(tmp_path, *words)
+    assert done.returncode == 0 and there in done.stdout
+    assert "left out bad: the plugin bad of broken" in done.stderr
+
+
+def test_a_board_that_is_none_is_said_beside_a_broken_one(tmp_path):
+    bring(tmp_path, "broken", "[kvfpga.boards]\nbad = kvfpga_broken:TEXT\n")
+    done = run(tmp_path, "--board", "nonsense", "info")
+    assert done.returncode == 2 and "no such board; there are bad, u250, ulx3s" in done.stderr
+
+
+def test_a_name_that_two_packages_bring_is_none_of_theirs(tmp_path):
+    for package in ("one", "another"):
+        bring(tmp_path, package, "[kvfpga.targets]\nx = kvfpga_broken:NOWHERE\n")
+    done = run(tmp_path, "--target", "x:y", "info")
+    assert done.returncode == 2 and "is brought by another and one" in done.stderr
+
+
+@pytest.mark.parametrize("line, found", [
+    ("kvfpga --target ba", "plain,bad:"), ("kvfpga --board ba", "plain,bad"), ("kvfpga lab run sample --policy ba", "plain,bad"),
+])  # fmt: skip
+def test_the_tab_key_offers_them_and_loads_none(tmp_path, line, found):
+    bring(tmp_path, "broken", "".join(f"[kvfpga.{group}]\nbad = nowhere:X\n" for group in ("targets", "boards", "policies")))
+    done = run(tmp_path, _KVFPGA_COMPLETE="bash_complete", COMP_WORDS=line)
+    assert found in done.stdout.splitlines() and not done.stderr

@@ -58,9 +58,9 @@ def named(name: str) -> Contender:
     return found._replace(name=name, libraries=tuple(dict.fromkeys((*found.libraries, package))))
 
 
-def everything() -> list[Contender]:
+def names() -> list[str]:
     """All that `named` knows."""
-    return [*CONTENDERS.values(), *(named(name) for name in plugins.names(plugins.POLICIES) if name not in CONTENDERS)]
+    return [*dict.fromkeys([*CONTENDERS, *plugins.names(plugins.POLICIES)])]
 
 
 def chosen(text: str | None, options: Options) -> list[Contender]:
