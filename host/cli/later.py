@@ -18,6 +18,8 @@ class Group(click.Group):
     """Its help describes each command by the whole first sentence of its own; each takes the options of every command."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if not (ctx.resilient_parsing or args[0].startswith("-") or args[0] in (names := self.list_commands(ctx))):
+            raise click.UsageError(f"No such command {args[0]!r}.{_guess(args[0], names)}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command and (ctx.resilient_parsing or any(word.startswith("-") for word in rest)):  # making options takes time
             take_behind(command)
@@ -30,6 +32,14 @@ class Group(click.Group):
         rows = [(name, command.get_short_help_str(LONGEST)) for name in names if (command := self.get_command(ctx, name))]
         with formatter.section(title):
             formatter.write_dl(rows)
+
+
+def _guess(name: str, names: Iterable[str]) -> str:
+    """What may have been meant; click knows that of options, and of commands that are not imported later."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, names)
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 LONGEST = 300

@@ -18,7 +18,7 @@ import pytest
 
 from kvfpga.cli import output
 from tests.helpers.command_line import BLOCK, LOAD, Kvfpga
-from tests.helpers.terminal import CONTROLS
+from tests.helpers.terminal import CONTROLS, Terminal
 
 UNSAID = 74
 
@@ -136,6 +136,22 @@ def test_an_error_breaks_between_words_on_a_terminal_alone(kv):
     lines = on_a_terminal(kv, 80, *words, code=2).splitlines()
     assert max(map(len, lines)) <= 80 and lines[1] == "  the size that was built"
     assert "a board has the size that was built\n" in kvfpga(kv, *words).stderr.decode()
+
+
+def test_the_reason_of_a_refusal_breaks_between_words_on_a_terminal_alone(kv):
+    kv("step", 1)
+    words = "score", 1, 2, 3, 4, "--slot", 0
+    lines = on_a_terminal(kv, 80, *words, code=1).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[1].endswith("SCORE takes one that is") and lines[2] == "  loaded (R30)"
+    assert "takes one that is loaded (R30)\n" in kv.text(*words, code=1)
+
+
+def test_a_terminal_that_can_do_nothing_shows_whole_numbers(kv):
+    """rich takes it to have 80 columns, whatever it is told."""
+    kv(*LOAD)
+    kv("hot", 0x7F000000, BLOCK)
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, "dump", TERM="dumb", LINES="") as terminal:
+        assert terminal.ended() == 0 and {"0x7f000000", "priority", "pinned"} <= set(terminal.seen.split())
 
 
 def test_a_command_to_copy_stays_whole():
