@@ -110,7 +110,7 @@ def _load_file(app: App, file: Path) -> None:
             update(first + len(chunk), len(rows))
     count = sum(row["code"] == "OK" for row in loaded)
     if not app.json:
-        output.echo(f"{count} of {counted(len(rows), 'block')} of {file.name} loaded")
+        output.say(f"{count} of {counted(len(rows), 'block')} of {file.name} loaded")
     app.show("load", Result(code, matched=count, cycles=cycles), loaded=loaded)
 
 

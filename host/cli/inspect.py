@@ -105,7 +105,7 @@ def verify(app: App) -> None:
         note("nothing to compare: --target model has no hardware")
     elif not app.json:
         size = counted(found.blocks * found.block_bytes, "byte")
-        output.echo(f"{found.entries:,} entries and {counted(found.blocks, 'block')} ({size}) agree with the reference")
+        output.say(f"{found.entries:,} entries and {counted(found.blocks, 'block')} ({size}) agree with the reference")
     if app.json:
         output.print_json(
             {
@@ -124,4 +124,4 @@ def sync(app: App) -> None:
         count = app.device(Purpose.SYNC).sync(update)
     app.show("sync", Result("OK", matched=count))
     if not app.json:
-        output.echo(f"the reference now holds the device's {counted(count, 'block')}, settings and counters")
+        output.say(f"the reference now holds the device's {counted(count, 'block')}, settings and counters")

@@ -120,6 +120,7 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
     kvfpga dump
 
     Numbers are decimal or 0x. `kvfpga demo` shows it all at work. The options below may stand behind the command, too.
+    R14 and the like are rules of the device contract, docs/device-contract.md.
     """
     app = ctx.obj = App(options_of(ctx, given))
     app.settle()

@@ -154,8 +154,10 @@ def broken(text: str, columns: int | None) -> str:
     return "\n".join(lines).replace(STAYS, " ")
 
 
-def _columns(stream: TextIO) -> int | None:
+def _columns(stream: TextIO | None) -> int | None:
     """Of the terminal that the stream goes to, where there is one and it says so."""
+    if stream is None:
+        return None
     with suppress(OSError, ValueError):  # what says that it is one, and has no file
         return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
     return None
@@ -187,6 +189,11 @@ def _discard() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def say(text: str) -> None:
+    """Lines for people on stdout, broken between words as those on stderr are."""
+    echo(broken(text, _columns(sys.stdout)))
+
+
 def print_json(found: Mapping[str, Any]) -> None:
     echo(json.dumps(found))
 
@@ -215,9 +222,9 @@ def trigger_object(trigger: Trigger) -> dict[str, Any]:
 
 def print_result(name: str, result: Result, checked: bool) -> None:
     if result.code != "OK":
-        echo(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
+        say(f"{name}: refused, {result.code}: {MEANING.get(result.code, 'see the contract')}")
         if result.why:
-            echo(f"  {result.why}")
+            say(f"  {result.why}")
         return
     parts = [f"{name}: OK"]
     if name in ("lookup", "score"):
@@ -236,7 +243,7 @@ def print_result(name: str, result: Result, checked: bool) -> None:
     if result.cycles:
         parts.append(counted(result.cycles, "cycle"))
     parts.append("checked" if checked else "not checked")
-    echo(" · ".join(parts))
+    say(" · ".join(parts))
     for trigger in result.triggers[:TRIGGERS_SHOWN]:
         echo(f"  block {trigger.index}: {trigger.channel}, {tier(trigger.from_tier)} → {tier(trigger.to_tier)}")
     if len(result.triggers) > TRIGGERS_SHOWN:
@@ -308,4 +315,5 @@ def console(width: int | None = None) -> Console:
     """stdout for rich."""
     from rich.console import Console
 
-    return Console(file=cast("IO[str]", _Stdout()), highlight=False, width=width)
+    height = width and 25  # of no matter, but without it rich gives a dumb terminal 80 columns, whatever the width
+    return Console(file=cast("IO[str]", _Stdout()), highlight=False, width=width, height=height)

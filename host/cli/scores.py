@@ -54,7 +54,7 @@ def read(app: App, slot: int) -> None:
     """Read the query in SLOT back from the device."""
     bits = app.device(Purpose.LOOK).read_queries(slot, 1)[0]
     found = {"command": "query", "code": "OK", "slot": slot, "query_bits": bits.tolist()}
-    app.present(found, lambda: output.echo(f"slot {slot}: " + " ".join(f"{value:g}" for value in bits.view("<f2"))))
+    app.present(found, lambda: output.say(f"slot {slot}: " + " ".join(f"{value:g}" for value in bits.view("<f2"))))
 
 
 @click.command()

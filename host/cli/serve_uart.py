@@ -60,7 +60,7 @@ def uart(
         target = f"uart:{port}@{baud}"
         app.present({"command": "board", "code": "OK", "target": target}, lambda: output.echo(target))
         board.serve()
-    note(", ".join(f"{name} {count}" for name, count in board.statistics().items()))
+    note("at its pins: " + ", ".join(f"{name} {count:,}" for name, count in board.statistics().items() if count))
 
 
 def _linked(port: str, link: Path, cleaning: contextlib.ExitStack) -> str:

@@ -9,6 +9,7 @@ import click
 
 from ..contract import presets, rank_tables
 from ..contract.commands import Result, Set
+from ..contract.errors import UsageError
 from ..contract.settings import LINEAR, RANKED
 from ..session.purpose import Purpose
 from . import output
@@ -168,7 +169,11 @@ def write_table(app: App, table: str) -> None:
 
 def _read_table(table: str, device: Surface) -> NDArray[np.uint8]:
     classes = device.model.classes
-    return rank_tables.by_age(classes) if table == rank_tables.AGE else rank_tables.read(Path(table), classes)
+    if table == rank_tables.AGE:
+        return rank_tables.by_age(classes)
+    if not Path(table).exists():
+        raise UsageError(f"there is no table {table}", f"name a file as numpy.save writes it, or `{rank_tables.AGE}`")
+    return rank_tables.read(Path(table), classes)
 
 
 def _policy(device: Surface) -> dict[str, str | int]:

@@ -24,7 +24,7 @@ def token_range(text: str) -> tuple[int, int]:
     """START:END. ValueError where it is not that."""
     parts = text.split(":")
     if len(parts) != 2:
-        raise ValueError(f"{short(text)!r} is not START:END")
+        raise ValueError(f"{short(text)!r} is not START:END, such as 0:31 for tokens 0 to 31")
     start, end = (number(part) for part in parts)
     if max(start, end) >> TOKEN_BITS:
         raise ValueError(f"{text!r}: a token position has {TOKEN_BITS} bits")

@@ -11,11 +11,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def meant(text: str, names: Iterable[str]) -> str:
-    """What somebody who wrote `text` may have meant: `; did you mean step?`. Nothing where no name is near."""
+    """What somebody who wrote `text` may have meant: `; did you mean top or hot?`. Nothing where no name is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(text, names, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = get_close_matches(text, names)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def short(text: str, most: int = 80) -> str:

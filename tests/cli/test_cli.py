@@ -187,6 +187,15 @@ def test_wrong_options_exit_2(tmp_path, options):
     assert kv("step", 1, code=2) == []
 
 
+@pytest.mark.parametrize("words, said", [
+    (["hto"], "; did you mean top or hot?"), (["lab", "prov"], "; did you mean prove?"),
+    (["mem", "reed"], "; did you mean read?"), (["frobnicate"], "."),
+])  # fmt: skip
+def test_a_command_that_is_none_names_what_may_be_meant(kv, words, said):
+    kv(*words, code=2)
+    assert f"No such command {words[-1]!r}{said}" in kv.err
+
+
 @pytest.mark.parametrize("target", ["uart:/dev/no-such-port", "xdma:/no/such/folder", "unix:/no/such/socket"])
 def test_targets_that_cannot_be_reached_exit_3(tmp_path, target):
     kv = Kvfpga(tmp_path)

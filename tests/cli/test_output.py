@@ -5,7 +5,6 @@ Real processes: what stdout is and how a process ends are the matter here.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -160,6 +159,22 @@ def test_a_mistake_in_the_line_breaks_between_words_too(kv, columns):
         shell.until("Error: Invalid value")
         shown = shell.until("615.")
     assert max(map(len, shown.splitlines())) <= columns and len(shown.splitlines()) > 1
+
+
+def test_the_reason_of_a_refusal_breaks_between_words_on_a_terminal_alone(kv):
+    kv("step", 1)
+    words = "score", 1, 2, 3, 4, "--slot", 0
+    lines = on_a_terminal(kv, 80, *words, code=1).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[1].endswith("SCORE takes one that is") and lines[2] == "  loaded (R30)"
+    assert "takes one that is loaded (R30)\n" in kv.text(*words, code=1)
+
+
+def test_a_terminal_that_can_do_nothing_shows_whole_numbers(kv):
+    """rich takes it to have 80 columns, whatever it is told."""
+    kv(*LOAD)
+    kv("hot", 0x7F000000, BLOCK)
+    with Terminal(sys.executable, "-m", "kvfpga.cli.main", *kv.options, "dump", TERM="dumb", LINES="") as terminal:
+        assert terminal.ended() == 0 and {"0x7f000000", "priority", "pinned"} <= set(terminal.seen.split())
 
 
 def test_a_command_to_copy_stays_whole():

@@ -103,7 +103,7 @@ def test_r49_a_file_that_is_no_table_is_refused(kv, tmp_path, words, array, said
 
 def test_r49_a_file_that_is_not_there_or_no_array(kv, tmp_path):
     kv("policy", "ranked", "--table", tmp_path / "none.npy", code=2)
-    assert "cannot read" in kv.err and "none.npy" in kv.err
+    assert "there is no table" in kv.err and "none.npy" in kv.err and "`age`" in kv.err
     (tmp_path / "text.npy").write_text("hello")
     kv("policy", "ranked", "--table", tmp_path / "text.npy", code=2)
     assert "no array in numpy's format" in kv.err

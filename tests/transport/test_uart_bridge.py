@@ -1037,7 +1037,7 @@ def test_no_such_port():
 
 def test_ports_are_named_where_there_are_some(monkeypatch):
     monkeypatch.setattr(uart_port, "_ports", lambda: ["/dev/ttyUSB0", "/dev/ttyUSB1"])
-    with told("there is no port", "/dev/ttyUSB0, /dev/ttyUSB1"):
+    with told("there is no port", "/dev/ttyUSB0, /dev/ttyUSB1? then --target uart:PORT, beside --board as well"):
         UartBridge("/dev/ttyUSB99")
 
 

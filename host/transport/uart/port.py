@@ -92,7 +92,9 @@ class SerialPort:
         if number == errno.ENOENT:
             found = ", ".join(_ports())
             return TargetError(
-                f"there is no port {self.path}", f"ports of this machine: {found}" if found else "is the board connected?"
+                f"there is no port {self.path}",
+                f"is the board at one of this machine's, {found}? then --target uart:PORT, beside --board as well"
+                if found else "is the board connected?",
             )
         if number in (errno.EACCES, errno.EPERM):
             return TargetError(f"no permission to use {self.path}", _permission(self.path))
