@@ -10,10 +10,11 @@ import sys
 import pytest
 import yaml
 
+from kvfpga.contract.version import __version__
 from tests.helpers.places import DOCS, ROOT
 
 GITHUB, GITLAB = ((DOCS / "ci" / name).read_text("utf-8") for name in ("github-actions.yml", "gitlab-ci.yml"))
-INSTALL = 'python -m pip install "$KVFPGA"'
+INSTALL = "python -m pip install $KVFPGA"
 """Needs an index of packages; test_wheel.py tries what it would install."""
 
 
@@ -36,6 +37,16 @@ def gitlab() -> tuple[list[str], dict[str, str]]:
 def test_both_files_do_the_same():
     assert github()[0] == gitlab()[0]
     assert github()[1].keys() == gitlab()[1].keys()
+
+
+@pytest.mark.parametrize("read", [github, gitlab])
+def test_a_wheel_of_any_version_is_installed(tmp_path, read):
+    wheel = tmp_path / "vendor" / f"kvfpga-{__version__}.1-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    line = INSTALL.replace("python -m pip", "echo")
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=read()[1], capture_output=True, text=True)
+    assert done.stdout == f"install {wheel.relative_to(tmp_path)}\n"
 
 
 @pytest.mark.parametrize(("read", "checkout"), [(github, "${{ github.workspace }}"), (gitlab, "$CI_PROJECT_DIR")])
