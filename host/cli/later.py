@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import click
 
-from ..contract.wording import meant
 from .options import take_behind
 
 
@@ -20,7 +19,7 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if not (ctx.resilient_parsing or args[0].startswith("-") or args[0] in (names := self.list_commands(ctx))):
-            ctx.fail(f"No such command {args[0]!r}{meant(args[0], names)}.")
+            raise click.UsageError(f"No such command {args[0]!r}.{_guess(args[0], names)}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command and (ctx.resilient_parsing or any(word.startswith("-") for word in rest)):  # making options takes time
             take_behind(command)
@@ -33,6 +32,14 @@ class Group(click.Group):
         rows = [(name, command.get_short_help_str(LONGEST)) for name in names if (command := self.get_command(ctx, name))]
         with formatter.section(title):
             formatter.write_dl(rows)
+
+
+def _guess(name: str, names: Iterable[str]) -> str:
+    """What may have been meant; click knows that of options, and of commands that are not imported later."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, names)
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 LONGEST = 300
