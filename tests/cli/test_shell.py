@@ -202,12 +202,6 @@ def test_lines_of_the_pages_may_be_pasted(lines, tmp_path):
     assert lines.out.count("step: OK") == 2 and "Usage: kvfpga step" in lines.out and "Error" not in lines.err
 
 
-def test_a_command_that_is_none_may_be_meant_as_another(lines):
-    assert lines("stpe 5", "weights sett", "nonsense") == [2, 2, 2]
-    assert "No such command 'stpe'; did you mean step?" in lines.err and "'sett'; did you mean set?" in lines.err
-    assert "No such command 'nonsense'." in lines.err
-
-
 def test_a_script_in_the_shell_stores_and_goes_on(lines, tmp_path):
     (tmp_path / "s.kvfpga").write_text("step 3\nstep 2\n")
     assert lines(f"run {tmp_path / 's.kvfpga'}", "step 4") == [1, 0]
