@@ -74,10 +74,12 @@ class Cli(Later):
     """Title → commands, in the order that a newcomer meets them in, and the modules that they are in."""
     places = {name: module for section in sections.values() for name, module in section.items()}
 
-    def main(self, *given: Any, **more: Any) -> NoReturn:
+    def main(self, *given: Any, **more: Any) -> Any:
         """As click has it, but what it says itself is said as everything else is, and Ctrl-C has one exit code everywhere."""
+        if not more.pop("standalone_mode", True):
+            return super().main(*given, standalone_mode=False, **more)
         try:
-            code = super().main(*given, **more | {"standalone_mode": False})
+            code = super().main(*given, standalone_mode=False, **more)
         except click.ClickException as error:
             complain_of_line(error)
             code = error.exit_code

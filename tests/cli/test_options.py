@@ -129,7 +129,6 @@ def test_who_names_a_target_is_not_given_the_board_of_the_file(home, tmp_path):
     ("target = model\n", "line 1"), ('json = true\njson = false\n', "line 2"),
     pytest.param(f"colour = {'9' * 5000}\n", "a number of too many digits", id="digits"),
     pytest.param("colour = " + "[" * 3000, "nested too deep", id="nested"),
-    ('session = "~nobody-of-this-name/kv"\n', "line 1: session is '~nobody-of-this-name/kv', and ~nobody-of-this-name has no home folder"),
     ('# mine\nsession = "a\\u0000b"\n', "line 2: session is 'a\\x00b', not text that a name can be"),
 ])  # fmt: skip
 def test_a_bad_file_is_refused_with_line_and_remedy(home, text, said):
