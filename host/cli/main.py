@@ -76,10 +76,10 @@ class Cli(Later):
 
     def main(self, *given: Any, **more: Any) -> Any:
         """As click has it, but what it says itself is said as everything else is, and Ctrl-C has one exit code everywhere."""
-        if not more.pop("standalone_mode", True):
-            return super().main(*given, standalone_mode=False, **more)
+        if not more.get("standalone_mode", True):
+            return super().main(*given, **more)
         try:
-            code = super().main(*given, standalone_mode=False, **more)
+            code = super().main(*given, **more | {"standalone_mode": False})
         except click.ClickException as error:
             complain_of_line(error)
             code = error.exit_code
