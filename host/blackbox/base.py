@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..contract.commands import Command
-from ..contract.errors import KvfpgaError
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
@@ -76,8 +75,8 @@ class BlackBox(ABC):
             finally:
                 report.write()
             seal_folder(folder)
-        except (OSError, KvfpgaError) as error:
-            report.notes.append(f"the failure folder is incomplete: {error}")
+        except Exception as error:  # whatever it is, the difference that led here must not be lost for it
+            report.notes.append(f"the failure folder is incomplete: {error or type(error).__name__}")
             print(f"kvfpga: {report.notes[-1]}", file=sys.stderr)
 
     @abstractmethod

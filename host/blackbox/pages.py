@@ -74,7 +74,7 @@ class Pages:
         at = 0
         for page, pages in self._read(name):
             if page is not None:
-                os.pwrite(handle, pages.data, PAGE * at)
+                _write_at(handle, pages.data.cast("B"), PAGE * at)
             at += len(pages)
         os.truncate(handle, self._files[name]["bytes"])  # the last page may be a part of one, or zeros
 
@@ -273,6 +273,13 @@ def _write(out: Any, data: bytes | memoryview) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[out.write(rest) :]
+
+
+def _write_at(handle: int, data: memoryview, at: int) -> None:
+    """All of it, at this place of a file: the kernel takes less than 2 GiB at once."""
+    while data:
+        done = os.pwrite(handle, data, at)
+        data, at = data[done:], at + done
 
 
 # ---- files, whatever lies there ------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ PLAIN = [r for r in REGISTERS.values() if r.access == "rw" and not (r.doorbell o
 """Registers that only store: operands, SCRATCH, IRQ_ENABLE."""
 NAMES = [r.name for r in PLAIN]
 READ_ONLY = [r for r in REGISTERS.values() if r.access == "r"]
-POPS = ("RESULT_CYCLES", "COMPLETION")
 LIVE = ("STATUS", "ERROR_OFFSET", "RTBD_", "RESULT_", "COMPLETION", "DIGEST", "T_")
 """What may change by itself, or because a write was refused: not compared around one."""
 UNMAPPED = (0x0004, 0x0070, 0x02F0, 0x07FC, 0x0F00, 0x1F00, 0x2FFC, 0x1_0000, 0x20_0000, BAR2_ENTRIES - 4)

@@ -84,7 +84,7 @@ def follow(
     if policy is None:
         receiver = Mirror(app.device(), medium, copies == "count", step_every)
     else:
-        receiver = Requests(Placement(app.device(), policy, t1_capacity, step_ms or 100.0), medium)
+        receiver = Requests(Placement(app.device(), policy, t1_capacity, 100.0 if step_ms is None else step_ms), medium)
     shown = _Shown(app, receiver, report)
     desk = Desk(shown.read)
     with Follower(endpoint, receiver, replay, topic, say=note, bind=bind) as follower:

@@ -22,8 +22,16 @@ class KvfpgaError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
-        if remedy:  # below the message in a traceback, from Python 3.11 on
-            self.__notes__ = [remedy]
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do about it. A traceback shows it below the message, from Python 3.11 on."""
+        return self._remedy
+
+    @remedy.setter
+    def remedy(self, text: str | None) -> None:
+        self._remedy = text
+        self.__notes__ = [text] if text else []
 
 
 class UsageError(KvfpgaError):

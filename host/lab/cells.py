@@ -15,10 +15,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -44,7 +46,8 @@ class Cell:
     prefix_hits  those of them without a miss before them in their request
     fills        blocks that moved into tier 1, from below or from nowhere: in a plain cache the misses
     gap_closed   (hits - hits of LRU) / (hits of optimal - hits of LRU); None where the two are equal or not there
-    seconds      processor time of the policy itself; `learn_seconds`: of learning its hints, where this cell did
+    seconds      processor time of the policy itself; `learn_seconds`: of learning its hints, once for all
+                 capacities
     device       what only a device counts: evictions, loads, unloads, unplaced, steps, searched
     entries, step_ms, classes, final_accuracy, seed: options, where the policy depends on them
     status       DONE, TIMED_OUT after `timeout` seconds, or FAILED for the `reason`
@@ -142,12 +145,17 @@ def read(path: Path) -> Cell:
 
 
 def samples(place: Path, cell: Cell) -> Samples | None:
-    """The arrays over time that were kept for a cell: step, t1_used, theta, pool; None where there are none."""
+    """The arrays over time that were kept for a cell: step, t1_used, theta, pool; None where there are none. UsageError where
+    they cannot be read."""
+    path = folder(place) / f"{cell.name}.npz"
     try:
-        with np.load(folder(place) / f"{cell.name}.npz") as packed:
+        with np.load(path) as packed:
             return {name: packed[name] for name in packed.files}
     except FileNotFoundError:
         return None
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
+        remedy = f"remove it, and {cell.name}.json beside it: then `kvfpga lab run` computes both again"
+        raise UsageError(f"{path} has no samples of the lab: {error}", remedy) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

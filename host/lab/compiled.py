@@ -33,6 +33,7 @@ from ..contract.errors import UsageError
 from ..contract.parameters import BUCKETS
 from ..contract.settings import LIMITS
 from ..contract.wording import counted
+from ..policy import buckets
 from .kernels import counts, linear, ranked
 from .kernels.planning import Plan, place_blocks
 from .plan import MAX_STEP
@@ -189,11 +190,8 @@ def _weights(given: str | Mapping[str, int]) -> NDArray[np.int64]:
 
 
 def _buckets() -> NDArray[np.uint8]:
-    """The age bucket (R43) of each distance. The last one is that of all beyond."""
-    a = np.arange(1, (1 << 17) + 2)
-    highest = np.frexp(a)[1] - 1  # the highest bit set
-    bucket = np.where(highest < 2, a - 1, 4 * (highest - 1) + (a >> np.maximum(highest - 2, 0) & 3) - 1)
-    return np.minimum(bucket, BUCKETS - 1).astype(np.uint8)
+    """The age bucket (R43) of each distance, up to the first one in the last bucket, in which all beyond are as well."""
+    return buckets.of(np.arange(buckets.FIRST[-1] + 1)).astype(np.uint8)
 
 
 def _check_capacity(capacity: int, entries: int) -> None:

@@ -45,11 +45,6 @@ class Stream(NamedTuple):
         return len(self.blocks)
 
     @property
-    def request_of(self) -> NDArray[np.int64]:
-        """int64[m]: the request of each touch."""
-        return np.repeat(np.arange(self.requests), np.diff(self.offsets))
-
-    @property
     def depths(self) -> NDArray[np.int64]:
         """int64[m]: how many touches of its request come before each."""
         return np.arange(self.touches) - np.repeat(self.offsets[:-1], np.diff(self.offsets))

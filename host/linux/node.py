@@ -419,11 +419,12 @@ def _links(links: dict[Path, Path]) -> Iterator[None]:
             made.append((link, target))
         yield
     finally:
-        with suppress(OSError):
-            for link, target in made:
+        for link, target in made:
+            with suppress(OSError):  # somebody has taken it away, or put something else there
                 if os.readlink(link) == str(target):
                     link.unlink()
-            for folder in folders:
+        for folder in folders:
+            with suppress(OSError):  # somebody keeps a file there
                 folder.rmdir()
 
 

@@ -208,6 +208,7 @@ def test_a_device_that_hangs_has_a_folder_too(pair):
     with pytest.raises(TargetError) as error:
         pair.execute(Step(30))
     assert "failures" in error.value.remedy and "again.fst" in error.value.remedy
+    assert error.value.__notes__ == [error.value.remedy]  # which a notebook shows
 
 
 def test_without_a_start_there_is_still_a_report(pair, monkeypatch):
@@ -224,6 +225,13 @@ def test_trouble_with_the_folder_does_not_hide_the_difference(pair, monkeypatch,
     pair.execute_many([block(0), block(1)])
     report = fail(pair, Step(3))
     assert any("incomplete" in note for note in report.notes)
+
+
+def test_a_mistake_while_the_folder_is_filled_does_not_hide_the_difference(pair, monkeypatch):
+    monkeypatch.setattr(SimulationBlackBox, "_fill", lambda *_: {}["lost"])
+    pair.execute_many([block(0), block(1)])
+    report = fail(pair, Step(3))
+    assert "the failure folder is incomplete: 'lost'" in report.notes and (report.folder / "report.txt").exists()
 
 
 def test_without_zlib_the_waveform_is_a_vcd_file(pair, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -41,6 +42,17 @@ def test_whatever_is_stored_comes_back_after_whatever_came_before(tmp_path):
         numbers.add(state["number"])
         assert [path.name for path in tmp_path.iterdir()] == [f"pages-{state['number']}.bin"]
     assert len(numbers) > 2, "a file of which half is of no use was made anew"
+
+
+def test_what_is_taken_only_in_part_is_written_on(tmp_path, monkeypatch):
+    """The kernel takes less than 2 GiB at once, and a directory full of blocks has more."""
+    content = random.Random(1).randbytes(5 * PAGE)
+    state = Pages(tmp_path).commit({"it": lambda path: path.write_bytes(content)})
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: whole(handle, memoryview(data).cast("B")[: PAGE + 100], at))
+    with in_memory("it") as (handle, path):
+        Pages(tmp_path, state).copy("it", handle)
+        assert path.read_bytes() == content
 
 
 def test_a_page_that_did_not_change_is_not_written_again(tmp_path):

@@ -258,6 +258,7 @@ def test_cli_reports_intervals_that_add_up(tmp_path):
     [
         (("--t1-capacity", "8"), "--t1-capacity is for --policy"),
         (("--report", "5"), "--report is for --policy"),
+        (("--policy", "ranked", "--step-ms", "0"), "decode steps of 0 ms"),
         (("--policy", "ranked", "--step-every", "2"), "--step-every is for a mirror"),
         (("--policy", "ranked", "--copies", "ignore"), "--copies ignore is for a mirror"),
         (("--policy", "ranked", "--t1-capacity", "257"), "a T1 of 257 blocks"),

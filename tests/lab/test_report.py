@@ -265,6 +265,16 @@ def test_claims_that_are_none_are_refused(tmp_path):
         report.write(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-30], lambda data: b"no zip", lambda data: data[:60]])
+def test_samples_that_are_none_are_refused(tmp_path, damage):
+    cells.store(tmp_path, lab_cells.cell("a.jsonl", "ranked", 64, 0.3), {"step": np.arange(100)})
+    (path,) = (tmp_path / "cells").glob("*.npz")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UsageError, match=r"a\.jsonl\.ranked\.64\.npz has no samples") as refused:
+        report.write(tmp_path)
+    assert "lab run" in refused.value.remedy
+
+
 # ---- pictures -----------------------------------------------------------------------------------------------------------
 
 

@@ -639,6 +639,12 @@ def test_what_is_there_already_is_left_alone(model, tmp_path, what):
     shutil.rmtree(tmp_path / ".kvcpu0.kvfpga", ignore_errors=True)
 
 
+def test_a_link_that_somebody_took_away_keeps_no_other(model, tmp_path):
+    with running(tmp_path / "kvcpu0", Kvcpu0(model), tmp_path / "sysfs"):
+        (tmp_path / "sysfs" / ATTRIBUTES[0]).unlink()
+    assert not (tmp_path / "sysfs").exists() and not os.path.lexists(tmp_path / "kvcpu0")
+
+
 def test_another_server_is_left_alone(model, tmp_path):
     with running(tmp_path / "kvcpu0", Kvcpu0(model), tmp_path / "sysfs"):
         for path, sysfs in (("kvcpu0", "other"), ("other", "sysfs")):

@@ -915,6 +915,10 @@ def test_sigterm_lets_the_running_batch_end(keys):
 def test_a_client_that_never_reads_is_cut_off(fake, keys, address, caplog, monkeypatch):
     """Its answers stay in the server: so much of them, and no more."""
     monkeypatch.setattr(remote_server, "UNREAD_BYTES", 1 << 20)
+    counts, counting = remote_server.Client.unread, set()
+    monkeypatch.setattr(
+        remote_server.Client, "unread", lambda client: counting.add(threading.current_thread().name) or counts(client)
+    )
     with serving(fake, keys, address) as at:
         with raw_client(at, keys, rcvhwm=1) as dealer:
             hello(dealer)
@@ -928,6 +932,7 @@ def test_a_client_that_never_reads_is_cut_off(fake, keys, address, caplog, monke
 
             until(asked_until_it_is_cut_off)
             assert "of answers are not read, at most 1,048,576" in caplog.text
+            assert counting == {"kvfpga device"}, "a deque that one thread appends to may be counted by no other"
         with RemoteMmio(at, keys) as mmio:
             assert mmio.read32(DEVICE_ID) == 0x4B564350
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CODE = (
     "lab/compiled.py", "lab/kernels", "lab/plan.py", "lab/device_policy.py", "lab/hinting.py", "lab/policies/on_device.py",
-    "policy/class_ranges.py", "policy/orders.py", "policy/programs.py", "contract",
+    "policy/buckets.py", "policy/class_ranges.py", "policy/orders.py", "policy/programs.py", "contract",
 )  # fmt: skip
 LEARNER = ("policy",)
 SAMPLES = 1000

@@ -48,7 +48,6 @@ class Link:
     ):  # fmt: skip
         self.address = address
         self._remedy = f"start one with `kvfpga serve --listen {address}`"
-        self.others_waiting = 0
         self._number = 0
         self._greeted = False
         self._lost: str | None = None
@@ -195,8 +194,6 @@ class Link:
             case wire.Closing():
                 self._lost = "it was ended"
                 raise self._gone()
-            case wire.Waiting(count):
-                self.others_waiting = count
         return reply
 
     def _disconnected(self) -> bool:

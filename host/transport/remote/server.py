@@ -349,8 +349,8 @@ class Server:
         client.asked_at = time.monotonic()
         if client.id not in self.inside:
             return
-        if answer is None:
-            return self._cut(client, f"{client.unread():,} bytes of answers are not read, at most {UNREAD_BYTES:,}")
+        if isinstance(answer, int):
+            return self._cut(client, f"{answer:,} bytes of answers are not read, at most {UNREAD_BYTES:,}")
         if not self._send(client, answer):
             self._cut(client, f"{UNREAD_MESSAGES} messages are not read, and there is an answer more")
         return None
@@ -503,7 +503,6 @@ class Server:
                     ended.socket.close()
                 self._probe_at = time.monotonic() + 0.05
 
-
     def _accepted(self, fd: int) -> None:
         try:
             connection = Connection(fd)
@@ -526,15 +525,15 @@ class Job(NamedTuple):
 
 
 class Worker(threading.Thread):
-    """Does requests on the device. A message at the socket DONE says that `answers` has one more: a job, and what to send, None
-    where its client has not read what it got before."""
+    """Does requests on the device. A message at the socket DONE says that `answers` has one more: a job, and what to send; or a
+    number, where its client has not read so many bytes of what it got before. Only this thread counts them: it adds to them."""
 
     DONE = "inproc://done"
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], mmio: Mmio, lock: Lock):
         super().__init__(name="kvfpga device", daemon=True)
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[tuple[Job, zmq.Frame | None]] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[Job, zmq.Frame | int]] = queue.SimpleQueue()
         self._context, self._mmio, self._lock = context, mmio, lock
         self._client: Client | None = None
         self._stop_at: float | None = None
@@ -555,8 +554,9 @@ class Worker(threading.Thread):
             client = self._client = job.client
             if self._stop_at or client.gone:
                 continue
-            is_read = client.unread() <= UNREAD_BYTES
-            self.answers.put((job, client.answer(self._answer(client, job.request)) if is_read else None))
+            unread = client.unread()
+            is_read = unread <= UNREAD_BYTES
+            self.answers.put((job, client.answer(self._answer(client, job.request)) if is_read else unread))
             done.send(b"")
         self._mmio.unwanted = None
         done.close()

@@ -39,8 +39,6 @@ from ..sim.cache import unloadable
 from ..uart.link import BAUD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 SMALL = Parameters(entries=256, lanes=1, data_bits=64, block_tokens=32, head_dim=2, classes=16)

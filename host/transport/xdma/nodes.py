@@ -1,13 +1,13 @@
-"""The device nodes that the Xilinx XDMA driver makes for one card: which they are, how large the BAR is, who holds the card, and
-the two ways to a register word.
+"""The device nodes that the Xilinx XDMA driver makes for one card: which they are, how large the BAR is, the two ways to a
+register word, and bulk transfers.
 
     xdma0_user          the register BAR: mmap, or pread/pwrite of exactly one aligned 32-bit word
     xdma0_h2c_0         host to card: write at an AXI address
     xdma0_c2h_0         card to host: read at an AXI address
     xdma0_events_0      interrupts of the design; may be missing
 
-A folder that a udev rule fills with user, h2c_0, c2h_0, events_0 (or h2c0, …) does as well. The driver checks no bounds and
-lets anybody open a node at any time, so both are done here.
+A folder that a udev rule fills with user, h2c_0, c2h_0, events_0 (or h2c0, …) does as well. The driver checks no bounds,
+so that is done here; it lets anybody open a node at any time, for which there is transport/holder.py.
 """
 
 from __future__ import annotations
