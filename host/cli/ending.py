@@ -92,6 +92,6 @@ def complain(error: KvfpgaError) -> None:
     if report:
         report.print(sys.stderr)
         return
-    output.complain(f"kvfpga: {error}")
+    output.complain(f"kvfpga: {error.message}")
     if error.remedy:
         output.complain(f"  {error.remedy}")

@@ -111,7 +111,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         run(given)
     except KvfpgaError as error:
-        print(f"error: {error}" + (f"\n{error.remedy}" if error.remedy else ""), file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
