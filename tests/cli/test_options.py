@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from kvfpga.cli.main import cli
 from kvfpga.cli.options import TABLE
 from tests.helpers.command_line import Kvfpga
+from tests.helpers.places import HOST
 
 SMALL = ["--entries", "256"]
 
@@ -147,6 +148,13 @@ def test_the_help_has_groups_exit_codes_and_environment():
         "Options:", *[f"{title}:" for title in cli.sections], "Exit codes:", "Environment:"
     ]  # fmt: skip
     assert re.search(r"^  4 +hardware and reference model differ", out, re.MULTILINE) and "KVFPGA_SESSION" in out
+
+
+def test_the_help_names_each_variable_of_the_users_that_is_read():
+    source = "".join(path.read_text("utf-8") for path in HOST.rglob("*.py"))
+    read = set(re.findall(r"environ(?:\.get\(|\[)[\"'](KVFPGA_\w+|CXX)", source)) - {"KVFPGA_QUICK_BUILD"}  # of tests
+    out, _ = kvfpga("--help")
+    assert len(read) > 5 and {name for name in read if not re.search(rf"\b{name}\b", out)} == set()
 
 
 @pytest.mark.parametrize("words", [[], ["reg"], ["lab"], ["weights"], ["board"], ["query"], ["keys"]], ids=str)
