@@ -184,6 +184,12 @@ def test_quiet_leaves_out_notes_and_no_errors(tmp_path):
     assert "steps do not go back" in kv.err
 
 
+def test_a_quiet_command_has_its_calls_in_a_file(tmp_path):
+    kv = Kvfpga(tmp_path / "s", "--target", "sim", "--quiet", "--log", str(tmp_path / "calls"))
+    kv("step", 1)
+    assert kv.err == "" and "write STEP_FAST 0x1" in (tmp_path / "calls").read_text()
+
+
 def test_a_model_has_no_calls_to_show(tmp_path):
     kv = Kvfpga(tmp_path, "-v")
     kv("step", 1)
