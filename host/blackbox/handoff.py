@@ -181,7 +181,7 @@ class _Stage:
             return error.message
         except TargetError as error:
             self.hung = True
-            return f"the device did not finish: {error}"
+            return f"the device did not finish: {error.message}"
         finally:
             self.sim.idle_budget = budget
         return None
@@ -213,7 +213,7 @@ def _record(target: Target, items: Sequence[Item], folder: Path, hangs: bool, fi
         try:
             trace(target, iter(items[:-1]), list(items[-1:]), path, HANG_CYCLES if hangs else None)
         except BuildError as error:
-            finding.notes.append(f"no {kind} waveform: {error}")
+            finding.notes.append(f"no {kind} waveform: {error.message}")
             continue
         finding.waveform = str(path)
         return

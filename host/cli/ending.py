@@ -101,6 +101,6 @@ def complain(error: KvfpgaError, who: str = "kvfpga") -> None:
     if report:
         report.print(sys.stderr)
         return
-    output.complain(f"{who}: {error}")
+    output.complain(f"{who}: {error.message}")
     if error.remedy:
         output.complain(f"  {error.remedy}")

@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "KVFPGA_CACHE": "Where built models are kept.  [default: kvfpga in XDG_CACHE_HOME, or ~/.cache]",
     "KVFPGA_KEYS": "Where the keys for devices over TCP are.  [default: kvfpga in XDG_CONFIG_HOME, or ~/.config]",
     "KVFPGA_RTL": "Another copy of the folder fpga/, to simulate.",
+    "CXX": "The C++ compiler of simulations, with arguments if need be.  [default: g++]",
     "KVFPGA_ASSERTIONS": "1: simulations also check what the RTL promises itself.",
 }  # fmt: skip
 

@@ -81,8 +81,8 @@ def _serve_node(
             try:
                 served.save_in_time()
             except KvfpgaError as error:  # a full disk: there may be room again before the end
-                if str(error) != told:
-                    told = str(error)
+                if error.message != told:
+                    told = error.message
                     warn(told)
 
     def read() -> Reading:

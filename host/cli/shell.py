@@ -146,7 +146,7 @@ def _history() -> Path | None:
         place.touch(mode=0o600)
         return place
     except KvfpgaError as error:
-        note(f"no history: {error}")
+        note(f"no history: {error.message}")
     except OSError as error:
         note(f"no history in {error.filename}: {error.strerror}")
     return None

@@ -78,7 +78,7 @@ def _row(path: Path, line: int, found: object, block_bytes: int) -> Row:
         raise bad(str(error)) from None
     for name, value in values.items():
         if value >> BITS[name]:
-            raise bad(f"{name} {value} does not fit into {BITS[name]} bits")
+            raise bad(f"{name} {value} does not fit into {BITS[name]} bits: 0 to {(1 << BITS[name]) - 1:,}")
     data = path.parent / row["data"] if "data" in row else None
     if data:
         read_data(data, block_bytes)  # and forgotten: the blocks of all rows together may not fit into memory

@@ -298,7 +298,7 @@ class Result:
         if self.triggers:
             channels = [trigger.channel for trigger in self.triggers]
             shown.append("triggers: " + " ".join(f"{channels.count(kind)} {kind}" for kind in dict.fromkeys(channels)))
-        return f"<Result {', '.join(shown)}{', scores' if self.scores else ''}>"
+        return f"<Result {', '.join(shown)}{', scores' if self.scores else ''}{f': {self.why}' if self.why else ''}>"
 
     def _repr_html_(self) -> str | None:
         """None where there is no trigger to show: then a notebook takes the text."""

@@ -1,7 +1,7 @@
 """The one exception hierarchy of kvfpga, and the exit code that each branch ends a command with (contract section 8).
 
-Every message says what is wrong; `remedy` says what to do about it and is printed on a line of its own: by the command line, and
-by tracebacks and notebooks as a note (PEP 678). It is no part of the text, because messages are put into other messages.
+Every message says what is wrong; `remedy` says what to do about it. The text of an error, which tracebacks and logs show, has
+both, on lines of their own. Into other messages goes `message` alone.
 """
 
 from __future__ import annotations
@@ -23,15 +23,8 @@ class KvfpgaError(Exception):
         self.message = message
         self.remedy = remedy
 
-    @property
-    def remedy(self) -> str | None:
-        """What to do about it. A traceback shows it below the message, from Python 3.11 on."""
-        return self._remedy
-
-    @remedy.setter
-    def remedy(self, text: str | None) -> None:
-        self._remedy = text
-        self.__notes__ = [text] if text else []
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
 
 
 class UsageError(KvfpgaError):

@@ -39,7 +39,7 @@ def bits(queries: object, head_dim: int) -> NDArray[np.uint16]:
 def check_slots(slot: int, count: int) -> None:
     """UsageError unless the query buffer has `count` slots from `slot` on."""
     if not 0 <= slot < QUERY_SLOTS:
-        raise UsageError(f"there is no query slot {slot}: the buffer has {QUERY_SLOTS}", f"give 0 to {QUERY_SLOTS - 1}")
+        raise UsageError(f"there is no query slot {slot}: the buffer has {QUERY_SLOTS} (R30)", f"give 0 to {QUERY_SLOTS - 1}")
     if slot + count > QUERY_SLOTS:
         raise UsageError(
             f"{counted(count, 'query', 'queries')} from slot {slot} on end behind the buffer's {QUERY_SLOTS} slots",

@@ -223,7 +223,7 @@ def digests_of(answers: NDArray[np.uint32]) -> list[int]:
     _check_status(status, [Opcode.DIGEST] * status.size)
     for code in bits(status, _STATUS["code"]).tolist():
         if _CODES[code] != "OK":
-            raise DeviceRefused(_CODES[code], f"the device refused the range of a DIGEST: {_CODES[code]}")
+            raise DeviceRefused(_CODES[code], f"the device refused the range of a DIGEST: {_CODES[code]}", DIGEST_RANGE)
     found: list[int] = _wide(answers[:, RESULT_WORDS:])[:, 0].tolist()
     return found
 
@@ -258,6 +258,8 @@ def _check_status(status: NDArray[np.uint32], opcodes: Sequence[Opcode]) -> None
 
 
 _CODES = {code.value: code.name for code in Code}
+DIGEST_RANGE = "it begins at its end or before, within the entries of the device (R24)"
+"""What the range of a DIGEST has to be."""
 _STATUS = REGISTERS["RESULT_STATUS"].fields
 _IS_CODE = np.isin(np.arange(1 << _STATUS["code"].width), [*_CODES])
 _RECORD = REGISTERS["COMPLETION"].fields

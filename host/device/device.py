@@ -136,7 +136,7 @@ class Device:
             words = self.mmio.read_burst(REGISTERS["DEVICE_ID"].offset, 5).tolist()
         except BusError as error:
             raise TargetError(
-                f"no KV-CPU answers at {self.mmio.name}: {error}", "is the right bitstream loaded?"
+                f"no KV-CPU answers at {self.mmio.name}: {error.message}", "is the right bitstream loaded?"
             ) from error
         device_id, version, build_low, build_high, regmap_hash = words
         if device_id == 0xFFFFFFFF:

@@ -16,6 +16,7 @@ from ..contract.errors import BusError, DeviceRefused, UsageError
 from ..contract.parameters import BUCKETS
 from ..contract.wording import meant, short, width
 from ..transport.mmio import SPACE_BYTES
+from .answers import DIGEST_RANGE
 from .codec import RESET_BIT, bits, commands_of
 from .regmap import PTABLE, QUERY, REGISTERS, SCORES, Register
 
@@ -112,10 +113,11 @@ def _write(target: Accessible, place: Place, value: int) -> Result | None:
 
 def _digest(target: Accessible, end: int) -> Result:
     """The digest is then in register DIGEST, where there is one."""
+    first = target.read_register("DIGEST_FIRST")
     try:
-        target.digest(target.read_register("DIGEST_FIRST"), end)
+        target.digest(first, end)
     except DeviceRefused as refusal:
-        return Result(refusal.code)
+        return Result(refusal.code, why=f"the range is {first} to {end}; {DIGEST_RANGE}")
     return Result("OK")
 
 

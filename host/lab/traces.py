@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ class Trace:
     absolute: bool
     block_tokens: int | None
     title: str
-    requests: list[Request]
+    requests: list[Request] = field(repr=False)  # there may be a hundred thousand
 
     def __str__(self) -> str:
         since = " since 1970" if self.absolute else ""

@@ -141,9 +141,9 @@ class Kvcpu0:
                 yield self.served.device
         except DeviceRefused as error:
             known = None if self.served.failed else ioctls.ERRNO.get(error.code)
-            raise OSError(known or errno.EIO, str(error)) from error
+            raise OSError(known or errno.EIO, error.message) from error
         except KvfpgaError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise OSError(errno.EIO, error.message) from error
 
 
 def _lines(values: Mapping[str, object]) -> bytes:

@@ -248,7 +248,7 @@ class Lockstep(Surface):
             return run()
         except TargetError as error:
             if self.recorder:
-                report = Report(script.line(last), self.commands, [], [f"the device did not finish: {error}"])
+                report = Report(script.line(last), self.commands, [], [f"the device did not finish: {error.message}"])
                 self.recorder.write(report)
                 error.remedy = "; ".join(filter(None, [error.remedy, *report.pointers()]))
             if isinstance(error, BusError):  # which otherwise means a plain access that changed nothing

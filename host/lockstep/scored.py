@@ -9,6 +9,7 @@ import numpy as np
 
 from ..contract.commands import Score
 from ..contract.errors import UsageError
+from ..contract.wording import counted
 from ..device.answers import score_bytes
 
 if TYPE_CHECKING:
@@ -47,6 +48,21 @@ class BlockScores(NamedTuple):
     max: np.float32 | None
     sum: np.float32 | None
     result: Result
+
+    def __repr__(self) -> str:
+        """What there is to say: a notebook shows it for every block."""
+        found = self.scores[np.isfinite(self.scores)]
+        way = f", {found.min():.6g} to {found.max():.6g}" if found.size else ""
+        return f"<BlockScores of {counted(len(found), 'token')}{way}{'' if self.exps is None else ', exps'}>"
+
+    def _repr_html_(self) -> str:
+        """A row for each token that the block has."""
+        from ..contract.showing import html_table
+
+        columns = {"score": self.scores} if self.exps is None else {"score": self.scores, "exp": self.exps}
+        tokens = np.flatnonzero(np.isfinite(self.scores)).tolist()
+        rows = [(token, *(f"{column[token]:.6g}" for column in columns.values())) for token in tokens]
+        return html_table(("token", *columns), rows, repr(self))
 
 
 def block_scores(result: Result) -> BlockScores:

@@ -376,7 +376,8 @@ class Surface(Primitives):
         index = _number("index", index)
         entry = self.entry(index) if index < self.entries else {"valid": 0}
         if not entry["valid"]:
-            raise DeviceRefused("ERR_NOT_FOUND", f"ERR_NOT_FOUND: entry {index} of {self.entries} holds no block")
+            what = f"ERR_NOT_FOUND: entry {index} of {self.entries} holds no block"
+            raise DeviceRefused("ERR_NOT_FOUND", what, "`dump` shows those that do")
         content = np.frombuffer(self.memory_read(entry["phys_addr"], self.block_bytes), "<f2")
         found: NDArray[np.float16] = content.reshape(2, self.model.block_tokens, -1).copy()
         return found

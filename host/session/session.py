@@ -130,7 +130,7 @@ class Session:
         except SessionError as error:
             if purpose is not Purpose.RESET:
                 raise
-            self.say(f"starting anew: {error}")
+            self.say(f"starting anew: {error.message}")
             if self._device:
                 self._device.close()
                 self._device = None
@@ -176,7 +176,7 @@ class Session:
             else:
                 device = target.open(check)
         except SessionError as error:
-            raise SessionError(f"the session {self.folder} cannot go on: {error}", error.remedy) from error
+            raise SessionError(f"the session {self.folder} cannot go on: {error.message}", error.remedy) from error
         self._device, self.target, self._state, self.is_new = device, target, state, state is None
         if state:
             state.read_model(device)

@@ -363,7 +363,7 @@ def test_load_file_goes_on_past_a_refused_row_and_names_it(kv, tmp_path):
     [
         ("b.csv", "request,layer\n1,2\n", "head, tokens, va missing"),
         ("b.csv", FILES["blocks.csv"].replace("tier", "colour"), "unknown name colour"),
-        ("b.csv", FILES["blocks.csv"].replace("7,", "70000,"), "row 3: request 70000 does not fit into 16 bits"),
+        ("b.csv", FILES["blocks.csv"].replace("7,", "70000,"), "row 3: request 70000 does not fit into 16 bits: 0 to 65,535"),
         ("b.csv", FILES["blocks.csv"].replace("0:31", "31"), "not START:END"),
         ("b.csv", "request\n1,2\n", "more values"),
         ("b.yaml", "request: 1", "not a list"),
@@ -699,3 +699,4 @@ def test_a_digest_by_registers_is_judged(kv):
     assert kv("reg", "write", "DIGEST_END", 256)["code"] == "OK"
     assert kv("reg", "write", "DIGEST_END", 4, code=1)["code"] == "ERR_RANGE"
     assert kv("reg", "write", "DIGEST_END", 257, code=1)["code"] == "ERR_RANGE"
+    assert "the range is 5 to 257; it begins at its end or before, within the entries" in kv.err

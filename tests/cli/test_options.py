@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from kvfpga.cli.main import cli
 from kvfpga.cli.options import TABLE
 from tests.helpers.command_line import Kvfpga
+from tests.helpers.places import HOST
 
 SMALL = ["--entries", "256"]
 
@@ -175,6 +176,13 @@ def test_the_help_has_groups_exit_codes_and_environment():
     assert re.search(r"^  4 +hardware and reference model differ", out, re.MULTILINE) and "KVFPGA_SESSION" in out
 
 
+def test_the_help_names_each_variable_of_the_users_that_is_read():
+    source = "".join(path.read_text("utf-8") for path in HOST.rglob("*.py"))
+    read = set(re.findall(r"environ(?:\.get\(|\[)[\"'](KVFPGA_\w+|CXX)", source)) - {"KVFPGA_QUICK_BUILD"}  # of tests
+    out, _ = kvfpga("--help")
+    assert len(read) > 5 and {name for name in read if not re.search(rf"\b{name}\b", out)} == set()
+
+
 def commands(command=cli, *words):
     """Every command, by the words that lead to it."""
     yield words
@@ -207,6 +215,12 @@ def test_quiet_leaves_out_notes_and_no_errors(tmp_path):
     assert "add up to" in kv.err
     kv("step", 0, code=1)
     assert "steps do not go back" in kv.err
+
+
+def test_a_quiet_command_has_its_calls_in_a_file(tmp_path):
+    kv = Kvfpga(tmp_path / "s", "--target", "sim", "--quiet", "--log", str(tmp_path / "calls"))
+    kv("step", 1)
+    assert kv.err == "" and "write STEP_FAST 0x1" in (tmp_path / "calls").read_text()
 
 
 def test_a_model_has_no_calls_to_show(tmp_path):

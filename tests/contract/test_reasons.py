@@ -125,6 +125,8 @@ def test_the_command_line_says_it_to_people_and_beside_json(tmp_path, words, why
 
 @pytest.mark.parametrize("words, said", [
     (["reg", "write", "SCRATCH", 1 << 32], "SCRATCH is asked to be 0x100000000; it has 32 bits, 0 to 0xffffffff (R1)"),
+    ([*LOAD, "--tokens", f"0:{1 << 32}"], "a token position has 32 bits, 0 to 4,294,967,295"),
+    ([*LOAD, "--va", "-1"], "'-1' is not a number in decimal or 0x, from 0 on"),
     ([*LOAD, "--class", 256], "256 does not fit into 8 bits: 0 to 255"),
     ([*LOAD, "--tier", 4], "4 does not fit into 2 bits: 0 to 3"),
     (["step", 1 << 64], f"{1 << 64} does not fit into 64 bits: 0 to {(1 << 64) - 1:,}"),

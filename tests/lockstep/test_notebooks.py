@@ -32,7 +32,7 @@ def test_a_result_says_what_there_is_to_say(dev):
     assert repr(dev.load(2, 0, 0, (0, 31), va=1 << 30)) == "<Result OK, matched=1, index=30>"
     assert repr(dev.lookup(9, 0, 0, 5)) == "<Result OK, matched=0>"
     assert repr(dev.evict(0, 3 * BLOCK)) == "<Result OK, matched=3, triggers: 3 evict>"
-    assert repr(dev.execute(kvfpga.Evict(0, 0))) == "<Result ERR_LEN, matched=0>"
+    assert repr(dev.execute(kvfpga.Evict(0, 0))) == "<Result ERR_LEN, matched=0: length is 0; a range has 1 byte or more (R10)>"
 
 
 def test_a_result_is_a_table_of_its_triggers_and_not_an_endless_one(dev):
@@ -41,6 +41,24 @@ def test_a_result_is_a_table_of_its_triggers_and_not_an_endless_one(dev):
     assert dev.lookup(9, 0, 0, 5)._repr_html_() is None  # nothing to show in a table: the text is shown
     many = cells(dev.evict(0, 30 * BLOCK)._repr_html_())
     assert len(many) == 1 + SHOWN_TRIGGERS + 1 and many[-1][0] == "8 more"
+
+
+def test_scores_are_a_line_and_a_table_of_the_tokens_that_there_are(dev):
+    keys = np.zeros((2, 32, 128), np.float16)
+    keys[0, :3, 0] = 1, 2, -4
+    dev.load(2, 0, 0, (0, 2), va=1 << 30, data=keys)
+    dev.query_write(0, np.full(128, 128**0.5, np.float16))
+    plain, full = dev.score(2, 0, 0, 0, slot=0), dev.score(2, 0, 0, 0, slot=0, exp=True)
+    assert repr(plain) == f"<BlockScores of 3 tokens, {plain.scores[2]:.6g} to {plain.scores[1]:.6g}>"
+    assert repr(full) == repr(plain)[:-1] + ", exps>"
+    assert [row[0] for row in cells(plain._repr_html_())] == ["token", "0", "1", "2"]
+    assert cells(full._repr_html_())[0] == ["token", "score", "exp"] and cells(full._repr_html_())[2][2] == "1"
+
+
+def test_a_trace_does_not_say_all_of_its_requests(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"timestamp": 1, "input_length": 32, "output_length": 1, "hash_ids": [1]}\n' * 500)
+    assert len(repr(kvfpga.load_trace(path))) < 300
 
 
 def test_a_device_says_its_size_and_what_it_did_without_being_asked():
@@ -57,12 +75,12 @@ def test_a_report_is_a_table_in_which_nothing_is_markup():
     assert repr(report) == "<Report: hardware and reference model differ in 1 place after `step 3`>"
 
 
-def test_a_traceback_has_the_remedy_and_the_message_does_not(dev):
+def test_the_text_of_an_error_has_the_remedy_and_the_message_does_not(dev):
     with pytest.raises(kvfpga.UsageError) as error:
         dev.step("3")
-    assert error.value.__notes__ == [error.value.remedy] and error.value.remedy not in str(error.value)
-    if hasattr(BaseException, "add_note"):
-        assert error.value.remedy in "".join(traceback.format_exception(error.value))
+    assert str(error.value) == f"{error.value.message}\n  {error.value.remedy}" and error.value.remedy not in error.value.message
+    assert "".join(traceback.format_exception(error.value)).endswith(f": {error.value}\n")
+    assert str(kvfpga.KvfpgaError("no remedy")) == "no remedy"
 
 
 def test_readings_make_a_data_frame_with_a_row_each(dev):

@@ -486,6 +486,18 @@ def test_with_another_key_for_the_server_one_gets_nothing(fake, keys, stranger, 
         until(lambda: "another key for this server" in caplog.text)
 
 
+def test_a_socket_of_something_else_is_nobody_and_no_key_is_asked_for(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        ending = threading.Thread(target=lambda: listener.accept()[0].close())
+        ending.start()
+        with pytest.raises(TargetError, match="nobody serves") as error:
+            RemoteMmio(f"unix:{tmp_path}/s")
+        ending.join()
+    assert "kvfpga serve --listen" in error.value.remedy
+
+
 def test_an_imposter_in_the_servers_place_is_not_believed(fake, keys, stranger):
     remote_keys.authorize(keys.public.hex(), "the victim", stranger.folder)
     with serving(fake, stranger) as at:

@@ -468,7 +468,7 @@ class Server:
             name = self._name(where, mechanism, credentials)
         except KvfpgaError as error:
             name = None
-            self._warn(f"nobody can be let in: {error}")
+            self._warn(f"nobody can be let in: {error.message}")
         if name is None:
             self._warn(f"connection from {where} refused: {_stranger(credentials) if self.keys else 'another user'}")
         code, user = (b"400", b"") if name is None else (b"200", name.encode()[:200])
