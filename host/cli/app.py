@@ -157,10 +157,9 @@ class App:
 
     def close(self) -> None:
         """Let go of device and lock; what `finish` did not store is forgotten."""
-        if self.session:
-            self.session.__exit__()
-            self.session = self._device = None
-        self.changed = False
+        session, self.session, self._device, self.changed = self.session, None, None, False
+        if session:
+            session.__exit__()
 
     def begin(self) -> None:
         """Another command on the same device, as if in a process of its own."""

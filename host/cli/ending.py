@@ -66,6 +66,16 @@ def _fail(app: App | None, error: KvfpgaError) -> int:
     return max(error.exit_code, app.code)
 
 
+def closed(app: App, code: int) -> int:
+    """Let go of device and session behind a command that ended with `code`; the exit code."""
+    try:
+        app.close()
+    except KvfpgaError as error:  # such as a recording that takes no more; all else is done and stored
+        complain(error)
+        return max(code, error.exit_code)
+    return code
+
+
 def end_without_output(app: App | None, lost: OutputLost) -> int:
     """What was done was done, whether or not anybody could see it."""
     try:

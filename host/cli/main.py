@@ -17,7 +17,7 @@ import click
 from ..contract.version import __version__
 from . import output
 from .app import App
-from .ending import INTERRUPTED, OF_STDOUT, UNSAID, complain_of_line, end_without_output, ended
+from .ending import INTERRUPTED, OF_STDOUT, UNSAID, closed, complain_of_line, end_without_output, ended
 from .later import Later
 from .options import before_the_command, options_of
 from .output import Stderr
@@ -95,11 +95,12 @@ class Cli(Later):
             raise click.exceptions.Exit(end_without_output(None, output.lost(error))) from None
 
     def invoke(self, ctx: click.Context) -> NoReturn:
+        code = 0
         try:
             code = ended(ctx, lambda: super(Cli, self).invoke(ctx))
         finally:
             if ctx.obj:
-                ctx.obj.close()
+                code = closed(ctx.obj, code)
         ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
