@@ -14,6 +14,7 @@ from ..contract.commands import Result
 from ..session.purpose import Purpose
 from . import output, progress
 from .options import MAY_CHANGE, Options, Source
+from .signals import uninterrupted
 
 if TYPE_CHECKING:
     from ..contract.commands import Command
@@ -105,7 +106,11 @@ class App:
             if self.target.log and self.target.kind == "model":
                 note("--target model has no hardware, so there are no calls to show")
             self.session = session = open_session(self.target, self.folder, note).__enter__()
-            self._device = session.open(self.check, purpose)
+            try:
+                self._device = session.open(self.check, purpose)
+            except BaseException:
+                self.close()  # a shell's next line opens it anew, and would wait for this lock
+                raise
             # worth keeping, whatever the command; but looking at a board must not make it ours
             changes |= session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
         else:
@@ -139,11 +144,12 @@ class App:
 
     def _save(self) -> None:
         try:
-            self.opened.save()
+            with uninterrupted():
+                self.opened.save()
+                self.stored = True
         except BaseException:
             output.drop()  # it would say that all is well
             raise
-        self.stored = True
 
     def record(self, hung: bool = False) -> None:
         """The waveform of this process's commands (--trace), once. `hung`: the last one did not end."""

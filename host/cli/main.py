@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -166,10 +167,11 @@ def _open_streams() -> None:
 
 
 def _leave(end: SystemExit) -> None:
-    """End the process at once: all is stored and closed, and taking an interpreter down object by object is a tenth of a command.
-    Not where a thread still runs, or where the code is no number, which Python prints."""
+    """End the process at once, whatever is typed: all is stored and closed, and taking an interpreter down object by object is a
+    tenth of a command. Not where a thread still runs, or where the code is no number, which Python prints."""
     if threading.active_count() > 1 or not isinstance(end.code, int):
         raise end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(end.code)
