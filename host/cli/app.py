@@ -15,6 +15,7 @@ from ..contract.errors import UsageError
 from ..session.purpose import Purpose
 from . import output, progress
 from .options import MAY_CHANGE, Options, Source
+from .signals import uninterrupted
 
 if TYPE_CHECKING:
     from ..contract.commands import Command
@@ -108,7 +109,11 @@ class App:
             if self.target.log and self.target.kind == "model":
                 note("--target model has no hardware, so there are no calls to show")
             self.session = session = open_session(self.target, self.folder, note).__enter__()
-            self._device = session.open(self.check, purpose)
+            try:
+                self._device = session.open(self.check, purpose)
+            except BaseException:
+                self.close()  # a shell's next line opens it anew, and would wait for this lock
+                raise
             # worth keeping, whatever the command; but looking at a board must not make it ours
             changes |= session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
         else:
@@ -142,11 +147,12 @@ class App:
 
     def _save(self) -> None:
         try:
-            self.opened.save()
+            with uninterrupted():
+                self.opened.save()
+                self.stored = True
         except BaseException:
             output.drop()  # it would say that all is well
             raise
-        self.stored = True
 
     def record(self, hung: bool = False) -> None:
         """The waveform of this process's commands (--trace), once. `hung`: the last one did not end."""
@@ -160,10 +166,9 @@ class App:
 
     def close(self) -> None:
         """Let go of device and lock; what `finish` did not store is forgotten."""
-        if self.session:
-            self.session.__exit__()
-            self.session = self._device = None
-        self.changed = False
+        session, self.session, self._device, self.changed = self.session, None, None, False
+        if session:
+            session.__exit__()
 
     def begin(self) -> None:
         """Another command on the same device, as if in a process of its own."""

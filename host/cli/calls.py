@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from pathlib import Path
 
+from ..contract import files
 from ..contract.errors import UsageError
 from ..transport.telling import LOGGER
 from . import output
@@ -37,9 +37,7 @@ class _InFile(logging.Handler):
     def __init__(self, file: Path):
         super().__init__()
         self._file = file
-        # Without O_NONBLOCK, opening a pipe would wait for somebody to read it, for ever.
-        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-        os.set_blocking(self._handle, True)
+        self._handle = files.without_waiting(str(file), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{self.format(record)}\n".encode()
@@ -59,7 +57,6 @@ def _in_file(file: Path) -> logging.Handler:
     try:
         found = _InFile(file)
     except OSError as error:
-        why = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
-        raise UsageError(f"--log: cannot write {file}: {why}", "name a file that can be written") from None
+        raise UsageError(f"--log: cannot write {file}: {files.why(error)}", "name a file that can be written") from None
     found.setFormatter(logging.Formatter(IN_FILE, "%Y-%m-%dT%H:%M:%S"))
     return found

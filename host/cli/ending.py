@@ -34,10 +34,10 @@ def ended(ctx: click.Context, body: Callable[[], object]) -> int:
     except KvfpgaError as error:
         return _fail(ctx.obj, error)
     except OutputLost as lost:
-        return _end_without_output(ctx.obj, lost)
+        return end_without_output(ctx.obj, lost)
     except OSError as error:  # what the system refuses where no command reckons with it, such as a file descriptor
         if not error.filename and error.errno in OF_STDOUT:  # the help of a command, which click writes
-            raise
+            return end_without_output(ctx.obj, output.lost(error))
         return _fail(ctx.obj, TargetError(f"{error.filename or 'the system'}: {error.strerror or error}", advice(error)))
     except MemoryError:
         return _fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))
@@ -66,7 +66,17 @@ def _fail(app: App | None, error: KvfpgaError) -> int:
     return max(error.exit_code, app.code)
 
 
-def _end_without_output(app: App | None, lost: OutputLost) -> int:
+def closed(app: App, code: int) -> int:
+    """Let go of device and session behind a command that ended with `code`; the exit code."""
+    try:
+        app.close()
+    except KvfpgaError as error:  # such as a recording that takes no more; all else is done and stored
+        complain(error)
+        return max(code, error.exit_code)
+    return code
+
+
+def end_without_output(app: App | None, lost: OutputLost) -> int:
     """What was done was done, whether or not anybody could see it."""
     try:
         code = _finish(app)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -17,7 +18,7 @@ import click
 from ..contract.version import __version__
 from . import output
 from .app import App
-from .ending import INTERRUPTED, UNSAID, complain_of_line, ended
+from .ending import INTERRUPTED, OF_STDOUT, UNSAID, closed, complain_of_line, end_without_output, ended
 from .later import Later
 from .options import before_the_command, options_of
 from .output import Stderr
@@ -89,12 +90,21 @@ class Cli(Later):
             code = INTERRUPTED
         sys.exit(code)
 
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*given, **more)
+        except OSError as error:  # the help, which click writes
+            if error.filename or error.errno not in OF_STDOUT:
+                raise
+            raise click.exceptions.Exit(end_without_output(None, output.lost(error))) from None
+
     def invoke(self, ctx: click.Context) -> NoReturn:
+        code = 0
         try:
             code = ended(ctx, lambda: super(Cli, self).invoke(ctx))
         finally:
             if ctx.obj:
-                ctx.obj.close()
+                code = closed(ctx.obj, code)
         ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -134,6 +144,7 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
 def main() -> None:
     """Entry point of the `kvfpga` script."""
     gc.set_threshold(100_000)  # importing makes many objects and no garbage
+    _open_streams()
     sys.stderr = Stderr(sys.stderr)
     if ASKED in os.environ:
         from . import completing_bash  # noqa: F401  tells click
@@ -144,20 +155,28 @@ def main() -> None:
     except OSError as error:
         if error.filename or not error.errno:
             raise
-        output.complain(f"kvfpga: stdout takes no more: {error.strerror}")  # help and the like, which click writes
+        output.complain(f"kvfpga: stdout takes no more: {error.strerror}")  # completions, which click writes
         os._exit(UNSAID)
     except Exception:  # a mistake in kvfpga itself: not to be taken for "the device refused", which Python's 1 would say
         traceback.print_exc()
         sys.exit(INTERNAL)
 
 
+def _open_streams() -> None:
+    """What was closed before kvfpga began goes nowhere. Without this the next file that is opened would have the number of stdin
+    or stdout, and a compiler that is started would write into it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+
+
 def _leave(end: SystemExit) -> None:
-    """End the process at once: all is stored and closed, and taking an interpreter down object by object is a tenth of a command.
-    Not where a thread still runs, or where the code is no number, which Python prints."""
+    """End the process at once, whatever is typed: all is stored and closed, and taking an interpreter down object by object is a
+    tenth of a command. Not where a thread still runs, or where the code is no number, which Python prints."""
     if threading.active_count() > 1 or not isinstance(end.code, int):
         raise end
-    if sys.stdout:
-        sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(end.code)
 

@@ -106,7 +106,7 @@ class _Stdout:
         """`echo` has."""
 
     def isatty(self) -> bool:
-        return sys.stdout is not None and sys.stdout.isatty()
+        return sys.stdout.isatty()
 
     @property
     def encoding(self) -> str:  # by which rich chooses how it draws tables
@@ -116,22 +116,20 @@ class _Stdout:
 class Stderr:
     """stderr, of which a failure is nothing to stop for: it could not be told anyway."""
 
-    def __init__(self, stream: TextIO | None):
+    def __init__(self, stream: TextIO):
         self._stream = stream
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
-            if self._stream:
-                self._stream.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
-            if self._stream:
-                self._stream.flush()
+            self._stream.flush()
 
     def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
+        return self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -173,20 +171,18 @@ def fitting(text: str, encoding: str | None) -> str:
 
 
 def _write(text: str) -> None:
-    if sys.stdout is None:  # closed before kvfpga began: nobody wants to see it
-        return
     try:
         sys.stdout.write(fitting(text, sys.stdout.encoding))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        _discard()
-        raise OutputLost(error) from error
+        raise lost(error) from error
 
 
-def _discard() -> None:
-    """Let what stdout still holds go nowhere: Python would try it again at the end."""
+def lost(error: Exception) -> OutputLost:
+    """What writing to stdout failed with. What that still holds goes nowhere: Python would try it again at the end."""
     with suppress(OSError, ValueError):  # where it is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OutputLost(error)
 
 
 def say(text: str) -> None:

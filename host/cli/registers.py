@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contract import inputs
+from ..contract import files, inputs
 from ..contract.errors import UsageError
 from ..contract.wording import counted, short
 from ..session.purpose import Purpose
@@ -144,9 +144,10 @@ def _read_file(path: Path) -> bytes:
 
 def _write_file(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(data)
+        with open(path, "wb", opener=files.without_waiting) as file:
+            file.write(data)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", "name a file that can be written") from error
+        raise UsageError(f"cannot write {path}: {files.why(error)}", "name a file that can be written") from error
 
 
 def _inside(address: int, size: int) -> None:

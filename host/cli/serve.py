@@ -150,7 +150,6 @@ def _serve_remote(
 
 def _ready(app: App, where: str) -> None:
     app.present({"command": "serve", "code": "OK", "at": where}, lambda: output.echo(where))
-    sys.stdout.flush()
 
 
 @click.group(cls=Group)

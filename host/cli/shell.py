@@ -18,7 +18,7 @@ from ..contract import extras, folders
 from ..contract.errors import KvfpgaError, UsageError
 from . import batch, output
 from .app import App, note
-from .ending import complain_of_line, ended
+from .ending import INTERRUPTED, complain_of_line, ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,11 @@ def serve(root: click.Context, lines: Iterator[str]) -> int:
         if words[:1] in (["exit"], ["quit"]):
             break
         if words:
-            code = _run(root, app, words)
+            try:
+                code = _run(root, app, words)
+            except KeyboardInterrupt:  # another one, before the first was dealt with
+                app.close()
+                code = INTERRUPTED
     return code
 
 
@@ -93,7 +97,8 @@ def _run(root: click.Context, app: App, words: list[str]) -> int:
     except click.ClickException as error:
         complain_of_line(error)
         code = error.exit_code
-    if app.changed:  # and not stored: what the device went through is not the session's
+    # What the device went through and nobody stored is not the session's; and who was interrupted may have read half an answer.
+    if app.changed or code == INTERRUPTED:
         app.close()
     return code
 

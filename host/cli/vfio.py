@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +42,6 @@ def vfio(app: App, path: Path) -> None:
 
     def ready() -> None:
         app.present({"command": "vfio", "code": "OK", "at": str(path)}, lambda: output.echo(str(path)))
-        sys.stdout.flush()
 
     stop, is_open = threading.Event(), threading.Event()
     with on_signal(stop.set, is_open.is_set):

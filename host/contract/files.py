@@ -36,6 +36,18 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def without_waiting(path: str, flags: int) -> int:
+    """An opener, for what is written: of a pipe that nobody reads it says so (ENXIO), where opening would wait for ever."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    os.set_blocking(handle, True)
+    return handle
+
+
+def why(error: OSError) -> str:
+    """What the system refused to open for writing, in words."""
+    return "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror or str(error)
+
+
 def advice(error: OSError) -> str:
     """What to do about an error of the file system that no command expects."""
     return {

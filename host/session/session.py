@@ -112,12 +112,14 @@ class Session:
                 time.sleep(0.02)
 
     def __exit__(self, *_: object) -> None:
-        if self._device:
-            self._device.close()
+        try:
+            if self._device:
+                self._device.close()
+        finally:  # a recording may take no more
             self._device = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     # ---- state in --------------------------------------------------------------------------------------------------
     def open(self, check: bool = True, purpose: Purpose = Purpose.RUN) -> Lockstep | Reference:

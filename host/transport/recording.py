@@ -12,12 +12,13 @@ import ctypes
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 
-from ..contract import inputs
+from ..contract import files, inputs
 from ..contract.errors import KvfpgaError, UsageError
 from .mmio import Batch, BatchResult, Mmio, Op, OpKind, PassingMmio
 
@@ -44,10 +45,12 @@ class RecordingMmio(PassingMmio):
         super().__init__(inner)
         self.calls: list[Call] = []
         self._keep = keep
-        try:
-            self._file = open(path, "w") if path else None
-        except OSError as error:
-            raise UsageError(f"cannot record into {path}: {error.strerror}", "name a file that can be written") from error
+        self._file: TextIO | None = None
+        if path:
+            try:
+                self._file = open(path, "w", opener=files.without_waiting)
+            except OSError as error:
+                raise _unwritable(path, error) from error
         self._write({"call": "open", "target": inner.name})
 
     def forget(self) -> None:
@@ -94,12 +97,16 @@ class RecordingMmio(PassingMmio):
     def flush(self) -> None:
         """Bring the file up to date."""
         if self._file:
-            self._file.flush()
+            with self._into(self._file) as file:
+                file.flush()
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
-        super().close()
+        try:
+            if self._file:
+                with self._into(self._file) as file:
+                    file.close()
+        finally:
+            super().close()
 
     def _record(self, call: str, arguments: Call, perform: Callable[[], Answer]) -> Answer:
         entry = {"call": call, **arguments}
@@ -107,8 +114,8 @@ class RecordingMmio(PassingMmio):
             answer = perform()
         except KvfpgaError as error:
             self._write({**entry, "error": type(error).__name__})
-            if self._file:
-                self._file.flush()
+            with suppress(UsageError):  # there is something worse to tell
+                self.flush()
             raise
         self._write({**entry, "answer": _plain(answer)})
         return answer
@@ -117,7 +124,23 @@ class RecordingMmio(PassingMmio):
         if self._keep:
             self.calls.append(entry)
         if self._file:
-            self._file.write(dump_call(entry))
+            with self._into(self._file) as file:
+                file.write(dump_call(entry))
+
+    @contextmanager
+    def _into(self, file: TextIO) -> Iterator[TextIO]:
+        """UsageError where the file takes no more: then it is closed, and what comes is not in it."""
+        try:
+            yield file
+        except OSError as error:
+            self._file = None
+            with suppress(OSError):
+                file.close()
+            raise _unwritable(file.name, error) from None
+
+
+def _unwritable(path: str | Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot record into {path}: {files.why(error)}", "name a file that can be written")
 
 
 def dump_call(entry: Call) -> str:

@@ -277,6 +277,23 @@ def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path):
         assert "Traceback" not in kv.err and str(place) in kv.err
 
 
+def test_a_recording_that_takes_no_more_is_told_behind_what_is_done(tmp_path):
+    kv, pipe = Kvfpga(tmp_path / "s", "--target", "sim"), tmp_path / "pipe"
+    kv("step", 1)
+    done = kv("--record", "/dev/full", "step", 2, code=2)
+    assert done["code"] == "OK" and kv.err == (
+        "kvfpga: cannot record into /dev/full: No space left on device\n  name a file that can be written\n"
+    )
+    assert kv("telemetry")["current_step"] == 2
+    kv("--record", "/dev/full", "replay", "tests/data/chats.jsonl", "--t1-capacity", 64, "--limit", 20, code=2)
+    assert "cannot record into /dev/full" in kv.err and "the session stays as it was" in kv.err
+    os.mkfifo(pipe)
+    for words in (["--record", pipe, "step", 3], ["mem", "read", 0, 64, "--out", pipe]):
+        kv(*words, code=2)
+        assert f"{pipe}: it is a pipe that nobody reads" in kv.err
+    assert kv("telemetry")["current_step"] == 2
+
+
 def test_a_bring_up_tells_its_calls(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim", "-v")
     kv("bringup", "--only", "identity")

@@ -94,6 +94,26 @@ def test_a_reader_who_has_gone_is_no_error(kv, json):
     assert kv("telemetry")["current_step"] >= 3
 
 
+@pytest.mark.parametrize("words", [["--help"], ["step", "--help"], ["--version"], ["lab", "--help"]], ids=" ".join)
+def test_a_reader_of_the_help_who_has_gone_is_no_error(kv, words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = kvfpga(kv, *words, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [
+    ["step", 9], ["top", "--once"], ["--json", "top", "--once"], ["dump"], ["shell"], ["run", "-"], ["--help"], ["telemetry"],
+], ids=str)  # fmt: skip
+def test_streams_that_are_closed_go_nowhere(kv, words):
+    command = [sys.executable, "-m", "kvfpga.cli.main", *kv.options, *map(str, words)]
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True, input=b"")
+        assert done.returncode == 0 and b"Traceback" not in done.stderr, (closed, done.stderr)
+    assert kv("telemetry")["current_step"] == (9 if words[0] == "step" else 0)
+
+
 def test_nothing_is_said_to_be_done_that_could_not_be_stored(kv, monkeypatch):
     kv("step", 3)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -13,10 +15,13 @@ from prompt_toolkit.document import Document
 
 from kvfpga.cli import shell
 from kvfpga.cli.app import App
+from kvfpga.cli.ending import INTERRUPTED
 from kvfpga.cli.main import cli
 from kvfpga.cli.options import Options
 from kvfpga.cli.shell_words import Words
+from kvfpga.session.session import Session
 from tests.helpers.command_line import LOAD, Kvfpga
+from tests.helpers.places import DATA
 from tests.helpers.terminal import Terminal
 
 PROMPT = shell.PROMPT.strip()  # a space is a movement of the cursor, which `Terminal` leaves out
@@ -92,6 +97,18 @@ def test_ctrl_c_ends_a_command_and_not_the_shell(tmp_path, kv):
         at.line("quit")
         assert at.ended() == 0
     assert kv("telemetry")["current_step"] == 3
+
+
+def test_after_ctrl_c_in_a_replay_the_session_is_whole(tmp_path):
+    with Typed(tmp_path, "--target", "sim") as at:
+        at.line("step 1").until("step: OK")
+        at.line(f"replay {DATA / 'chats.jsonl'} --t1-capacity 64").until("replaying")
+        at.type("\x03")
+        at.until("interrupted; the session stays as it was before this command")
+        at.line("verify").until("agree")
+        at.line("telemetry --json").until('"current_step": 1,')
+        at.line("exit")
+        assert at.ended() == 0
 
 
 def test_the_tab_key_completes_and_the_history_outlives_it(tmp_path):
@@ -200,6 +217,52 @@ def test_lines_of_the_pages_may_be_pasted(lines, tmp_path):
     script.write_text("kvfpga step 3  # as in README.md\nkvfpga\n")
     assert lines("kvfpga step 2", f"kvfpga run {script}", "kvfpga", "kvfpga help step", "kvfpga exit") == [0, 0, 0, 0, 0]
     assert lines.out.count("step: OK") == 2 and "Usage: kvfpga step" in lines.out and "Error" not in lines.err
+
+
+def interrupt(*given, **more):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("line", ["step 2", "verify", "dump"])
+def test_ctrl_c_while_the_session_opens_leaves_it_to_the_next_line(lines, monkeypatch, line):
+    lines("step 1")
+    lines.app.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "open", interrupt)
+        assert lines(line) == [INTERRUPTED] and "interrupted" in lines.err
+    assert lines("step 3", "verify") == [0, 0], lines.err
+
+
+def test_ctrl_c_while_it_looks_has_the_next_line_open_it_anew(lines, monkeypatch):
+    """It may have read half an answer."""
+    lines("step 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(lines.app.device()), "telemetry", interrupt)
+        assert lines("telemetry") == [INTERRUPTED]
+    assert lines.app.session is None and lines("telemetry", "step 2") == [0, 0]
+
+
+def test_a_second_ctrl_c_does_not_end_the_shell(lines, monkeypatch):
+    lines("step 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(lines.app.device()), "execute", interrupt)
+        patched.setattr("kvfpga.cli.ending.warn", interrupt)
+        assert lines("step 2") == [INTERRUPTED]
+    assert lines("step 2", "verify") == [0, 0]
+
+
+def test_ctrl_c_while_it_stores_counts_behind_it(lines, monkeypatch):
+    lines("step 1")
+    write = Session._write
+
+    def interrupted(self, commands):
+        os.kill(os.getpid(), signal.SIGINT)
+        return write(self, commands)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_write", interrupted)
+        assert lines("step 2") == [INTERRUPTED] and "interrupted; the command is done and stored" in lines.err
+    assert lines("telemetry --json") == [0] and '"current_step": 2' in lines.out
 
 
 def test_a_script_in_the_shell_stores_and_goes_on(lines, tmp_path):

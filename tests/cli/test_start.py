@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -45,6 +46,13 @@ def test_a_step_imports_what_it_uses(tmp_path):
     assert {"kvfpga.session.session", "numpy"} <= found
     assert not found & {"kvfpga.cli.serve", "numpy.ma", "zipfile", "tempfile", "subprocess", "shutil", "rich", "zmq"}
     assert not found & {"logging", "tomllib", "prompt_toolkit", "kvfpga.transport.telling", "kvfpga.cli.completing"}
+
+
+def test_ctrl_c_while_it_is_imported_ends_it_without_a_word(tmp_path):
+    (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run([sys.executable, "-m", "kvfpga"], env=os.environ | {"PYTHONPATH": path}, capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_every_command_is_where_the_table_says():

@@ -218,3 +218,13 @@ def test_the_name_of_a_host_is_looked_up_once(tmp_path, monkeypatch):
         kv.run("serve", "--listen", f"tcp://once.invalid:{port}")
     assert kv.code == 3 and f"cannot listen at tcp://once.invalid:{port}: Address already in use" in kv.err
     assert asked == ["once.invalid"]
+
+
+def test_a_server_needs_no_stdout(tmp_path):
+    path = tmp_path / "socket"
+    words = ["--target", "sim", "--entries", "256", "--session", tmp_path / "session", "serve", "--listen", f"unix:{path}"]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "kvfpga", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: path.exists() or process.poll() is not None)
+        process.terminate()
+        assert "Traceback" not in process.communicate()[1] and process.returncode == 0
