@@ -65,7 +65,7 @@ class App:
         if self.is_line and name not in MAY_CHANGE:
             raise click.UsageError(
                 f"{shown} cannot change from line to line: the device is open. Give it where that begins, "
-                f"as kvfpga {shown} … run FILE."
+                f"as kvfpga {shown} … run FILE, or … shell."
             )
         if name == "recover":
             raise click.UsageError(f"{shown} goes before the command: kvfpga {shown} COMMAND.")
