@@ -31,8 +31,9 @@ SHORT = {"layer": "L", "head": "H", "tier": "T", "priority": "P", "class": "cls"
 def dump(app: App) -> None:
     """All valid directory entries, read back from the device.
 
-    R and F are recency and frequency, of which the priority P is made (contract R14); step is that of the last access. Columns
-    refs, class and order are there where a block has one. A narrow terminal has L, H and T for layer, head and tier.
+    R and F are recency and frequency, of which the priority P is made (contract R14); step is that of the last access, or the one
+    that PREFETCH has announced. Columns refs, class and order are there where a block has one. A narrow terminal has L, H and T
+    for layer, head and tier.
     """
     entries = app.device(Purpose.LOOK).dump()
 
