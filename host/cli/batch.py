@@ -161,9 +161,9 @@ def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for a shell.
 
     \b
-    bash:  eval "$(kvfpga completion bash)"         in ~/.bashrc
-    zsh:   eval "$(kvfpga completion zsh)"          in ~/.zshrc
-    fish:  kvfpga completion fish | source          in ~/.config/fish/config.fish
+    eval "$(kvfpga completion bash)"     # in ~/.bashrc
+    eval "$(kvfpga completion zsh)"      # in ~/.zshrc
+    kvfpga completion fish | source      # in ~/.config/fish/config.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -60,7 +60,7 @@ def load(app: App, /, file: str | None, data: str | None, **options: Any) -> Non
 
     \b
     kvfpga load --request 0xA001 --layer 12 --head 0 --tokens 0:31 --va 0x7f001000
-    kvfpga load blocks.csv
+    kvfpga load blocks.csv  # its first line: request,layer,head,tokens,va
 
     With --json a file gives one object: {"command": "load", "code": the first refusal or "OK", "matched": blocks
     loaded, "index": null, "cycles", "triggers", "checked", "loaded": [{"row", "code", "index"}…]}.

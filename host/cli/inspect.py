@@ -22,10 +22,19 @@ def telemetry(app: App) -> None:
     app.present(found, lambda: output.print_pairs("telemetry", found))
 
 
+SHORT = {"layer": "L", "head": "H", "tier": "T", "priority": "P", "class": "cls", "order": "ord"}
+"""Columns of `dump` in a terminal that is too narrow for their names."""
+
+
 @click.command()
 @click.pass_obj
 def dump(app: App) -> None:
-    """All valid directory entries, read back from the device."""
+    """All valid directory entries, read back from the device.
+
+    R and F are recency and frequency, of which the priority P is made (contract R14); step is that of the last access, or the one
+    that PREFETCH has announced. Columns refs, class and order are there where a block has one. A narrow terminal has L, H and T
+    for layer, head and tier.
+    """
     entries = app.device(Purpose.LOOK).dump()
 
     def people() -> None:
@@ -45,7 +54,7 @@ def dump(app: App) -> None:
         right = ("block", "layer", "head", "priority", "step", "refs", "R", "F", "class", "order")
         idle = [header.index(name) for name in ("refs", "class", "order") if not any(row[header.index(name)] for row in rows)]
         names, *cells = [[cell for place, cell in enumerate(row) if place not in idle] for row in (header, *rows)]
-        output.print_table(counted(len(entries), "block"), names, cells, right)
+        output.print_table(counted(len(entries), "block"), names, cells, right, SHORT)
 
     app.present({"entries": entries}, people)
 

@@ -24,9 +24,9 @@ def lab() -> None:
     """The policy lab: request traces, the policies that the field publishes, the device's own, and the proof on the device.
 
     \b
-    kvfpga lab run sample --capacity 64,128      a trace that comes along
-    kvfpga lab run traffic.jsonl --out results   yours; see results/report.html
-    kvfpga lab prove sample --capacity 64        on the device, touch by touch
+    kvfpga lab run sample --capacity 64,128      # a trace that comes along
+    kvfpga lab run traffic.jsonl --out results   # yours; see results/report.html
+    kvfpga lab prove sample --capacity 64        # on the device, touch by touch
 
     `kvfpga claims` measures what the design promises. The lab takes more libraries: pip install 'kvfpga[lab]'.
     """

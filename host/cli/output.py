@@ -263,9 +263,10 @@ def print_pairs(title: str, pairs: Mapping[str, object]) -> None:
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Iterable[Iterable[object]], right: tuple[str, ...] = ()
-) -> None:
-    """`right`: columns of numbers."""
+    title: str, header: Sequence[str], rows: Iterable[Iterable[object]], right: tuple[str, ...] = (),
+    short: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """`right`: columns of numbers. `short`: names of columns for a narrow terminal."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -275,12 +276,12 @@ def print_table(
         table.add_column(name, justify="right" if name in right else "left", no_wrap=not is_text, overflow="fold")
     for row in cells:
         table.add_row(*row)
-    print_rich(table)
+    print_rich(table, short)
 
 
-def print_rich(renderable: RenderableType) -> None:
-    """Into a pipe there is no width to fit into. A table that a terminal is too narrow for goes without its lines; where it is
-    still too wide, the terminal breaks lines, for cutting would lose numbers."""
+def print_rich(renderable: RenderableType, short: Mapping[str, str] | None = None) -> None:
+    """Into a pipe there is no width to fit into. A table that a terminal is too narrow for goes without its lines, then with the
+    short names of its columns; where it is still too wide, the terminal breaks lines, for cutting would lose numbers."""
     from rich.table import Table
 
     room = console().width if _Stdout().isatty() else WIDE
@@ -290,6 +291,9 @@ def print_rich(renderable: RenderableType) -> None:
             renderable.title = None
         if _least(renderable) > room:
             _without_lines(renderable)
+        if short and _least(renderable) > room:
+            for column in renderable.columns:
+                column.header = short.get(str(column.header), column.header)
     console(max(room, _least(renderable))).print(renderable)
 
 

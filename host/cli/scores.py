@@ -79,9 +79,9 @@ def score(
     once, to FP32, so it does not depend on any order of additions. Only the scores cross the link, not the keys.
 
     \b
-    kvfpga query write 0 query.npy            float16[128] of the full device
-    kvfpga score 7 0 0 40 --slot 0            a score for each token of the block
-    kvfpga score 7 0 0 40 --slot 0 --exp      softmax numerators, max and sum too
+    kvfpga query write 0 query.npy          # float16[128] of the full device
+    kvfpga score 7 0 0 40 --slot 0          # a score for each token of the block
+    kvfpga score 7 0 0 40 --slot 0 --exp    # softmax numerators, max and sum too
 
     It counts as an access, as `lookup --touch` does, and the shared prefix is tried as well. The block must be in T1: one in T2
     or T3 is refused (ERR_NOT_RESIDENT), but its access counts and brings it back; --wait then scores it in the same command.

@@ -157,9 +157,9 @@ def keys() -> None:
     """Keys for devices over TCP: who you are, whom you let in, whom you believe.
 
     \b
-    both sides:  kvfpga keys create           once; prints your public key
-    server:      kvfpga keys authorize KEY NAME
-    client:      kvfpga keys trust tcp://HOST:PORT KEY
+    kvfpga keys create                     # both sides, once: your public key
+    kvfpga keys authorize KEY NAME         # the server: who may come in
+    kvfpga keys trust tcp://HOST:PORT KEY  # the client: whom to believe
     """
 
 

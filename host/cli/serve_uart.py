@@ -66,11 +66,12 @@ def uart(
 def _linked(port: str, link: Path, cleaning: contextlib.ExitStack) -> str:
     """Make the symbolic link, replacing one that a killed board left; gone again in the end."""
     with contextlib.suppress(OSError):
-        if os.readlink(link).startswith("/dev/pts/"):
+        if os.readlink(link).startswith("/dev/pts/") and not link.exists():
             link.unlink()
     try:
         link.symlink_to(port)
     except OSError as error:
-        raise UsageError(f"cannot make the link {link}: {error.strerror}", "name a new file in a folder of yours") from error
+        remedy = "name a new file in a folder of yours; if a board serves at this one, that may be used, or ended first"
+        raise UsageError(f"cannot make the link {link}: {error.strerror}", remedy) from error
     cleaning.callback(link.unlink, missing_ok=True)
     return str(link)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -97,7 +97,11 @@ def config(
         given.append(Set("CLEAR_COUNTERS", 0))
     if not given:
         found = _configuration(app.device(Purpose.LOOK).settings())
-        app.present({"command": "config", "code": "OK"} | found, lambda: output.print_pairs("configuration", found))
+        bases = ", ".join(map(hex, found["tier_base"]))
+        app.present(
+            {"command": "config", "code": "OK"} | found,
+            lambda: output.print_pairs("configuration", found | {"tier_base": bases}),
+        )
         return
     # what the device may refuse comes first, so that a refusal changes nothing: a T1 larger than the directory whatever
     # else, then EVICT_TIER while blocks are loaded
@@ -106,7 +110,7 @@ def config(
     app.show("config", result, **_configuration(app.device().settings()))
 
 
-def _configuration(settings: dict[str, int]) -> dict[str, int | list[int]]:
+def _configuration(settings: dict[str, int]) -> dict[str, Any]:
     names = ("T1_CAPACITY", "EVICT_TIER", "STRICT", "CONTEND_POLICY")
     return {
         **{name.lower(): settings[name] for name in names},

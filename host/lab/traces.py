@@ -116,7 +116,8 @@ def _refused_by_name(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"cannot read the trace {path.name}: {error.strerror}",
-            "give the path of a trace; `kvfpga replay --help` says what is in one",
+            "give the path of a trace (`kvfpga lab` takes `sample` and `generated:NAME` as well); `kvfpga replay --help` says "
+            "what is in one",
         ) from None
     except UnicodeDecodeError:
         what = f"{path.name} is not text{_packed(path)}"

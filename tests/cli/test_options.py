@@ -197,6 +197,14 @@ def test_no_help_is_cut_off_in_80_columns(words):
     assert not any(line.endswith("...") for line in lines) and max(map(len, (usage, *lines))) <= 80
 
 
+@pytest.mark.parametrize("words", [["load"], ["score"], ["shell"], ["completion"], ["lab"], ["keys"], ["follow"]], ids=str)
+def test_the_explanation_of_an_example_is_a_comment(words):
+    """So that the whole line can be pasted."""
+    _, *lines = kvfpga(*words, "--help")[0].splitlines()
+    examples = [line for line in lines if re.search(r"(^|: )  ?(kvfpga|eval) ", line)]
+    assert examples and not [line for line in examples if ":  " in line or re.search(r"\S {2,}[^# ]", line)]
+
+
 def test_each_command_says_where_the_other_options_are():
     assert "Options of every command" in kvfpga("step", "--help")[0]
     for names, _ in TABLE:

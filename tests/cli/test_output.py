@@ -149,6 +149,15 @@ def test_entries_fit_into_80_columns_without_the_lines_of_the_table(kv):
     assert "│" in on_a_terminal(kv, 120, "dump") and "│" not in on_a_terminal(kv, 80, "dump")
 
 
+def test_entries_with_classes_fit_into_80_columns_with_short_names(kv):
+    kv(*LOAD, "--class", 255, "--order", 255)
+    kv("hot", 0x7F000000, BLOCK)
+    kv("step", 12345)
+    header, *rows = on_a_terminal(kv, 80, "dump").splitlines()[1:]
+    assert max(map(len, (header, *rows))) <= 80 and {"L", "P", "cls", "flags"} <= set(header.split())
+    assert {"layer", "priority", "class"} <= set(kv.text("dump").split()), "a pipe has the whole names"
+
+
 @pytest.mark.parametrize("folder", ["keys", "keys" * 20])
 def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch, folder):
     """Beside a folder of any length: what is broken into two lines cannot be copied."""

@@ -377,7 +377,7 @@ def test_what_cannot_be_meant_is_refused_by_value(kvfpga, trace, words, said):
 
 
 @pytest.mark.parametrize("traces, said", [
-    (["nothing.jsonl"], "cannot read the trace nothing.jsonl"),
+    (["nothing.jsonl"], "cannot read the trace nothing.jsonl"), (["sampel"], "takes `sample` and"),
     (["generated:nothing"], "no generated traffic 'nothing'"),
     (["generated:chats:x"], "a seed of x"),
     (["sample", "sample"], "two traces have the name sample"),

@@ -21,6 +21,7 @@ from kvfpga.model.block_memory import COLLECT_AT, BlockMemory
 from kvfpga.model.digest import begun_hashes, ended_hashes, entry_hash
 from kvfpga.model.ranking import rank, rank_accessed
 from kvfpga.model.scoring import nearness, prefetch_grants, steps_between, weighted_sum, weighted_sum_accessed
+from tests.helpers.places import DOCS
 
 BLOCK = 16384
 VA = 1 << 44
@@ -141,6 +142,10 @@ def test_impossible_parameters_are_refused(parameters):
 def test_an_unknown_setting_is_refused():
     with pytest.raises(UsageError, match="NO_SUCH"):
         ReferenceModel(256).execute(cmd.Set("NO_SUCH", 1))
+
+
+def test_r24_the_example_of_its_page():
+    assert f"gives h = 0x{entry_hash(1, (1, 2, 3, 4, 5)):X}:" in (DOCS / "digest.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("lo, hi", [(-1, 5), (5, 4), (0, 257)])

@@ -263,10 +263,17 @@ def test_command_serves_until_it_is_told_to_end(tmp_path):
     assert not os.path.lexists(link)
 
 
-def test_command_leaves_other_files_alone(tmp_path):
+@pytest.mark.parametrize("is_board", [False, True], ids=["a file", "another board"])
+def test_command_leaves_alone_what_it_did_not_make(tmp_path, request, is_board):
     link = tmp_path / "mine"
-    link.write_text("keep")
+    if is_board:
+        master, slave = os.openpty()
+        request.addfinalizer(lambda: (os.close(master), os.close(slave)))
+        link.symlink_to(os.ttyname(slave))
+    else:
+        link.write_text("keep")
+    before = link.lstat()
     command = [sys.executable, "-m", "kvfpga.cli.main", "board", "serve", "uart", "--link", link]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "cannot make the link" in done.stderr
-    assert link.read_text() == "keep"
+    assert link.lstat() == before
