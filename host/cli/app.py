@@ -105,7 +105,11 @@ class App:
             if self.target.log and self.target.kind == "model":
                 note("--target model has no hardware, so there are no calls to show")
             self.session = session = open_session(self.target, self.folder, note).__enter__()
-            self._device = session.open(self.check, purpose)
+            try:
+                self._device = session.open(self.check, purpose)
+            except BaseException:
+                self.close()  # or the next line of a shell would wait for this one's lock
+                raise
             # worth keeping, whatever the command; but looking at a board must not make it ours
             changes |= session.is_new and not (self.target.is_board and purpose is Purpose.LOOK)
         else:

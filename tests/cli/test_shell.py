@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -16,6 +17,8 @@ from kvfpga.cli.app import App
 from kvfpga.cli.main import cli
 from kvfpga.cli.options import Options
 from kvfpga.cli.shell_words import Words
+from kvfpga.contract.errors import TargetError
+from kvfpga.targets.target import Target
 from tests.helpers.command_line import LOAD, Kvfpga
 from tests.helpers.terminal import Terminal
 
@@ -180,6 +183,17 @@ def test_after_an_error_the_session_is_as_it_was_stored(lines, tmp_path):
     assert lines("step 1", f"{' '.join(LOAD)} --data {tmp_path}/b.npy", "dump --json") == [0, 2, 0]
     assert lines.out.splitlines()[-1] == '{"entries": []}' and "no array in numpy's format" in lines.err
     assert lines("step 2", "reset", "step 1") == [0, 0, 0]
+
+
+def test_a_device_that_does_not_open_leaves_the_session_free(lines, monkeypatch):
+    """Until the next line, which would wait for a lock of its own process."""
+    monkeypatch.setattr("kvfpga.session.session.LOCK_TIMEOUT", 0.1)
+    opening = Target.open
+    monkeypatch.setattr(Target, "open", Mock(side_effect=TargetError("nobody serves")))
+    assert lines("step 1", "step 1") == [3, 3]
+    assert lines.err.count("nobody serves") == 2
+    monkeypatch.setattr(Target, "open", opening)
+    assert lines("step 1") == [0]
 
 
 def test_commands_with_a_device_of_their_own_find_the_session_free(lines):
