@@ -202,6 +202,19 @@ def test_commands_with_a_device_of_their_own_find_the_session_free(lines):
     assert '"step": 4' in lines.out
 
 
+@pytest.mark.parametrize("option, said", [
+    ("--out {}", "finished cells are in {}, and the same command goes on"),
+    ("", "nothing is kept without --out"),
+])  # fmt: skip
+def test_an_interrupted_lab_says_what_stays_of_it(option, said, lines, monkeypatch, tmp_path):
+    """It has no session. What one command says of itself is forgotten behind it."""
+    monkeypatch.setattr("kvfpga.lab.runs.run", Mock(side_effect=KeyboardInterrupt))
+    assert lines(f"lab run sample --policy lru --capacity 64 {option}".format(tmp_path / "out")) == [130]
+    assert f"interrupted; {said}".format(tmp_path / "out") in lines.err and "session" not in lines.err
+    monkeypatch.setattr(App, "execute", Mock(side_effect=KeyboardInterrupt))
+    assert lines("step 1") == [130] and "interrupted; the session stays as it was" in lines.err
+
+
 def test_options_of_one_line_are_forgotten(lines):
     assert lines("step 1 --json", "step 2", "step 3 --session x", "--json step 4", "shell") == [0, 0, 2, 2, 2]
     assert '"code": "OK"' in lines.out and "step: OK" in lines.out
