@@ -287,7 +287,11 @@ def print_rich(renderable: RenderableType) -> None:
             renderable.title = None
         if _least(renderable) > room:
             _without_lines(renderable)
-    console(max(room, _least(renderable))).print(renderable)
+    fits = console(max(room, _least(renderable)))
+    with fits.capture() as drawn:
+        fits.print(renderable)
+    for line in drawn.get().splitlines():
+        echo(line.rstrip())  # padded to a wider one, a line would break on a terminal as that does
 
 
 def _least(renderable: RenderableType) -> int:
