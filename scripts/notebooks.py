@@ -23,6 +23,7 @@ from kvfpga.contract import extras
 try:
     import nbformat
     from jupyter_client import AsyncKernelManager
+    from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 except ModuleNotFoundError as missing:
@@ -40,7 +41,10 @@ def executed(notebook: NotebookNode) -> NotebookNode:
         places = {name: folder for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
         with patch.dict(os.environ, places):
             kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")  # no port is opened
-            NotebookClient(copy, km=kernel, timeout=None, record_timing=False).execute(cwd=folder)
+            try:
+                NotebookClient(copy, km=kernel, timeout=None, record_timing=False).execute(cwd=folder)
+            finally:
+                run_sync(kernel.shutdown_kernel)(now=True)  # the client ends only kernels of its own
     del copy.metadata["language_info"]  # the version of Python that ran it
     return copy
 
@@ -74,9 +78,10 @@ def main() -> int:
         if write:
             nbformat.write(now, path)
             continue
-        for line in stale(before, now):
-            differ = True
-            print(f"{path.name}: {line}", file=sys.stderr)
+        found = stale(before, now)
+        differ |= bool(found)
+        for line in found or ["shows what it prints"]:
+            print(f"{path.name}: {line}", file=sys.stderr if found else sys.stdout)
     if differ:
         print("python -m scripts.notebooks --write puts the new outputs into the files", file=sys.stderr)
     return int(differ)

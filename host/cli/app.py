@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from .progress import Update
 
 Found = TypeVar("Found")
+STAYS = "the session stays as it was before this command"
 
 
 @dataclass
 class App:
     """Options, then state. `code` becomes the exit code: 1 once a command was refused, 0 until then. `live`: show everything at
-    once, not when the state is stored. `is_line`: the command is one line of many on one device, of a script or a shell."""
+    once, not when the state is stored. `is_line`: the command is one line of many on one device, of a script or a shell. `stays`:
+    what is said of a command that was interrupted."""
 
     options: Options
     code: int = 0
@@ -41,6 +43,7 @@ class App:
     stored: bool = False
     live: bool = False
     is_line: bool = False
+    stays: str = STAYS
     _is_asked: bool = False
 
     # ---- the options -----------------------------------------------------------------------------------------------
@@ -172,7 +175,7 @@ class App:
 
     def begin(self) -> None:
         """Another command on the same device, as if in a process of its own."""
-        self.code, self.stored, self.live, self._is_asked = 0, False, False, False
+        self.code, self.stored, self.live, self.stays, self._is_asked = 0, False, False, STAYS, False
 
     # ---- running and showing ---------------------------------------------------------------------------------------
     def execute(self, command: Command) -> Result:

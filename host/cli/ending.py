@@ -12,7 +12,7 @@ import click
 from ..contract.errors import BusError, DifferenceError, KvfpgaError, TargetError
 from ..contract.files import advice
 from . import output
-from .app import App, warn
+from .app import STAYS, App, warn
 from .output import OutputLost
 
 INTERRUPTED = 130
@@ -21,7 +21,6 @@ UNSAID = 74
 """Exit code where all is done but could not be shown (EX_IOERR)."""
 OF_STDOUT = {errno.ENOSPC, errno.EPIPE, errno.EIO}
 """What writing to it may fail with."""
-STAYS = "the session stays as it was before this command"
 
 
 def ended(ctx: click.Context, body: Callable[[], object]) -> int:
@@ -42,8 +41,9 @@ def ended(ctx: click.Context, body: Callable[[], object]) -> int:
     except MemoryError:
         return _fail(ctx.obj, TargetError("there is not enough memory", "use fewer --entries, or a larger machine"))
     except KeyboardInterrupt:
-        is_done = ctx.obj and ctx.obj.stored
-        warn(f"interrupted; {'the command is done and stored' if is_done else STAYS}")
+        app: App | None = ctx.obj
+        stays = app.stays if app else STAYS
+        warn(f"interrupted; {'the command is done and stored' if app and app.stored else stays}")
         return INTERRUPTED
 
 

@@ -85,6 +85,7 @@ def run(
         raise UsageError(f"{jobs:,} processes are to compute", f"give --jobs 1 to {MOST_JOBS}")
     runs.check_capacities(sizes)
     options = Options(entries, step_ms, accuracy(final_accuracy, policies), seed, classes).checked()
+    app.stays = f"finished cells are in {out}, and the same command goes on" if out else "nothing is kept without --out"
     with one_run.alone_in(out) if out else nullcontext():
         opened = sources.all_opened(traces, limit, time_unit)
         for source in opened:

@@ -294,7 +294,11 @@ def print_rich(renderable: RenderableType, short: Mapping[str, str] | None = Non
         if short and _least(renderable) > room:
             for column in renderable.columns:
                 column.header = short.get(str(column.header), column.header)
-    console(max(room, _least(renderable))).print(renderable)
+    fits = console(max(room, _least(renderable)))
+    with fits.capture() as drawn:
+        fits.print(renderable)
+    # padded to a wider one, a line would break on a terminal as that does
+    echo("\n".join(map(str.rstrip, drawn.get().splitlines())))
 
 
 def _least(renderable: RenderableType) -> int:

@@ -167,6 +167,14 @@ def test_a_key_is_whole_in_80_columns(kv, tmp_path, monkeypatch, folder):
     assert made["public"] in on_a_terminal(kv, 80, "keys", "show")
 
 
+def test_what_is_too_long_for_a_terminal_widens_no_other_line(tmp_path):
+    """Padded to its width, each would be followed by an empty one."""
+    kv = Kvfpga(tmp_path / ("long" * 25))
+    kv("step", 1)
+    wide = [line for line in on_a_terminal(kv, 80, "info").splitlines() if len(line) > 80]
+    assert [line.split()[0] for line in wide] == ["session"] and wide[0].endswith("long")
+
+
 def test_an_error_breaks_between_words_on_a_terminal_alone(kv):
     words = "--target", "kvcpu:/dev/kvcpu0", "step", 3
     lines = on_a_terminal(kv, 80, *words, code=2).splitlines()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -19,7 +20,9 @@ from kvfpga.cli.ending import INTERRUPTED
 from kvfpga.cli.main import cli
 from kvfpga.cli.options import Options
 from kvfpga.cli.shell_words import Words
+from kvfpga.contract.errors import TargetError
 from kvfpga.session.session import Session
+from kvfpga.targets.target import Target
 from tests.helpers.command_line import LOAD, Kvfpga
 from tests.helpers.places import DATA
 from tests.helpers.terminal import Terminal
@@ -199,10 +202,34 @@ def test_after_an_error_the_session_is_as_it_was_stored(lines, tmp_path):
     assert lines("step 2", "reset", "step 1") == [0, 0, 0]
 
 
+def test_a_device_that_does_not_open_leaves_the_session_free(lines, monkeypatch):
+    """Until the next line, which would wait for a lock of its own process."""
+    monkeypatch.setattr("kvfpga.session.session.LOCK_TIMEOUT", 0.1)
+    opening = Target.open
+    monkeypatch.setattr(Target, "open", Mock(side_effect=TargetError("nobody serves")))
+    assert lines("step 1", "step 1") == [3, 3]
+    assert lines.err.count("nobody serves") == 2
+    monkeypatch.setattr(Target, "open", opening)
+    assert lines("step 1") == [0]
+
+
 def test_commands_with_a_device_of_their_own_find_the_session_free(lines):
     """`top` opens the session itself: with the shell's lock on it, it would wait for ever."""
     assert lines("step 4", "top --once --json", "step 5") == [0, 0, 0]
     assert '"step": 4' in lines.out
+
+
+@pytest.mark.parametrize("option, said", [
+    ("--out {}", "finished cells are in {}, and the same command goes on"),
+    ("", "nothing is kept without --out"),
+])  # fmt: skip
+def test_an_interrupted_lab_says_what_stays_of_it(option, said, lines, monkeypatch, tmp_path):
+    """It has no session. What one command says of itself is forgotten behind it."""
+    monkeypatch.setattr("kvfpga.lab.runs.run", Mock(side_effect=KeyboardInterrupt))
+    assert lines(f"lab run sample --policy lru --capacity 64 {option}".format(tmp_path / "out")) == [130]
+    assert f"interrupted; {said}".format(tmp_path / "out") in lines.err and "session" not in lines.err
+    monkeypatch.setattr(App, "execute", Mock(side_effect=KeyboardInterrupt))
+    assert lines("step 1") == [130] and "interrupted; the session stays as it was" in lines.err
 
 
 def test_options_of_one_line_are_forgotten(lines):

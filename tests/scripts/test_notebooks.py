@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -34,3 +36,9 @@ def test_a_cell_that_prints_something_else_is_named():
     wrong = nbformat.from_dict(right)
     wrong.cells[1].outputs[0].data["text/plain"] = "0.5"
     assert notebooks.stale(wrong, right) == ["cell 1 shows [{'text/plain': '0.5'}], prints [{'text/plain': '0.25'}]"]
+
+
+def test_no_kernel_is_left():
+    ran = notebooks.executed(new_notebook(cells=[new_code_cell("import os; print(os.getpid())")]))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(notebooks.shown(ran.cells[0])[0]["text"]), 0)
