@@ -1,14 +1,15 @@
 """`make guest`: the driver on real kernels, before the Verilated RTL.
 
     python -m scripts.guest [--kernel 6.1|6.12|newest]... [--tests NAME,...] [--check] [--build-only] [--fault NAME]
-        [--cli] [--append WORD]... [--folder DIR] [--packages DIR] [--entries N]
+        [--then-fault NAME] [--cli] [--append WORD]... [--folder DIR] [--packages DIR] [--entries N]
 
 Fetches QEMU, kernels, headers and busybox as Debian packages into the user's cache (nothing is installed), builds driver/ for
 each kernel with the warnings of W=1, boots each with the device of `kvfpga vfio`, and runs driver/tests there. The last line is
 `N passed, N failed`, over all kernels. A warning of the compiler or of sparse, a complaint of checkpatch or of the kernel (BUG,
 WARNING), a server that failed and a difference from the reference model count as failed. With --cli it is
 `kvfpga --target kvcpu:/dev/kvcpu0` that runs there instead, on a Python for the guest (scripts/guest/cli_test.py), in lockstep on
-both sides of the driver.
+both sides of the driver. With --then-fault the same guest takes, after its tests, the driver with a fault: the test that sees it
+must fail there.
 Exit code 0: nothing failed. 1: something did. 3: a package or the compiler is not to be had; never a skip.
 """
 
@@ -67,11 +68,13 @@ def tested(
     """(passed, failed) of the module's tests in a guest."""
     folder, name = arguments.folder, kernel.line
     more = build.command_line(folder, packages.python(arguments.packages)) if arguments.cli else None
-    image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more)
+    faulty = arguments.then_fault and build.faulty(module, kernel, root, qemu, arguments.then_fault)
+    image = build.initramfs(folder, kernel, module.file, build.test_program(folder), busybox, more, faulty)
     memory, limit = (boot.MEMORY_WITH_PYTHON, 2400) if more else (boot.MEMORY, 900)
     socket, log = (folder / "vfio.socket").resolve(), folder / f"guest-{name}.log"
     tests = arguments.tests or (faults.FAULTS[arguments.fault].seen_by if arguments.fault else None)
     words = [*arguments.append, *([f"TESTS={tests}"] if tests else [])]
+    words += [f"FAULTY={faults.FAULTS[arguments.then_fault].seen_by}"] if faulty else []
     rtl, said = faults.rtl(folder, arguments.fault), folder / f"server-{name}.log"
     with boot.server(socket, said, arguments.entries, rtl) as device:
         outcome = boot.boot(qemu, build.bzimage(root), image, socket, log, words, memory, limit)
@@ -80,6 +83,9 @@ def tested(
     say(f"{name}: processor time: QEMU {outcome.processor:.0f} s, device {device.processor:.0f} s")
     say(f"{name}: the device says {device.counts or device.error}")
     worse = outcome.complains + bool(device.error) + bool(device.counts.get("differences", 1))
+    if faulty and not boot.fault_seen(outcome.text):
+        say(f"{name}: the fault {arguments.then_fault} was not seen")
+        worse += 1
     return outcome.passed, outcome.failed + worse
 
 
@@ -107,6 +113,8 @@ def parse() -> argparse.Namespace:
     add("--entries", type=int, default=256, help="size of the device's directory (default: 256, which the tests expect)")
     names = ", ".join(faults.FAULTS)
     add("--fault", choices=faults.FAULTS, metavar="NAME", help=f"build with it, for the test that sees it to fail: {names}")
+    driver = [fault for fault in faults.FAULTS if faults.FAULTS[fault].file.startswith("driver/")]
+    add("--then-fault", choices=driver, metavar="NAME", help="one of the driver, which the same guest must see after its tests")
     more = "for the kernel's command line; POSTS=N, COMMANDS=N: so many into a full queue, or by chance"
     add("--append", action="append", default=[], metavar="WORD", help=more)
     return parser.parse_args()

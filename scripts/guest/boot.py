@@ -27,6 +27,7 @@ timer, and for its turn, so that it takes a processor for locked up. Hence the l
 MEMORY_WITH_PYTHON = "1G"
 """For the file system twice: as the kernel is given it, and unpacked."""
 TALLY = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
+FAULTY = "guest: with a fault"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r")
 
 
@@ -56,6 +57,12 @@ def processor_seconds() -> float:
     """Of all processes that this one has waited for. On a machine with much else to do, they say more than a clock."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def fault_seen(text: str) -> bool:
+    """Did what is tested with a fault in the driver fail, all of it, as scripts/guest/init has it after the tests?"""
+    tally = TALLY.search(text.partition(FAULTY)[2])
+    return tally is not None and tally[1] == "0" and tally[2] != "0"
 
 
 @contextmanager

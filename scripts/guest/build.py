@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,16 +83,33 @@ def module(
     shutil.copytree(ROOT / "fpga/regs", source / "fpga/regs")
     if fault and FAULTS[fault].file.startswith("driver/"):
         apply(FAULTS[fault], source)
-    command = ["make", "-C", str(headers(root, kernel, libraries)), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, "modules"]
+    checked = []
     if sparse:
-        command += ["C=1", "CHECK=" + " ".join([*run_with(libraries.resolve()), str(sparse.resolve() / "usr/bin/sparse")])]
+        checked = ["C=1", "CHECK=" + " ".join([*run_with(libraries.resolve()), str(sparse.resolve() / "usr/bin/sparse")])]
+    said = _make(source, kernel, root, libraries, checked).splitlines()
+    return Module(source / "driver/kvcpu.ko", [line for line in said if line.strip() and not NO_WARNING.search(line)])
+
+
+def faulty(module: Module, kernel: Kernel, root: Path, libraries: Path, fault: str) -> Path:
+    """Of FAULTS, the module with `fault`, beside the sound one: compiled again is what has the fault, not the rest."""
+    source, kept, wrong = module.file.parents[1], module.file.with_name("sound"), module.file.with_name("faulty.ko")
+    apply(FAULTS[fault], source)
+    module.file.rename(kept)
+    _make(source, kernel, root, libraries)
+    module.file.rename(wrong)
+    kept.rename(module.file)
+    return wrong
+
+
+def _make(source: Path, kernel: Kernel, root: Path, libraries: Path, more: Sequence[str] = ()) -> str:
+    """What make complains of. GuestError where there is no module then."""
+    folder = headers(root, kernel, libraries)
+    command = ["make", "-C", str(folder), f"M={source.resolve()}/driver", "W=1", *OLDER_GCC, "modules", *more]
     made = subprocess.run(command, capture_output=True, text=True)
-    (folder / f"module-{kernel.line}.log").write_text(made.stdout + made.stderr)
-    file = source / "driver/kvcpu.ko"
-    if made.returncode or not file.exists():
+    source.with_name(f"{source.name}.log").write_text(made.stdout + made.stderr)
+    if made.returncode or not (source / "driver/kvcpu.ko").exists():
         raise GuestError(f"the driver does not compile for {kernel.line}:\n{made.stderr[-2000:]}")
-    warnings = [line for line in made.stderr.splitlines() if line.strip() and not NO_WARNING.search(line)]
-    return Module(file, warnings)
+    return made.stderr
 
 
 def complaints(checkpatch: Path) -> list[str]:
@@ -138,8 +156,11 @@ def command_line(folder: Path, python: Path) -> Path:
     return stage
 
 
-def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path, more: Path | None = None) -> Path:
-    """The guest's whole file system, as the kernel takes it; `more`: a folder whose content it has as well."""
+def initramfs(
+    folder: Path, kernel: Kernel, module: Path, program: Path, busybox: Path, more: Path | None = None, faulty: Path | None = None
+) -> Path:  # fmt: skip
+    """The guest's whole file system, as the kernel takes it; `more`: a folder whose content it has as well; `faulty`: a module
+    that takes the place of `module` after the tests."""
     stage, image = folder / f"initramfs-{kernel.line}", (folder / f"initramfs-{kernel.line}.cpio").resolve()
     shutil.rmtree(stage, ignore_errors=True)
     if more:
@@ -148,7 +169,9 @@ def initramfs(folder: Path, kernel: Kernel, module: Path, program: Path, busybox
         (stage / name).mkdir(parents=True)
     box = next(path for path in (busybox / "usr/bin/busybox", busybox / "bin/busybox") if path.exists()).resolve()
     init = ROOT / "scripts/guest/init"
-    for source, name in ((box, "bin/busybox"), (init, "init"), (module, "kvcpu.ko"), (program, "kvcpu-test")):
+    files = {"bin/busybox": box, "init": init, "kvcpu.ko": module, "kvcpu-test": program}
+    files |= {"faulty.ko": faulty} if faulty else {}
+    for name, source in files.items():
         shutil.copy(source, stage / name)
         (stage / name).chmod(0o755)
     (stage / "nmce").write_bytes(_scores())

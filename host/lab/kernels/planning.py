@@ -145,9 +145,13 @@ def _leave(
     """The request ends. Last block first: the front of a prefix is of use without its end, but not the other way round."""
     mine = blocks[offsets[request] : offsets[request + 1]][entries[offsets[request] : offsets[request + 1]] >= 0]
     if np.any(mine[1:] <= mine[:-1]):
-        mine = np.unique(mine)
+        mine.sort()
     imaginary = later.size - 1
+    before = imaginary
     for block in mine[::-1]:
+        if block == before:
+            continue
+        before = block
         users[block] -= 1
         if not users[block]:
             last = earlier[imaginary]
