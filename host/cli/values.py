@@ -115,7 +115,7 @@ class Waveform(click.Path):
         if path.suffix not in SUFFIXES:
             self.fail(f"{path} is no name of a waveform; name it .fst or .vcd.", param, ctx)
         if not path.parent.is_dir():
-            self.fail(f"there is no folder {path.parent}; make it, or name a file in another.", param, ctx)
+            self.fail(f"{path}: there is no folder {path.parent}; make it, or name another.", param, ctx)
         return path
 
 
