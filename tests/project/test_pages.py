@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def run(blocks: list[str], folder: Path, **environment: str) -> str:
             code = shell.wait(timeout=1800)  # only for what hangs
         finally:
             if shell.poll() is None or code:
-                os.killpg(shell.pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it has left nothing behind
+                    os.killpg(shell.pid, signal.SIGTERM)
         for file in (out, err):
             file.seek(0)
         said, complaints = out.read(), err.read()
