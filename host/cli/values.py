@@ -112,8 +112,10 @@ class Waveform(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(str(super().convert(value, param, ctx)))
-        if path.suffix not in SUFFIXES or not path.parent.is_dir():
-            self.fail(f"{path} is not a file that can be made; name it .fst or .vcd.", param, ctx)
+        if path.suffix not in SUFFIXES:
+            self.fail(f"{path} is no name of a waveform; name it .fst or .vcd.", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}; make it, or name another.", param, ctx)
         return path
 
 

@@ -59,7 +59,9 @@ def test_what_stands_behind_goes_before_what_stands_before(tmp_path):
 @pytest.mark.parametrize("words, said", [
     (["step", "1", "--recover"], "--recover goes before the command: kvfpga --recover COMMAND"),
     (["step", "1", "--target", "nothing"], "no such target"), (["step", "1", "--lanes", "3"], "power of two from 1 to 16, not 3"),
-    (["step", "1", "--trace", "x.txt"], "name it .fst or .vcd"), (["step", "1", "--quiet", "-v"], "leave one of them out"),
+    (["step", "1", "--trace", "x.txt"], "name it .fst or .vcd"),
+    (["step", "1", "--trace", "nowhere/x.fst"], "there is no folder nowhere"),
+    (["step", "1", "--quiet", "-v"], "leave one of them out"),
 ])  # fmt: skip
 def test_what_is_wrong_behind_is_told(tmp_path, words, said):
     assert said in kvfpga("--target", "model", *SMALL, "--session", tmp_path, *words, code=2)[1]
