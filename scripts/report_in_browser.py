@@ -73,6 +73,8 @@ def main() -> int:
     parser.add_argument("--shot", type=Path, help="keep a picture of the whole page")
     parser.add_argument("--width", type=int, default=1280, help="of the window, in pixels")
     options = parser.parse_args()
+    if not options.page.is_file():
+        parser.error(f"{options.page}: no such file; `kvfpga lab report DIR` writes DIR/report.html")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit("report_in_browser: there is no Chromium here (Debian: apt-get install chromium)")

@@ -101,8 +101,7 @@ def run(given: Sequence[str] | None) -> None:
     if options.json:
         print(json.dumps(output.as_json(report, recorded, sizes, commit, processor), indent=2))
     else:
-        out = Console()
-        output.show(report, recorded, sizes, commit, Console(width=max(160, out.width)))
+        output.show(report, recorded, sizes, commit)
     if options.record:
         count = records.append(report.figures, commit, processor, records.today())
         print(f"{count} ratios written to {records.FILE.relative_to(records.ROOT)}", file=sys.stderr)

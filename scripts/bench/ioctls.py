@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from kvfpga.cli.output import print_rich
 from kvfpga.contract.commands import Load
 from kvfpga.linux import ioctls
 from kvfpga.linux.node import Kvcpu0, running
@@ -159,9 +159,8 @@ def main() -> int:
             parts = [node - ioctl, ioctl - command, command - unchecked, unchecked]
             cells += [ioctl, command, f"{node / command:.2f}", *(round(part, 1) for part in parts)]
         table.add_row(*map(str, cells))
-    console = Console(width=150)
-    console.print(table)
-    console.print("MARK_HOT a second by clients at once: " + ", ".join(f"{number}: {rate:,}" for number, rate in rates.items()))
+    print_rich(table)
+    print("MARK_HOT a second by clients at once: " + ", ".join(f"{number}: {rate:,}" for number, rate in rates.items()))
     return 0
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from kvfpga.cli.output import console, print_rich
 
 from . import records
 from .figures import Figure, Report
@@ -15,6 +16,8 @@ from .sizes import Sizes
 
 COLUMNS = {"figure": "left", "value": "right", "beside": "left", "its value": "right", "ratio": "right", "±": "right",
            "aim": "left", "last": "left"}  # fmt: skip
+WORDS = ("figure", "beside", "aim", "last")
+"""Columns that may go on in the next line where a terminal is narrow."""
 
 
 def as_json(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str, processor: str) -> dict:
@@ -34,25 +37,27 @@ def _figure(figure: Figure, recorded: Sequence[Row]) -> dict:
     return figure._asdict() | {"met": figure.met, "last": last, "loss": records.is_loss(figure, before)}
 
 
-def show(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str, console: Console) -> None:
+def show(report: Report, recorded: Sequence[Row], sizes: Sizes, commit: str) -> None:
     title = f"{commit}: ENTRIES={sizes.entries}, LANES={sizes.lanes}, DATA_BITS={sizes.data_bits}"
     table = Table(title=title, title_justify="left")
     for name, side in COLUMNS.items():
-        table.add_column(name, justify=side, no_wrap=True)
+        table.add_column(name, justify=side, no_wrap=name not in WORDS, overflow="fold")
     section = report.figures[0].section if report.figures else ""
     for figure in report.figures:
         if figure.section != section:
             table.add_section()
         section = figure.section
         table.add_row(*_row(figure, records.last(figure, recorded)))
-    console.print(table)
+    print_rich(table)
+    out = console()
     for section, name, today, baseline in (agreement for agreement in report.agreements if not agreement.same):
-        console.print(f"[bold red]NOT THE SAME: {section}, {escape(f'{name} is {today}, of the baseline {baseline}')}[/]")
+        differs = escape(f"{name} is {today}, of the baseline {baseline}")
+        out.print(f"[bold red]NOT THE SAME: {section}, {differs}[/]", soft_wrap=True)
     if report.agreements:
         same = sum(agreement.same for agreement in report.agreements)
-        console.print(f"{same} of {len(report.agreements)} results and cycle counts are those of the baseline")
+        out.print(f"{same} of {len(report.agreements)} results and cycle counts are those of the baseline", soft_wrap=True)
     for note in report.notes:
-        console.print(f"[yellow]{escape(note)}[/]")
+        out.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
 
 
 def _row(figure: Figure, before: Row | None) -> list[str]:

@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 import zmq
-from rich.console import Console
 from rich.table import Table
 
+from kvfpga.cli.output import print_rich
 from kvfpga.contract.commands import Load, Set, Step
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import REGISTERS
@@ -191,9 +191,8 @@ def show(found: dict) -> None:
         table.add_row(
             name, f"{way['commands_per_s']:,.0f}", f"{way['ratio']:.2f}", f"{way['us']:.0f}", *parts, f"{way['reads_per_s']:,.0f}"
         )
-    console = Console(width=130)
-    console.print(table)
-    console.print(f"{found['bytes'][0]} bytes out, {found['bytes'][1]} in")
+    print_rich(table)
+    print(f"{found['bytes'][0]} bytes out, {found['bytes'][1]} in")
 
 
 if __name__ == "__main__":

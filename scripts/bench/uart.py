@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from kvfpga.cli.output import print_rich
 from kvfpga.contract.commands import Load, Step
 from kvfpga.device.device import Device
 from kvfpga.hepc_ref import ReferenceModel
@@ -101,7 +102,7 @@ def main() -> int:
             row = one[name]
             cells = [f"{row[key]:g}" for key in ("round_trips", "bytes_out", "bytes_in", "ms", "ms_with_usb")]
             table.add_row(f"{one['baud']:,}", name, *cells)
-    Console(width=130).print(table)
+    print_rich(table)
     return 0
 
 

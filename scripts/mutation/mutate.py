@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from kvfpga.cli.output import print_rich
 from kvfpga.contract.commands import Command
 from kvfpga.contract.errors import BuildError, DeviceRefused, DifferenceError, KvfpgaError, TargetError, UsageError
 from kvfpga.contract.parameters import Parameters
@@ -490,13 +491,13 @@ def main() -> int:
         full = [result | by_name(result["name"])._asdict() for result in results]
         print(json.dumps({"original": original, "mutations": full, "survivors": survivors}, indent=2))
     else:
-        out, by_hand = Console(width=max(120, Console().width)), {mutation.name for mutation in MUTATIONS}
+        by_hand = {mutation.name for mutation in MUTATIONS}
         for print_table, part in (
             (table, [result for result in results if result["name"] in by_hand]),
             (table_of_found, [result for result in results if result["name"] not in by_hand]),
         ):
             if part:
-                out.print(print_table(part))
+                print_rich(print_table(part))
     return 1 if survivors else 0
 
 

@@ -119,6 +119,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object a run instead of the table")
     options = parser.parse_args()
     os.environ["KVFPGA_ASSERTIONS"] = "1"
+    print("models with assertions, built the first time: minutes each", file=sys.stderr)
     seeds = range(*map(int, options.seeds.split(":")))
     jobs = [(entries, seed) for entries in options.entries for seed in seeds]
     runs = []

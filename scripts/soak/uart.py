@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from kvfpga.cli.output import print_rich
 from kvfpga.contract.errors import KvfpgaError
 from kvfpga.device.regmap import REGISTERS, Opcode
 from kvfpga.transport.mmio import Batch
@@ -156,7 +157,7 @@ def main() -> int:
             keys = "damage", "frames_sent", "requests", "repeated", "wrong_results", "steps_sent", "step_count", "runs_executed"
             verdict = f["error"] or ("right" if right(f) else "WRONG")
             table.add_row(*(str(f[key]) for key in keys), line, host, verdict)
-        Console(width=160).print(table)
+        print_rich(table)
     return int(not all(map(right, found)))
 
 

@@ -2,12 +2,12 @@
 anything is, no test can tell."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from kvfpga.contract.errors import TargetError, UsageError
 from kvfpga.hepc_ref import ReferenceModel
@@ -210,14 +210,13 @@ def test_the_recorded_history_can_be_read():
 
 
 # ---- what is printed ------------------------------------------------------------------------------------------------
-def test_losses_and_differences_are_said(file):
+def test_losses_and_differences_are_said(file, capsys):
     records.append([figure(2), figure(2, name="STEP")], "aaaaaaa", "x", "2026-01-02", file)
     recorded = records.read(file)
     agreements = [Agreement("model", "DIGEST", "0x1", "0x2"), Agreement("model", "clock cycles", 5, 5)]
     report = Report([figure(1, aim=1.5), figure(2, name="STEP", aim=1.5)], agreements, ["no [replay]"])
-    with (console := Console(width=160)).capture() as shown:
-        output.show(report, recorded, FULL, "bbbbbbb", console)
-    lines = shown.get().splitlines()
+    output.show(report, recorded, FULL, "bbbbbbb")
+    lines = capsys.readouterr().out.splitlines()
     load, step = (next(line for line in lines if f"│ {name} " in line) for name in ("LOAD", "STEP"))
     assert "missed" in load and "2.00 at aaaaaaa LOSS" in load
     assert "met" in step and "2.00 at aaaaaaa" in step and "LOSS" not in step
@@ -227,3 +226,14 @@ def test_losses_and_differences_are_said(file):
     found = output.as_json(report, recorded, FULL, "bbbbbbb", "x")
     assert [figure["loss"] for figure in found["figures"]] == [True, False]
     assert [agreement["same"] for agreement in found["agreements"]] == [False, True]
+
+
+def test_the_table_fits_into_80_columns(file, capsys, monkeypatch):
+    """Of the longest there is, on a terminal; numbers stay whole."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    long = figure(1.5, name="STEP in a run of 1,000, without check", beside="cocotbext-axi, one by one", aim=1.25)
+    records.append([long._replace(ratio=2)], "aaaaaaa", "x", "2026-01-02", file)
+    output.show(Report([long], [], []), records.read(file), FULL, "bbbbbbb")
+    text = re.sub(r"\x1b\[[\d;]+m", "", capsys.readouterr().out)
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text and {"1.50", "LOSS"} <= set(text.split())

@@ -467,4 +467,10 @@ def _has_ipv6(host: str, bind: bool) -> bool:
         return True
     if bind or host == "*":
         return host == "*"
-    return socket.AF_INET not in {family for family, *_ in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    try:
+        return socket.AF_INET not in {family for family, *_ in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except socket.gaierror as error:
+        raise UsageError(
+            f"no machine of the name {host} is known here ({error.strerror})",
+            "give its name as DNS or /etc/hosts has it, or its address",
+        ) from error

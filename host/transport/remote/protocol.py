@@ -261,7 +261,8 @@ def host_and_port(address: str) -> tuple[str, int]:
     """Of tcp://HOST:PORT; HOST may be *, a name, or an address, IPv6 in brackets."""
     found = re.fullmatch(r"tcp://(\*|[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):([0-9]{1,5})", address)
     if not found or int(found[2]) > 65535:
-        raise UsageError(f"{address}: no such address", "unix:PATH or tcp://HOST:PORT, such as tcp://lab3:7300")
+        such = "such as tcp://lab3:7300, or tcp://*:7300 to serve at"
+        raise UsageError(f"{address}: no such address", f"unix:PATH or tcp://HOST:PORT, {such}")
     return found[1].strip("[]"), int(found[2])
 
 

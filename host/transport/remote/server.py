@@ -495,7 +495,8 @@ class Server:
                 wrong = reasons.get(event["value"], f"it breaks the protocol ({event['value']:#x})")
                 self._warn(f"a connection failed in the handshake: {wrong}")
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                self._warn("a connection failed in the handshake: no key for this server, or none of ZeroMQ")
+                wrong = "no key for this server, or none of ZeroMQ" if self.keys else "it hung up, or is none of ZeroMQ"
+                self._warn(f"a connection failed in the handshake: {wrong}")
             case zmq.EVENT_ACCEPTED:
                 self._accepted(int(event["value"]))
             case zmq.EVENT_DISCONNECTED:  # the router finds out a moment later
