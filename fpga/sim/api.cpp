@@ -147,7 +147,11 @@ KV_API void kv_memory_read_blocks(Sim* sim, const uint64_t* addrs, uint64_t coun
 
 KV_API int32_t kv_save(Sim* sim, const char* path, const char* build) {
     if (!sim->broken.empty()) return kvsim::kBroken;
-    return static_cast<int32_t>(kvsim::checkpoint_save(*sim, path, build));
+    try {
+        return static_cast<int32_t>(kvsim::checkpoint_save(*sim, path, build));
+    } catch (const std::bad_alloc&) {
+        return static_cast<int32_t>(kvsim::FileError::kNoMemory);
+    }
 }
 
 /// What fails once the sum was found right, for want of memory, leaves the simulation unusable.
@@ -158,7 +162,7 @@ KV_API int32_t kv_restore(Sim* sim, const char* path, const char* build) {
         return static_cast<int32_t>(error);
     } catch (const std::exception& error) {
         sim->break_down(error);
-        return static_cast<int32_t>(kvsim::FileError::kDamaged);
+        return static_cast<int32_t>(kvsim::FileError::kNoMemory);
     }
 }
 

@@ -21,7 +21,6 @@ SALT = np.uint64(0x6B76637075313030)
 FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 INVERSES = tuple(np.uint64(pow(int(factor), -1, 1 << 64)) for factor in FACTORS)
 SHIFTS = (30, 27, 31)
-ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 MOST = 0.9
 """A cause must explain this share of the wrong words."""

@@ -32,7 +32,7 @@ KIND = {BusErrorCode.UNMAPPED: "an unmapped", BusErrorCode.MISALIGNED: "a misali
 COMMON = 3
 """A bit that is wrong in so many registers is not their fault."""
 
-ERROR, ERROR_OFFSET, DEVICE_ID = (REGISTERS[name].offset for name in ("ERROR", "ERROR_OFFSET", "DEVICE_ID"))
+ERROR, DEVICE_ID = (REGISTERS[name].offset for name in ("ERROR", "DEVICE_ID"))
 ERROR_FIELDS = REGISTERS["ERROR"].fields
 NOT_SENT = "not sent"
 """In the BusError of a target that cannot put such an access on the bus, and refuses it itself."""

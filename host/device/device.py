@@ -12,7 +12,7 @@ what the right answer would be: that is `lockstep`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -326,10 +326,8 @@ class Device:
         words = np.ascontiguousarray(bits, "<u2").view("<u4").ravel().tolist()
         self.mmio.write_burst(QUERY + 2 * self.identity.head_dim * slot, words)
 
-    def read_entries(
-        self, lo: int = 0, hi: int | None = None, progress: Callable[[int], None] | None = None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
-        """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2. `progress(n)` after n entries."""
+    def read_entries(self, lo: int = 0, hi: int | None = None) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
+        """(uint32[n, 8] entries, uint64[n] vas) of the indices [lo, hi) from BAR2."""
         hi = self.entries if hi is None else hi
         raw, vas = np.empty((hi - lo, 8), np.uint32), np.empty(hi - lo, np.uint64)
         for first in range(lo, hi, BURST_ENTRIES):
@@ -337,8 +335,6 @@ class Device:
             rows = slice(first - lo, first - lo + count)
             raw[rows] = self.mmio.read_burst(BAR2_ENTRIES + 32 * first, 8 * count).reshape(count, 8)
             vas[rows] = self.mmio.read_burst(BAR2_VAS + 8 * first, 2 * count).astype("<u4").view("<u8")
-            if progress:
-                progress(count)
         return raw, vas
 
     # ---- reset -----------------------------------------------------------------------------------------------------

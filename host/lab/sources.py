@@ -75,5 +75,5 @@ def _generated(text: str, requests: int | None) -> Trace:
     known = [long.removeprefix("generated-") for long in generated.NAMES]
     if name not in known:
         raise UsageError(f"there is no generated traffic {name!r}", f"write generated: and one of {', '.join(known)}")
-    made = generated.trace(f"generated-{name}", requests or GENERATED_REQUESTS, number)
+    made = generated.trace(f"generated-{name}", GENERATED_REQUESTS if requests is None else requests, number)
     return made if number == 1 else replace(made, name=f"{made.name}-{number}")

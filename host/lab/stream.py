@@ -44,11 +44,6 @@ class Stream(NamedTuple):
     def touches(self) -> int:
         return len(self.blocks)
 
-    @property
-    def depths(self) -> NDArray[np.int64]:
-        """int64[m]: how many touches of its request come before each."""
-        return np.arange(self.touches) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
-
     def hits_of_requests(self, hits: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """int64[n] twice, of the touches that hit (bool[m]): how many each request has, and how many before its first miss, which
         is what a server is spared."""

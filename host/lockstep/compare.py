@@ -13,7 +13,6 @@ from ..device.entries import decode_entries
 from .report import Difference
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
     from ..device.device import Device
     from ..hepc_ref import ReferenceModel
@@ -53,11 +52,9 @@ class Comparison:
             found += fields or [Difference(f"entry {index}", "digest", "differs though every field agrees", "the same")]
         return found
 
-    def entries(
-        self, lo: int, hi: int, raw: tuple[NDArray[np.uint32], NDArray[np.uint64]] | None = None
-    ) -> list[Difference]:
-        """Fields and va of the entries [lo, hi) that differ; `raw` is what the device was already seen to hold."""
-        device, device_vas = self.device.read_entries(lo, hi) if raw is None else raw
+    def entries(self, lo: int, hi: int) -> list[Difference]:
+        """Fields and va of the entries [lo, hi) that differ."""
+        device, device_vas = self.device.read_entries(lo, hi)
         model, model_vas = self.model.read_entries(lo, hi)
         wrong = np.flatnonzero((device != model).any(axis=1) | (device_vas != model_vas))[:ENTRIES_SHOWN]
         if not wrong.size:

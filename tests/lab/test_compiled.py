@@ -74,7 +74,8 @@ def random_hints(stream, draw, tables=3, classes=CLASSES, announced=False):
 
     codes = draw.integers(0, draw.choice([0, 2, 255]), (tables, classes, 64), dtype=np.uint8, endpoint=True)
     table_of = np.sort(draw.integers(-1, tables, stream.requests)).astype(np.int32)
-    falling = np.maximum(0, 255 - (stream.depths >> int(draw.integers(0, 4)))).astype(np.uint8)
+    depths = np.arange(stream.touches) - np.repeat(stream.offsets[:-1], np.diff(stream.offsets))
+    falling = np.maximum(0, 255 - (depths >> int(draw.integers(0, 4)))).astype(np.uint8)
     return Hints(some(classes), draw.choice([falling, some(3)]), some(classes), codes, table_of, announced=announced)
 
 

@@ -380,6 +380,7 @@ def test_what_cannot_be_meant_is_refused_by_value(kvfpga, trace, words, said):
     (["nothing.jsonl"], "cannot read the trace nothing.jsonl"), (["sampel"], "takes `sample` and"),
     (["generated:nothing"], "no generated traffic 'nothing'"),
     (["generated:chats:x"], "a seed of x"),
+    (["generated:chats", "--limit", "0"], "a trace of 0 requests"),
     (["sample", "sample"], "two traces have the name sample"),
 ])  # fmt: skip
 def test_a_trace_that_is_none_is_refused_by_name(kvfpga, traces, said):

@@ -326,6 +326,27 @@ def test_no_flipped_bit_of_a_checkpoint_is_restored(checkpoint):
     assert sim.read32(SCRATCH) == 0x1234
 
 
+def test_a_checkpoint_for_which_there_is_no_memory_is_an_error_and_not_the_end(tmp_path):
+    """65,536 pages of memory, of whose numbers the checkpoint takes a copy."""
+    code = f"""
+import resource
+from kvfpga.contract.errors import SessionError
+from kvfpga.transport.sim.verilated import VerilatorSim
+sim = VerilatorSim(256, 4, 128)
+sim.memory_write(0, bytes(1 << 28))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used, limits[1]))
+try:
+    sim.save({str(tmp_path / "checkpoint")!r})
+except SessionError as error:
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+    print(error, sim.read32({SCRATCH}))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "needs more memory than this machine gives" in ended.stdout and ended.stdout.endswith(" 0\n"), ended.stderr
+
+
 def test_checkpoint_of_another_design_is_refused(tmp_path):
     with VerilatorSim(entries=256, lanes=4, data_bits=128, sources=[PROBE]) as probe:
         probe.save(tmp_path / "checkpoint")

@@ -4,12 +4,8 @@ version, with comparisons and + - * / only. What would need a logarithm or a pow
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
-from typing import TypeVar
-
-T = TypeVar("T")
 
 WAITING = (0.0, 0.11, 0.22, 0.36, 0.51, 0.69, 0.92, 1.2, 1.61, 2.3, 5.3)
 """Deciles of the time until something happens that may happen at any moment; about 1 on average."""
@@ -30,9 +26,6 @@ class Draws:
 
     def between(self, least: int, most: int) -> int:
         return least + self.below(most - least + 1)
-
-    def one_of(self, things: Sequence[T]) -> T:
-        return things[self.below(len(things))]
 
     def wait(self, mean: float) -> float:
         return mean * self._among(WAITING)

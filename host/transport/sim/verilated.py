@@ -71,6 +71,7 @@ _FILE_ERRORS = {
     2: "is damaged",
     3: "was made by another build of the simulator",
     4: "could not be written",
+    5: "needs more memory than this machine gives",
 }
 RESET_CYCLES = 8
 

