@@ -12,6 +12,7 @@ from kvfpga.transport.sim import build as verilator_build
 from scripts.mutation import mutate
 from scripts.mutation.mutations import MUTATIONS
 from scripts.mutation.scenarios import ABOUT, scenarios
+from tests.helpers import runtime
 
 BY_LOCKSTEP, BY_ASSERTION = "dma-read-burst", "check-handshake"
 """One that only the bytes of a block give away, and one that the check of a handshake must notice."""
@@ -19,7 +20,9 @@ BY_LOCKSTEP, BY_ASSERTION = "dma-read-burst", "check-handshake"
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("mutations")
+    folder = tmp_path_factory.mktemp("mutations")
+    runtime.bring(folder / "models")
+    return folder
 
 
 def test_every_mutation_applies_in_exactly_one_place():
