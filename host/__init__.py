@@ -182,13 +182,14 @@ def _path(what: str, named: str | os.PathLike[str]) -> Path:
 
 def _waveform(named: str | os.PathLike[str], target: Target) -> Path:
     from .contract.errors import UsageError
-    from .contract.waveforms import SUFFIXES
+    from .contract.waveforms import SUFFIXES, make
 
     path = _path("trace", named)
     if path.suffix not in SUFFIXES:
         raise UsageError(f"trace {path}: a waveform is {' or '.join(SUFFIXES)}", f"such as {path.stem or 'device'}{SUFFIXES[0]}")
     if target.kind == "model":
         raise UsageError("trace: the reference model has no signals", 'open "sim", or leave it out')
+    make(path)
     return path
 
 

@@ -167,7 +167,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from . import completing_bash  # noqa: F401  tells click
+    from . import completing_bash, completing_zsh  # noqa: F401  tells click
 
     kind = get_completion_class(shell)
     if kind is None:

@@ -26,6 +26,16 @@ class KvfpgaError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Other processes are given it as it is: some kinds are made from more than their message."""
+        return _remade, (type(self), self.args, vars(self))
+
+
+def _remade(kind: type[KvfpgaError], arguments: tuple[object, ...], values: dict[str, Any]) -> KvfpgaError:
+    found = kind.__new__(kind, *arguments)
+    vars(found).update(values)
+    return found
+
 
 class UsageError(KvfpgaError):
     """The caller asked for something that cannot be meant: an option, a file or a value that no device is asked about."""

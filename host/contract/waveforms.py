@@ -1,4 +1,18 @@
-"""Kinds of waveform files that a simulation can record."""
+"""Waveform files that a simulation can record: kinds, and the file itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import UsageError
 
 SUFFIXES = (".fst", ".vcd")
 """The better first. Building a model that records .fst needs zlib's headers; .vcd needs nothing."""
+
+
+def make(path: Path) -> None:
+    """An empty file, to be written by Verilator, which says nothing where there can be none. UsageError then."""
+    try:
+        path.open("wb").close()
+    except OSError as error:
+        raise UsageError(f"cannot write the waveform {path}: {error.strerror}", "name a file that can be written") from None

@@ -109,3 +109,18 @@ def test_at_the_tab_key_a_colon_stays(bash, typed, then):
         bash_.until("ready")
         bash_.type(typed + "\t")
         bash_.until(then)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
+@pytest.mark.parametrize("begun, rest, said", [
+    ("kvfpga --target ua", "X info", "there is no port X"),
+    ("kvfpga --entries 32", "X", "No such command 'X'"),
+    ("kvfpga reg read scratc", "X", "unexpected extra argument (X)"),
+])  # fmt: skip
+def test_zsh_puts_a_space_behind_what_is_whole_alone(bash, tmp_path, begun, rest, said):
+    """By the script that `kvfpga completion zsh` prints; the line is run, to see its words."""
+    (tmp_path / ".zshrc").write_text("autoload -Uz compinit; compinit -u; eval \"$(kvfpga completion zsh)\"; echo rea''dy\n")
+    with Terminal(shutil.which("zsh"), "-i", ZDOTDIR=str(tmp_path), **bash) as zsh:
+        zsh.until("ready")
+        zsh.type(f"{begun}\t{rest}\r")
+        zsh.until(said)

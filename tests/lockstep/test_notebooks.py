@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 import xml.etree.ElementTree as ElementTree
 
@@ -83,6 +84,17 @@ def test_the_text_of_an_error_has_the_remedy_and_the_message_does_not(dev):
     assert str(kvfpga.KvfpgaError("no remedy")) == "no remedy"
 
 
+@pytest.mark.parametrize("make", [
+    lambda dev: dev.step("3"), lambda dev: dev.entry(999), lambda dev: dev.block(200), lambda dev: dev.weights(w_r=300),
+    lambda dev: dev.write_register("VERSION", 1), lambda dev: kvfpga.open("uart:/nowhere"),
+])  # fmt: skip
+def test_an_error_comes_out_of_another_process_as_it_was(dev, make):
+    with pytest.raises(kvfpga.KvfpgaError) as error:
+        make(dev)
+    found = pickle.loads(pickle.dumps(error.value))
+    assert type(found) is type(error.value) and vars(found) == vars(error.value) and str(found) == str(error.value)
+
+
 def test_readings_make_a_data_frame_with_a_row_each(dev):
     readings = []
     for step in range(3):
@@ -128,8 +140,9 @@ def test_bad_replays_are_refused():
 # ---- waveforms -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "target, trace, message",
-    [("sim", "w.txt", r"a waveform is \.fst or \.vcd"), ("model", "w.vcd", "no signals"), ("sim", 7, "no path")],
-)
+    [("sim", "w.txt", r"a waveform is \.fst or \.vcd"), ("model", "w.vcd", "no signals"), ("sim", 7, "no path"),
+     ("sim", "nowhere/w.fst", "cannot write the waveform nowhere/w.fst: No such file")],
+)  # fmt: skip
 def test_what_is_no_waveform_is_refused_before_a_device_is_built(target, trace, message):
     with pytest.raises(kvfpga.UsageError, match=message):
         kvfpga.open(target, entries=256, trace=trace)

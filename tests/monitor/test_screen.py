@@ -278,7 +278,7 @@ def test_what_ends_the_looks_ends_the_screen(views):
             await pilot.pause(0.01)
 
     app = on_screen(views, (80, 24), steps, gone)
-    assert str(app.error) == "the port is gone"
+    assert str(app.error) == "the port is gone\n  plug it in again"
 
 
 def test_the_last_of_counted_looks_ends_it(views):

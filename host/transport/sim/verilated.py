@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...contract import waveforms
 from ...contract.errors import BusError, IdleTimeout, SessionError, TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..mmio import Batch, BatchResult, Simulation, check_memory_range, endless
@@ -283,6 +284,7 @@ class VerilatorSim(Simulation):
         """Write a waveform from here on. The model must have been built for this kind of file (`trace` or `wave`)."""
         if Path(path).suffix != f".{self.model.wave}":
             raise UsageError(f"this model cannot write {path}", "open the simulator with trace=… or wave=…")
+        waveforms.make(Path(path))
         if not self._kv_trace_start(self._handle, os.fsencode(path)):
             raise UsageError(f"cannot write the waveform {path}")
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...contract import waveforms
 from ...contract.errors import TargetError, UsageError
 from ...contract.parameters import Parameters
 from ..sim.build import UART_BOARD, model
@@ -135,6 +136,8 @@ class VirtualUartBoard:
     ):  # fmt: skip
         if not 0 < LEAST_CYCLES_PER_BIT * baud <= clk_hz < 1 << 32:
             raise UsageError(f"{baud} baud from a clock of {clk_hz} Hz", f"a bit takes {LEAST_CYCLES_PER_BIT} cycles at least")
+        if wave:
+            waveforms.make(Path(wave))
         self.parameters, self.clk_hz, self.baud = parameters, clk_hz, baud
         self.model = model(parameters, wave=Path(wave).suffix[1:] if wave else None, design=UART_BOARD, fpga=fpga)
         try:
