@@ -45,8 +45,12 @@ def place() -> Path | None:
 def read() -> ConfigFile | None:
     """The file, checked; None where there is none. UsageError names line, rule and remedy."""
     path = place()
-    if path is None or not (path.exists() or "KVFPGA_CONFIG" in os.environ):
-        return None
+    try:
+        if path is None or not (path.exists() or "KVFPGA_CONFIG" in os.environ):
+            return None
+    except OSError as error:  # of a home folder that is another's
+        remedy = "KVFPGA_CONFIG names another one; where it is set and empty, none is read"
+        raise UsageError(f"cannot read {path}: {error.strerror}", remedy) from None
     from ..contract import inputs
 
     text = inputs.read_text(path)

@@ -104,8 +104,24 @@ class BlockList(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         cells = self._header() if y == 0 else self._cells(self.scroll_offset.y + y - 1)
-        left, right = self.scroll_offset.x, self.scroll_offset.x + self.size.width
+        left, right = self.scroll_offset.x, self.scroll_offset.x + self.scrollable_content_region.width
+        cells = self._whole(cells, left, right)
         return Strip(cells).adjust_cell_length(max(right, self.virtual_size.width)).crop(left, right)
+
+    @staticmethod
+    def _whole(cells: list[Segment], left: int, right: int) -> list[Segment]:
+        """The cells of a line, but dots for those that do not lie within these columns as a whole: the beginning of a number is
+        another number. Flags may be cut."""
+        found, at = [], 0
+        for cell in cells[:-1]:
+            size = len(cell.text) - 1
+            if at + size > right:
+                cell = Segment("…".ljust(size + 1), cell.style)
+            elif at < left:
+                cell = Segment("…".rjust(size) + " ", cell.style)
+            found.append(cell)
+            at += size + 1
+        return [*found, *cells[-1:]]
 
     def _sort(self) -> None:
         if self._rows:
@@ -138,4 +154,4 @@ class BlockList(ScrollView, can_focus=True):
         texts = [column.text(self._rows, row) for column in COLUMNS]
         adjusted = [t.ljust(w) if c.left else t.rjust(w) for c, t, w in zip(COLUMNS, texts, self._widths)]
         style = Style(dim=int(self._rows["tier"][row]) != 1)
-        return [Segment(" ".join(adjusted), style)]
+        return [Segment(f"{text} ", style) for text in adjusted]

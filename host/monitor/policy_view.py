@@ -13,21 +13,22 @@ from rich.console import Group
 from rich.text import Text
 
 from ..contract.settings import RANKED
-from .view import NONE, count, table_of
+from .view import NONE, count, table_within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import RenderableType
-    from rich.table import Table
 
     from .look import Snapshot
 
 BARS = " ▁▂▃▄▅▆▇█"
-WIDE = 110
-"""Characters in a line from which each age bucket has one of its own; in less, two share one."""
+BUCKETS = {110: 1, 58: 2, 42: 4, 34: 8}
+"""Age buckets that share a bar, from so many characters in a line on."""
+WITH_PARTS = 52
+"""Characters in a line from which a rank is shown with its parts, too."""
 
 
-def figures(snapshot: Snapshot) -> Table:
+def figures(snapshot: Snapshot, width: int) -> RenderableType:
     """What STEP decides by, and what it found last."""
     settings, telemetry = snapshot.settings, snapshot.telemetry
     if settings["POLICY"] == RANKED:
@@ -46,29 +47,30 @@ def figures(snapshot: Snapshot) -> Table:
             "weights R F S D": " ".join(str(settings[f"WEIGHT_{letter}"]) for letter in "RFSD"),
             "window": f"{count(settings['WINDOW'])} steps",
         }
-    table = table_of("ranked policy" if settings["POLICY"] == RANKED else "linear policy", "")
-    table.columns[1].justify = "left"
-    for name, value in shown.items():
-        table.add_row(name, value)
-    return table
+    title = "ranked policy" if settings["POLICY"] == RANKED else "linear policy"
+    if width < WITH_PARTS:
+        shown = {name: value.partition(" (")[0] for name, value in shown.items()}
+    return table_within(width, (title, ""), list(shown.items()), left=(0, 1))
 
 
 def classes(snapshot: Snapshot, width: int) -> RenderableType:
     """Blocks of each class that has some, and its codes where the ranked policy is in force."""
     blocks = _blocks_by_class(snapshot)
-    table = table_of("class", "T1", "elsewhere", *(["code by age"] if snapshot.table is not None else []))
-    if snapshot.table is not None:
-        table.columns[3].justify = "left"
+    rows: list[tuple[str | Text, ...]] = []
     for number in np.flatnonzero(blocks.sum(axis=1)).tolist():
-        row: list[RenderableType] = [str(number), count(blocks[number, 1]), count(blocks[number].sum() - blocks[number, 1])]
+        codes = Text("")
         if snapshot.table is not None:
-            row.append(_bars(snapshot.table[number], snapshot.telemetry["theta"], 1 if width >= WIDE else 2))
-        table.add_row(*row)
-    if not table.row_count:
-        table.add_row(NONE, NONE, NONE)
+            codes = _bars(snapshot.table[number], snapshot.telemetry["theta"], _buckets(width))
+        rows.append((str(number), count(blocks[number, 1]), count(blocks[number].sum() - blocks[number, 1]), codes))
+    header = "class", "T1", "elsewhere", "code by age" if snapshot.table is not None else ""
+    table = table_within(width, header, rows or [(NONE, NONE, NONE, "")], spare=(3, 2), left=(0, 3))
     if snapshot.table is None:
         return Group(table, "", Text("Classes count with the ranked policy: kvfpga policy ranked --table age", "dim"))
     return Group(table, "", Text("young to the left, old to the right; green: wins a place in T1 at the last step's θ", "dim"))
+
+
+def _buckets(width: int) -> int:
+    return next((buckets for least, buckets in BUCKETS.items() if width >= least), 16)
 
 
 def _blocks_by_class(snapshot: Snapshot) -> NDArray[np.intp]:

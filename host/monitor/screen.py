@@ -143,16 +143,18 @@ class Top(App[None]):
         head = view.head()
         head.rstrip()
         self._put("head", head)
-        tiers, policy = view.tiers(min(width, 60)), policy_view.figures(view.snapshot)
-        activity, hits = view.activity(width), view.hits()
-        if width >= SIDE_BY_SIDE - 4:
+        is_wide = width >= SIDE_BY_SIDE - 4
+        room = width // 2 if is_wide else width
+        tiers, policy = view.tiers(min(width, 60)), policy_view.figures(view.snapshot, room)
+        activity, hits = view.activity(room), view.hits(room)
+        if is_wide:
             self._put("left", Group(tiers, "", activity))
             self._put("right", Group(hits, "", policy))
             self._put("below", "")
         else:
             self._put("left", Group(tiers, "", hits, "", policy))
             self._put("below", Group("", activity))
-        self.query_one("#right").display = width >= SIDE_BY_SIDE - 4
+        self.query_one("#right").display = is_wide
         self.query_one("#list", BlockList).show(view.snapshot.rows)
         self._put("ranks", policy_view.classes(view.snapshot, width))
         lines = [line for line in view.foot() if line != ""]

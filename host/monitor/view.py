@@ -1,7 +1,7 @@
 """How `kvfpga top` looks: a `Snapshot`, and its `Change` against the one before, as a rich renderable or as a JSON object.
 
 The view fits itself to the width it gets: two halves side by side from WIDE on; in less, bars shrink, then columns go that can be
-spared. From LEAST on no number is cut off.
+spared, and last whole tables, with a line that says what they take: a number without its end would be another number.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -18,14 +19,16 @@ from ..contract.tiers import NAMES as TIERS
 from .look import ERRORS, HINTS, HITS, busy_share, hit_rates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from .look import Change, Snapshot
 
-WIDE, NARROW, LEAST = 130, 60, 44
+WIDE = 130
 """Characters in a line."""
+GAP = 2
+"""Characters between two columns."""
 HIT_NAMES = (*TIERS, "misses")
 NONE = "–"
 
@@ -81,10 +84,10 @@ class View(NamedTuple):
             grid = Table.grid(padding=(0, 3, 0, 0))
             grid.add_column(width=half)
             grid.add_column(width=half)
-            grid.add_row(Group(self.tiers(half), "", self.activity(half)), Group(self.hits(), "", *self._blocks(half)))
+            grid.add_row(Group(self.tiers(half), "", self.activity(half)), Group(self.hits(half), "", *self._blocks(half)))
             yield grid
         else:
-            parts: list[RenderableType] = [self.tiers(width), "", self.activity(width), "", self.hits(), ""]
+            parts: list[RenderableType] = [self.tiers(width), "", self.activity(width), "", self.hits(width), ""]
             yield from [*parts, *self._blocks(width)]
         yield from self.foot()
 
@@ -99,9 +102,9 @@ class View(NamedTuple):
             ("kvfpga top", "bold"), f" · {s.target} · {s.entries:,} × {size(s.block_bytes)} · ", (step, "bold"), often, "\n"
         )  # fmt: skip
 
-    def tiers(self, width: int) -> Table:
+    def tiers(self, width: int) -> RenderableType:
         s, known = self.snapshot, self.snapshot.blocks.complete
-        table = table_of("blocks", "", "of", "")
+        shown: list[tuple[str | Text, ...]] = []
         bar = max(2, min(40, width - 36))
         capacity = s.settings["T1_CAPACITY"]
         rows = [(n, name, s.tiers[n], capacity if n == 1 else s.entries) for n, name in enumerate(TIERS)]
@@ -109,12 +112,12 @@ class View(NamedTuple):
             part = blocks / room if room else None
             about = "" if known or number in (1, None) else "≥ "
             filled = _bar(part or 0, bar, "green" if number == 1 else "cyan")
-            table.add_row(name, about + count(blocks), count(room), share(part), filled)
-        return table
+            shown.append((name, about + count(blocks), count(room), share(part), filled))
+        return table_within(width, ("blocks", "", "of", "", ""), shown, spare=(4, 3, 2))
 
-    def activity(self, width: int) -> Table:
+    def activity(self, width: int) -> RenderableType:
         total, change = self.snapshot.telemetry, self.change
-        rows: list[tuple[str, ...]] = [("activity", "per second", "last look", "in all")]
+        rows: list[tuple[str, ...]] = []
         for name, counters, form in ACTIVITY:
             rate = last = NONE
             if change:
@@ -124,21 +127,16 @@ class View(NamedTuple):
         recent = busy_share(change.counters["busy_cycles"], change.cycles) if change else None
         rows.append(("  of the clock", "", share(recent), share(busy_share(total["busy_cycles"], self.snapshot.clock_cycles))))
         rows.append(("blocks in flight", "", "", count(self.snapshot.in_flight)))
-        if width < NARROW:
-            rows = [(name, rate, everything) for name, rate, _, everything in rows]
-        table = table_of(*rows[0])
-        for row in rows[1:]:
-            table.add_row(*row)
-        return table
+        return table_within(width, ("activity", "per second", "last look", "in all"), rows, spare=(2, 1))
 
-    def hits(self) -> Table:
+    def hits(self, width: int) -> RenderableType:
         total, grown = self.snapshot.telemetry, self.change.counters if self.change else None
-        table = table_of("lookups", "last look", "", "in all", "")
+        rows: list[tuple[str, ...]] = []
         all_rates, recent = hit_rates(total) or {}, hit_rates(grown) or {} if grown else {}
         for name, counter in zip(HIT_NAMES, HITS):
             last = count(grown[counter]) if grown else NONE
-            table.add_row(name, last, share(recent.get(counter)), count(total[counter]), share(all_rates.get(counter)))
-        return table
+            rows.append((name, last, share(recent.get(counter)), count(total[counter]), share(all_rates.get(counter))))
+        return table_within(width, ("lookups", "last look", "", "in all", ""), rows, spare=(2, 4, 1))
 
     def _blocks(self, width: int) -> list[RenderableType]:
         return [
@@ -192,9 +190,38 @@ class View(NamedTuple):
         }
 
 
+def table_within(
+    width: int, header: Sequence[str], rows: Sequence[Sequence[str | Text]], spare: Sequence[int] = (), left: Sequence[int] = (0,)
+) -> RenderableType:
+    """A table of the columns that so many characters have room for: those of `spare` go, in this order. Where what is left has
+    none, a line that says so. `left`: columns that are flush left."""
+    kept = list(range(len(header)))
+    widths = [max(cell_len(str(row[place])) for row in (header, *rows)) for place in kept]
+
+    def needed() -> int:
+        return sum(widths[place] + GAP for place in kept) - GAP
+
+    for place in spare:
+        if needed() > width:
+            kept.remove(place)
+    if needed() > width:
+        return too_narrow(header[0], needed(), width)
+    table = table_of(*(header[place] for place in kept))
+    for column, place in zip(table.columns, kept):
+        column.justify = "left" if place in left else "right"
+    for row in rows:
+        table.add_row(*(row[place] for place in kept))
+    return table
+
+
+def too_narrow(what: str, needed: int, width: int) -> Text:
+    """In place of a table."""
+    return Text(f"{what}: takes {needed} columns, and there are {width}", "yellow")
+
+
 def table_of(*header: str) -> Table:
     """A name to the left, numbers to the right."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)
     return table
@@ -207,7 +234,7 @@ def _bar(part: float, width: int, style: str) -> Text:
     return Text.assemble(("█" * filled, style), ("░" * (width - filled), "dim"))
 
 
-def _block_table(title: str, blocks: tuple[dict[str, Any], ...], width: int) -> Table:
+def _block_table(title: str, blocks: tuple[dict[str, Any], ...], width: int) -> RenderableType:
     cells = {
         title: [f"block {b['index']}" for b in blocks] or [NONE],
         "priority": [count(b["priority"]) for b in blocks],
@@ -218,18 +245,20 @@ def _block_table(title: str, blocks: tuple[dict[str, Any], ...], width: int) -> 
         "step": [count(b["access_step"]) for b in blocks],
         "flags": [" ".join(flag for flag in FLAGS if b[flag]) for b in blocks],
     }
-    widths = {name: 2 + max(map(len, (name, *column))) for name, column in cells.items()}
+    widths = {name: GAP + max(map(len, (name, *column))) for name, column in cells.items()}
     for name in ("flags", "step", "layer:head", "tokens", "request", "tier"):
-        too_much = sum(widths.values()) - width
+        too_much = sum(widths.values()) - GAP - width
         if too_much <= 0:
             break
-        if name == "flags" and widths[name] - too_much >= 2 + len(name):
+        if name == "flags" and widths[name] - too_much >= GAP + len(name):
             widths[name] -= too_much  # some of the flags are better than none
         else:
             del widths[name]
+    if (needed := sum(widths.values()) - GAP) > width:
+        return too_narrow(title, needed, width)
     table = table_of(*widths)
     for column, name in zip(table.columns, widths):
-        column.width = widths[name] - 2
+        column.width = widths[name] - GAP
     if "flags" in widths:
         table.columns[-1].justify = "left"
     for row in zip_longest(*(cells[name] for name in widths), fillvalue=""):

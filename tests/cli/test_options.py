@@ -163,6 +163,14 @@ def test_a_file_that_is_named_must_be_there(home):
     assert "nothing.toml" in kvfpga("step", 1, environment={"KVFPGA_CONFIG": str(home / "nothing.toml")}, code=2)[1]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_told_with_what_names_another(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "a" * 300)
+    _, err = kvfpga("--target", "model", *SMALL, "--session", tmp_path / "s", "step", 1, code=2)
+    assert f"cannot read /{'a' * 300}/kvfpga/config.toml: File name too long" in err and "KVFPGA_CONFIG names another one" in err
+    environment = {"KVFPGA_CONFIG": ""}
+    kvfpga("--target", "model", *SMALL, "--session", tmp_path / "s", "step", 1, environment=environment)
+
+
 def test_whoever_has_no_home_folder_has_no_file(home, monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "nowhere")

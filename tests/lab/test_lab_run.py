@@ -402,6 +402,28 @@ def test_without_the_extra_it_says_what_to_install(kvfpga, monkeypatch, words):
     assert "the policy lab needs numba" in notes(kvfpga) and "pip install 'kvfpga[lab]'" in notes(kvfpga)
 
 
+@pytest.mark.parametrize("library, variable", [("numba", "NUMBA_CACHE_DIR"), ("libcachesim", "LCS_HUB_CACHE")])
+def test_a_library_without_a_place_for_its_files_is_told_with_what_names_one(kvfpga, monkeypatch, tmp_path, library, variable):
+    """As where the user has no home folder: the libraries themselves end with a traceback, or each cell fails."""
+    monkeypatch.setenv(variable, "/dev/null/nothing")
+    kvfpga("lab", "run", "sample", "--policy", "lru", "--capacity", "64", code=2)
+    assert notes(kvfpga).splitlines() == [
+        f"kvfpga: {library} keeps files in /dev/null/nothing, which cannot be written",
+        f"  set {variable} to a folder of yours that can be",
+    ]
+    monkeypatch.setenv(variable, str(tmp_path / "kept"))
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    monkeypatch.setenv("LCS_HUB_CACHE", str(tmp_path / "hub"))
+    kvfpga("lab", "run", "sample", "--policy", "lru", "--capacity", "64", "--jobs", 1)
+
+
+def test_a_user_without_a_home_folder_is_told_too(kvfpga, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    monkeypatch.delenv("LCS_HUB_CACHE", raising=False)
+    kvfpga("lab", "run", "sample", "--policy", "lru", code=2)
+    assert "libcachesim keeps files in /dev/null/home/.cache/libcachesim, which cannot be written" in notes(kvfpga)
+
+
 def test_shares_are_of_the_different_blocks():
     assert runs.capacities("1%,50%,7,0.1%,7", 250, 1000) == [3, 125, 7, 1]
     with pytest.raises(UsageError, match="a T1 of 125 blocks on a directory of 100 entries"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import threading
 
 import numpy as np
 import pytest
+from rich.console import Console
 from textual.widgets import Static, TabbedContent
 
 from kvfpga.contract.errors import TargetError
@@ -314,3 +316,44 @@ def test_static_text_of_the_foot_goes_when_there_is_nothing_to_say(views):
         assert not app.query_one("#foot", Static).display and app.query_one(TabbedContent).active == "overview"
 
     on_screen(views, (80, 24), steps)
+
+
+NUMBER = re.compile(r"\d[\d,.:x]*\d|\d")
+
+
+@pytest.mark.parametrize("columns", [16, 30, 50, 80])
+def test_no_number_is_cut_however_narrow(views, columns):
+    """What has no room goes, column by column, or says so: each number on the screen is one of a wide screen."""
+    shown = {}
+
+    async def steps(app, pilot):
+        for key in "123":
+            await pilot.press(key)
+            for _ in range(3):
+                await pilot.pause(0.05)
+            shown[app.size.width, key] = lines(app)[:-1]  # without the line of keys
+            if key == "2":
+                await pilot.press("right", "right", "right")
+                await pilot.pause(0.2)
+                shown[app.size.width, "scrolled"] = lines(app)[:-1]
+
+    for width in (columns, 200):
+        on_screen(views, (width, 80), steps)
+    wide = {number for (width, _), text in shown.items() if width == 200 for number in NUMBER.findall("\n".join(text))}
+    for place in ("1", "2", "3", "scrolled"):
+        text = "\n".join(shown[columns, place])
+        said = set(re.findall(r"\d+", " ".join(re.findall(r"takes\s+\d+\s+columns,\s+and\s+there\s+are\s+\d+", text))))
+        assert not set(NUMBER.findall(text)) - wide - said, (place, text)
+        assert "…" not in text or place in ("2", "scrolled"), (place, text)
+
+
+@pytest.mark.parametrize("columns", [16, 20, 40, 60, 80, 130])
+def test_no_number_of_a_look_that_is_printed_is_cut(views, columns):
+    def printed(width):
+        console = Console(width=width, file=io.StringIO())
+        console.print(views[-1])
+        return console.file.getvalue()
+
+    text = printed(columns)
+    said = set(re.findall(r"\d+", " ".join(re.findall(r"takes\s+\d+\s+columns,\s+and\s+there\s+are\s+\d+", text))))
+    assert not set(NUMBER.findall(text)) - set(NUMBER.findall(printed(200))) - said and not re.search(r"\d…", text), text
