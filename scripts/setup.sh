@@ -33,6 +33,7 @@ missing() {  # Debian packages
     need make command -v make                 # cocotb's build
     need perl perl -MPod::Usage -e 1          # the `verilator` command, which cocotb starts
     need zlib1g-dev has_zlib_headers          # FST waveforms
+    need zsh command -v zsh                   # its completion
 }
 
 packages=$(missing)

@@ -111,7 +111,6 @@ def test_at_the_tab_key_a_colon_stays(bash, typed, then):
         bash_.until(then)
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
 @pytest.mark.parametrize("begun, rest, said", [
     ("kvfpga --target ua", "X info", "there is no port X"),
     ("kvfpga --entries 32", "X", "No such command 'X'"),

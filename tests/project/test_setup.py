@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-EVERYTHING = ["python3-venv", "g++", "fuse3", "git", "libpython3-dev", "make", "perl", "zlib1g-dev"]
+EVERYTHING = ["python3-venv", "g++", "fuse3", "git", "libpython3-dev", "make", "perl", "zlib1g-dev", "zsh"]
 
 PYTHON3 = """\
 echo "python3 $*" >>"$HOME/calls"
@@ -41,7 +41,7 @@ class Machine:
         self.program("bin/python3", PYTHON3)
         self.program("bin/apt-get", APT_GET)
         self.program("venv-python", VENV_PYTHON)
-        for name in ("g++", "fusermount3", "git", "make", "perl"):
+        for name in ("g++", "fusermount3", "git", "make", "perl", "zsh"):
             self.program(f"shop/{name}", "exit 0")
 
     def program(self, path, text):
