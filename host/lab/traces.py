@@ -232,6 +232,7 @@ class _Reader:
     def _conversations(self, objects: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Row]:
         """They have no clock in common, so all begin together."""
         found: list[Row] = []
+        sizes = set()
         for scope, (number, conversation) in enumerate(objects):
             try:
                 if not isinstance(conversation.get("requests"), list):
@@ -240,7 +241,8 @@ class _Reader:
             except Bad as bad:
                 raise self._at(number, bad) from None
             size = conversation.get("block_size")
-            self.block_tokens = size if isinstance(size, int) and self.block_tokens in (None, size) else None
+            sizes.add(size if type(size) is int and size > 0 else None)
+        self.block_tokens = sizes.pop() if len(sizes) == 1 else None
         yield from sorted(found, key=lambda row: row.time)
 
     def _at(self, number: int, bad: Bad) -> UsageError:

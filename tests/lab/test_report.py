@@ -341,13 +341,3 @@ def test_no_two_policies_look_alike():
     assert {look["color"] for look in found.values()} <= {
         "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("bucket, least", [(0, 0), (1, 1), (2, 2), (3, 3), (6, 6), (7, 7), (8, 9), (24, 159), (63, 131071)])
-def test_the_age_of_a_bucket_is_that_of_r43(bucket, least):
-    def bucket_of(distance):
-        a = 1 + distance
-        highest = a.bit_length() - 1
-        return min(63, a - 1 if highest < 2 else 4 * (highest - 1) + ((a >> (highest - 2)) & 3) - 1)
-
-    assert plots._first_age(bucket) == least and bucket_of(least) == bucket and (not least or bucket_of(least - 1) == bucket - 1)

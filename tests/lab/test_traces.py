@@ -138,6 +138,13 @@ def test_a_unit_that_is_none():
         parse(GOOD, unit="hours")
 
 
+@pytest.mark.parametrize("sizes, tokens", [
+    ((64, 64), 64), ((64, 32, 64), None), ((64, 32, 16), None), ((None, 64), None), ((True,), None), ((-5,), None),
+])  # fmt: skip
+def test_conversations_have_blocks_of_one_size_or_of_none_that_is_known(tmp_path, sizes, tokens):
+    assert load(tmp_path, *(TALK | {"block_size": size} for size in sizes)).block_tokens == tokens
+
+
 @pytest.mark.parametrize("indent", [None, 2], ids=["one line", "many lines"])
 def test_kv_cache_tester(tmp_path, indent):
     trace = load(tmp_path, json.dumps(TALK, indent=indent))

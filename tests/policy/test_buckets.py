@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from kvfpga.policy import buckets
 from tests.helpers.plain_ranked import bucket
@@ -16,3 +17,8 @@ def test_every_age_is_in_the_bucket_of_r43():
 def test_the_buckets_follow_each_other_without_a_gap():
     assert (buckets.FIRST[1:] - buckets.FIRST[:-1] == buckets.WIDTHS[:-1]).all()
     assert all(width & (width - 1) == 0 for width in buckets.WIDTHS.tolist())
+
+
+@pytest.mark.parametrize("number, least", [(0, 0), (1, 1), (2, 2), (3, 3), (6, 6), (7, 7), (8, 9), (24, 159), (63, 131071)])
+def test_the_youngest_age_of_a_bucket(number, least):
+    assert buckets.FIRST[number] == least

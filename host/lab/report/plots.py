@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...contract.parameters import BUCKETS
+from ...policy import buckets
 from ..cells import Cell
 from .content import TraceView, is_device, label
 from .looks import looks
@@ -155,9 +156,9 @@ def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
     figure = _figure(1.3 + min(5.0, max(1.2, 0.028 * len(part))))
     axes = figure.subplots()
     picture = axes.imshow(part, aspect="auto", cmap="cividis", vmin=0, vmax=255, interpolation="nearest")
-    buckets = range(0, BUCKETS, 6)
+    shown = np.arange(0, BUCKETS, 6)
     step_ms = cell.step_ms or 100.0
-    axes.set_xticks(buckets, [_duration(_first_age(bucket) * step_ms / 1000) for bucket in buckets])
+    axes.set_xticks(shown, [_duration(age * step_ms / 1000) for age in buckets.FIRST[shown].tolist()])
     axes.set_xlabel(f"age since the last touch, at {step_ms:g} ms a step ({BUCKETS} buckets)")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("class")
@@ -165,14 +166,6 @@ def rank_table(cell: Cell, table: NDArray[np.uint8]) -> Figure:
     axes.set_title(f"{label(cell)} on {TraceView(cell.trace, [cell]).title}: the last table", loc="left")
     figure.colorbar(picture, label="code: high stays in tier 1", ticks=(0, 64, 128, 192, 255))
     return figure
-
-
-def _first_age(bucket: int) -> int:
-    """The smallest distance in steps of an age bucket (R43)."""
-    if bucket < 3:
-        return bucket
-    octave, quarter = divmod(bucket + 1, 4)
-    return ((4 + quarter) << (octave - 1)) - 1
 
 
 def _time_unit(longest: float) -> tuple[str, float]:
