@@ -24,6 +24,8 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from scripts.interrupt import interruptible
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 PICTURE = "image/png"
 
@@ -82,4 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -26,6 +26,7 @@ import coverage
 from rich.console import Console
 from rich.table import Table
 
+from scripts.interrupt import interruptible
 from scripts.soak.progress import shown
 from tests.helpers.places import HOST, ROOT
 
@@ -152,4 +153,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))
