@@ -30,6 +30,8 @@ except ModuleNotFoundError as missing:
     raise extras.lacking("notebooks", "test", missing) from None
 
 
+from scripts.interrupt import interruptible
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 PICTURE = "image/png"
 
@@ -88,4 +90,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

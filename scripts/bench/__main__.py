@@ -24,6 +24,7 @@ from rich.console import Console
 from kvfpga.cli.ending import complain
 from kvfpga.contract.errors import KvfpgaError, UsageError
 from scripts import manual
+from scripts.interrupt import interruptible
 
 from . import baseline, check, lab, model, output, process, reads, records, replay
 from .figures import Report, Say
@@ -118,4 +119,4 @@ def main(given: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.environ.pop("KVFPGA_ASSERTIONS", None)  # they cost time, and older commits have none
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -25,6 +25,7 @@ from kvfpga.device.device import Device
 from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim.verilated import VerilatorSim
+from scripts.interrupt import interruptible
 
 SMALL, ALL = (256, 1024), (256, 1024, 4096, 16384, 65536)
 LANES = (1, 4, 8, 16)
@@ -267,4 +268,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from kvfpga.transport.sim.build import cache_folder
 from scripts import manual
+from scripts.interrupt import interruptible
 
 from . import boot, build, faults, packages
 from .packages import GuestError, Missing
@@ -150,4 +151,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

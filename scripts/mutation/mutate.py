@@ -54,6 +54,7 @@ from kvfpga.device.regmap import REGISTERS
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.sim import build as verilator_build
 from scripts import manual
+from scripts.interrupt import interruptible
 from scripts.mutation import kept
 from scripts.mutation.mutations import MUTATIONS, Edit, Mutation, Unfit
 from scripts.mutation.scenarios import ENTRIES, ROW, Scenario, scenarios
@@ -502,4 +503,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

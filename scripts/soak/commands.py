@@ -24,6 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from scripts.interrupt import interruptible
 from scripts.soak.progress import shown
 from tests.helpers import section8
 from tests.helpers.random_script import Script, random_halves, random_queries, random_tables
@@ -144,4 +145,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

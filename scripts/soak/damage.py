@@ -38,6 +38,7 @@ from kvfpga.contract.errors import BuildError, SessionError
 from kvfpga.contract.waveforms import SUFFIXES
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
+from scripts.interrupt import interruptible
 from scripts.soak import bad_inputs
 from scripts.soak.damages import BYTES, NO_FILES, remove
 from scripts.soak.processes import Ended, Processes
@@ -479,4 +480,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

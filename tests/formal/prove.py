@@ -28,6 +28,7 @@ from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, KvfpgaError, UsageError
 from kvfpga.transport.sim.build import compile_order, rtl_root
 from scripts import manual
+from scripts.interrupt import interruptible
 from scripts.mutation.mutate import mutated
 from scripts.mutation.mutations import Edit
 from tests.formal.table import ROWS, Row
@@ -137,4 +138,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))
