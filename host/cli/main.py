@@ -75,8 +75,10 @@ class Cli(Later):
     """Title → commands, in the order that a newcomer meets them in, and the modules that they are in."""
     places = {name: module for section in sections.values() for name, module in section.items()}
 
-    def main(self, *given: Any, **more: Any) -> NoReturn:
+    def main(self, *given: Any, **more: Any) -> Any:
         """As click has it, but what it says itself is said as everything else is, and Ctrl-C has one exit code everywhere."""
+        if not more.get("standalone_mode", True):
+            return super().main(*given, **more)
         try:
             code = super().main(*given, **more | {"standalone_mode": False})
         except click.ClickException as error:
