@@ -110,7 +110,7 @@ def test_as_root_what_is_missing_gets_installed(machine):
     done = machine.setup("test", who="root")
     assert (done.returncode, done.stderr) == (0, "")
     update, install = machine.calls("apt-get")
-    assert "update" in update and install.split()[-8:] == EVERYTHING
+    assert "update" in update and install.split()[-len(EVERYTHING) :] == EVERYTHING
 
 
 def test_what_is_still_missing_after_that_is_told(machine):
