@@ -245,4 +245,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # scripts.interrupt is not to be had: this runs as a file
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
