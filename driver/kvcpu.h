@@ -89,8 +89,9 @@ struct kvcpu_result {
 /* Of SCORE_FLAGS (R30); the driver's own flags are others. */
 #define KVCPU_SCORE_NUMERATORS	1
 
-/* Most rows that a block has where there is a compute engine (docs/decisions/D33-nmce.md). */
+/* Most rows that a block has, and values that a row has, where there is a compute engine (D33). */
 #define KVCPU_ROWS	256
+#define KVCPU_VALUES	256
 
 /*
  * What a SCORE computed, for whoever waits for it; `rows`, `fp16` and `numerators` say what to

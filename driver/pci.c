@@ -69,6 +69,11 @@ static int identify(struct kvcpu *kv)
 		return dev_err_probe(dev, -ENODEV,
 				     "no such device: %u entries of %u bytes, a queue of %u, %u classes\n",
 				     kv->entries, kv->block_bytes, kv->depth, kv->classes);
+	/* These are lengths of arrays here and of windows there, so no device is believed beyond. */
+	if (kv->nmce && (!kv->block_tokens || kv->block_tokens > KVCPU_ROWS || !kv->head_dim ||
+			 kv->head_dim > KVCPU_VALUES || kv->head_dim % 2))
+		return dev_err_probe(dev, -ENODEV, "no such engine: %u rows of %u values\n",
+				     kv->block_tokens, kv->head_dim);
 	return 0;
 }
 
