@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..contract.commands import Command
+from ..contract.errors import in_brief
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.report import Report
 from ..targets.target import Target
@@ -76,7 +77,7 @@ class BlackBox(ABC):
                 report.write()
             seal_folder(folder)
         except Exception as error:  # whatever it is, the difference that led here must not be lost for it
-            report.notes.append(f"the failure folder is incomplete: {error or type(error).__name__}")
+            report.notes.append(f"the failure folder is incomplete: {in_brief(error)}")
             print(f"kvfpga: {report.notes[-1]}", file=sys.stderr)
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """The one exception hierarchy of kvfpga, and the exit code that each branch ends a command with (contract section 8).
 
 Every message says what is wrong; `remedy` says what to do about it. The text of an error, which tracebacks and logs show, has
-both, on lines of their own. Into other messages goes `message` alone.
+both, on lines of their own. Into other messages goes `message` alone (`in_brief`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class KvfpgaError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Other processes are given it as it is: some kinds are made from more than their message."""
         return _remade, (type(self), self.args, vars(self))
+
+
+def in_brief(error: BaseException) -> str:
+    """What any error says, for another message; its kind where it says nothing."""
+    return (error.message if isinstance(error, KvfpgaError) else str(error)) or type(error).__name__
 
 
 def _remade(kind: type[KvfpgaError], arguments: tuple[object, ...], values: dict[str, Any]) -> KvfpgaError:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from .errors import UsageError
+from .errors import UsageError, in_brief
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -71,7 +71,7 @@ def load(group: str, name: str, kind: type[Found]) -> Found | None:
     try:
         found = plugin.point.load()
     except Exception as error:  # whatever the code of another package does when it is imported
-        what = f"the plugin {name} of {plugin.package} ({group}) cannot be loaded: {type(error).__name__}: {error}"
+        what = f"the plugin {name} of {plugin.package} ({group}) cannot be loaded: {type(error).__name__}: {in_brief(error)}"
         raise UsageError(what, remedy) from error
     if not isinstance(found, kind):
         what = f"the plugin {name} of {plugin.package} ({group}) is of type {type(found).__name__}, not {kind.__name__}"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract.errors import TargetError, UsageError
+from ..contract.errors import TargetError, UsageError, in_brief
 from .pools import Answer, Task, Worker
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Dask:
         try:
             self._client: Client = Client(address, timeout=CONNECT_S)
         except (OSError, ValueError, ImportError) as error:
-            reason = str(error) or type(error).__name__
-            raise TargetError(f"no Dask scheduler answers at {address}: {reason}", "start one with `dask scheduler`") from None
+            what = f"no Dask scheduler answers at {address}: {in_brief(error)}"
+            raise TargetError(what, "start one with `dask scheduler`") from None
 
     def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
         """In the order in which they come to be."""
@@ -48,7 +48,8 @@ class Dask:
             try:
                 answer: Answer = future.result()
             except Exception as error:
-                raise TargetError(f"the Dask workers do not compute {task.blank.name}: {error}") from error
+                what = f"the Dask workers do not compute {task.blank.name}: {in_brief(error)}"
+                raise TargetError(what, getattr(error, "remedy", None)) from error
             if answer.cell.digest != task.blank.digest:
                 raise UsageError(
                     f"a Dask worker computed {task.blank.name} with other source or libraries ({answer.cell.versions})",

@@ -26,7 +26,7 @@ from ..blackbox.history import History
 from ..blackbox.seal import check_folder
 from ..contract import folders, presets
 from ..contract.commands import Set
-from ..contract.errors import SessionBusy, SessionError, UsageError
+from ..contract.errors import SessionBusy, SessionError, UsageError, in_brief
 from ..contract.files import NO_LOCKS, advice
 from ..contract.parameters import DEFAULT
 from ..contract.wording import counted
@@ -204,7 +204,7 @@ class Session:
         try:
             unsure = self._write(self.commands_before + device.commands)
         except (OSError, SessionError) as error:  # the latter of a checkpoint
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or in_brief(error)
             raise SessionError(
                 f"cannot store the session in {self.folder}: {reason}; it stays as it was stored last",
                 "make room, or use another session with --session DIR",

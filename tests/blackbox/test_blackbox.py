@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from kvfpga.blackbox.retrace import trace
 from kvfpga.blackbox.simulation import SimulationBlackBox
 from kvfpga.contract import commands as cmd
 from kvfpga.contract.commands import Step
-from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError
+from kvfpga.contract.errors import BuildError, BusError, DifferenceError, IdleTimeout, TargetError, UsageError
 from kvfpga.session.session import Session
 from kvfpga.targets.target import Target
 from tests.helpers.command_line import Kvfpga
@@ -227,11 +228,14 @@ def test_trouble_with_the_folder_does_not_hide_the_difference(pair, monkeypatch,
     assert any("incomplete" in note for note in report.notes)
 
 
-def test_a_mistake_while_the_folder_is_filled_does_not_hide_the_difference(pair, monkeypatch):
-    monkeypatch.setattr(SimulationBlackBox, "_fill", lambda *_: {}["lost"])
+@pytest.mark.parametrize("mistake, said", [
+    (KeyError("lost"), "'lost'"), (MemoryError(), "MemoryError"), (UsageError("no zlib", "install it"), "no zlib"),
+])  # fmt: skip
+def test_a_mistake_while_the_folder_is_filled_does_not_hide_the_difference(pair, monkeypatch, mistake, said):
+    monkeypatch.setattr(SimulationBlackBox, "_fill", Mock(side_effect=mistake))
     pair.execute_many([block(0), block(1)])
     report = fail(pair, Step(3))
-    assert "the failure folder is incomplete: 'lost'" in report.notes and (report.folder / "report.txt").exists()
+    assert f"the failure folder is incomplete: {said}" in report.notes and (report.folder / "report.txt").exists()
 
 
 def test_without_zlib_the_waveform_is_a_vcd_file(pair, monkeypatch):
