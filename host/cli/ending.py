@@ -101,8 +101,7 @@ def complain_of_line(error: click.ClickException) -> None:
     """A mistake in the line itself, as click says it, on stderr."""
     said = io.StringIO()
     error.show(said)
-    for line in said.getvalue().splitlines():
-        output.complain(line)
+    output.complain(said.getvalue().removesuffix("\n"))
 
 
 def complain(error: KvfpgaError, who: str = "kvfpga") -> None:

@@ -136,18 +136,22 @@ class Stderr:
 
 
 def complain(text: str) -> None:
-    """A line on stderr; by its name, so that it comes above a bar that moves there (click's echo goes past that)."""
+    """Lines on stderr; by its name, so that it comes above a bar that moves there (click's echo goes past that)."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(broken(text, _columns(sys.stderr)), file=sys.stderr, flush=True)
 
 
 def broken(text: str, columns: int | None) -> str:
-    """The text in lines of a terminal, broken between words; a command in backticks stays whole, for who copies it. None: no
-    terminal, where it is one line."""
-    if columns is None or len(text) <= columns:
-        return text
-    words = QUOTED.sub(lambda quoted: quoted[0].replace(" ", STAYS), text)
+    """The lines of the text in those of a terminal, broken between words; a command in backticks stays whole, for who copies it.
+    None: no terminal, where each is one line."""
+    return text if columns is None else "\n".join(_broken(line, columns) for line in text.split("\n"))
+
+
+def _broken(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    words = QUOTED.sub(lambda quoted: quoted[0].replace(" ", STAYS), line)
     lines = textwrap.wrap(words, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace(STAYS, " ")
 

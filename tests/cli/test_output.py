@@ -198,6 +198,12 @@ def test_a_mistake_in_the_line_breaks_between_words_too(kv, columns):
     assert max(map(len, shown.splitlines())) <= columns and len(shown.splitlines()) > 1
 
 
+def test_the_remedy_of_a_line_of_a_script_has_a_line_of_its_own_on_a_terminal(kv, tmp_path):
+    (tmp_path / "s.kvfpga").write_text("policy ranked --table nowhere.npy\n")
+    lines = on_a_terminal(kv, 60, "run", tmp_path / "s.kvfpga", code=2).splitlines()
+    assert lines[-1] == "  name a file as numpy.save writes it, or `age`"
+
+
 def test_the_reason_of_a_refusal_breaks_between_words_on_a_terminal_alone(kv):
     kv("step", 1)
     words = "score", 1, 2, 3, 4, "--slot", 0
