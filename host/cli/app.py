@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..contract import waveforms
 from ..contract.commands import Result
 from ..contract.errors import UsageError
 from ..session.purpose import Purpose
@@ -111,6 +112,8 @@ class App:
 
             if self.target.log and self.target.kind == "model":
                 note("--target model has no hardware, so there are no calls to show")
+            if self.trace:
+                waveforms.make(self.trace)  # before a model is built for nothing
             self.session = session = open_session(self.target, self.folder, note).__enter__()
             try:
                 self._device = session.open(self.check, purpose)

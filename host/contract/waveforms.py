@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from . import files
 from .errors import UsageError
 
 SUFFIXES = (".fst", ".vcd")
@@ -13,6 +14,6 @@ SUFFIXES = (".fst", ".vcd")
 def make(path: Path) -> None:
     """An empty file, to be written by Verilator, which says nothing where there can be none. UsageError then."""
     try:
-        path.open("wb").close()
+        open(path, "wb", opener=files.without_waiting).close()
     except OSError as error:
-        raise UsageError(f"cannot write the waveform {path}: {error.strerror}", "name a file that can be written") from None
+        raise UsageError(f"cannot write the waveform {path}: {files.why(error)}", "name a file that can be written") from None

@@ -38,5 +38,5 @@ def _require_place(library: str, variable: str, *usual: str) -> None:
 def _can_be_written(folder: Path) -> bool:
     """Whether it is there, or can be made."""
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    is_home = folder.parts[0] == "~"  # of a user who has none
+    is_home = str(folder).startswith("~")  # of a user who has none
     return not is_home and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)

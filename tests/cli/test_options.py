@@ -312,6 +312,16 @@ def test_a_recording_that_takes_no_more_is_told_behind_what_is_done(tmp_path):
     assert kv("telemetry")["current_step"] == 2
 
 
+def test_a_waveform_that_cannot_be_written_is_refused_before_anything_is_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_CACHE", str(tmp_path / "cache"))
+    pipe = tmp_path / "w.fst"
+    os.mkfifo(pipe)
+    kv = Kvfpga(tmp_path / "s", "--target", "sim")
+    kv("--trace", pipe, "step", 1, code=2)
+    assert f"cannot write the waveform {pipe}: it is a pipe that nobody reads" in kv.err
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_bring_up_tells_its_calls(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim", "-v")
     kv("bringup", "--only", "identity")

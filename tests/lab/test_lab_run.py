@@ -424,6 +424,12 @@ def test_a_user_without_a_home_folder_is_told_too(kvfpga, monkeypatch):
     assert "libcachesim keeps files in /dev/null/home/.cache/libcachesim, which cannot be written" in notes(kvfpga)
 
 
+def test_the_folder_for_a_librarys_files_may_be_that_in_which_one_is(kvfpga, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", ".")
+    kvfpga("lab", "run", "sample", "--policy", "lru", "--capacity", "64", "--jobs", 1)
+
+
 def test_shares_are_of_the_different_blocks():
     assert runs.capacities("1%,50%,7,0.1%,7", 250, 1000) == [3, 125, 7, 1]
     with pytest.raises(UsageError, match="a T1 of 125 blocks on a directory of 100 entries"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 import xml.etree.ElementTree as ElementTree
@@ -146,6 +147,13 @@ def test_bad_replays_are_refused():
 def test_what_is_no_waveform_is_refused_before_a_device_is_built(target, trace, message):
     with pytest.raises(kvfpga.UsageError, match=message):
         kvfpga.open(target, entries=256, trace=trace)
+
+
+def test_a_pipe_that_nobody_reads_is_no_waveform(tmp_path):
+    """It would be waited for without a word, and for ever."""
+    os.mkfifo(tmp_path / "w.fst")
+    with pytest.raises(kvfpga.UsageError, match="it is a pipe that nobody reads"):
+        kvfpga.open("sim", entries=256, trace=tmp_path / "w.fst")
 
 
 def test_a_waveform_and_its_view_are_there_once_the_device_is_closed(tmp_path, monkeypatch):
