@@ -64,7 +64,7 @@ def main() -> int:
     try:
         print(printers[sys.argv[1]]())
     except KvfpgaError as error:
-        print(f"kvfpga.rtl: {error.message}\n  {error.remedy}", file=sys.stderr)
+        print(f"kvfpga.rtl: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

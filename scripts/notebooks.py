@@ -29,7 +29,6 @@ try:
 except ModuleNotFoundError as missing:
     raise extras.lacking("notebooks", "test", missing) from None
 
-
 from scripts.interrupt import interruptible
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "notebooks"

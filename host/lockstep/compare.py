@@ -13,7 +13,6 @@ from ..device.entries import decode_entries
 from .report import Difference
 
 if TYPE_CHECKING:
-
     from ..device.device import Device
     from ..hepc_ref import ReferenceModel
 

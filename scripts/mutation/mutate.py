@@ -118,7 +118,7 @@ def try_one(name: str, seeds: int, count: int, work: Path, among: Sequence[str] 
         except BuildError as error:
             if among or isinstance(edit, Mutation):
                 raise
-            return found | {"stillborn": str(error)}
+            return found | {"stillborn": error.message}
         found["build_seconds"] = round(time.monotonic() - started, 1)
         started, lines, by_scenario = time.monotonic(), 0, {}
         for scenario in scenarios(seeds, count, place):

@@ -138,7 +138,7 @@ class Following:
             self.mirror.flush()
             self.mirror.verify()
         except KvfpgaError as error:
-            return f"{self.name}: {error}"
+            return f"{self.name}: {error.message}"
         if self.mirror.blocks != engine.blocks:
             missing, beyond = (
                 engine.blocks.items() - self.mirror.blocks.items(),

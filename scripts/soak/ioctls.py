@@ -52,11 +52,11 @@ def run(target: Target, processes: int, ioctls: int, auto_load: bool, folder: Pa
             seconds = time.perf_counter() - began
         found = served.device.telemetry()
         sent = {name: processes * len(range(place, ioctls, 5)) for place, name in enumerate(COUNTERS)}
-        error = str(served.failed or "")
+        error = served.failed.message if served.failed else ""
         try:
             served.device.verify()
         except KvfpgaError as difference:
-            error = str(difference)
+            error = difference.message
     return {
         "target": target.kind, "processes": processes, "ioctls_each": ioctls, "auto_load": auto_load,
         "sent": sent, "counted": {name: found[name] for name in COUNTERS}, "blocks": found["valid_entries"],

@@ -92,7 +92,7 @@ def run(name: str, faults: LineFaults, frames: int, seed: int, progress: Progres
                 try:
                     work.one()
                 except KvfpgaError as failure:
-                    error = str(failure)
+                    error = failure.message
                 times = (board.cycles - cycles) / CLOCK_HZ * 1e3, (time.perf_counter() - began) * 1e3
                 (repaired if link.link.repeats > repeats else plain).append(times)
                 progress.update(task, completed=link.link.frames_sent)
