@@ -20,7 +20,7 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if not (ctx.resilient_parsing or args[0].startswith("-") or args[0] in (names := self.list_commands(ctx))):
-            ctx.fail(f"No such command {args[0]!r}{meant(args[0], names) or '.'}")
+            ctx.fail(f"No such command {args[0]!r}{meant(args[0], [*names, '--help']) or '.'}")
         name, command, rest = super().resolve_command(ctx, args)
         if command and (ctx.resilient_parsing or any(word.startswith("-") for word in rest)):  # making options takes time
             take_behind(command)

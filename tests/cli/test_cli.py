@@ -189,7 +189,7 @@ def test_wrong_options_exit_2(tmp_path, options):
 
 @pytest.mark.parametrize("words, said", [
     (["hto"], "; did you mean top or hot?"), (["lab", "prov"], "; did you mean prove?"),
-    (["mem", "reed"], "; did you mean read?"), (["frobnicate"], "."),
+    (["mem", "reed"], "; did you mean read?"), (["frobnicate"], "."), (["help"], "; did you mean --help or shell?"),
 ])  # fmt: skip
 def test_a_command_that_is_none_names_what_may_be_meant(kv, words, said):
     kv(*words, code=2)
