@@ -28,6 +28,7 @@ from kvfpga.linux import ioctls
 from kvfpga.linux.node import Kvcpu0, running
 from kvfpga.session.serving import Served
 from kvfpga.targets.target import Target
+from scripts.interrupt import interruptible
 
 VA, BLOCKS = 0x7F00_0000_0000, 64
 ENOTTY = 0x4B00
@@ -165,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -35,6 +35,7 @@ from kvfpga.transport.remote import keys as remote_keys
 from kvfpga.transport.remote import protocol as wire
 from kvfpga.transport.remote.client import RemoteMmio
 from kvfpga.transport.sim.verilated import VerilatorSim
+from scripts.interrupt import interruptible
 
 LANES, DATA_BITS, BLOCKS, ROUNDS = 4, 128, 64, 5
 PROCESS = [sys.executable, "-m", "tests.helpers.remote_process"]
@@ -196,4 +197,4 @@ def show(found: dict) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -28,6 +28,7 @@ from kvfpga.transport.mmio import OpKind
 from kvfpga.transport.recording import RecordingMmio
 from kvfpga.transport.virtual.uart import SMALL, VirtualUartBoard
 from kvfpga.uart_bridge import UartBridge
+from scripts.interrupt import interruptible
 
 CLOCK_HZ = 50_000_000
 BLOCKS = 16
@@ -107,4 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -34,6 +34,7 @@ from kvfpga.hepc_ref import ReferenceModel
 from kvfpga.integrations.vllm.follow import Follower
 from kvfpga.integrations.vllm.mirror import Mirror
 from kvfpga.lockstep.reference import Reference
+from scripts.interrupt import interruptible
 from scripts.soak.progress import shown
 
 VERSION = "0.32.0"
@@ -245,4 +246,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -27,6 +27,7 @@ from kvfpga.contract.errors import KvfpgaError
 from kvfpga.linux.node import Kvcpu0, running
 from kvfpga.session.serving import Served
 from kvfpga.targets.target import Target
+from scripts.interrupt import interruptible
 from tests.helpers.node import compile_program
 
 VA, BLOCKS = 0x7F00_0000_0000, 97
@@ -84,4 +85,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

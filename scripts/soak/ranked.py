@@ -24,6 +24,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
 
+from scripts.interrupt import interruptible
 from scripts.soak.follow import VERSION, Engine, begin, install, options_about, tokens
 from scripts.soak.progress import shown
 
@@ -162,4 +163,4 @@ def lines(found: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

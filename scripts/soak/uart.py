@@ -32,6 +32,7 @@ from kvfpga.device.regmap import REGISTERS, Opcode
 from kvfpga.transport.mmio import Batch
 from kvfpga.transport.virtual.uart import FAULTS, LineFaults, VirtualUartBoard
 from kvfpga.uart_bridge import UartBridge
+from scripts.interrupt import interruptible
 
 CLOCK_HZ, BAUD = 24_000_000, 3_000_000
 OPERANDS = ("BOOST_ADDR", "SHARE_ADDR", "LOAD_VA", "UNLOAD_ADDR")
@@ -162,4 +163,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-LONG = "scripts.mutation.mutate", "scripts.bench", "tests.formal.prove"
+LONG = (
+    "scripts.mutation.mutate", "scripts.bench", "scripts.bench.ioctls", "scripts.bench.remote", "scripts.bench.uart",
+    "scripts.soak.follow", "scripts.soak.ioctls", "scripts.soak.ranked", "scripts.soak.uart", "tests.formal.prove",
+    "tests.rtl.cocotb.uart_fuzz", "tests.rtl.nmce.nmce_check",
+)  # fmt: skip
 RUN = """
 import runpy, signal, sys
 def started(frame, event, argument):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kvfpga.transport.sim import build
 from scripts import manual
+from scripts.interrupt import interruptible
 from tests.helpers import verilated_bench
 from tests.rtl.cocotb.dut_build import HERE
 from tests.rtl.cocotb.uart_build import BRIDGE, Mutation, texts
@@ -42,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from kvfpga.model.nmce import block_scores
 from scripts import manual
+from scripts.interrupt import interruptible
 from scripts.mutation.mutations import Edit
 from tests.rtl.nmce.nmce_bench import NO_BEAT, Geometry, Job, Run, run
 
@@ -183,4 +184,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(interruptible(main))
