@@ -12,8 +12,9 @@ SUFFIXES = (".fst", ".vcd")
 
 
 def make(path: Path) -> None:
-    """An empty file, to be written by Verilator, which says nothing where there can be none. UsageError then."""
+    """A file, to be written by Verilator, which says nothing where there can be none. UsageError then. What it held before is
+    there until that begins."""
     try:
-        open(path, "wb", opener=files.without_waiting).close()
+        open(path, "ab", opener=files.without_waiting).close()
     except OSError as error:
         raise UsageError(f"cannot write the waveform {path}: {files.why(error)}", "name a file that can be written") from None

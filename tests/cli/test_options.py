@@ -322,6 +322,13 @@ def test_a_waveform_that_cannot_be_written_is_refused_before_anything_is_built(t
     assert not (tmp_path / "cache").exists()
 
 
+def test_without_a_device_the_waveform_of_before_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("KVFPGA_CACHE", "/dev/null/nothing")  # so that no model is there
+    (tmp_path / "w.fst").write_text("of before")
+    Kvfpga(tmp_path / "s", "--target", "sim")("--trace", tmp_path / "w.fst", "step", 1, code=3)
+    assert (tmp_path / "w.fst").read_text() == "of before"
+
+
 def test_a_bring_up_tells_its_calls(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim", "-v")
     kv("bringup", "--only", "identity")
