@@ -71,7 +71,7 @@ def _linked(port: str, link: Path, cleaning: contextlib.ExitStack) -> str:
     try:
         link.symlink_to(port)
     except OSError as error:
-        remedy = "name a new file in a folder of yours; if a board serves at this one, that may be used, or ended first"
+        remedy = "name a new file in a folder of yours, or remove a link at which no board serves any more"
         raise UsageError(f"cannot make the link {link}: {error.strerror}", remedy) from error
     cleaning.callback(link.unlink, missing_ok=True)
     return str(link)
