@@ -54,6 +54,11 @@ class Link:
         self._lock = threading.Lock()
         self._context = zmq.Context()
         try:
+            self._dealer = self._context.socket(zmq.DEALER)
+        except zmq.ZMQError as error:  # such as no more file descriptors
+            self._context.term()
+            raise OSError(error.errno, error.strerror) from None
+        try:
             self._connect(keys)
             self.welcome = self._enter(wait, tell)
         except BaseException:
@@ -62,7 +67,7 @@ class Link:
 
     # ---- connecting ----------------------------------------------------------------------------------------------------
     def _connect(self, keys: remote_keys.Keys | None) -> None:
-        dealer = self._dealer = self._context.socket(zmq.DEALER)
+        dealer = self._dealer
         # For whoever forgets to close: a context that Python collects along with its sockets would wait for them for ever.
         weakref.finalize(self, _destroy, self._context, dealer)
         dealer.reconnect_ivl = NEVER_MS  # not -1, which throws away what came before the end
