@@ -66,6 +66,8 @@ def run(
 
 
 def _chosen(options: Options) -> list[str]:
+    if options.directory_entries == 0:
+        raise UsageError("a directory march over 0 entries", "give 1 or more, or leave the step out: --skip directory")
     unknown = [name for name in (*options.only, *options.skip) if name not in STEPS]
     if unknown:
         raise UsageError(f"{unknown[0]} is not a step of the bring-up", "steps: " + ", ".join(STEPS))

@@ -38,7 +38,8 @@ WINDOW = "BAR2 window: its offset and size, address lines of the register bus, C
 
 def run(bench: Bench) -> None:
     entries = bench.device.entries
-    count = min(entries, bench.options.directory_entries or (entries if entries <= SMALL else SAMPLE))
+    wanted = bench.options.directory_entries
+    count = min(entries, (entries if entries <= SMALL else SAMPLE) if wanted is None else wanted)
     for number, (name, inverted) in enumerate((("march, first half", False), ("march, complement", True))):
         bench.tick(number, 2)
         _half(bench, name, count, inverted)

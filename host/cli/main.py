@@ -22,6 +22,7 @@ from .ending import INTERRUPTED, OF_STDOUT, UNSAID, closed, complain_of_line, en
 from .later import Later
 from .options import before_the_command, options_of
 from .output import Stderr
+from .signals import interrupt_again
 from .values import ASKED
 
 INTERNAL = 70
@@ -146,6 +147,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # importing makes many objects and no garbage
     _open_streams()
     sys.stderr = Stderr(sys.stderr)
+    sys.unraisablehook = interrupt_again
     if ASKED in os.environ:
         from . import completing_bash  # noqa: F401  tells click
     try:

@@ -74,6 +74,8 @@ class Options:
             raise UsageError(error.message, "; ".join(filter(None, [error.remedy, self._origin()]))) from None
         if self.trace and found.kind == "model":
             raise UsageError("--trace: the reference model has no signals to record", "use --target sim")
+        if self.record and found.kind == "model":
+            raise UsageError("--record: the reference model has no accesses to record", "use --target sim, or a board")
         if self.quiet and self.verbose and not self.log:
             raise UsageError("--quiet shows less, --verbose more", "leave one of them out; --log FILE has the calls in a file")
         return replace(found, record=self.record, log=bool(self.verbose or self.log))

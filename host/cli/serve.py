@@ -132,10 +132,10 @@ def _serve_remote(
         raise UsageError("--listen: the reference model has no registers to share", "use --target sim, or a board")
 
     def read() -> Reading:
-        from ..monitor.metrics import Reading
+        from ..monitor.metrics import shared
 
         with lock:
-            return Reading(device.telemetry(), {"entries": device.entries})
+            return shared(device)
 
     lock, target = threading.Lock(), app.target.filled()
     with target.telling(target.open_mmio()) as mmio:

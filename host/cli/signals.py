@@ -1,15 +1,23 @@
-"""Signals: how a command that runs until it is told to stop ends, with what it is doing finished and the state stored, and what
-Ctrl-C does not come between."""
+"""Signals: how a command that runs until it is told to stop ends, with what it is doing finished and the state stored, what
+Ctrl-C does not come between, and that none is lost."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+AGAIN_SECONDS = 0.05
+"""After which a Ctrl-C that was lost comes again: by then Python has left what lost it."""
 
 
 @contextmanager
@@ -52,3 +60,12 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     for frame in came:
         before(signal.SIGINT, frame)
+
+
+def interrupt_again(dropped: UnraisableHookArgs) -> None:
+    """As sys.unraisablehook: Python drops what is raised where nobody could catch it, as in the callbacks of its import locks, of
+    which a command that imports a large library runs thousands. A Ctrl-C that met one comes again, until it meets none."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(dropped)

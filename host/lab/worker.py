@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def answer(laboratory: Laboratory, asked: dict[str, Any]) -> dict[str, Any]:
     return {"cell": measured.cell.to_json(), "samples": samples}
 
 
-@cache
+@lru_cache(maxsize=1)  # a run goes trace by trace, and the largest take hundreds of MiB
 def _stream(path: str) -> Any:
     return stream_files.load(Path(path))
 

@@ -257,6 +257,8 @@ class Follower:
                     differences += self._access(event, touched)
                 case Queued(Opcode.NOP):
                     self._take_up_reset()
+                    # The counters of lost answers are 0 again: were some lost since the last look, what the guest took before
+                    # the reset was compared with the wrong commands, and nothing tells any more.
                     differences, touched = [], {"table": set(), "query": set()}
                 case Queued(opcode, commands):
                     self._record_windows(touched)

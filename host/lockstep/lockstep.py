@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 START = "start"
 """The command of a report on what a STEP found that no command of this process was before."""
+RESET = "reset --raw"
 DUMP_ENTRIES = 256
 """Entries that `dump` reads at once, before it looks whether there are more."""
 
@@ -88,7 +89,7 @@ class Lockstep(Surface):
         self.recorder = recorder
         self.blocks = blocks
         self._moved: set[tuple[int, int]] = set()  # (tier, index) of blocks that were moved since the last check
-        self._last: Command | None = None  # that both have run
+        self._last: Command | str = START  # that both have run
         self.entries, self.block_bytes = device.entries, device.block_bytes
         self.commands = 0
         self.checks = 0
@@ -177,7 +178,7 @@ class Lockstep(Surface):
             first, done = done, done + len(expected.results)
             behind = len(commands) - done
             if expected.passed is not None:
-                left_by = commands[first - 1] if first else before or START
+                left_by = commands[first - 1] if first else before
                 self._look_back(left_by, next(passed), expected.passed, behind=len(commands) - first)
             differences = []
             if results[first:done] != expected.results:
@@ -379,6 +380,7 @@ class Lockstep(Surface):
         """Both to their reset values (R4, R6), the operands to 0; memory and query buffer keep what they hold (D20, R30)."""
         self.device.soft_reset()
         self.model.reset()
+        self._last = RESET
         if self.device.nmce and not self.device.mmio.blank_memory:  # as of memory, nobody knows what a board's holds
             self.model.queries[:] = self.device.read_queries()
         if self.recorder:
@@ -391,7 +393,7 @@ class Lockstep(Surface):
             differences += differing("operand", self.device.operands(), dict.fromkeys(OPERANDS, 0))
             if self.device.digest() != self.model.digest():
                 differences += self.comparison.entries_behind(self.device.digest(), self.model.digest())
-            self.conclude("reset --raw", differences)
+            self.conclude(RESET, differences)
 
     def sync(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take the device's state as the reference's: entries, settings, counters, PTABLE, the query buffer, and the bytes of
@@ -402,6 +404,7 @@ class Lockstep(Surface):
         raw, vas = self.device.read_entries()
         queries = self.device.read_queries() if self.device.nmce else None
         self.model.adopt(raw, vas, settings, self.device.telemetry(), tables, queries)
+        self._last = "sync"
         fields = decode_entries(raw)
         indices = np.flatnonzero(fields["valid"])
         clean = indices[(fields["dirty"][indices] == 0) & (fields["tier"][indices] == 1)]

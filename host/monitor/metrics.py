@@ -24,9 +24,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..contract.errors import KvfpgaError, UsageError
+from ..device.answers import ASK_TELEMETRY, telemetry_of
+from ..device.device import Device
 from ..device.regmap import REGISTERS
 from ..lockstep.lockstep import Lockstep
 from ..lockstep.reference import Reference
+from ..transport.mmio import Batch
 from .look import STATES, Snapshot
 
 PREFIX = "kvfpga_"
@@ -61,6 +64,17 @@ def reading(device: Lockstep | Reference) -> Reading:
     """One batch. The settings are the reference's, which follows them."""
     own = {name: getattr(device, name) for name in ("commands", "checks", "differences", "entries")}
     return Reading(device.telemetry(), own | {"t1_capacity": device.model.settings()["T1_CAPACITY"]})
+
+
+def shared(device: Device) -> Reading:
+    """One batch, of a device that others run commands on, with references of their own: how many commands and differences there
+    were, they know."""
+    batch = Batch()
+    batch.join(ASK_TELEMETRY)
+    capacity = batch.read(REGISTERS["T1_CAPACITY"].offset)
+    words = device.mmio.run(batch).words
+    own = {"entries": device.entries, "t1_capacity": int(words[capacity])}
+    return Reading(telemetry_of(words[None, :capacity])[0], own)
 
 
 def looked(snapshot: Snapshot) -> Reading:

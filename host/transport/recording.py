@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 HEX_LIMIT = 4096
 LONGEST = 8 * inputs.LARGEST_TEXT
-"""Characters of a line that is made again: 128 MiB of memory that were written in one call."""
+"""Characters of a line that is made again."""
+PART = 16 << 20
+"""Bytes of memory that a line writes at most; what is longer is written, and written down, in parts. A line of LONGEST has room
+for 128 MiB, as recordings of before may have them."""
 MALFORMED = KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, ctypes.ArgumentError
 """What a call of a file raises that no recording has."""
 
@@ -84,8 +87,8 @@ class RecordingMmio(PassingMmio):
         return self._record("memory_read", {"addr": addr, "size": size}, lambda: self.inner.memory_read(addr, size))
 
     def memory_write(self, addr: int, data: bytes) -> None:
-        arguments = {"addr": addr, "data": bytes(data).hex()}
-        self._record("memory_write", arguments, lambda: self.inner.memory_write(addr, data))
+        for first in range(0, len(data) or 1, PART):
+            self._memory_write(addr + first, data[first : first + PART])
 
     def memory_read_blocks(self, addrs: NDArray[np.uint64], size: int) -> NDArray[np.uint8]:
         arguments = {"addrs": [int(addr) for addr in addrs], "size": size}
@@ -107,6 +110,10 @@ class RecordingMmio(PassingMmio):
                     file.close()
         finally:
             super().close()
+
+    def _memory_write(self, addr: int, data: bytes) -> None:
+        arguments = {"addr": addr, "data": bytes(data).hex()}
+        self._record("memory_write", arguments, lambda: self.inner.memory_write(addr, data))
 
     def _record(self, call: str, arguments: Call, perform: Callable[[], Answer]) -> Answer:
         entry = {"call": call, **arguments}

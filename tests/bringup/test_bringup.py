@@ -186,6 +186,11 @@ def test_blocks_in_the_directory_are_not_destroyed_unless_forced(sim):
     assert Device(sim).telemetry()["valid_entries"] == 0
 
 
+def test_a_march_over_nothing_is_refused(sim):
+    with pytest.raises(UsageError, match="a directory march over 0 entries"):
+        bringup.run(Board(sim), Options(only=("directory",), directory_entries=0))
+
+
 def test_tiers_stay_where_the_board_has_them(sim):
     board = Board(sim)
     bases = [0x1_0000_0000 * (4 - tier) for tier in range(4)]

@@ -247,6 +247,12 @@ def test_a_model_has_no_calls_to_show(tmp_path):
     assert "no calls to show" in kv.err
 
 
+def test_a_model_has_no_accesses_to_record(tmp_path):
+    kv = Kvfpga(tmp_path / "s", "--record", str(tmp_path / "calls"))
+    kv("step", 1, code=2)
+    assert "no accesses to record" in kv.err and not (tmp_path / "calls").exists()
+
+
 def test_calls_are_told_with_name_value_and_time(tmp_path):
     kv = Kvfpga(tmp_path, "--target", "sim")
     kv("step", 1)

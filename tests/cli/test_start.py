@@ -55,6 +55,31 @@ def test_ctrl_c_while_it_is_imported_ends_it_without_a_word(tmp_path):
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
+DROPPED = """
+import signal, time, weakref
+from kvfpga.cli.app import App
+from kvfpga.cli.main import main
+
+class Lock: pass
+
+def drop(self):
+    lock = Lock()
+    watcher = weakref.ref(lock, lambda gone: signal.raise_signal(signal.SIGINT))
+    del lock  # what its watcher raises goes nowhere, as in Python's import locks
+    time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background has it ignored
+App.settle = drop
+main()
+"""
+
+
+def test_ctrl_c_is_not_lost_where_python_drops_what_is_raised(tmp_path):
+    command = [sys.executable, "-c", DROPPED, "--target", "model", "--session", tmp_path, "info"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 130 and done.stderr.startswith("kvfpga: interrupted")
+
+
 def test_every_command_is_where_the_table_says():
     with click.Context(cli) as context:
         assert [cli.get_command(context, name).name for name in cli.list_commands(context)] == list(cli.places)

@@ -20,6 +20,7 @@ DIGESTS = {
     "generated-sessions": "a0b1b4b2dfe5728e",
     "generated-chats": "887724f5840d5767",
 }
+COMMAND = [sys.executable, "-m", "kvfpga.lab.generated", "generated-chats"]
 
 
 def test_every_workload_is_pinned():
@@ -62,10 +63,22 @@ def test_a_request_is_as_long_as_its_blocks(name):
 
 
 def test_a_file_of_it_is_read_like_any_trace(tmp_path):
-    command = [sys.executable, "-m", "kvfpga.lab.generated", "generated-chats", "--requests", "40", "--seed", "2"]
     file = tmp_path / "generated-chats.jsonl"
-    file.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    file.write_bytes(subprocess.run([*COMMAND, "--requests", "40", "--seed", "2"], stdout=subprocess.PIPE, check=True).stdout)
     assert load_trace(file).requests == generated.trace("generated-chats", 40, 2).requests
+
+
+def test_a_stdout_that_takes_no_more_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (74, "kvfpga.lab.generated: stdout takes no more: No space left on device\n")
+
+
+def test_a_reader_who_has_enough_is_no_error():
+    with subprocess.Popen([*COMMAND, "--requests", "2000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+        assert it.stdout.readline().startswith(b"{")
+        it.stdout.close()
+        assert (it.stderr.read(), it.wait()) == (b"", 0)
 
 
 def test_an_unknown_workload_is_refused_with_those_there_are():

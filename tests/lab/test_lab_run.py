@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ import pytest
 from kvfpga.contract import extras
 from kvfpga.contract.errors import UsageError
 from kvfpga.lab import cells, pools, runs, stream_files
+from kvfpga.lab import worker as lab_worker
+from kvfpga.lab.measure import Laboratory
 from kvfpga.lab.policies import lru, optimal
 from kvfpga.lab.policies.contender import Options
 from kvfpga.lab.sources import opened
@@ -152,6 +156,22 @@ def worker():
     worker = pools.Worker()
     yield worker
     worker.end()
+
+
+def test_a_worker_keeps_the_trace_that_it_works_on_and_none_before(tmp_path, monkeypatch):
+    loaded, load = [], stream_files.load
+    monkeypatch.setattr(stream_files, "load", lambda path: loaded.append(path.stem) or load(path))
+    laboratory, arrays = Laboratory(), {}
+    for name, limit in (("a", 20), ("b", 30)):
+        source = opened("sample", limit=limit)
+        stream_files.save(tmp_path / f"{name}.npz", source.stream)
+        for capacity in (32, 64):
+            asked = {"stream": str(tmp_path / f"{name}.npz"), "digest": source.digest, "policy": "lru", "capacity": capacity,
+                     "options": Options()._asdict(), "generated": False}  # fmt: skip
+            assert lab_worker.answer(laboratory, asked)["cell"]["requests"] == limit
+        arrays[name] = weakref.ref(lab_worker._stream(asked["stream"]).blocks)
+    gc.collect()
+    assert loaded == ["a", "b"] and arrays["a"]() is None and arrays["b"]() is not None
 
 
 def test_time_that_other_programs_take_is_not_the_cells(worker, tmp_path):

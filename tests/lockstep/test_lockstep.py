@@ -376,6 +376,16 @@ def test_reset_resets_both(fake, pair):
     pair.execute(block(0))
 
 
+@pytest.mark.parametrize(("named", "begin"), [("reset --raw", Lockstep.reset), ("sync", Lockstep.sync)])
+def test_what_a_step_sees_behind_a_reset_or_a_sync_no_older_command_has_done(fake, pair, named, begin):
+    pair.execute(cmd.Step(5))
+    begin(pair)
+    fake.model.execute(block(50))
+    with pytest.raises(DifferenceError) as error:
+        pair.execute(cmd.Step(6))
+    assert error.value.report.command == named
+
+
 def test_a_reset_that_leaves_something_behind_is_a_difference(fake, pair, monkeypatch):
     monkeypatch.setattr(fake.model, "reset", lambda: None)
     with pytest.raises(DifferenceError, match="valid_entries"):

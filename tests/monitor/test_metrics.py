@@ -23,7 +23,7 @@ from kvfpga.lockstep.reference import Reference
 from kvfpga.monitor import desk as desks
 from kvfpga.monitor.desk import Desk
 from kvfpga.monitor.look import STATES
-from kvfpga.monitor.metrics import OWN, POLICY, TITLES, DeviceMetrics, Reading, exposed, parse_address, reading
+from kvfpga.monitor.metrics import OWN, POLICY, TITLES, DeviceMetrics, Reading, exposed, parse_address, reading, shared
 from tests.helpers.fake_device import FakeDevice
 from tests.helpers.kv_publisher import Publisher, stored
 from tests.helpers.waiting import LONG
@@ -93,12 +93,15 @@ class Counting(FakeDevice):
         return super().read32(offset)
 
 
-def test_a_scrape_is_one_batch_and_writes_nothing():
+@pytest.mark.parametrize("read", [reading, lambda lockstep: shared(lockstep.device)], ids=["own", "shared"])
+def test_a_scrape_is_one_batch_and_writes_nothing(read):
     fake = Counting()
     lockstep = Lockstep(Device(fake), ReferenceModel(256))
+    lockstep.execute(cmd.Set("T1_CAPACITY", 200))
     fake.batches = fake.alone = 0
     fake.writes.clear()
-    assert values(scrape(lambda: reading(lockstep)))["kvfpga_up"] == 1
+    found = values(scrape(lambda: read(lockstep)))
+    assert (found["kvfpga_up"], found["kvfpga_t1_capacity"]) == (1, 200)
     assert (fake.batches, fake.alone, fake.writes) == (1, 0, [])
 
 
@@ -221,6 +224,7 @@ def test_serve_answers_scrapes_of_a_shared_device(tmp_path):
         found = scraped(it)
     assert re.search(r" batch of \d+: read .* · [\d.]+ µs$", log.read_text(), re.M)  # what is asked of the device is told
     assert (found["kvfpga_up"], found["kvfpga_current_step"], found["kvfpga_entries"]) == (1, 0, 256)
+    assert found["kvfpga_t1_capacity"] == 256 and "kvfpga_commands_total" not in found  # whoever runs them counts them
 
 
 def test_follow_answers_scrapes_meanwhile(tmp_path):

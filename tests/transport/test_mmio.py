@@ -10,6 +10,7 @@ from kvfpga.contract.commands import Load
 from kvfpga.contract.errors import BusError, IdleTimeout, TargetError, UsageError
 from kvfpga.device.device import Device
 from kvfpga.device.regmap import BAR2_ENTRIES, REGISTERS
+from kvfpga.transport import recording
 from kvfpga.transport.mmio import SPACE_BYTES, Batch, Mmio, Op, OpKind
 from kvfpga.transport.recording import RecordingMmio, replay_recording
 from kvfpga.transport.telling import TellingMmio
@@ -427,6 +428,20 @@ def test_replay_shows_the_first_wrong_answer(tmp_path):
     other.registers[DEVICE_ID] = 1
     (difference,) = replay_recording(other, tmp_path / "calls.jsonl")
     assert difference == (6, "read_burst", [0x4B564350], [1])
+
+
+def test_a_long_write_is_recorded_in_lines_that_can_be_made_again(tmp_path, monkeypatch):
+    assert 2 * recording.PART + 1000 < recording.LONGEST
+    monkeypatch.setattr(recording, "PART", 64)
+    monkeypatch.setattr(recording, "LONGEST", 250)
+    data = bytes(range(200))
+    recorder = RecordingMmio(PlainMmio(), tmp_path / "calls.jsonl")
+    recorder.memory_write(0xC040, data)
+    recorder.memory_write(0, b"")
+    assert recorder.inner.memory_read(0xC040, 200) == data
+    recorder.close()
+    other = PlainMmio()
+    assert replay_recording(other, tmp_path / "calls.jsonl") == [] and other.memory_read(0xC040, 200) == data
 
 
 def test_recording_passes_the_rest_through(sim, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import logging
@@ -150,6 +151,18 @@ def test_every_call_answers_as_on_the_device_itself(small_sim, keys, address):
         assert mmio.memory_read_blocks(addrs[:3], 0).shape == (3, 0)
         big = mmio.memory_read_blocks(addrs[:2], wire.MEMORY_BYTES + 1)
         assert big.shape == (2, wire.MEMORY_BYTES + 1) and big[0].tobytes() == data[: wire.MEMORY_BYTES + 1]
+
+
+@pytest.mark.parametrize("failing", ["socket", "monitor"])
+def test_a_client_that_gets_no_more_descriptors_is_told(tmp_path, failing, monkeypatch):
+    def refused(*_):
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(*{"socket": (zmq.Context, "socket"), "monitor": (zmq.Socket, "get_monitor_socket")}[failing], refused)
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(tmp_path / "s"))
+        with pytest.raises(TargetError, match="cannot connect to unix:.*: Too many open files"):
+            RemoteMmio(f"unix:{tmp_path}/s")
 
 
 def test_lockstep_finds_no_differences_through_it(small_sim, keys, address):

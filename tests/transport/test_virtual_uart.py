@@ -3,6 +3,7 @@
 Needs the RTL; what the host does with a board that misbehaves is in test_uart_bridge.py, on a bridge in Python.
 """
 
+import errno
 import json
 import os
 import random
@@ -240,6 +241,25 @@ def test_faults_that_mean_nothing(rates):
 def test_rate_too_high_for_the_clock():
     with pytest.raises(UsageError, match="baud from a clock"):
         VirtualUartBoard(clk_hz=20_000_000, baud=3_000_000)
+
+
+@pytest.mark.parametrize("failing", ["openpty", "pipe"])
+def test_a_board_without_a_port_leaves_nothing_behind(monkeypatch, failing):
+    freed = []
+
+    class Watched(VirtualUartBoard):
+        def __setattr__(self, name, value):
+            watched = lambda board: freed.append(value(board))  # noqa: E731
+            super().__setattr__(name, watched if name == "_ub_free" else value)
+
+    def refused():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, failing, refused)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Too many open files"):
+        Watched(clk_hz=CLOCK_HZ, baud=BAUD)
+    assert len(freed) == 1 and len(os.listdir("/proc/self/fd")) == len(before)
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------

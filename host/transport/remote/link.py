@@ -20,6 +20,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ...contract.errors import TargetError
+from ...contract.files import advice
 from ...contract.version import __version__
 from . import keys as remote_keys
 from . import protocol as wire
@@ -54,15 +55,19 @@ class Link:
         self._lock = threading.Lock()
         self._context = zmq.Context()
         try:
-            self._connect(keys)
-            self.welcome = self._enter(wait, tell)
-        except BaseException:
-            self.close()
-            raise
+            self._dealer = _dealer(self._context)
+            try:
+                self._connect(keys)
+                self.welcome = self._enter(wait, tell)
+            except BaseException:
+                self.close()
+                raise
+        except zmq.ZMQError as error:
+            raise TargetError(f"cannot connect to {address}: {error.strerror}", advice(OSError(error.errno, None))) from None
 
     # ---- connecting ----------------------------------------------------------------------------------------------------
     def _connect(self, keys: remote_keys.Keys | None) -> None:
-        dealer = self._dealer = self._context.socket(zmq.DEALER)
+        dealer = self._dealer
         # For whoever forgets to close: a context that Python collects along with its sockets would wait for them for ever.
         weakref.finalize(self, _destroy, self._context, dealer)
         dealer.reconnect_ivl = NEVER_MS  # not -1, which throws away what came before the end
@@ -209,6 +214,14 @@ class Link:
             f"the server at {self.address} is gone: {self._lost}",
             "connect again; whether the last access still ran cannot be known, `kvfpga sync` takes the device as it is",
         )
+
+
+def _dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    try:
+        return context.socket(zmq.DEALER)
+    except zmq.ZMQError:  # such as no more file descriptors
+        context.term()
+        raise
 
 
 def _destroy(context: zmq.Context[zmq.Socket[bytes]], dealer: zmq.Socket[bytes]) -> None:

@@ -149,22 +149,26 @@ class VirtualUartBoard:
             function.restype, function.argtypes = result, arguments
             setattr(self, f"_{name}", function)
         self._board: c_void_p | None = c_void_p(self._ub_new(clk_hz, baud, seed))
-        if wave and not self._ub_trace_start(self._board, os.fsencode(wave)):
-            self._ub_free(self._board)
-            raise UsageError(f"cannot write the waveform {wave}")
-        self.counts: Counter[str] = Counter()
-        self._to_board, self._to_host = (_Line(faults, f"{seed}/{way}") for way in ("in", "out"))
-        self._incidents = sorted(incidents, key=lambda incident: incident.at)
-        self._clock, self._silent_until = clock, 0.0
-        self._status = RUNNING
-        self._host_baud = baud
-        self._characters = np.empty(4096, np.uint16)
-        self._check(self._ub_reset(self._board))
-        self.master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self.master, False)
-        self.port = os.ttyname(self._slave)
-        self._stopped, self._stop = os.pipe()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._ub_free, self._board)
+            if wave and not self._ub_trace_start(self._board, os.fsencode(wave)):
+                raise UsageError(f"cannot write the waveform {wave}")
+            self.counts: Counter[str] = Counter()
+            self._to_board, self._to_host = (_Line(faults, f"{seed}/{way}") for way in ("in", "out"))
+            self._incidents = sorted(incidents, key=lambda incident: incident.at)
+            self._clock, self._silent_until = clock, 0.0
+            self._status = RUNNING
+            self._host_baud = baud
+            self._characters = np.empty(4096, np.uint16)
+            self._check(self._ub_reset(self._board))
+            self.master, self._slave = os.openpty()
+            for end in (self.master, self._slave):
+                undo.callback(os.close, end)
+            tty.setraw(self._slave)
+            os.set_blocking(self.master, False)
+            self.port = os.ttyname(self._slave)
+            self._stopped, self._stop = os.pipe()
+            undo.pop_all()
 
     # ---- life ----------------------------------------------------------------------------------------------------------
     def serve(self) -> None:
