@@ -639,10 +639,11 @@ def test_what_is_there_already_is_left_alone(model, tmp_path, what):
     shutil.rmtree(tmp_path / ".kvcpu0.kvfpga", ignore_errors=True)
 
 
-def test_a_link_that_somebody_took_away_keeps_no_other(model, tmp_path):
+@pytest.mark.parametrize("taken", ["kvcpu0", "sysfs"])
+def test_a_link_that_somebody_took_away_keeps_no_other(model, tmp_path, taken):
     with running(tmp_path / "kvcpu0", Kvcpu0(model), tmp_path / "sysfs"):
-        (tmp_path / "sysfs" / ATTRIBUTES[0]).unlink()
-    assert not (tmp_path / "sysfs").exists() and not os.path.lexists(tmp_path / "kvcpu0")
+        (tmp_path / taken).unlink()
+    assert not any(os.path.lexists(tmp_path / name) for name in ("kvcpu0", "sysfs"))
 
 
 def test_another_server_is_left_alone(model, tmp_path):
