@@ -533,7 +533,7 @@ def test_usage_errors(kv, words, message):
 
 
 def test_a_recording_of_looks_is_refused(kv, tmp_path):
-    kv.run("--record", str(tmp_path / "calls"), "top", "--once")
+    kv.run("--target", "sim", "--record", str(tmp_path / "calls"), "top", "--once")
     assert kv.code == 2 and "not for top" in kv.err
 
 
