@@ -13,7 +13,7 @@ import asyncio
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,16 +84,23 @@ def drawn(shown: list[View], key: str, size: tuple[int, int]) -> str:
     return FONT.sub("", asyncio.run(run()))
 
 
-def main() -> None:
+def size(text: str) -> tuple[int, int]:
+    """Columns and rows, from `80x24`."""
+    if not (found := re.fullmatch(r"([1-9]\d{1,2})x([1-9]\d?)", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of a terminal, such as 80x24")
+    return int(found[1]), int(found[2])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw the pictures of docs/pictures.")
     parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR")
-    parser.add_argument("--size", default="80x24", metavar="COLUMNSxROWS")
-    given = parser.parse_args()
-    columns, rows = map(int, given.size.split("x"))
+    parser.add_argument("--size", type=size, default="80x24", metavar="COLUMNSxROWS")
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         shown = views(Path(folder))
         for name, key in PANES.items():
-            (given.out / f"{name}.svg").write_text(drawn(shown, key, (columns, rows)))
+            (given.out / f"{name}.svg").write_text(drawn(shown, key, given.size), "utf-8")
 
 
 if __name__ == "__main__":
