@@ -36,7 +36,7 @@ PLAIN = str.maketrans({"→": "->", "·": "-", "…": "...", "–": "-", "×": "
 WIDE = 240
 """Columns of a pipe."""
 QUOTED = re.compile("`[^`]*`")
-STAYS = "\0"
+UNBROKEN = "\0"
 """In place of a space at which no line ends."""
 
 
@@ -151,9 +151,9 @@ def broken(text: str, columns: int | None) -> str:
 def _broken(line: str, columns: int) -> str:
     if len(line) <= columns:
         return line
-    words = QUOTED.sub(lambda quoted: quoted[0].replace(" ", STAYS), line)
+    words = QUOTED.sub(lambda quoted: quoted[0].replace(" ", UNBROKEN), line)
     lines = textwrap.wrap(words, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines).replace(STAYS, " ")
+    return "\n".join(lines).replace(UNBROKEN, " ")
 
 
 def _columns(stream: TextIO | None) -> int | None:

@@ -144,7 +144,7 @@ def _serve_remote(
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if memory is None else memory << 20
         with metrics.exposed(metrics_at, read):
             remote_server.serve(
-                address, mmio, lock, None, lambda at: _ready(app, at), stop, shared=shared, memory=most, endpoint=endpoint
+                address, mmio, lock, ready=lambda at: _ready(app, at), stop=stop, shared=shared, memory=most, endpoint=endpoint
             )
 
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kvfpga.cli.ending import complain
+from kvfpga.cli.ending import INTERRUPTED, complain
 from kvfpga.contract import extras
 from kvfpga.contract.errors import BuildError, KvfpgaError
 from kvfpga.contract.parameters import Parameters
@@ -249,4 +249,4 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:  # scripts.interrupt is not to be had: this runs as a file
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
